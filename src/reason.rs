@@ -1,0 +1,93 @@
+//! Why a lookup's answer is not fresh: the one list of reasons.
+//!
+//! The enum of the contract, metric labels, log fields and the README's table follow from it; tests pin them.
+
+use std::{fmt, time::Duration};
+
+/// Why a project is not fresh.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum NotRefreshed {
+    /// A refresh is wanted; the caller would not wait for it.
+    Scheduled,
+    /// The token bucket is empty.
+    Throttled,
+    /// As many renders are in flight as may be.
+    ConcurrencyLimited,
+    /// The queue of missing projects, or the room for waiting lookups, is full.
+    QueueFull,
+    /// The render is still running.
+    TimedOut,
+    /// The render ended in an error.
+    RenderFailed,
+    /// A render of this project failed, or ended, too short a time ago.
+    CoolingDown,
+    /// So many renders failed in a row that none is tried for a while.
+    BreakerOpen,
+    /// The renderer asked to be left alone for a while.
+    PushedBack,
+    /// There is no connection to the renderer.
+    Unreachable,
+    /// The renderer answered with an older revision than it was asked for.
+    RendererBehind,
+    /// What the renderer answered is not fit to be served.
+    Rejected,
+    /// The renderer says that there is no such project any more.
+    ProjectGone,
+    /// The sidecar is shutting down.
+    Draining,
+}
+
+impl NotRefreshed {
+    /// Every reason, in the order of the contract.
+    pub const ALL: [Self; 14] = [
+        Self::Scheduled,
+        Self::Throttled,
+        Self::ConcurrencyLimited,
+        Self::QueueFull,
+        Self::TimedOut,
+        Self::RenderFailed,
+        Self::CoolingDown,
+        Self::BreakerOpen,
+        Self::PushedBack,
+        Self::Unreachable,
+        Self::RendererBehind,
+        Self::Rejected,
+        Self::ProjectGone,
+        Self::Draining,
+    ];
+
+    /// The contract's name, without its prefix.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Scheduled => "SCHEDULED",
+            Self::Throttled => "THROTTLED",
+            Self::ConcurrencyLimited => "CONCURRENCY_LIMITED",
+            Self::QueueFull => "QUEUE_FULL",
+            Self::TimedOut => "TIMED_OUT",
+            Self::RenderFailed => "RENDER_FAILED",
+            Self::CoolingDown => "COOLING_DOWN",
+            Self::BreakerOpen => "BREAKER_OPEN",
+            Self::PushedBack => "PUSHED_BACK",
+            Self::Unreachable => "UNREACHABLE",
+            Self::RendererBehind => "RENDERER_BEHIND",
+            Self::Rejected => "REJECTED",
+            Self::ProjectGone => "PROJECT_GONE",
+            Self::Draining => "DRAINING",
+        }
+    }
+}
+
+impl fmt::Display for NotRefreshed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// A reason, and when to come back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    /// Why the project was not refreshed.
+    pub reason: NotRefreshed,
+    /// After how long it may be expected to be.
+    pub retry_after: Duration,
+}

@@ -1,0 +1,240 @@
+//! The upstream as the core sees it: the trait [`Render`], and the check that a render passes before it is held.
+//!
+//! A render consumes a [`Permit`], which only admission makes: rendering without admission does not compile. How the call
+//! travels is known to `upstream` alone; when it is made, to `admission`.
+
+use std::{fmt, future::Future, pin::Pin, sync::Arc, time::Duration, time::SystemTime};
+
+use bytes::Bytes;
+
+use crate::{
+    admission::{FetchPermit, Permit},
+    revision::{Digest, Order, Project, Revision},
+};
+
+/// A future of an upstream call.
+pub type Call<T> = Pin<Box<dyn Future<Output = Result<T, RenderError>> + Send>>;
+
+/// Calls a renderer. Dropping the future of a call resets it.
+pub trait Render: Send + Sync + 'static {
+    /// Renders a project. The caller enforces `deadline` by dropping the future; it is passed on so that the renderer knows.
+    fn render(&self, permit: &Permit, ask: Ask, deadline: Duration) -> Call<Rendered>;
+
+    /// Fetches the newest stored revision of a project, without rendering. The caller enforces `deadline`.
+    fn fetch(&self, permit: &FetchPermit, project: Project, deadline: Duration) -> Call<Offer>;
+}
+
+/// What is asked of a renderer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ask {
+    /// Whose configuration.
+    pub project: Project,
+    /// The generation to render with.
+    pub rollout: u64,
+    /// What is held already.
+    pub held: Option<(Order, Digest)>,
+    /// Why it is asked for.
+    pub reason: RenderReason,
+}
+
+/// Why a render is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RenderReason {
+    /// Nothing is held of the project.
+    Missing,
+    /// What is held is outdated.
+    Outdated,
+    /// A caller asked for more than is held.
+    Demanded,
+}
+
+/// What a renderer answered, unchecked.
+#[derive(Clone, Debug)]
+pub enum Rendered {
+    /// A revision with its payload.
+    Revision(Offer),
+    /// The payload held is right for this project and order.
+    NotModified {
+        /// The project that was answered for.
+        project: String,
+        /// The order to stamp the payload with.
+        order: Order,
+    },
+}
+
+/// A revision as a renderer offers it, unchecked. An empty digest is to be computed.
+#[derive(Clone, Debug, Default)]
+#[expect(missing_docs, reason = "the fields of Revision")]
+pub struct Offer {
+    pub project: String,
+    pub order: Order,
+    pub rendered_at: Option<SystemTime>,
+    pub digest: String,
+    pub content_type: String,
+    pub payload: Bytes,
+}
+
+/// Why a call brought no revision.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum RenderError {
+    /// There was no connection to send it on.
+    #[error("the renderer is unreachable")]
+    Unreachable,
+    /// The renderer answered UNAVAILABLE, or the connection broke during the call.
+    #[error("the renderer is unavailable: {0}")]
+    Unavailable(Message),
+    /// The renderer answered ABORTED.
+    #[error("the render was aborted: {0}")]
+    Aborted(Message),
+    /// The call took longer than its deadline.
+    #[error("the render took longer than its deadline")]
+    DeadlineExceeded,
+    /// The renderer answered RESOURCE_EXHAUSTED.
+    #[error("the renderer is exhausted: {message}")]
+    Exhausted {
+        /// For how long it asks to be left alone, if it says so.
+        pushback: Option<Pushback>,
+        /// What it says.
+        message: Message,
+    },
+    /// The renderer answered NOT_FOUND.
+    #[error("the renderer knows no such project")]
+    NotFound,
+    /// The renderer does not offer the method.
+    #[error("the renderer does not implement the method")]
+    Unimplemented,
+    /// The renderer answered with any other status.
+    #[error("the render failed with {code}: {message}")]
+    Failed {
+        /// The name of the status code.
+        code: &'static str,
+        /// What it says.
+        message: Message,
+    },
+    /// What it answered is not fit to be held.
+    #[error("the render was rejected: {0}")]
+    Rejected(#[from] Rejected),
+    /// The render panicked.
+    #[error("the render panicked")]
+    Panicked,
+}
+
+/// What a renderer says in an error: for logs only, cut to 200 characters; nothing is parsed out of it.
+#[derive(Clone, Debug)]
+pub struct Message(Arc<str>);
+
+impl Message {
+    /// Takes the first 200 characters.
+    pub fn new(text: &str) -> Self {
+        Self(text.chars().take(200).collect::<String>().into())
+    }
+}
+
+impl fmt::Display for Message {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// A renderer's word on when to call again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Pushback {
+    /// After how long; none means not to retry.
+    pub after: Option<Duration>,
+    /// Whether it holds for every project.
+    pub is_global: bool,
+}
+
+/// Why a render is not fit to be held.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[expect(missing_docs, reason = "the messages say it")]
+pub enum Rejected {
+    #[error("the revision is of rollout 0")]
+    NoRollout,
+    #[error("the revision names no project")]
+    NoProject,
+    #[error("the revision is of another project")]
+    OtherProject,
+    #[error("the payload is empty")]
+    EmptyPayload,
+    #[error("the payload has {bytes} bytes, more than the {limit} accepted")]
+    OversizedPayload { bytes: usize, limit: usize },
+    #[error("the digest is not that of the payload")]
+    WrongDigest,
+    #[error("not modified, but nothing is held that it could mean")]
+    NothingHeld,
+    #[error("the answer carries no revision, or one that cannot be read")]
+    Unreadable,
+}
+
+impl Offer {
+    /// Checks that this is fit to be held for `project`, and copies it out of the buffer that it was received in.
+    ///
+    /// # Errors
+    /// When it is of no rollout, of no or another project, empty, larger than `max_payload` bytes or not what its digest says.
+    pub fn check(self, project: &Project, max_payload: usize) -> Result<Revision, Rejected> {
+        check_stamp(&self.project, self.order, project)?;
+        if self.payload.is_empty() {
+            return Err(Rejected::EmptyPayload);
+        }
+        if self.payload.len() > max_payload {
+            return Err(Rejected::OversizedPayload {
+                bytes: self.payload.len(),
+                limit: max_payload,
+            });
+        }
+        let digest = Digest::of(&self.payload);
+        if !self.digest.is_empty() && self.digest != digest.to_string() {
+            return Err(Rejected::WrongDigest);
+        }
+        Ok(Revision {
+            project: project.clone(),
+            order: self.order,
+            rendered_at: self.rendered_at,
+            digest,
+            content_type: self.content_type.into(),
+            payload: Bytes::copy_from_slice(&self.payload),
+        })
+    }
+}
+
+impl Rendered {
+    /// Checks what a renderer answered for `project`; `held` is what it was told is held.
+    ///
+    /// # Errors
+    /// As [`Offer::check`]; also when it vouches for a payload that is not held.
+    pub fn check(
+        self,
+        project: &Project,
+        held: Option<&Revision>,
+        max_payload: usize,
+    ) -> Result<Revision, Rejected> {
+        match self {
+            Self::Revision(offer) => offer.check(project, max_payload),
+            Self::NotModified {
+                project: answered,
+                order,
+            } => {
+                check_stamp(&answered, order, project)?;
+                let held = held.ok_or(Rejected::NothingHeld)?;
+                Ok(Revision {
+                    order,
+                    ..held.clone()
+                })
+            }
+        }
+    }
+}
+
+fn check_stamp(answered: &str, order: Order, project: &Project) -> Result<(), Rejected> {
+    if answered.is_empty() {
+        return Err(Rejected::NoProject);
+    }
+    if answered != project.as_str() {
+        return Err(Rejected::OtherProject);
+    }
+    if order.rollout == 0 {
+        return Err(Rejected::NoRollout);
+    }
+    Ok(())
+}

@@ -1,0 +1,167 @@
+//! What is looked up: a [`Project`], its [`Revision`]s, and their [`Order`].
+//!
+//! Revisions are ordered by `(rollout, number)` alone, never by a clock or a digest. This room knows nothing of how they
+//! are rendered, held or sent.
+
+use std::{borrow::Borrow, fmt, sync::Arc, time::SystemTime};
+
+use bytes::Bytes;
+use sha2::{Digest as _, Sha256};
+use xxhash_rust::xxh3::xxh3_64;
+
+/// The name of a project: 1 to 253 bytes of `[A-Za-z0-9._:/-]`. Cheap to clone.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Project(Arc<str>);
+
+/// The longest name of a project, in bytes: that of a DNS name.
+pub const MAX_PROJECT_BYTES: usize = 253;
+
+/// A name that no project can have.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum InvalidProject {
+    /// The name is empty.
+    #[error("project is empty: a project is 1 to {MAX_PROJECT_BYTES} bytes of [A-Za-z0-9._:/-]")]
+    Empty,
+    /// The name is too long.
+    #[error(
+        "project has {0} bytes: a project is 1 to {MAX_PROJECT_BYTES} bytes of [A-Za-z0-9._:/-]"
+    )]
+    TooLong(usize),
+    /// The name has a byte that is not accepted.
+    #[error(
+        "project has {found:?} at byte {at}: a project is 1 to {MAX_PROJECT_BYTES} bytes of [A-Za-z0-9._:/-]"
+    )]
+    Character {
+        /// What stands there.
+        found: char,
+        /// Where, counted from 0.
+        at: usize,
+    },
+}
+
+impl Project {
+    /// Takes a name.
+    ///
+    /// # Errors
+    /// When no project can have that name.
+    pub fn new(name: &str) -> Result<Self, InvalidProject> {
+        Self::check(name)?;
+        Ok(Self(name.into()))
+    }
+
+    /// Checks a name without taking it.
+    ///
+    /// # Errors
+    /// When no project can have that name.
+    pub fn check(name: &str) -> Result<(), InvalidProject> {
+        if name.is_empty() {
+            return Err(InvalidProject::Empty);
+        }
+        if name.len() > MAX_PROJECT_BYTES {
+            return Err(InvalidProject::TooLong(name.len()));
+        }
+        let accepted = |byte: u8| byte.is_ascii_alphanumeric() || b"._:/-".contains(&byte);
+        match name
+            .char_indices()
+            .find(|&(at, _)| !accepted(name.as_bytes()[at]))
+        {
+            Some((at, found)) => Err(InvalidProject::Character { found, at }),
+            None => Ok(()),
+        }
+    }
+
+    /// The name.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// A number that is the same for the same name in every process.
+    pub fn hash(&self) -> u64 {
+        xxh3_64(self.0.as_bytes())
+    }
+}
+
+impl Borrow<str> for Project {
+    fn borrow(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for Project {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl fmt::Debug for Project {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&self.0, f)
+    }
+}
+
+/// The order of the revisions of one project: by rollout, then by number.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Order {
+    /// The generation of the software.
+    pub rollout: u64,
+    /// The version of the project's input.
+    pub number: u64,
+}
+
+impl Order {
+    /// The order of that rollout and number.
+    pub const fn new(rollout: u64, number: u64) -> Self {
+        Self { rollout, number }
+    }
+
+    /// The lowest order of a rollout.
+    pub const fn rollout(rollout: u64) -> Self {
+        Self::new(rollout, 0)
+    }
+}
+
+impl fmt::Display for Order {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.rollout, self.number)
+    }
+}
+
+/// The SHA-256 of a payload; shown as lower-case hexadecimal.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Digest([u8; 32]);
+
+impl Digest {
+    /// Computes the digest of a payload.
+    pub fn of(payload: &[u8]) -> Self {
+        Self(Sha256::digest(payload).into())
+    }
+}
+
+impl fmt::Display for Digest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+impl fmt::Debug for Digest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// One rendered configuration of one project; immutable.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Revision {
+    /// Whose configuration.
+    pub project: Project,
+    /// Where it stands among the revisions of its project.
+    pub order: Order,
+    /// When it was rendered, by the renderer's clock: to be shown only.
+    pub rendered_at: Option<SystemTime>,
+    /// The digest of the payload.
+    pub digest: Digest,
+    /// The media type of the payload.
+    pub content_type: Arc<str>,
+    /// The configuration.
+    pub payload: Bytes,
+}
