@@ -3,6 +3,7 @@
 /// Package `evenkeel.v1`.
 #[expect(
     missing_docs,
+    unused_qualifications,
     clippy::all,
     clippy::pedantic,
     clippy::restriction,
