@@ -1,5 +1,6 @@
 pub mod admission;
 pub mod answer;
+pub mod cli;
 pub mod moment;
 pub mod proto;
 pub mod reason;

@@ -1,0 +1,12 @@
+//! `evenkeel serve`.
+
+use std::process::ExitCode;
+
+/// Arguments of `evenkeel serve`.
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {}
+
+/// Runs it.
+pub(super) fn run(_args: Args) -> anyhow::Result<ExitCode> {
+    anyhow::bail!("not there yet")
+}
