@@ -1,8 +1,611 @@
+//! Decides which render is launched, and when: the budget, its gates, and the order of those who want one.
+//!
+//! A sans-IO state machine: facts and `now` go in, [`Action`]s come out, and [`Admission::explain`] tells at any moment why a
+//! project is not refreshed. The same code runs in production, in property tests and in simulations. The driver that owns it
+//! (`refresh`) carries the actions out. It knows of no socket, task or clock, and of no payload.
+//!
+//! The gates stand cheap before dear and refundable before irrevocable, and a project is peeked at, not popped, until it has
+//! passed them all: satisfied or of no interest (dropped free), draining, connection, project (cool-down), concurrency, and
+//! the token bucket last.
+
+mod bucket;
+mod dispatch;
+mod explain;
+mod limits;
+mod project;
+mod recent;
+mod wanted;
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
+
+use self::{
+    bucket::Bucket,
+    limits::{MISSING_START, RECONNECT},
+    project::{Counted, Entry, Place},
+    recent::Recent,
+    wanted::Wanted,
+};
+pub use self::{
+    bucket::MIN_RATE,
+    explain::Explanation,
+    limits::{FetchLimits, Limits},
+};
+use crate::{
+    moment::Moment,
+    reason::{NotRefreshed, Refusal},
+    revision::{Order, Project},
+};
+
+/// The right to render one project once. Only admission makes it; a render consumes it.
 #[derive(Debug)]
 pub struct Permit {
     _private: (),
 }
+
+/// The right to fetch one project once. Only admission makes it; a fetch consumes it.
 #[derive(Debug)]
 pub struct FetchPermit {
     _private: (),
 }
+
+/// Which projects go first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Class {
+    /// Nothing is held, and a caller waits.
+    Missing,
+    /// Something is held, or nobody waits any more.
+    Outdated,
+}
+
+/// What can stand between a project and its render, in the order of asking.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Gate {
+    /// The sidecar is shutting down.
+    Draining,
+    /// There is no connection.
+    Connection,
+    /// The project cools down.
+    Project,
+    /// The queue of missing projects is full.
+    Queue,
+    /// All permits are held.
+    Concurrency,
+    /// The bucket is empty.
+    Tokens,
+}
+
+/// What is held of a project, as far as admission cares.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HeldMark {
+    /// The order of what is held.
+    pub order: Order,
+    /// When it was last known to be right.
+    pub validated_at: Moment,
+}
+
+/// What makes a project fresh.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Want {
+    /// The least order.
+    pub floor: Order,
+    /// Validated at this moment or later.
+    pub validated_since: Moment,
+}
+
+impl Want {
+    fn is_met_by(&self, held: Option<HeldMark>) -> bool {
+        held.is_some_and(|held| held.order >= self.floor && held.validated_at >= self.validated_since)
+    }
+
+    fn raise_to(&mut self, other: Self) {
+        self.floor = self.floor.max(other.floor);
+        self.validated_since = self.validated_since.max(other.validated_since);
+    }
+}
+
+/// What became of a wish, at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// The caller is counted as waiting: a [`Action::Resolve`] will follow, or the caller tells that it [left](Admission::left).
+    Wait,
+    /// The caller is not to wait. The project stays wanted, unless the queue is full.
+    Refused(Refused),
+}
+
+/// A refusal, and who was refused by what.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Refused {
+    /// The class of the project.
+    pub class: Class,
+    /// The gate that said no; none when the project is in flight.
+    pub gate: Option<Gate>,
+    /// What the caller is told.
+    pub refusal: Refusal,
+}
+
+/// What the driver is to do.
+#[derive(Debug)]
+pub enum Action {
+    /// Render a project, then call [`Admission::landed`].
+    Render {
+        /// Which.
+        project: Project,
+        /// With which generation of the software.
+        rollout: u64,
+        /// Whether a caller asked for more than freshness.
+        is_demand: bool,
+        /// In which class it was admitted.
+        class: Class,
+        /// The right to do so.
+        permit: Permit,
+    },
+    /// Fetch a project, then call [`Admission::fetched`].
+    Fetch {
+        /// Which.
+        project: Project,
+        /// The right to do so.
+        permit: FetchPermit,
+    },
+    /// Wake everyone who waits for a project.
+    Resolve {
+        /// Which.
+        project: Project,
+        /// What to tell them.
+        outcome: Outcome,
+    },
+}
+
+/// What those who wait for a project are told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// A revision landed; look again.
+    Landed,
+    /// The renderer knows no such project.
+    NotFound,
+    /// Nothing came of it.
+    Refused(Refusal),
+}
+
+/// What a render brought.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Landing {
+    /// This is held now; it may be less than what was asked for.
+    Held(HeldMark),
+    /// It was not fit to be held.
+    Rejected,
+    /// The renderer knows no such project, and nothing of it is held.
+    NotFound,
+    /// The renderer knows no such project any more; what is held stays, and is asked for again after a while.
+    Gone,
+    /// There was no connection after all.
+    Unreachable,
+    /// The call failed or took longer than its deadline.
+    Failed,
+}
+
+/// What a fetch brought.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FetchLanding {
+    /// This is held now.
+    Held(HeldMark),
+    /// Nothing is stored, or the call failed.
+    Nothing,
+    /// The renderer does not offer it on this connection.
+    Unimplemented,
+}
+
+/// The connection to the renderer, as the driver last saw it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Link {
+    /// The first dial is under way.
+    Dialling,
+    /// There is one.
+    Up,
+    /// There is none; the next dial is at that moment.
+    Down {
+        /// When it is dialled again.
+        retry_at: Moment,
+    },
+}
+
+/// The state machine.
+#[derive(Debug)]
+pub struct Admission {
+    limits: Limits,
+    target: u64,
+    link: Link,
+    is_draining: bool,
+    /// Whether the renderer offers Fetch, as far as is known.
+    offers_fetch: bool,
+    bucket: Bucket,
+    fetch_bucket: Bucket,
+    /// When the first token is given out: to missing projects, and to others.
+    opens: (Moment, Moment),
+    /// The moments before which the buckets are known to be empty.
+    next_token: Option<Moment>,
+    next_fetch_token: Option<Moment>,
+    entries: BTreeMap<Project, Entry>,
+    /// Missing projects that are to be fetched, in order of arrival.
+    to_fetch: BTreeMap<u64, Project>,
+    /// Missing projects that are to be rendered, in order of arrival.
+    missing: BTreeMap<u64, Project>,
+    wanted: Wanted,
+    /// Wanted projects whose last render failed; they get at most a share of the permits.
+    again: Wanted,
+    timers: BTreeSet<(Moment, Project)>,
+    in_flight: InFlight,
+    counts: Counts,
+    /// Tokens given to missing projects in a row.
+    missing_turns: u32,
+    arrivals: u64,
+    recent: Recent,
+    rng: fastrand::Rng,
+    actions: Vec<Action>,
+}
+
+/// How many projects there are of a kind.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Counts {
+    wanted: usize,
+    /// Missing ones that are waited for and not in flight.
+    waited_for: usize,
+    /// Missing ones that nobody waits for any more.
+    demoted: usize,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct InFlight {
+    renders: u32,
+    outdated: u32,
+    cooling: u32,
+    fetches: u32,
+}
+
+/// A wish for a project, as a lookup brings it.
+#[derive(Clone, Copy, Debug)]
+pub struct Wish {
+    /// What is held.
+    pub held: Option<HeldMark>,
+    /// What would make it fresh.
+    pub want: Want,
+    /// The least order that the caller accepts, when what is held does not do for it.
+    pub demand: Option<Order>,
+    /// Until when the caller waits; none when it does not.
+    pub until: Option<Moment>,
+}
+
+impl Admission {
+    /// Makes a machine that wants nothing yet. The buckets start with one token, which is held back for a random part of
+    /// the time that it takes to refill, so that many sidecars that start at once do not render at once.
+    pub fn new(limits: Limits, target: u64, seed: u64, now: Moment) -> Self {
+        let mut rng = fastrand::Rng::with_seed(seed);
+        let spread = if limits.rate >= MIN_RATE { 1.0 / limits.rate } else { 0.0 };
+        let held_back = Duration::from_secs_f64(spread * rng.f64());
+        Self {
+            limits,
+            target,
+            link: Link::Dialling,
+            is_draining: false,
+            offers_fetch: true,
+            bucket: Bucket::new(limits.rate, limits.burst, now),
+            fetch_bucket: Bucket::new(limits.fetch.rate, limits.fetch.concurrency, now),
+            opens: (now + held_back.min(MISSING_START), now + held_back),
+            next_token: None,
+            next_fetch_token: None,
+            entries: BTreeMap::new(),
+            to_fetch: BTreeMap::new(),
+            missing: BTreeMap::new(),
+            wanted: Wanted::default(),
+            again: Wanted::default(),
+            timers: BTreeSet::new(),
+            in_flight: InFlight::default(),
+            counts: Counts::default(),
+            missing_turns: 0,
+            arrivals: 0,
+            recent: Recent::default(),
+            rng,
+            actions: Vec::new(),
+        }
+    }
+
+    /// Takes what is to be done.
+    pub fn take_actions(&mut self) -> Vec<Action> {
+        std::mem::take(&mut self.actions)
+    }
+
+    /// When to call [`Admission::tick`], unless something else happens before.
+    pub fn next_wake(&self) -> Option<Moment> {
+        let timer = self.timers.first().map(|&(at, _)| at);
+        let queued = !(self.missing.is_empty() && self.wanted.is_empty() && self.again.is_empty());
+        let token = self.next_token.filter(|_| queued);
+        let fetch_token = self.next_fetch_token.filter(|_| !self.to_fetch.is_empty());
+        [timer, token, fetch_token].into_iter().flatten().min()
+    }
+
+    /// Does what is due.
+    pub fn tick(&mut self, now: Moment) {
+        while let Some((at, project)) = self.timers.first().filter(|(at, _)| *at <= now).cloned() {
+            self.timers.remove(&(at, project.clone()));
+            self.settle(&project, now);
+        }
+        self.dispatch(now);
+    }
+
+    /// Notes that a lookup wants a project, and says whether to wait.
+    pub fn want(&mut self, project: &Project, wish: Wish, now: Moment) -> Verdict {
+        self.arrivals += 1;
+        let mut entry = match self.take_entry(project) {
+            Some(entry) => entry,
+            None => Entry::new(wish, self.arrivals, now),
+        };
+        entry.note(wish, now);
+        let was_in_flight = entry.flight.is_some();
+        let is_queued = was_in_flight || entry.waiters > 0 || wish.held.is_some();
+        let has_room = is_queued || self.counts.waited_for < self.limits.queue.get() as usize;
+        let until = wish.until.filter(|_| has_room);
+        if until.is_some() {
+            entry.start_waiting(wish);
+        }
+        self.put_entry(project, entry, now);
+        self.tick(now);
+
+        if until.is_some_and(|until| self.is_worth_waiting(project, until, now)) {
+            return Verdict::Wait;
+        }
+        let mut refused = self.refuse(project, was_in_flight, now);
+        if until.is_some() {
+            self.left(project, now);
+        }
+        if !has_room {
+            refused.gate = Some(Gate::Queue);
+            refused.refusal.reason = NotRefreshed::QueueFull;
+        }
+        Verdict::Refused(refused)
+    }
+
+    /// Notes that one who waited for a project is gone.
+    pub fn left(&mut self, project: &Project, now: Moment) {
+        if let Some(entry) = self.entries.get_mut(project) {
+            entry.stop_waiting();
+            self.settle(project, now);
+        }
+    }
+
+    /// Notes what a render brought.
+    pub fn landed(&mut self, project: &Project, landing: Landing, now: Moment) {
+        let Some(mut entry) = self.take_entry(project) else {
+            return;
+        };
+        let Some(flight) = entry.flight.take() else {
+            self.put_entry(project, entry, now);
+            return;
+        };
+        self.in_flight.renders -= 1;
+        self.in_flight.outdated -= u32::from(flight.class == Class::Outdated);
+        self.in_flight.cooling -= u32::from(flight.is_cooling);
+        entry.needs_fetch = true;
+        let outcome = match landing {
+            Landing::Held(held) => {
+                self.recent.note(now.since(flight.since));
+                entry.landed_with(held, &flight, now, &mut self.rng)
+            }
+            Landing::Rejected => entry.cool_down(NotRefreshed::Rejected, now, &mut self.rng),
+            Landing::Gone => entry.is_gone(now),
+            Landing::NotFound => entry.is_not_found(now, &mut self.rng),
+            Landing::Unreachable => {
+                if self.link == Link::Up {
+                    self.link = Link::Down { retry_at: now + RECONNECT };
+                }
+                Outcome::Refused(Refusal {
+                    reason: NotRefreshed::Unreachable,
+                    retry_after: RECONNECT,
+                })
+            }
+            Landing::Failed => {
+                entry.cool_down(NotRefreshed::CoolingDown, now, &mut self.rng);
+                Outcome::Refused(Refusal {
+                    reason: NotRefreshed::RenderFailed,
+                    retry_after: entry.cooling_for(now),
+                })
+            }
+        };
+        self.resolve(project, &mut entry, outcome);
+        self.put_entry(project, entry, now);
+        self.tick(now);
+    }
+
+    /// Notes what a fetch brought.
+    pub fn fetched(&mut self, project: &Project, landing: FetchLanding, now: Moment) {
+        if landing == FetchLanding::Unimplemented {
+            self.offers_fetch = false;
+            for project in std::mem::take(&mut self.to_fetch).into_values() {
+                self.settle(&project, now);
+            }
+        }
+        let Some(mut entry) = self.take_entry(project) else {
+            return;
+        };
+        if entry.flight.take().is_some() {
+            self.in_flight.fetches -= 1;
+            entry.needs_fetch = false;
+            if let FetchLanding::Held(held) = landing {
+                entry.stored(held);
+                self.resolve(project, &mut entry, Outcome::Landed);
+            }
+        }
+        self.put_entry(project, entry, now);
+        self.tick(now);
+        self.review([project.clone()], now);
+    }
+
+    /// Notes that the target is another rollout. A higher one ends every cool-down.
+    pub fn set_target(&mut self, rollout: u64, now: Moment) {
+        let is_raised = rollout > self.target;
+        self.target = rollout;
+        if is_raised {
+            for project in self.entries.keys().cloned().collect::<Vec<_>>() {
+                if let Some(entry) = self.entries.get_mut(&project) {
+                    entry.want.floor = entry.want.floor.max(Order::rollout(rollout));
+                    entry.forgive();
+                }
+                self.settle(&project, now);
+            }
+        }
+        self.tick(now);
+    }
+
+    /// Notes that the input of a project changed: what is held below `order` no longer satisfies.
+    pub fn changed(&mut self, project: &Project, order: Order, now: Moment) {
+        if let Some(entry) = self.entries.get_mut(project) {
+            entry.want.floor = entry.want.floor.max(order);
+            self.settle(project, now);
+            self.tick(now);
+        }
+    }
+
+    /// Puts other limits in force. What is in flight stays; the level of the bucket stays.
+    pub fn set_limits(&mut self, limits: Limits, now: Moment) {
+        self.bucket.set(limits.rate, limits.burst, now);
+        self.fetch_bucket.set(limits.fetch.rate, limits.fetch.concurrency, now);
+        self.limits = limits;
+        (self.next_token, self.next_fetch_token) = (None, None);
+        self.tick(now);
+        self.review_all(now);
+    }
+
+    /// Notes what became of the connection.
+    pub fn set_link(&mut self, link: Link, now: Moment) {
+        self.offers_fetch |= link == Link::Up;
+        self.link = link;
+        self.tick(now);
+        self.review_all(now);
+    }
+
+    /// Launches nothing more.
+    pub fn drain(&mut self, now: Moment) {
+        self.is_draining = true;
+        self.review_all(now);
+    }
+
+    /// The limits in force.
+    pub fn limits(&self) -> &Limits {
+        &self.limits
+    }
+
+    /// How many tokens the bucket holds.
+    pub fn level(&self, now: Moment) -> f64 {
+        self.bucket.level(now)
+    }
+
+    /// How many renders are in flight.
+    pub fn in_flight(&self) -> usize {
+        self.in_flight.renders as usize
+    }
+
+    /// How many projects are wanted, those in flight included.
+    pub fn wanted(&self) -> usize {
+        self.counts.wanted
+    }
+
+    /// Whether a project is wanted or in flight.
+    pub fn is_wanted(&self, project: &Project) -> bool {
+        self.entries.get(project).is_some_and(|entry| entry.place.is_wanted())
+    }
+
+    fn resolve(&mut self, project: &Project, entry: &mut Entry, outcome: Outcome) {
+        if entry.waiters > 0 {
+            entry.forget_waiters();
+            self.actions.push(Action::Resolve {
+                project: project.clone(),
+                outcome,
+            });
+        }
+    }
+
+    /// Sends those away who wait for what will not come in time.
+    fn review_all(&mut self, now: Moment) {
+        let waited_for = |(_, entry): &(&Project, &Entry)| entry.waiters > 0 && entry.flight.is_none();
+        let projects: Vec<_> = self
+            .entries
+            .iter()
+            .filter(waited_for)
+            .map(|(project, _)| project.clone())
+            .collect();
+        self.review(projects, now);
+    }
+
+    fn review(&mut self, projects: impl IntoIterator<Item = Project>, now: Moment) {
+        for project in projects {
+            let Some(entry) = self.entries.get(&project).filter(|entry| entry.waiters > 0) else {
+                continue;
+            };
+            let until = entry.deadline;
+            if self.is_worth_waiting(&project, until, now) {
+                continue;
+            }
+            let refused = self.refuse(&project, true, now);
+            let Some(mut entry) = self.take_entry(&project) else {
+                continue;
+            };
+            self.resolve(&project, &mut entry, Outcome::Refused(refused.refusal));
+            self.put_entry(&project, entry, now);
+        }
+    }
+
+    /// Puts a project where it now belongs.
+    fn settle(&mut self, project: &Project, now: Moment) {
+        if let Some(entry) = self.take_entry(project) {
+            self.put_entry(project, entry, now);
+        }
+    }
+
+    fn take_entry(&mut self, project: &Project) -> Option<Entry> {
+        let entry = self.entries.remove(project)?;
+        match entry.place {
+            Place::InFlight | Place::Cooling | Place::Resting => {}
+            Place::ToFetch => drop(self.to_fetch.remove(&entry.arrival)),
+            Place::Missing => drop(self.missing.remove(&entry.arrival)),
+            Place::Wanted(standing) => self.wanted.remove(project, standing),
+            Place::Again(standing) => self.again.remove(project, standing),
+        }
+        if let Some(at) = entry.timer {
+            self.timers.remove(&(at, project.clone()));
+        }
+        self.counts.wanted -= usize::from(entry.place.is_wanted());
+        self.counts.waited_for -= usize::from(entry.counted == Counted::WaitedFor);
+        self.counts.demoted -= usize::from(entry.counted == Counted::Demoted);
+        Some(entry)
+    }
+
+    fn put_entry(&mut self, project: &Project, mut entry: Entry, now: Moment) {
+        let Some((place, timer)) = entry.place_at(self.offers_fetch, now) else {
+            return;
+        };
+        entry.place = place;
+        entry.timer = timer;
+        entry.counted = entry.counts_as();
+        if entry.counted == Counted::Demoted && self.counts.demoted >= self.limits.queue.get() as usize {
+            return;
+        }
+        match place {
+            Place::InFlight | Place::Cooling | Place::Resting => {}
+            Place::ToFetch => drop(self.to_fetch.insert(entry.arrival, project.clone())),
+            Place::Missing => drop(self.missing.insert(entry.arrival, project.clone())),
+            Place::Wanted(standing) => self.wanted.insert(project, standing),
+            Place::Again(standing) => self.again.insert(project, standing),
+        }
+        if let Some(at) = timer {
+            self.timers.insert((at, project.clone()));
+        }
+        self.counts.wanted += usize::from(place.is_wanted());
+        self.counts.waited_for += usize::from(entry.counted == Counted::WaitedFor);
+        self.counts.demoted += usize::from(entry.counted == Counted::Demoted);
+        self.entries.insert(project.clone(), entry);
+    }
+}
+
+#[cfg(test)]
+mod tests;

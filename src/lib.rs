@@ -1,6 +1,8 @@
 pub mod admission;
 pub mod answer;
+pub mod cache;
 pub mod cli;
+pub mod freshness;
 pub mod moment;
 pub mod proto;
 pub mod reason;

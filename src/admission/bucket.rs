@@ -1,0 +1,181 @@
+//! The token bucket: governor's GCRA on a clock that is set to the `now` of each call.
+//!
+//! One token is one render. Changing the rate or the burst keeps the level and its fraction, so that no schedule of reloads
+//! mints or loses tokens. Nothing else in the project names governor.
+
+use std::{
+    num::NonZeroU32,
+    sync::atomic::{AtomicU64, Ordering},
+    time::Duration,
+};
+
+use governor::{
+    Quota, RateLimiter,
+    clock::Clock,
+    middleware::NoOpMiddleware,
+    nanos::Nanos,
+    state::{InMemoryState, NotKeyed},
+};
+
+use crate::moment::Moment;
+
+/// Lies between governor's zero and the start of our clock, so that a charge can be dated back.
+const BEFORE_START: Duration = Duration::from_secs(1 << 32);
+
+/// The slowest rate that is told from none: one token in eleven days, which the range of governor's arithmetic allows.
+pub const MIN_RATE: f64 = 1e-6;
+
+type Limiter = RateLimiter<NotKeyed, InMemoryState, Hand, NoOpMiddleware<Nanos>>;
+
+/// A bucket of at most `burst` tokens, refilled at `rate` tokens per second.
+#[derive(Debug)]
+pub(super) struct Bucket {
+    rate: f64,
+    burst: NonZeroU32,
+    state: State,
+    /// The level when it last changed, for [`Bucket::level`] only: governor decides.
+    shown: (f64, Moment),
+}
+
+#[derive(Debug)]
+enum State {
+    Refilling(Limiter),
+    /// The rate is 0: nothing is taken and nothing refills.
+    Paused {
+        level: f64,
+    },
+}
+
+impl Bucket {
+    /// Makes a bucket that holds one token at `now`.
+    pub(super) fn new(rate: f64, burst: NonZeroU32, now: Moment) -> Self {
+        Self::with_level(rate, burst, 1.0, now)
+    }
+
+    fn with_level(rate: f64, burst: NonZeroU32, level: f64, now: Moment) -> Self {
+        let level = level.clamp(0.0, f64::from(burst.get()));
+        let state = match period(rate) {
+            Some(period) => State::Refilling(charged(period, burst, level, now)),
+            None => State::Paused { level },
+        };
+        Self {
+            rate,
+            burst,
+            state,
+            shown: (level, now),
+        }
+    }
+
+    /// Takes a token.
+    ///
+    /// # Errors
+    /// When there is none: the moment of the next, or nothing while the rate is 0.
+    pub(super) fn take(&mut self, now: Moment) -> Result<(), Option<Moment>> {
+        let State::Refilling(limiter) = &self.state else {
+            return Err(None);
+        };
+        match check(limiter, now) {
+            Ok(()) => {
+                self.shown = ((self.level(now) - 1.0).max(0.0), now);
+                Ok(())
+            }
+            Err(wait) => Err(Some(now + wait)),
+        }
+    }
+
+    /// Changes the rate and the burst, keeping the level as far as the burst holds it. Unchanged values touch nothing.
+    pub(super) fn set(&mut self, rate: f64, burst: NonZeroU32, now: Moment) {
+        #[expect(clippy::float_cmp, reason = "the very same setting touches nothing")]
+        if self.rate == rate && self.burst == burst {
+            return;
+        }
+        let level = match &self.state {
+            State::Refilling(limiter) => drain(limiter, self.rate, now),
+            State::Paused { level } => *level,
+        };
+        *self = Self::with_level(rate, burst, level, now);
+    }
+
+    /// How many tokens there are, with the fraction of the next: to be shown.
+    pub(super) fn level(&self, now: Moment) -> f64 {
+        let (level, at) = self.shown;
+        let refilled = now.since(at).as_secs_f64() * self.rate;
+        (level + refilled).min(f64::from(self.burst.get()))
+    }
+
+    /// Tokens per second.
+    pub(super) fn rate(&self) -> f64 {
+        self.rate
+    }
+
+    /// The most tokens that it holds.
+    pub(super) fn burst(&self) -> NonZeroU32 {
+        self.burst
+    }
+}
+
+/// The time that one token takes to refill; none at rate 0.
+fn period(rate: f64) -> Option<Duration> {
+    (rate >= MIN_RATE).then(|| Duration::from_secs_f64(1.0 / rate).max(Duration::from_nanos(1)))
+}
+
+/// A limiter that holds `level` tokens at `now`. Whole tokens are charged at a reading of the clock that lies the fraction
+/// of a period back.
+fn charged(period: Duration, burst: NonZeroU32, level: f64, now: Moment) -> Limiter {
+    let quota = Quota::with_period(period)
+        .expect("BUG: a period is never zero")
+        .allow_burst(burst);
+    let limiter = RateLimiter::direct_with_clock(quota, Hand::default());
+    let absent = f64::from(burst.get()) - level;
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "0 ≤ absent ≤ burst")]
+    if let Some(charge) = NonZeroU32::new(absent.ceil() as u32) {
+        let back = period.mul_f64((absent.ceil() - absent).clamp(0.0, 1.0));
+        limiter.clock().set(now, back);
+        limiter
+            .check_n(charge)
+            .expect("BUG: the charge is within the burst")
+            .expect("BUG: a new limiter is full");
+    }
+    limiter
+}
+
+/// Empties a limiter, and tells how much was in it.
+fn drain(limiter: &Limiter, rate: f64, now: Moment) -> f64 {
+    let mut whole = 0.0;
+    loop {
+        match check(limiter, now) {
+            Ok(()) => whole += 1.0,
+            Err(wait) => return whole + (1.0 - wait.as_secs_f64() * rate).max(0.0),
+        }
+    }
+}
+
+fn check(limiter: &Limiter, now: Moment) -> Result<(), Duration> {
+    limiter.clock().set(now, Duration::ZERO);
+    limiter
+        .check()
+        .map_err(|refused| refused.wait_time_from(limiter.clock().now()))
+}
+
+/// A clock that stands where it was set.
+#[derive(Debug, Default)]
+struct Hand(AtomicU64);
+
+impl Hand {
+    fn set(&self, now: Moment, back: Duration) {
+        let reading = (BEFORE_START + now.since_start()).saturating_sub(back);
+        let nanos = u64::try_from(reading.as_nanos()).unwrap_or(u64::MAX);
+        self.0.store(nanos, Ordering::Relaxed);
+    }
+}
+
+impl Clock for Hand {
+    type Instant = Nanos;
+
+    fn now(&self) -> Nanos {
+        self.0.load(Ordering::Relaxed).into()
+    }
+}
+
+#[cfg(test)]
+mod tests;

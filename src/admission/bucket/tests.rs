@@ -1,0 +1,102 @@
+use proptest::prelude::*;
+
+use super::*;
+
+fn at(seconds: f64) -> Moment {
+    Moment::after_start(Duration::from_secs_f64(seconds))
+}
+
+fn burst(tokens: u32) -> NonZeroU32 {
+    NonZeroU32::new(tokens).unwrap()
+}
+
+fn take_all(bucket: &mut Bucket, now: Moment) -> u32 {
+    std::iter::from_fn(|| bucket.take(now).ok()).count() as u32
+}
+
+#[test]
+fn starts_with_one_token_whatever_the_burst() {
+    for tokens in [1, 2, 10] {
+        assert_eq!(take_all(&mut Bucket::new(5.0, burst(tokens), at(0.0)), at(0.0)), 1);
+    }
+}
+
+#[test]
+fn refills_up_to_the_burst_and_no_further() {
+    let mut bucket = Bucket::new(5.0, burst(3), at(0.0));
+    assert_eq!(take_all(&mut bucket, at(3_600.0)), 3);
+}
+
+#[test]
+fn a_refusal_names_the_moment_of_the_next_token_to_the_nanosecond() {
+    let mut bucket = Bucket::new(0.05, burst(1), at(0.0));
+    bucket.take(at(0.0)).unwrap();
+    let next = bucket.take(at(1.0)).unwrap_err().unwrap();
+    assert_eq!(next, at(20.0));
+    let before = Moment::after_start(next.since_start() - Duration::from_nanos(1));
+    assert!(bucket.take(before).is_err());
+    assert!(bucket.take(next).is_ok());
+}
+
+#[test]
+fn rate_zero_takes_nothing_and_keeps_the_level() {
+    let mut bucket = Bucket::new(1.0, burst(5), at(0.0));
+    bucket.set(0.0, burst(5), at(1.0));
+    assert_eq!(bucket.take(at(1_000.0)), Err(None));
+    bucket.set(1.0, burst(5), at(1_000.0));
+    assert_eq!(take_all(&mut bucket, at(1_000.0)), 2);
+}
+
+#[test]
+fn raising_the_burst_adds_room_and_no_tokens() {
+    let mut bucket = Bucket::new(10.0, burst(2), at(0.0));
+    bucket.set(10.0, burst(100), at(60.0));
+    assert_eq!(take_all(&mut bucket, at(60.0)), 2);
+}
+
+/// A bucket in real numbers, to compare with.
+struct Exact {
+    rate: f64,
+    burst: f64,
+    level: f64,
+    at: f64,
+}
+
+impl Exact {
+    fn refill(&mut self, now: f64) {
+        self.level = (self.level + (now - self.at) * self.rate).min(self.burst);
+        self.at = now;
+    }
+}
+
+proptest! {
+    /// governor#39: replacing a limiter at a reload grants a full burst, or starves a slow bucket.
+    #[test]
+    fn any_schedule_of_reloads_grants_what_an_exact_bucket_would(
+        reloads in prop::collection::vec((0.0_f64..20.0, prop::sample::select(vec![0.0, 0.05, 0.3, 1.0, 7.0, 50.0]), 1_u32..20), 1..200),
+        greedy in any::<bool>(),
+    ) {
+        let mut bucket = Bucket::new(1.0, burst(5), at(0.0));
+        let mut exact = Exact { rate: 1.0, burst: 5.0, level: 1.0, at: 0.0 };
+        let (mut now, mut granted, mut expected) = (0.0, 0_u32, 0.0);
+        for (step, rate, tokens) in reloads {
+            now += step;
+            exact.refill(now);
+            if greedy {
+                granted += take_all(&mut bucket, at(now));
+                expected += (exact.level + 1e-6).floor();
+                exact.level = (exact.level - (exact.level + 1e-6).floor()).max(0.0);
+            }
+            prop_assert!((bucket.level(at(now)) - exact.level).abs() < 1e-3);
+            bucket.set(rate, burst(tokens), at(now));
+            exact.rate = rate;
+            exact.burst = f64::from(tokens);
+            exact.level = exact.level.min(exact.burst);
+        }
+        granted += take_all(&mut bucket, at(now));
+        if exact.rate > 0.0 {
+            expected += exact.level;
+        }
+        prop_assert!((f64::from(granted) - expected).abs() <= 1.0 + 1e-3, "{granted} of {expected}");
+    }
+}

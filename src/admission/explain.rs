@@ -1,0 +1,184 @@
+//! Tells why a project is not refreshed, and when it may be: a pure function of the state.
+
+use std::time::Duration;
+
+use super::{
+    Admission, Class, Gate, Link, Refused,
+    limits::{LEAST_RETRY_AFTER, RECONNECT},
+    project::{Entry, Place},
+};
+use crate::{
+    moment::Moment,
+    reason::{NotRefreshed, Refusal},
+    revision::Project,
+};
+
+/// After how long to come back where nothing tells: the rate is 0, or the sidecar is draining.
+const UNKNOWN: Duration = Duration::from_secs(60);
+
+/// Why a project is not refreshed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Explanation {
+    /// Its class.
+    pub class: Class,
+    /// A flight is under way.
+    pub is_in_flight: bool,
+    /// The first gate that says no.
+    pub gate: Option<Gate>,
+    /// What a caller is told.
+    pub refusal: Refusal,
+}
+
+impl Admission {
+    /// Tells why a project is not refreshed at `now`; none when it is not wanted.
+    pub fn explain(&self, project: &Project, now: Moment) -> Option<Explanation> {
+        let entry = self.entries.get(project).filter(|entry| entry.place.is_wanted())?;
+        let refused = self.refuse(project, entry.flight.is_some(), now);
+        Some(Explanation {
+            class: refused.class,
+            is_in_flight: entry.flight.is_some(),
+            gate: refused.gate,
+            refusal: refused.refusal,
+        })
+    }
+
+    /// What a caller is told who does not wait. One that caused the flight is told that it is scheduled, any other that it
+    /// still runs.
+    pub(super) fn refuse(&self, project: &Project, was_in_flight: bool, now: Moment) -> Refused {
+        let Some(entry) = self.entries.get(project) else {
+            return Refused {
+                class: Class::Missing,
+                gate: Some(Gate::Queue),
+                refusal: refusal(NotRefreshed::QueueFull, self.token_wait(1, now)),
+            };
+        };
+        let class = entry.class();
+        if let Some(flight) = entry.flight {
+            let reason = if was_in_flight {
+                NotRefreshed::TimedOut
+            } else {
+                NotRefreshed::Scheduled
+            };
+            return Refused {
+                class,
+                gate: None,
+                refusal: refusal(reason, self.recent.remaining(now.since(flight.since))),
+            };
+        }
+        let (gate, refusal) = match self.closed_gate(project, entry, now) {
+            Some((gate, refusal)) => (Some(gate), refusal),
+            None => (None, refusal(NotRefreshed::Scheduled, self.recent.median())),
+        };
+        Refused { class, gate, refusal }
+    }
+
+    /// The first gate that says no to a project that is not in flight.
+    fn closed_gate(&self, project: &Project, entry: &Entry, now: Moment) -> Option<(Gate, Refusal)> {
+        if self.is_draining {
+            return Some((Gate::Draining, refusal(NotRefreshed::Draining, UNKNOWN)));
+        }
+        let dialled_in = match self.link {
+            Link::Up => None,
+            Link::Dialling => Some(RECONNECT),
+            Link::Down { retry_at } => Some(retry_at.since(now)),
+        };
+        if let Some(wait) = dialled_in {
+            return Some((Gate::Connection, refusal(NotRefreshed::Unreachable, wait)));
+        }
+        let (until, reason) = entry.gate();
+        if until > now {
+            return Some((Gate::Project, refusal(reason, until.since(now))));
+        }
+        if entry.place == Place::ToFetch {
+            return self.closed_fetch_gate(entry, now);
+        }
+        let ahead = self.ahead_of(project, entry);
+        if !self.has_permit(entry.class(), entry.is_cooling()) {
+            return Some((
+                Gate::Concurrency,
+                refusal(NotRefreshed::ConcurrencyLimited, self.permit_wait(ahead)),
+            ));
+        }
+        let wait = self.token_wait(ahead, now);
+        (!wait.is_zero()).then(|| (Gate::Tokens, refusal(NotRefreshed::Throttled, wait)))
+    }
+
+    fn closed_fetch_gate(&self, entry: &Entry, now: Moment) -> Option<(Gate, Refusal)> {
+        let ahead = self.to_fetch.range(..entry.arrival).count();
+        if self.in_flight.fetches >= self.limits.fetch.concurrency.get() {
+            let wait = self.permit_wait(ahead);
+            return Some((Gate::Concurrency, refusal(NotRefreshed::ConcurrencyLimited, wait)));
+        }
+        let next = self.next_fetch_token.filter(|&next| next > now)?;
+        let wait = next.since(now) + per_token(ahead, self.limits.fetch.rate);
+        Some((Gate::Tokens, refusal(NotRefreshed::Throttled, wait)))
+    }
+
+    /// How many are served before a project, in the order of classes.
+    fn ahead_of(&self, project: &Project, entry: &Entry) -> usize {
+        match entry.place {
+            Place::Missing => self.missing.range(..entry.arrival).count(),
+            Place::Wanted(standing) => self.missing.len() + self.wanted.ahead_of(project, standing),
+            Place::Again(standing) => {
+                self.missing.len() + self.wanted.len() + self.again.ahead_of(project, standing)
+            }
+            Place::InFlight | Place::ToFetch | Place::Cooling | Place::Resting => {
+                self.missing.len() + self.wanted.len()
+            }
+        }
+    }
+
+    /// Until there is a token for a project with so many ahead of it; zero when there is one now.
+    fn token_wait(&self, ahead: usize, now: Moment) -> Duration {
+        if self.limits.rate <= 0.0 {
+            return UNKNOWN;
+        }
+        match self.next_token.filter(|&next| next > now) {
+            Some(next) => next.since(now) + per_token(ahead, self.limits.rate),
+            None => Duration::ZERO,
+        }
+    }
+
+    /// Until there is a permit: as long as it takes to land those in flight and those ahead.
+    fn permit_wait(&self, ahead: usize) -> Duration {
+        let rounds = ahead / self.limits.concurrency.get() as usize + 1;
+        self.recent
+            .median()
+            .max(LEAST_RETRY_AFTER)
+            .saturating_mul(u32::try_from(rounds).unwrap_or(u32::MAX))
+    }
+
+    /// Whether one who waits until then may expect to see the project land.
+    pub(super) fn is_worth_waiting(&self, project: &Project, until: Moment, now: Moment) -> bool {
+        let Some(entry) = self.entries.get(project) else {
+            return false;
+        };
+        if until <= now {
+            return false;
+        }
+        if let Some(flight) = entry.flight {
+            return flight.is_fetch || now + self.recent.remaining(now.since(flight.since)) <= until;
+        }
+        let may_queue = entry.held.is_none() || entry.demand.is_some();
+        may_queue && !self.is_draining && {
+            let wait = match self.closed_gate(project, entry, now) {
+                Some((_, refusal)) => refusal.retry_after,
+                None => Duration::ZERO,
+            };
+            now + wait + self.recent.median() <= until
+        }
+    }
+}
+
+fn per_token(tokens: usize, rate: f64) -> Duration {
+    #[expect(clippy::cast_precision_loss, reason = "no queue is that long")]
+    let seconds = tokens as f64 / rate;
+    Duration::try_from_secs_f64(seconds).unwrap_or(UNKNOWN)
+}
+
+fn refusal(reason: NotRefreshed, retry_after: Duration) -> Refusal {
+    Refusal {
+        reason,
+        retry_after: retry_after.max(LEAST_RETRY_AFTER),
+    }
+}

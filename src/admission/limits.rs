@@ -1,0 +1,71 @@
+//! What an operator sets, and the one table of constants behind it.
+
+use std::{num::NonZeroU32, time::Duration};
+
+/// The limits in force.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Limits {
+    /// Renders per second of this sidecar; 0 admits none.
+    pub rate: f64,
+    /// The most renders that may have been saved up.
+    pub burst: NonZeroU32,
+    /// The most renders in flight at once.
+    pub concurrency: NonZeroU32,
+    /// The most missing projects that wait for a render, and again as many that are wanted though nobody waits any more.
+    pub queue: NonZeroU32,
+    /// The limits of fetches, which stand outside the budget of renders.
+    pub fetch: FetchLimits,
+}
+
+/// The limits of fetches.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct FetchLimits {
+    /// Fetches per second; 0 admits none.
+    pub rate: f64,
+    /// The most fetches in flight at once, and the burst of their bucket.
+    pub concurrency: NonZeroU32,
+}
+
+impl Limits {
+    /// How many permits refreshes of outdated projects may hold: a quarter, and at least one, is left to missing projects.
+    pub(super) fn outdated_permits(&self) -> u32 {
+        match self.concurrency.get() {
+            1 => 1,
+            limit => limit - (limit / 4).max(1),
+        }
+    }
+
+    /// How many permits all projects together may hold whose last render failed.
+    pub(super) fn cooling_permits(&self) -> u32 {
+        (self.concurrency.get() / 4).max(1)
+    }
+}
+
+// A page of the architecture lists these with their sources.
+
+/// How long a lookup counts as interest in its project.
+pub(super) const INTEREST: Duration = Duration::from_secs(600);
+/// The time in which a second with a lookup loses all but 1/e of its weight.
+pub(super) const WEIGHT_DECAY: Duration = Duration::from_secs(60);
+/// Of so many refreshes of outdated projects, one goes to the longest wanted, so that none starves.
+pub(super) const AGING_TURN: u32 = 8;
+/// Of so many tokens, one goes to an outdated project even while missing ones wait.
+pub(super) const OUTDATED_TURN: u32 = 10;
+/// The longest that the first token is held back from a missing project.
+pub(super) const MISSING_START: Duration = Duration::from_secs(1);
+/// How long a project that was rendered because of a raised target waits until it is rendered for the next.
+pub(super) const RAISE_INTERVAL: Duration = Duration::from_secs(10);
+/// The range of cool-downs of an outdated project.
+pub(super) const OUTDATED_COOL_DOWN: (Duration, Duration) = (Duration::from_secs(5), Duration::from_secs(300));
+/// The range of cool-downs of a missing project.
+pub(super) const MISSING_COOL_DOWN: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(15));
+/// The first cool-down of a project whose renderer is behind, and its cap.
+pub(super) const BEHIND_COOL_DOWN: (Duration, Duration) = (Duration::from_secs(2), Duration::from_secs(30));
+/// How long a held project that the renderer knows no more is left alone.
+pub(super) const GONE_COOL_DOWN: Duration = Duration::from_secs(30);
+/// How long a fact of the connection that the driver has yet to tell is assumed to last.
+pub(super) const RECONNECT: Duration = Duration::from_millis(200);
+/// Of how many renders the median is taken.
+pub(super) const RECENT_RENDERS: usize = 32;
+/// The least `retry_after`.
+pub(super) const LEAST_RETRY_AFTER: Duration = Duration::from_millis(10);

@@ -1,0 +1,168 @@
+//! The index of wanted projects: which outdated project is refreshed next.
+//!
+//! The most wanted goes first: the one with the most seconds in which it was looked up since it became outdated, each
+//! second's weight decaying over [`WEIGHT_DECAY`]. Every [`AGING_TURN`]th turn goes to the longest wanted, so that none starves.
+
+use std::collections::BTreeSet;
+
+use super::limits::{AGING_TURN, WEIGHT_DECAY};
+use crate::{moment::Moment, revision::Project};
+
+/// How much a project is wanted, as the logarithm of the sum of e^(t/decay) over the seconds t with a lookup. Weights of
+/// different projects compare the same at every later time, so that an index of them needs no upkeep.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Weight {
+    log: f64,
+    second: u64,
+}
+
+impl Weight {
+    /// The weight of one lookup.
+    pub(super) fn first(now: Moment) -> Self {
+        Self {
+            log: Self::log_of(now),
+            second: now.since_start().as_secs(),
+        }
+    }
+
+    /// Counts a lookup; true when it is the first of its second.
+    pub(super) fn count(&mut self, now: Moment) -> bool {
+        let second = now.since_start().as_secs();
+        if second == self.second {
+            return false;
+        }
+        let new = Self::log_of(now);
+        let (high, low) = if new > self.log { (new, self.log) } else { (self.log, new) };
+        *self = Self {
+            log: high + (low - high).exp().ln_1p(),
+            second,
+        };
+        true
+    }
+
+    fn log_of(now: Moment) -> f64 {
+        now.since_start().as_secs_f64() / WEIGHT_DECAY.as_secs_f64()
+    }
+
+    /// A number that is the greater, the more wanted: the logarithm in billionths.
+    fn rank(self) -> u64 {
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "0 ≤ log < 2^34 in any run")]
+        let rank = (self.log * 1e9) as u64;
+        rank
+    }
+}
+
+/// Where a project stands in the index.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Standing {
+    pub(super) weight: Weight,
+    /// Since when it is wanted.
+    pub(super) since: Moment,
+}
+
+/// Projects by how much, and by how long, they are wanted.
+#[derive(Debug, Default)]
+pub(super) struct Wanted {
+    by_weight: BTreeSet<(u64, Project)>,
+    by_age: BTreeSet<(Moment, Project)>,
+    turns: u32,
+}
+
+impl Wanted {
+    pub(super) fn insert(&mut self, project: &Project, standing: Standing) {
+        self.by_weight.insert((standing.weight.rank(), project.clone()));
+        self.by_age.insert((standing.since, project.clone()));
+    }
+
+    pub(super) fn remove(&mut self, project: &Project, standing: Standing) {
+        self.by_weight.remove(&(standing.weight.rank(), project.clone()));
+        self.by_age.remove(&(standing.since, project.clone()));
+    }
+
+    /// The project whose turn it is.
+    pub(super) fn peek(&self) -> Option<&Project> {
+        if self.turns % AGING_TURN == AGING_TURN - 1 {
+            self.by_age.first().map(|(_, project)| project)
+        } else {
+            self.by_weight.last().map(|(_, project)| project)
+        }
+    }
+
+    /// Ends a turn: the project of [`Wanted::peek`] was launched.
+    pub(super) fn turn(&mut self) {
+        self.turns = self.turns.wrapping_add(1);
+    }
+
+    /// How many stand before a project, itself left out.
+    pub(super) fn ahead_of(&self, project: &Project, standing: Standing) -> usize {
+        let place = (standing.weight.rank(), project.clone());
+        self.by_weight.range(place..).count().saturating_sub(1)
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.by_weight.len()
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.by_weight.is_empty()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    fn at(seconds: u64) -> Moment {
+        Moment::after_start(Duration::from_secs(seconds))
+    }
+
+    fn project(name: &str) -> Project {
+        Project::new(name).unwrap()
+    }
+
+    fn looked_up(seconds: impl IntoIterator<Item = u64>) -> Standing {
+        let mut seconds = seconds.into_iter();
+        let since = at(seconds.next().unwrap());
+        let mut weight = Weight::first(since);
+        seconds.for_each(|second| drop(weight.count(at(second))));
+        Standing { weight, since }
+    }
+
+    #[test]
+    fn more_seconds_with_a_lookup_go_first_and_more_lookups_in_a_second_count_once() {
+        let mut wanted = Wanted::default();
+        wanted.insert(&project("often"), looked_up(10..15));
+        wanted.insert(&project("hot-loop"), looked_up([10, 10, 10, 10, 10, 10, 14]));
+        wanted.insert(&project("once"), looked_up([14]));
+        assert_eq!(wanted.peek(), Some(&project("often")));
+        assert_eq!(wanted.ahead_of(&project("once"), looked_up([14])), 2);
+    }
+
+    #[test]
+    fn weight_decays_so_that_what_was_wanted_long_ago_yields() {
+        let mut wanted = Wanted::default();
+        wanted.insert(&project("then"), looked_up(0..10));
+        wanted.insert(&project("now"), looked_up(598..600));
+        assert_eq!(wanted.peek(), Some(&project("now")));
+    }
+
+    #[test]
+    fn none_starves_while_others_are_wanted_more() {
+        let mut wanted = Wanted::default();
+        let cold = looked_up([0]);
+        wanted.insert(&project("cold"), cold);
+        let turns = (1..).find(|turn| {
+            let hot = project(&format!("hot-{turn}"));
+            wanted.insert(&hot, looked_up(*turn..turn + 100));
+            let next = wanted.peek().unwrap().clone();
+            wanted.turn();
+            if next == hot {
+                wanted.remove(&hot, looked_up(*turn..turn + 100));
+            }
+            next == project("cold")
+        });
+        assert!(turns.unwrap() <= u64::from(AGING_TURN));
+    }
+}

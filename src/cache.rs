@@ -1,0 +1,263 @@
+//! What is held: at most so many bytes of revisions, the least recently looked up thrown away first.
+//!
+//! A landing passes through [`Cache::store`], which keeps the order of revisions; readers see one immutable [`Held`] at a time.
+//! Beside it, in capacities of their own: projects known to be absent, and changes of inputs. The cache knows of freshness
+//! only what it is told, and nothing of flights: eviction never touches one. moka is named here alone, and used as a bounded map only.
+
+mod note;
+mod subscribers;
+
+use std::{
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+    time::Duration,
+};
+
+use moka::{notification::RemovalCause, policy::EvictionPolicy, sync::Cache as Map};
+
+pub use self::{
+    note::Note,
+    subscribers::{Subscribers, Subscription},
+};
+use crate::{
+    moment::Moment,
+    revision::{Order, Project, Revision},
+};
+
+/// What an entry costs beyond its payload, name and content type: the map's node, the revision and its note, in bytes.
+const ENTRY_BYTES: usize = 512;
+/// How many absent projects are remembered.
+const MAX_ABSENT: u64 = 10_000;
+/// How many changes of inputs are remembered.
+const MAX_CHANGES: u64 = 10_000;
+/// How long a project is taken to be absent after the first, and after every further NOT_FOUND.
+const ABSENT_FOR: (Duration, Duration) = (Duration::from_secs(30), Duration::from_secs(60));
+
+/// A revision that is held, and what is known of it; immutable but for its note.
+#[derive(Debug)]
+pub struct Held {
+    /// The revision.
+    pub revision: Arc<Revision>,
+    /// When the renderer last said that it is right.
+    pub validated_at: Moment,
+    /// The input of the project changed: this is the least order that has the change, and when it was learned.
+    pub changed: Option<(Order, Moment)>,
+    /// When the renderer said that there is no such project any more.
+    pub gone_since: Option<Moment>,
+    /// What lookups leave for each other; it outlives the revision.
+    pub note: Arc<Note>,
+}
+
+/// What became of a revision that was to be stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stored {
+    /// It is newer than what was held.
+    Newer,
+    /// It is what is held already, whose age starts anew.
+    Validated,
+    /// It has the order of what is held but another digest: what is held stays, and its age starts anew.
+    Conflict,
+    /// It is older than what is held.
+    Older,
+    /// It is larger than the whole cache.
+    TooLarge,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Absent {
+    until: Moment,
+    target: u64,
+}
+
+/// A bounded map from projects to what is held of them.
+#[derive(Debug)]
+pub struct Cache {
+    held: Map<Project, Arc<Held>>,
+    absent: Map<Project, Absent>,
+    changes: Map<Project, (Order, Moment)>,
+    /// Writers go one at a time, so that order is kept.
+    writer: Mutex<()>,
+    max_bytes: usize,
+    evicted_wanted: Arc<AtomicU64>,
+    subscribers: Subscribers,
+}
+
+impl Cache {
+    /// Makes an empty cache of at most `max_bytes`.
+    pub fn new(max_bytes: usize) -> Self {
+        let evicted_wanted = Arc::new(AtomicU64::new(0));
+        let evicted = Arc::clone(&evicted_wanted);
+        Self {
+            held: Map::builder()
+                .eviction_policy(EvictionPolicy::lru())
+                .max_capacity(max_bytes as u64)
+                .weigher(|_, held: &Arc<Held>| {
+                    u32::try_from(cost(&held.revision)).unwrap_or(u32::MAX)
+                })
+                .eviction_listener(move |_, held, cause| {
+                    if cause == RemovalCause::Size && held.note.is_wanted() {
+                        evicted.fetch_add(1, Relaxed);
+                    }
+                })
+                .build(),
+            absent: Map::new(MAX_ABSENT),
+            changes: Map::new(MAX_CHANGES),
+            writer: Mutex::default(),
+            max_bytes,
+            evicted_wanted,
+            subscribers: Subscribers::default(),
+        }
+    }
+
+    /// What is held of a project.
+    pub fn get(&self, project: &str) -> Option<Arc<Held>> {
+        self.held.get(project)
+    }
+
+    /// Stores a revision if it is newer than what is held, and tells what is held then.
+    pub fn store(&self, revision: Revision, now: Moment) -> (Stored, Option<Arc<Held>>) {
+        let _writer = self.lock();
+        let project = revision.project.clone();
+        let held = self.held.get(&project);
+        if cost(&revision) > self.max_bytes {
+            return (Stored::TooLarge, held);
+        }
+        let stored = match &held {
+            None => Stored::Newer,
+            Some(held) if revision.order > held.revision.order => Stored::Newer,
+            Some(held) if revision.order < held.revision.order => return (Stored::Older, Some(Arc::clone(held))),
+            Some(held) if revision.digest == held.revision.digest => Stored::Validated,
+            Some(_) => Stored::Conflict,
+        };
+        let revision = match &held {
+            Some(held) if stored != Stored::Newer => Arc::clone(&held.revision),
+            _ => Arc::new(revision),
+        };
+        let changed = self.changes.get(&project).filter(|(order, _)| *order > revision.order);
+        let new = Arc::new(Held {
+            revision,
+            validated_at: now,
+            changed,
+            gone_since: None,
+            note: held.map_or_else(Arc::default, |held| Arc::clone(&held.note)),
+        });
+        self.insert(&project, &new);
+        self.absent.invalidate(&project);
+        if stored == Stored::Newer {
+            self.subscribers.notify(&project);
+        }
+        (stored, Some(new))
+    }
+
+    /// Notes that the input of a project changed; true when what is held does not have the change.
+    pub fn note_change(&self, project: &Project, order: Order, now: Moment) -> bool {
+        let _writer = self.lock();
+        let known = self.changes.get(project);
+        if known.is_some_and(|(known, _)| known >= order) {
+            return false;
+        }
+        self.changes.insert(project.clone(), (order, now));
+        let Some(held) = self.held.get(project).filter(|held| held.revision.order < order) else {
+            return false;
+        };
+        let since = held.changed.map_or(now, |(_, since)| since);
+        self.replace(project, &held, |held| held.changed = Some((order, since)));
+        self.subscribers.notify(project);
+        true
+    }
+
+    /// Notes that the renderer knows the project no more; tells since when.
+    pub fn note_gone(&self, project: &Project, now: Moment) -> Option<Moment> {
+        let _writer = self.lock();
+        let held = self.held.get(project)?;
+        if held.gone_since.is_none() {
+            self.replace(project, &held, |held| held.gone_since = Some(now));
+        }
+        Some(held.gone_since.unwrap_or(now))
+    }
+
+    /// Drops a project.
+    pub fn remove(&self, project: &Project) {
+        let _writer = self.lock();
+        self.held.invalidate(project);
+        self.held.run_pending_tasks();
+        self.subscribers.notify(project);
+    }
+
+    /// Notes that there is no such project, as of that target; tells for how long that is taken to hold.
+    pub fn note_absent(&self, project: &Project, target: u64, now: Moment) -> Duration {
+        let (first, further) = ABSENT_FOR;
+        let duration = if self.absent.contains_key(project) { further } else { first };
+        let until = now + duration;
+        self.absent.insert(project.clone(), Absent { until, target });
+        self.absent.run_pending_tasks();
+        self.subscribers.notify(project);
+        duration
+    }
+
+    /// For how much longer a project is taken to be absent; a target raised since then ends that.
+    pub fn absent_for(&self, project: &Project, target: u64, now: Moment) -> Option<Duration> {
+        let absent = self.absent.get(project)?;
+        let is_in_force = absent.until > now && absent.target >= target;
+        is_in_force.then(|| absent.until.since(now))
+    }
+
+    /// Wakes a subscription whenever something newer of the project is stored, or it changes or goes.
+    pub fn subscribe(&self, project: &Project) -> Subscription {
+        self.subscribers.subscribe(project)
+    }
+
+    /// Everything held, in no order.
+    pub fn iter(&self) -> impl Iterator<Item = Arc<Held>> + '_ {
+        self.held.iter().map(|(_, held)| held)
+    }
+
+    /// How many projects are held.
+    pub fn len(&self) -> u64 {
+        self.held.entry_count()
+    }
+
+    /// Whether nothing is held.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// How many bytes are held.
+    pub fn bytes(&self) -> u64 {
+        self.held.weighted_size()
+    }
+
+    /// How many projects were evicted while they were wanted, since the start.
+    pub fn evicted_wanted(&self) -> u64 {
+        self.evicted_wanted.load(Relaxed)
+    }
+
+    fn replace(&self, project: &Project, held: &Held, change: impl FnOnce(&mut Held)) {
+        let mut new = Held {
+            revision: Arc::clone(&held.revision),
+            note: Arc::clone(&held.note),
+            ..*held
+        };
+        change(&mut new);
+        self.insert(project, &Arc::new(new));
+    }
+
+    /// Inserts, and evicts at once what no longer fits: moka would put that off.
+    fn insert(&self, project: &Project, held: &Arc<Held>) {
+        self.held.insert(project.clone(), Arc::clone(held));
+        self.held.run_pending_tasks();
+    }
+
+    fn lock(&self) -> MutexGuard<'_, ()> {
+        self.writer.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn cost(revision: &Revision) -> usize {
+    revision.payload.len() + revision.content_type.len() + 2 * revision.project.as_str().len() + ENTRY_BYTES
+}
+
+#[cfg(test)]
+mod tests;

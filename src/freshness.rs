@@ -1,0 +1,182 @@
+//! Tells fresh from outdated: a comparison made at each lookup, never a sweep.
+//!
+//! Fresh is what is of the target rollout or a later one, not below a known change, and younger than the maximal age. Raising
+//! the target is one atomic store.
+
+use std::{
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use arc_swap::ArcSwap;
+
+use crate::{cache::Held, moment::Moment, revision::Project};
+
+/// How many raises of the target are told apart when it is asked since when something is outdated.
+const MAX_RAISES: usize = 64;
+
+/// What became of the target.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TargetChange {
+    /// It is what it was.
+    None,
+    /// It is higher than the one given.
+    Raised(u64),
+    /// It is lower than the one given; nothing becomes outdated by that.
+    Lowered(u64),
+}
+
+/// What is fresh now.
+#[derive(Debug)]
+pub struct Freshness {
+    target: AtomicU64,
+    /// Nanoseconds; 0 is none.
+    max_age: AtomicU64,
+    /// The rollouts that were the target, ascending, and when each was learned.
+    raises: ArcSwap<Vec<(u64, Moment)>>,
+    writer: Mutex<()>,
+}
+
+impl Freshness {
+    /// Starts with a target that was learned at `now`.
+    pub fn new(target: u64, max_age: Option<Duration>, now: Moment) -> Self {
+        Self {
+            target: AtomicU64::new(target),
+            max_age: AtomicU64::new(nanos(max_age)),
+            raises: ArcSwap::from_pointee(vec![(target, now)]),
+            writer: Mutex::default(),
+        }
+    }
+
+    /// The rollout that is fresh, or the least of those that are.
+    pub fn target(&self) -> u64 {
+        self.target.load(Ordering::Acquire)
+    }
+
+    /// Sets the target.
+    pub fn set_target(&self, target: u64, now: Moment) -> TargetChange {
+        let _writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = self.target();
+        let mut raises = Vec::clone(&self.raises.load());
+        raises.retain(|&(rollout, _)| rollout <= target);
+        if raises.last().is_none_or(|&(rollout, _)| rollout < target) {
+            raises.push((target, now));
+        }
+        if raises.len() > MAX_RAISES {
+            raises.remove(1);
+        }
+        self.raises.store(Arc::new(raises));
+        self.target.store(target, Ordering::Release);
+        match target.cmp(&before) {
+            std::cmp::Ordering::Less => TargetChange::Lowered(before),
+            std::cmp::Ordering::Equal => TargetChange::None,
+            std::cmp::Ordering::Greater => TargetChange::Raised(before),
+        }
+    }
+
+    /// Sets the age at which a revision is outdated, whatever its rollout.
+    pub fn set_max_age(&self, max_age: Option<Duration>) {
+        self.max_age.store(nanos(max_age), Ordering::Relaxed);
+    }
+
+    /// Whether what is held is fresh.
+    pub fn is_fresh(&self, held: &Held, now: Moment) -> bool {
+        held.revision.order.rollout >= self.target()
+            && held.changed.is_none()
+            && self.too_old_at(held).is_none_or(|at| now < at)
+    }
+
+    /// Since when what is held has been outdated; none when it is fresh.
+    pub fn outdated_since(&self, held: &Held, now: Moment) -> Option<Moment> {
+        let raised = || {
+            let raises = self.raises.load();
+            let rollout = held.revision.order.rollout;
+            raises.iter().find(|(raised, _)| *raised > rollout).map(|&(_, at)| at)
+        };
+        let changed = held.changed.map(|(_, at)| at);
+        let too_old = self.too_old_at(held).filter(|&at| at <= now);
+        [raised(), changed, too_old].into_iter().flatten().min()
+    }
+
+    /// When the age alone makes what is held outdated: at the maximal age ± 10 % by hash of the project, so that what was
+    /// rendered together does not become outdated together.
+    pub fn too_old_at(&self, held: &Held) -> Option<Moment> {
+        match self.max_age.load(Ordering::Relaxed) {
+            0 => None,
+            nanos => Some(held.validated_at + Duration::from_nanos(nanos).mul_f64(spread(&held.revision.project))),
+        }
+    }
+}
+
+/// A factor of 0.9 to 1.1, fixed for a project.
+fn spread(project: &Project) -> f64 {
+    #[expect(clippy::cast_precision_loss, reason = "a fraction")]
+    let fraction = project.hash() as f64 / u64::MAX as f64;
+    0.9 + 0.2 * fraction
+}
+
+fn nanos(max_age: Option<Duration>) -> u64 {
+    max_age.map_or(0, |age| u64::try_from(age.as_nanos()).unwrap_or(u64::MAX))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::revision::{Digest, Order, Revision};
+
+    fn at(seconds: u64) -> Moment {
+        Moment::after_start(Duration::from_secs(seconds))
+    }
+
+    fn held(rollout: u64, validated_at: Moment) -> Held {
+        Held {
+            revision: Arc::new(Revision {
+                project: Project::new("demo/shop").unwrap(),
+                order: Order::new(rollout, 1),
+                rendered_at: None,
+                digest: Digest::of(b"{}"),
+                content_type: "application/json".into(),
+                payload: b"{}".as_slice().into(),
+            }),
+            validated_at,
+            changed: None,
+            gone_since: None,
+            note: Arc::default(),
+        }
+    }
+
+    #[test]
+    fn a_raised_target_outdates_from_the_first_raise_above_what_is_held() {
+        let freshness = Freshness::new(1, None, at(0));
+        let first = held(1, at(1));
+        assert!(freshness.is_fresh(&first, at(5)));
+        assert_eq!(freshness.set_target(2, at(10)), TargetChange::Raised(1));
+        assert_eq!(freshness.set_target(3, at(20)), TargetChange::Raised(2));
+        assert_eq!(freshness.outdated_since(&first, at(25)), Some(at(10)));
+        assert_eq!(freshness.outdated_since(&held(2, at(12)), at(25)), Some(at(20)));
+        assert_eq!(freshness.outdated_since(&held(3, at(22)), at(25)), None);
+    }
+
+    #[test]
+    fn a_lowered_target_outdates_nothing_and_raising_it_again_counts_from_then() {
+        let freshness = Freshness::new(3, None, at(0));
+        assert_eq!(freshness.set_target(2, at(10)), TargetChange::Lowered(3));
+        assert!(freshness.is_fresh(&held(2, at(1)), at(11)));
+        assert!(freshness.is_fresh(&held(3, at(1)), at(11)));
+        freshness.set_target(3, at(20));
+        assert_eq!(freshness.outdated_since(&held(2, at(1)), at(21)), Some(at(20)));
+    }
+
+    #[test]
+    fn age_outdates_within_a_tenth_of_the_maximum() {
+        let freshness = Freshness::new(1, Some(Duration::from_secs(100)), at(0));
+        let held = held(1, at(50));
+        assert!(freshness.is_fresh(&held, at(139)));
+        let since = freshness.outdated_since(&held, at(161)).unwrap();
+        assert!(since >= at(140) && since <= at(160));
+        assert!(!freshness.is_fresh(&held, at(161)));
+    }
+}
