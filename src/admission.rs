@@ -97,7 +97,9 @@ pub struct Want {
 
 impl Want {
     fn is_met_by(&self, held: Option<HeldMark>) -> bool {
-        held.is_some_and(|held| held.order >= self.floor && held.validated_at >= self.validated_since)
+        held.is_some_and(|held| {
+            held.order >= self.floor && held.validated_at >= self.validated_since
+        })
     }
 
     fn raise_to(&mut self, other: Self) {
@@ -282,7 +284,11 @@ impl Admission {
     /// the time that it takes to refill, so that many sidecars that start at once do not render at once.
     pub fn new(limits: Limits, target: u64, seed: u64, now: Moment) -> Self {
         let mut rng = fastrand::Rng::with_seed(seed);
-        let spread = if limits.rate >= MIN_RATE { 1.0 / limits.rate } else { 0.0 };
+        let spread = if limits.rate >= MIN_RATE {
+            1.0 / limits.rate
+        } else {
+            0.0
+        };
         let held_back = Duration::from_secs_f64(spread * rng.f64());
         Self {
             limits,
@@ -346,8 +352,8 @@ impl Admission {
         let is_queued = was_in_flight || entry.waiters > 0 || wish.held.is_some();
         let has_room = is_queued || self.counts.waited_for < self.limits.queue.get() as usize;
         let until = wish.until.filter(|_| has_room);
-        if until.is_some() {
-            entry.start_waiting(wish);
+        if let Some(until) = until {
+            entry.start_waiting(until);
         }
         self.put_entry(project, entry, now);
         self.tick(now);
@@ -369,7 +375,7 @@ impl Admission {
     /// Notes that one who waited for a project is gone.
     pub fn left(&mut self, project: &Project, now: Moment) {
         if let Some(entry) = self.entries.get_mut(project) {
-            entry.stop_waiting();
+            entry.waiters = entry.waiters.saturating_sub(1);
             self.settle(project, now);
         }
     }
@@ -387,6 +393,7 @@ impl Admission {
         self.in_flight.outdated -= u32::from(flight.class == Class::Outdated);
         self.in_flight.cooling -= u32::from(flight.is_cooling);
         entry.needs_fetch = true;
+        entry.demand = None;
         let outcome = match landing {
             Landing::Held(held) => {
                 self.recent.note(now.since(flight.since));
@@ -397,7 +404,9 @@ impl Admission {
             Landing::NotFound => entry.is_not_found(now, &mut self.rng),
             Landing::Unreachable => {
                 if self.link == Link::Up {
-                    self.link = Link::Down { retry_at: now + RECONNECT };
+                    self.link = Link::Down {
+                        retry_at: now + RECONNECT,
+                    };
                 }
                 Outcome::Refused(Refusal {
                     reason: NotRefreshed::Unreachable,
@@ -469,7 +478,8 @@ impl Admission {
     /// Puts other limits in force. What is in flight stays; the level of the bucket stays.
     pub fn set_limits(&mut self, limits: Limits, now: Moment) {
         self.bucket.set(limits.rate, limits.burst, now);
-        self.fetch_bucket.set(limits.fetch.rate, limits.fetch.concurrency, now);
+        self.fetch_bucket
+            .set(limits.fetch.rate, limits.fetch.concurrency, now);
         self.limits = limits;
         (self.next_token, self.next_fetch_token) = (None, None);
         self.tick(now);
@@ -512,12 +522,14 @@ impl Admission {
 
     /// Whether a project is wanted or in flight.
     pub fn is_wanted(&self, project: &Project) -> bool {
-        self.entries.get(project).is_some_and(|entry| entry.place.is_wanted())
+        self.entries
+            .get(project)
+            .is_some_and(|entry| entry.place.is_wanted())
     }
 
     fn resolve(&mut self, project: &Project, entry: &mut Entry, outcome: Outcome) {
         if entry.waiters > 0 {
-            entry.forget_waiters();
+            entry.waiters = 0;
             self.actions.push(Action::Resolve {
                 project: project.clone(),
                 outcome,
@@ -527,7 +539,8 @@ impl Admission {
 
     /// Sends those away who wait for what will not come in time.
     fn review_all(&mut self, now: Moment) {
-        let waited_for = |(_, entry): &(&Project, &Entry)| entry.waiters > 0 && entry.flight.is_none();
+        let waited_for =
+            |(_, entry): &(&Project, &Entry)| entry.waiters > 0 && entry.flight.is_none();
         let projects: Vec<_> = self
             .entries
             .iter()
@@ -587,7 +600,9 @@ impl Admission {
         entry.place = place;
         entry.timer = timer;
         entry.counted = entry.counts_as();
-        if entry.counted == Counted::Demoted && self.counts.demoted >= self.limits.queue.get() as usize {
+        if entry.counted == Counted::Demoted
+            && self.counts.demoted >= self.limits.queue.get() as usize
+        {
             return;
         }
         match place {

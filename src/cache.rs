@@ -127,7 +127,9 @@ impl Cache {
         let stored = match &held {
             None => Stored::Newer,
             Some(held) if revision.order > held.revision.order => Stored::Newer,
-            Some(held) if revision.order < held.revision.order => return (Stored::Older, Some(Arc::clone(held))),
+            Some(held) if revision.order < held.revision.order => {
+                return (Stored::Older, Some(Arc::clone(held)));
+            }
             Some(held) if revision.digest == held.revision.digest => Stored::Validated,
             Some(_) => Stored::Conflict,
         };
@@ -135,7 +137,10 @@ impl Cache {
             Some(held) if stored != Stored::Newer => Arc::clone(&held.revision),
             _ => Arc::new(revision),
         };
-        let changed = self.changes.get(&project).filter(|(order, _)| *order > revision.order);
+        let changed = self
+            .changes
+            .get(&project)
+            .filter(|(order, _)| *order > revision.order);
         let new = Arc::new(Held {
             revision,
             validated_at: now,
@@ -159,7 +164,11 @@ impl Cache {
             return false;
         }
         self.changes.insert(project.clone(), (order, now));
-        let Some(held) = self.held.get(project).filter(|held| held.revision.order < order) else {
+        let Some(held) = self
+            .held
+            .get(project)
+            .filter(|held| held.revision.order < order)
+        else {
             return false;
         };
         let since = held.changed.map_or(now, |(_, since)| since);
@@ -189,9 +198,14 @@ impl Cache {
     /// Notes that there is no such project, as of that target; tells for how long that is taken to hold.
     pub fn note_absent(&self, project: &Project, target: u64, now: Moment) -> Duration {
         let (first, further) = ABSENT_FOR;
-        let duration = if self.absent.contains_key(project) { further } else { first };
+        let duration = if self.absent.contains_key(project) {
+            further
+        } else {
+            first
+        };
         let until = now + duration;
-        self.absent.insert(project.clone(), Absent { until, target });
+        self.absent
+            .insert(project.clone(), Absent { until, target });
         self.absent.run_pending_tasks();
         self.subscribers.notify(project);
         duration
@@ -256,7 +270,10 @@ impl Cache {
 }
 
 fn cost(revision: &Revision) -> usize {
-    revision.payload.len() + revision.content_type.len() + 2 * revision.project.as_str().len() + ENTRY_BYTES
+    revision.payload.len()
+        + revision.content_type.len()
+        + 2 * revision.project.as_str().len()
+        + ENTRY_BYTES
 }
 
 #[cfg(test)]

@@ -94,7 +94,10 @@ impl Freshness {
         let raised = || {
             let raises = self.raises.load();
             let rollout = held.revision.order.rollout;
-            raises.iter().find(|(raised, _)| *raised > rollout).map(|&(_, at)| at)
+            raises
+                .iter()
+                .find(|(raised, _)| *raised > rollout)
+                .map(|&(_, at)| at)
         };
         let changed = held.changed.map(|(_, at)| at);
         let too_old = self.too_old_at(held).filter(|&at| at <= now);
@@ -106,7 +109,10 @@ impl Freshness {
     pub fn too_old_at(&self, held: &Held) -> Option<Moment> {
         match self.max_age.load(Ordering::Relaxed) {
             0 => None,
-            nanos => Some(held.validated_at + Duration::from_nanos(nanos).mul_f64(spread(&held.revision.project))),
+            nanos => Some(
+                held.validated_at
+                    + Duration::from_nanos(nanos).mul_f64(spread(&held.revision.project)),
+            ),
         }
     }
 }
@@ -156,7 +162,10 @@ mod tests {
         assert_eq!(freshness.set_target(2, at(10)), TargetChange::Raised(1));
         assert_eq!(freshness.set_target(3, at(20)), TargetChange::Raised(2));
         assert_eq!(freshness.outdated_since(&first, at(25)), Some(at(10)));
-        assert_eq!(freshness.outdated_since(&held(2, at(12)), at(25)), Some(at(20)));
+        assert_eq!(
+            freshness.outdated_since(&held(2, at(12)), at(25)),
+            Some(at(20))
+        );
         assert_eq!(freshness.outdated_since(&held(3, at(22)), at(25)), None);
     }
 
@@ -167,7 +176,10 @@ mod tests {
         assert!(freshness.is_fresh(&held(2, at(1)), at(11)));
         assert!(freshness.is_fresh(&held(3, at(1)), at(11)));
         freshness.set_target(3, at(20));
-        assert_eq!(freshness.outdated_since(&held(2, at(1)), at(21)), Some(at(20)));
+        assert_eq!(
+            freshness.outdated_since(&held(2, at(1)), at(21)),
+            Some(at(20))
+        );
     }
 
     #[test]

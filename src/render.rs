@@ -3,6 +3,9 @@
 //! A render consumes a [`Permit`], which only admission makes: rendering without admission does not compile. How the call
 //! travels is known to `upstream` alone; when it is made, to `admission`.
 
+#[cfg(test)]
+pub(crate) mod fake;
+
 use std::{fmt, future::Future, pin::Pin, sync::Arc, time::Duration, time::SystemTime};
 
 use bytes::Bytes;
@@ -18,10 +21,10 @@ pub type Call<T> = Pin<Box<dyn Future<Output = Result<T, RenderError>> + Send>>;
 /// Calls a renderer. Dropping the future of a call resets it.
 pub trait Render: Send + Sync + 'static {
     /// Renders a project. The caller enforces `deadline` by dropping the future; it is passed on so that the renderer knows.
-    fn render(&self, permit: &Permit, ask: Ask, deadline: Duration) -> Call<Rendered>;
+    fn render(&self, permit: Permit, ask: Ask, deadline: Duration) -> Call<Rendered>;
 
     /// Fetches the newest stored revision of a project, without rendering. The caller enforces `deadline`.
-    fn fetch(&self, permit: &FetchPermit, project: Project, deadline: Duration) -> Call<Offer>;
+    fn fetch(&self, permit: FetchPermit, project: Project, deadline: Duration) -> Call<Offer>;
 }
 
 /// What is asked of a renderer.

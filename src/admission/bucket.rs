@@ -127,7 +127,11 @@ fn charged(period: Duration, burst: NonZeroU32, level: f64, now: Moment) -> Limi
         .allow_burst(burst);
     let limiter = RateLimiter::direct_with_clock(quota, Hand::default());
     let absent = f64::from(burst.get()) - level;
-    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "0 ≤ absent ≤ burst")]
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "0 ≤ absent ≤ burst"
+    )]
     if let Some(charge) = NonZeroU32::new(absent.ceil() as u32) {
         let back = period.mul_f64((absent.ceil() - absent).clamp(0.0, 1.0));
         limiter.clock().set(now, back);

@@ -1,9 +1,7 @@
 //! Launches what passes every gate.
 
 use super::{
-    Action, Admission, Class, FetchPermit, Link, Permit,
-    limits::OUTDATED_TURN,
-    project::Flight,
+    Action, Admission, Class, FetchPermit, Link, Permit, limits::OUTDATED_TURN, project::Flight,
 };
 use crate::{moment::Moment, revision::Project};
 
@@ -68,7 +66,9 @@ impl Admission {
                 .get(project)
                 .is_some_and(|entry| entry.is_of_interest(now))
         };
-        let mut heads = [self.wanted.peek(), self.again.peek()].into_iter().flatten();
+        let mut heads = [self.wanted.peek(), self.again.peek()]
+            .into_iter()
+            .flatten();
         heads.find(|project| !is_of_interest(project)).cloned()
     }
 
@@ -79,7 +79,13 @@ impl Admission {
         let may_cool = self.has_permit(Class::Missing, true);
         let mut queue = self.missing.values();
         queue
-            .find(|project| may_cool || self.entries.get(*project).is_some_and(|entry| !entry.is_cooling()))
+            .find(|project| {
+                may_cool
+                    || self
+                        .entries
+                        .get(*project)
+                        .is_some_and(|entry| !entry.is_cooling())
+            })
             .cloned()
     }
 
@@ -121,7 +127,9 @@ impl Admission {
 
     fn launch(&mut self, project: &Project, class: Class, now: Moment) {
         match class {
-            Class::Missing if self.wanted.is_empty() && self.again.is_empty() => self.missing_turns = 0,
+            Class::Missing if self.wanted.is_empty() && self.again.is_empty() => {
+                self.missing_turns = 0
+            }
             Class::Missing => self.missing_turns += 1,
             Class::Outdated => {
                 self.missing_turns = 0;
@@ -139,7 +147,10 @@ impl Admission {
         self.in_flight.renders += 1;
         self.in_flight.outdated += u32::from(class == Class::Outdated);
         self.in_flight.cooling += u32::from(flight.is_cooling);
-        let is_demand = self.entries.get(project).is_some_and(|entry| entry.demand.is_some());
+        let is_demand = self
+            .entries
+            .get(project)
+            .is_some_and(|entry| entry.demand.is_some());
         self.actions.push(Action::Render {
             project: project.clone(),
             rollout: flight.asked.rollout.max(target),

@@ -32,7 +32,10 @@ pub struct Explanation {
 impl Admission {
     /// Tells why a project is not refreshed at `now`; none when it is not wanted.
     pub fn explain(&self, project: &Project, now: Moment) -> Option<Explanation> {
-        let entry = self.entries.get(project).filter(|entry| entry.place.is_wanted())?;
+        let entry = self
+            .entries
+            .get(project)
+            .filter(|entry| entry.place.is_wanted())?;
         let refused = self.refuse(project, entry.flight.is_some(), now);
         Some(Explanation {
             class: refused.class,
@@ -69,11 +72,20 @@ impl Admission {
             Some((gate, refusal)) => (Some(gate), refusal),
             None => (None, refusal(NotRefreshed::Scheduled, self.recent.median())),
         };
-        Refused { class, gate, refusal }
+        Refused {
+            class,
+            gate,
+            refusal,
+        }
     }
 
     /// The first gate that says no to a project that is not in flight.
-    fn closed_gate(&self, project: &Project, entry: &Entry, now: Moment) -> Option<(Gate, Refusal)> {
+    fn closed_gate(
+        &self,
+        project: &Project,
+        entry: &Entry,
+        now: Moment,
+    ) -> Option<(Gate, Refusal)> {
         if self.is_draining {
             return Some((Gate::Draining, refusal(NotRefreshed::Draining, UNKNOWN)));
         }
@@ -107,7 +119,10 @@ impl Admission {
         let ahead = self.to_fetch.range(..entry.arrival).count();
         if self.in_flight.fetches >= self.limits.fetch.concurrency.get() {
             let wait = self.permit_wait(ahead);
-            return Some((Gate::Concurrency, refusal(NotRefreshed::ConcurrencyLimited, wait)));
+            return Some((
+                Gate::Concurrency,
+                refusal(NotRefreshed::ConcurrencyLimited, wait),
+            ));
         }
         let next = self.next_fetch_token.filter(|&next| next > now)?;
         let wait = next.since(now) + per_token(ahead, self.limits.fetch.rate);
@@ -157,7 +172,8 @@ impl Admission {
             return false;
         }
         if let Some(flight) = entry.flight {
-            return flight.is_fetch || now + self.recent.remaining(now.since(flight.since)) <= until;
+            return flight.is_fetch
+                || now + self.recent.remaining(now.since(flight.since)) <= until;
         }
         let may_queue = entry.held.is_none() || entry.demand.is_some();
         may_queue && !self.is_draining && {

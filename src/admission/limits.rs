@@ -56,11 +56,14 @@ pub(super) const MISSING_START: Duration = Duration::from_secs(1);
 /// How long a project that was rendered because of a raised target waits until it is rendered for the next.
 pub(super) const RAISE_INTERVAL: Duration = Duration::from_secs(10);
 /// The range of cool-downs of an outdated project.
-pub(super) const OUTDATED_COOL_DOWN: (Duration, Duration) = (Duration::from_secs(5), Duration::from_secs(300));
+pub(super) const OUTDATED_COOL_DOWN: (Duration, Duration) =
+    (Duration::from_secs(5), Duration::from_secs(300));
 /// The range of cool-downs of a missing project.
-pub(super) const MISSING_COOL_DOWN: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(15));
+pub(super) const MISSING_COOL_DOWN: (Duration, Duration) =
+    (Duration::from_millis(500), Duration::from_secs(15));
 /// The first cool-down of a project whose renderer is behind, and its cap.
-pub(super) const BEHIND_COOL_DOWN: (Duration, Duration) = (Duration::from_secs(2), Duration::from_secs(30));
+pub(super) const BEHIND_COOL_DOWN: (Duration, Duration) =
+    (Duration::from_secs(2), Duration::from_secs(30));
 /// How long a held project that the renderer knows no more is left alone.
 pub(super) const GONE_COOL_DOWN: Duration = Duration::from_secs(30);
 /// How long a fact of the connection that the driver has yet to tell is assumed to last.

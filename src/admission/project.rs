@@ -5,7 +5,8 @@ use std::time::Duration;
 use super::{
     Class, HeldMark, Outcome, Want, Wish,
     limits::{
-        BEHIND_COOL_DOWN, GONE_COOL_DOWN, INTEREST, MISSING_COOL_DOWN, OUTDATED_COOL_DOWN, RAISE_INTERVAL,
+        BEHIND_COOL_DOWN, GONE_COOL_DOWN, INTEREST, MISSING_COOL_DOWN, OUTDATED_COOL_DOWN,
+        RAISE_INTERVAL,
     },
     wanted::{Standing, Weight},
 };
@@ -19,7 +20,7 @@ use crate::{
 pub(super) struct Entry {
     pub(super) held: Option<HeldMark>,
     pub(super) want: Want,
-    /// The highest order that a waiting caller demands; forgotten when nobody waits.
+    /// The highest order that a caller demanded since the last render.
     pub(super) demand: Option<Order>,
     pub(super) waiters: u32,
     /// The latest moment until which someone waits.
@@ -140,25 +141,13 @@ impl Entry {
                 since: now,
             };
         }
+        self.demand = self.demand.max(wish.demand);
         self.interest_until = now + INTEREST;
     }
 
-    pub(super) fn start_waiting(&mut self, wish: Wish) {
+    pub(super) fn start_waiting(&mut self, until: Moment) {
         self.waiters += 1;
-        self.deadline = self.deadline.max(wish.until.unwrap_or_default());
-        self.demand = self.demand.max(wish.demand);
-    }
-
-    pub(super) fn stop_waiting(&mut self) {
-        self.waiters = self.waiters.saturating_sub(1);
-        if self.waiters == 0 {
-            self.forget_waiters();
-        }
-    }
-
-    pub(super) fn forget_waiters(&mut self) {
-        self.waiters = 0;
-        self.demand = None;
+        self.deadline = self.deadline.max(until);
     }
 
     pub(super) fn class(&self) -> Class {
@@ -190,13 +179,19 @@ impl Entry {
     }
 
     /// Where this belongs and when to look again; nowhere when it can be forgotten.
-    pub(super) fn place_at(&self, offers_fetch: bool, now: Moment) -> Option<(Place, Option<Moment>)> {
+    pub(super) fn place_at(
+        &self,
+        offers_fetch: bool,
+        now: Moment,
+    ) -> Option<(Place, Option<Moment>)> {
         if self.flight.is_some() {
             return Some((Place::InFlight, None));
         }
         let (gated_until, _) = self.gate();
         if self.is_satisfied() || !self.is_of_interest(now) {
-            let raise_ends = self.raised.map_or(Moment::START, |raised| raised + RAISE_INTERVAL);
+            let raise_ends = self
+                .raised
+                .map_or(Moment::START, |raised| raised + RAISE_INTERVAL);
             let until = gated_until.max(raise_ends);
             return (until > now).then_some((Place::Resting, Some(until)));
         }
@@ -278,7 +273,9 @@ impl Entry {
         now: Moment,
         rng: &mut fastrand::Rng,
     ) -> Outcome {
-        let was_raised = self.held.is_some_and(|before| before.order.rollout < flight.asked.rollout);
+        let was_raised = self
+            .held
+            .is_some_and(|before| before.order.rollout < flight.asked.rollout);
         self.held = Some(held);
         if held.order < flight.asked {
             return self.is_behind(now, rng);
@@ -292,7 +289,12 @@ impl Entry {
 
     /// Cools down after a failed render, by decorrelated jitter: U(base, 3 × the last), capped (M. Brooker, "Exponential
     /// Backoff and Jitter", AWS architecture blog, 2015).
-    pub(super) fn cool_down(&mut self, reason: NotRefreshed, now: Moment, rng: &mut fastrand::Rng) -> Outcome {
+    pub(super) fn cool_down(
+        &mut self,
+        reason: NotRefreshed,
+        now: Moment,
+        rng: &mut fastrand::Rng,
+    ) -> Outcome {
         let (base, cap) = match self.held {
             Some(_) => OUTDATED_COOL_DOWN,
             None => MISSING_COOL_DOWN,

@@ -49,8 +49,14 @@ mod tests {
         for millis in [100, 300, 200] {
             recent.note(Duration::from_millis(millis));
         }
-        assert_eq!(recent.remaining(Duration::from_millis(150)), Duration::from_millis(50));
-        assert_eq!(recent.remaining(Duration::from_secs(2)), Duration::from_secs(2));
+        assert_eq!(
+            recent.remaining(Duration::from_millis(150)),
+            Duration::from_millis(50)
+        );
+        assert_eq!(
+            recent.remaining(Duration::from_secs(2)),
+            Duration::from_secs(2)
+        );
     }
 
     #[test]

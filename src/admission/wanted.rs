@@ -32,7 +32,11 @@ impl Weight {
             return false;
         }
         let new = Self::log_of(now);
-        let (high, low) = if new > self.log { (new, self.log) } else { (self.log, new) };
+        let (high, low) = if new > self.log {
+            (new, self.log)
+        } else {
+            (self.log, new)
+        };
         *self = Self {
             log: high + (low - high).exp().ln_1p(),
             second,
@@ -46,7 +50,11 @@ impl Weight {
 
     /// A number that is the greater, the more wanted: the logarithm in billionths.
     fn rank(self) -> u64 {
-        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "0 ≤ log < 2^34 in any run")]
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "0 ≤ log < 2^34 in any run"
+        )]
         let rank = (self.log * 1e9) as u64;
         rank
     }
@@ -70,12 +78,14 @@ pub(super) struct Wanted {
 
 impl Wanted {
     pub(super) fn insert(&mut self, project: &Project, standing: Standing) {
-        self.by_weight.insert((standing.weight.rank(), project.clone()));
+        self.by_weight
+            .insert((standing.weight.rank(), project.clone()));
         self.by_age.insert((standing.since, project.clone()));
     }
 
     pub(super) fn remove(&mut self, project: &Project, standing: Standing) {
-        self.by_weight.remove(&(standing.weight.rank(), project.clone()));
+        self.by_weight
+            .remove(&(standing.weight.rank(), project.clone()));
         self.by_age.remove(&(standing.since, project.clone()));
     }
 
@@ -134,7 +144,10 @@ mod tests {
     fn more_seconds_with_a_lookup_go_first_and_more_lookups_in_a_second_count_once() {
         let mut wanted = Wanted::default();
         wanted.insert(&project("often"), looked_up(10..15));
-        wanted.insert(&project("hot-loop"), looked_up([10, 10, 10, 10, 10, 10, 14]));
+        wanted.insert(
+            &project("hot-loop"),
+            looked_up([10, 10, 10, 10, 10, 10, 14]),
+        );
         wanted.insert(&project("once"), looked_up([14]));
         assert_eq!(wanted.peek(), Some(&project("often")));
         assert_eq!(wanted.ahead_of(&project("once"), looked_up([14])), 2);

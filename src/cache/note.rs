@@ -87,7 +87,10 @@ mod tests {
             };
             note.remember(refusal, 65_535, at(100));
             let left = note.refusal(65_535, at(300)).unwrap();
-            assert_eq!((left.reason, left.retry_after), (reason, Duration::from_millis(500)));
+            assert_eq!(
+                (left.reason, left.retry_after),
+                (reason, Duration::from_millis(500))
+            );
             assert_eq!(note.refusal(0, at(300)), None);
             assert_eq!(note.refusal(65_535, at(800)), None);
         }

@@ -49,7 +49,10 @@ impl Subscription {
     /// Waits for the next change. Cancel-safe.
     pub async fn changed(&mut self) {
         if let Some(changes) = &mut self.changes {
-            changes.changed().await.expect("BUG: the channel lives as long as its subscriptions");
+            changes
+                .changed()
+                .await
+                .expect("BUG: the channel lives as long as its subscriptions");
         }
     }
 }
@@ -58,7 +61,10 @@ impl Drop for Subscription {
     fn drop(&mut self) {
         let mut channels = lock(&self.channels);
         self.changes = None;
-        if channels.get(&self.project).is_some_and(|channel| channel.receiver_count() == 0) {
+        if channels
+            .get(&self.project)
+            .is_some_and(|channel| channel.receiver_count() == 0)
+        {
             channels.remove(&self.project);
         }
     }

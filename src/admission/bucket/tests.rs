@@ -17,7 +17,10 @@ fn take_all(bucket: &mut Bucket, now: Moment) -> u32 {
 #[test]
 fn starts_with_one_token_whatever_the_burst() {
     for tokens in [1, 2, 10] {
-        assert_eq!(take_all(&mut Bucket::new(5.0, burst(tokens), at(0.0)), at(0.0)), 1);
+        assert_eq!(
+            take_all(&mut Bucket::new(5.0, burst(tokens), at(0.0)), at(0.0)),
+            1
+        );
     }
 }
 

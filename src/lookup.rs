@@ -1,0 +1,383 @@
+//! The lookup, from top to bottom: what is held fresh is answered at once; else the project is refreshed within the caller's
+//! patience and answered fresh, or outdated with the reason, or, when nothing is held, failed with the reason.
+//!
+//! The fresh path takes no lock of ours and awaits nothing. How a refresh comes about is known to `refresh`, how an answer
+//! travels to `serve`.
+
+mod patience;
+mod watch;
+
+use std::{
+    collections::HashSet,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering::Relaxed},
+    },
+    time::Duration,
+};
+
+use arc_swap::ArcSwap;
+use futures_util::future::join_all;
+use tokio::time::{Instant, timeout_at};
+
+use self::patience::Patience;
+pub use self::watch::Watch;
+use crate::{
+    admission::Outcome,
+    answer::{Answer, Failure, Outdated, Served},
+    cache::{Cache, Held},
+    freshness::Freshness,
+    moment::{Clock, Moment},
+    reason::{NotRefreshed, Refusal},
+    refresh::{Asked, Refresh, Told},
+    revision::{Order, Project},
+};
+
+/// After how long to come back when there is no room to wait, or a batch asks for too much.
+const CROWDED: Duration = Duration::from_secs(1);
+
+/// What a caller asks.
+#[derive(Clone, Debug)]
+pub struct Query {
+    /// Whose configuration.
+    pub project: Project,
+    /// How long to wait for a refresh; none means the setting.
+    pub patience: Option<Duration>,
+    /// The caller's own deadline.
+    pub deadline: Option<Instant>,
+    /// Fail rather than answer with less.
+    pub min_revision: Option<Order>,
+    /// Fail rather than answer with what has been outdated for longer.
+    pub max_outdated: Option<Duration>,
+}
+
+/// What an operator sets of lookups.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// How long a caller waits that does not say, when something is held.
+    pub patience: Duration,
+    /// How long a caller waits that does not say, when nothing is held.
+    pub cold_patience: Duration,
+    /// The longest that any caller waits.
+    pub max_patience: Duration,
+    /// How many callers may wait at once; beyond that, patience is zero.
+    pub max_waiting: usize,
+}
+
+/// Answers lookups. Cheap to clone.
+#[derive(Clone)]
+pub struct Lookup {
+    clock: Clock,
+    cache: Arc<Cache>,
+    freshness: Arc<Freshness>,
+    refresh: Refresh,
+    limits: Arc<ArcSwap<Limits>>,
+    waiting: Arc<AtomicUsize>,
+    watching: Arc<AtomicUsize>,
+}
+
+impl Lookup {
+    /// Makes lookups over what `cache` holds.
+    pub fn new(
+        clock: Clock,
+        cache: Arc<Cache>,
+        freshness: Arc<Freshness>,
+        refresh: Refresh,
+        limits: Limits,
+    ) -> Self {
+        Self {
+            clock,
+            cache,
+            freshness,
+            refresh,
+            limits: Arc::new(ArcSwap::from_pointee(limits)),
+            waiting: Arc::default(),
+            watching: Arc::default(),
+        }
+    }
+
+    /// Puts other limits in force.
+    pub fn set_limits(&self, limits: Limits) {
+        self.limits.store(Arc::new(limits));
+    }
+
+    /// Answers one lookup. Dropping the future changes nothing but that nobody waits here any more.
+    ///
+    /// # Errors
+    /// When nothing is held, or what is held does not meet the caller's demand, and that could not be mended in time.
+    pub async fn get(&self, query: Query) -> Result<Answer, Failure> {
+        let now = self.clock.now();
+        let held = self.cache.get(query.project.as_str());
+        if let Some(held) = &held {
+            if self.is_fresh(&query, held, now) {
+                return Ok(answer(held, Served::Fresh));
+            }
+            if let Some(refusal) = self.known_refusal(&query, held, now) {
+                return Ok(self.outdated(held, refusal, now));
+            }
+        } else if query.min_revision.is_none()
+            && let Some(retry_after) = self.absent_for(&query, now)
+        {
+            return Err(Failure::ProjectNotFound { retry_after });
+        }
+        let patience = Patience::of(
+            &query,
+            &self.limits.load(),
+            self.meets_demand(&query, held.as_deref(), now),
+            now,
+            &self.clock,
+        );
+        let told = self.refreshed(&query, patience).await;
+        self.conclude(&query, told, patience)
+    }
+
+    /// Answers several lookups, which share one patience, in the order asked. Of the projects of which nothing is held, only
+    /// so many are asked for as fill a quarter of the queue.
+    pub async fn get_many(
+        &self,
+        projects: &[Project],
+        patience: Option<Duration>,
+        deadline: Option<Instant>,
+    ) -> Vec<Result<Answer, Failure>> {
+        let room = self.refresh.queue().div_ceil(4);
+        let mut missing = HashSet::new();
+        let lookups = projects.iter().map(|project| {
+            let is_held = self.cache.get(project.as_str()).is_some();
+            let has_room = is_held || missing.contains(project) || {
+                missing.len() < room && missing.insert(project)
+            };
+            async move {
+                if !has_room {
+                    return Err(crowded());
+                }
+                self.get(Query {
+                    project: project.clone(),
+                    patience,
+                    deadline,
+                    min_revision: None,
+                    max_outdated: None,
+                })
+                .await
+            }
+        });
+        join_all(lookups).await
+    }
+
+    /// Follows a project.
+    pub fn watch(&self, project: Project) -> Watch {
+        Watch::new(self.clone(), project)
+    }
+
+    /// How many lookups wait.
+    pub fn waiting(&self) -> usize {
+        self.waiting.load(Relaxed)
+    }
+
+    /// How many projects are followed, each follower counted.
+    pub fn watching(&self) -> usize {
+        self.watching.load(Relaxed)
+    }
+
+    /// Waits, within the patience, until the project is fresh or there is no use in waiting; tells why it is not.
+    async fn refreshed(&self, query: &Query, patience: Patience) -> Option<Outcome> {
+        let waits = Waits::count(&self.waiting, self.limits.load().max_waiting);
+        let mut asked = Asked {
+            demand: self.demand(query),
+            until: patience.until.filter(|_| waits.has_room()),
+        };
+        loop {
+            let mut waiter = match self.refresh.want(&query.project, asked) {
+                Told::LookAgain => return Some(Outcome::Landed),
+                Told::Refused(refusal) if waits.has_room() => {
+                    return Some(Outcome::Refused(refusal));
+                }
+                Told::Refused(refusal) => {
+                    return Some(Outcome::Refused(Refusal {
+                        reason: NotRefreshed::QueueFull,
+                        ..refusal
+                    }));
+                }
+                Told::Wait(waiter) => waiter,
+            };
+            let until = asked.until.unwrap_or_default();
+            match timeout_at(self.clock.instant(until), waiter.outcome()).await {
+                Err(_elapsed) => return None,
+                Ok(outcome @ (Outcome::NotFound | Outcome::Refused(_))) => return Some(outcome),
+                Ok(Outcome::Landed) => {
+                    let now = self.clock.now();
+                    let held = self.cache.get(query.project.as_str());
+                    if self.meets_demand(query, held.as_deref(), now) {
+                        asked.until = None;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Answers with what is held now, or fails.
+    fn conclude(
+        &self,
+        query: &Query,
+        told: Option<Outcome>,
+        patience: Patience,
+    ) -> Result<Answer, Failure> {
+        let now = self.clock.now();
+        let held = self.cache.get(query.project.as_str());
+        if let Some(held) = held.as_ref().filter(|held| self.is_fresh(query, held, now)) {
+            return Ok(answer(held, Served::Rendered));
+        }
+        let refusal = match told {
+            Some(Outcome::Refused(refusal)) => refusal,
+            None | Some(Outcome::Landed | Outcome::NotFound) => self.explained(&query.project),
+        };
+        let Some(held) = held else {
+            if let Some(retry_after) = self.absent_for(query, now) {
+                return Err(Failure::ProjectNotFound { retry_after });
+            }
+            return Err(not_refreshed(refusal, false, patience));
+        };
+        if self.meets_demand(query, Some(&held), now) {
+            return Ok(self.outdated(&held, refusal, now));
+        }
+        let newest = held.revision.order;
+        if query.min_revision.is_some_and(|min| newest < min) {
+            return Err(if refusal.reason == NotRefreshed::RendererBehind {
+                Failure::BelowMinRevision { newest }
+            } else {
+                not_refreshed(refusal, true, patience)
+            });
+        }
+        Err(Failure::BeyondMaxOutdated {
+            outdated_for: self.outdated_for(&held, now),
+            reason: refusal.reason,
+        })
+    }
+
+    fn explained(&self, project: &Project) -> Refusal {
+        match self.refresh.explain(project) {
+            Some(explanation) => explanation.refusal,
+            None => Refusal {
+                reason: NotRefreshed::Scheduled,
+                retry_after: CROWDED,
+            },
+        }
+    }
+
+    fn is_fresh(&self, query: &Query, held: &Held, now: Moment) -> bool {
+        self.freshness.is_fresh(held, now)
+            && query
+                .min_revision
+                .is_none_or(|min| held.revision.order >= min)
+    }
+
+    /// Whether what is held may be served to this caller, fresh or not.
+    fn meets_demand(&self, query: &Query, held: Option<&Held>, now: Moment) -> bool {
+        held.is_some_and(|held| {
+            query
+                .min_revision
+                .is_none_or(|min| held.revision.order >= min)
+                && query
+                    .max_outdated
+                    .is_none_or(|max| self.outdated_for(held, now) <= max)
+        })
+    }
+
+    /// The least order that the caller accepts, if it demands anything.
+    fn demand(&self, query: &Query) -> Option<Order> {
+        let target = Order::rollout(self.freshness.target());
+        query.min_revision.or(query.max_outdated.map(|_| target))
+    }
+
+    /// The refusal that is known already, where it is all that this caller needs.
+    fn known_refusal(&self, query: &Query, held: &Held, now: Moment) -> Option<Refusal> {
+        let refusal = self.refresh.known_refusal(held, now)?;
+        let is_content = self.meets_demand(query, Some(held), now);
+        (is_content && !held.note.is_first_of_second(now)).then_some(refusal)
+    }
+
+    fn absent_for(&self, query: &Query, now: Moment) -> Option<Duration> {
+        self.cache
+            .absent_for(&query.project, self.freshness.target(), now)
+    }
+
+    fn outdated(&self, held: &Arc<Held>, refusal: Refusal, now: Moment) -> Answer {
+        let outdated_for = self.outdated_for(held, now);
+        answer(
+            held,
+            Served::Outdated(Outdated {
+                refusal,
+                outdated_for,
+            }),
+        )
+    }
+
+    fn outdated_for(&self, held: &Held, now: Moment) -> Duration {
+        self.freshness
+            .outdated_since(held, now)
+            .map_or(Duration::ZERO, |since| now.since(since))
+    }
+}
+
+impl std::fmt::Debug for Lookup {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Lookup")
+            .field("cache", &self.cache)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Counts one lookup that waits, for as long as it does.
+struct Waits<'a> {
+    waiting: &'a AtomicUsize,
+    has_room: bool,
+}
+
+impl<'a> Waits<'a> {
+    fn count(waiting: &'a AtomicUsize, most: usize) -> Self {
+        let has_room = waiting.fetch_add(1, Relaxed) < most;
+        Self { waiting, has_room }
+    }
+
+    fn has_room(&self) -> bool {
+        self.has_room
+    }
+}
+
+impl Drop for Waits<'_> {
+    fn drop(&mut self) {
+        self.waiting.fetch_sub(1, Relaxed);
+    }
+}
+
+fn answer(held: &Held, served: Served) -> Answer {
+    Answer {
+        revision: Arc::clone(&held.revision),
+        served,
+    }
+}
+
+fn not_refreshed(refusal: Refusal, held: bool, patience: Patience) -> Failure {
+    let ran_out = matches!(
+        refusal.reason,
+        NotRefreshed::TimedOut | NotRefreshed::Scheduled
+    );
+    Failure::NotRefreshed {
+        refusal,
+        held,
+        deadline_exceeded: ran_out && patience.is_deadline,
+    }
+}
+
+fn crowded() -> Failure {
+    Failure::NotRefreshed {
+        refusal: Refusal {
+            reason: NotRefreshed::QueueFull,
+            retry_after: CROWDED,
+        },
+        held: false,
+        deadline_exceeded: false,
+    }
+}
+
+#[cfg(test)]
+mod tests;

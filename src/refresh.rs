@@ -1,0 +1,419 @@
+//! The effort to make projects fresh: owns admission, tells it the facts, and carries its actions out.
+//!
+//! A flight is a task of its own, which outlives the lookups that wait for it: what it brings is stored whoever has left
+//! meanwhile. It holds its permit until it lands or its deadline ends. Decisions are admission's; calls are the renderer's;
+//! this room owns the tasks, the timer and the waking of those who wait.
+
+mod complaints;
+mod flight;
+mod landing;
+mod observe;
+mod snapshot;
+mod waiter;
+
+use std::{
+    collections::{HashMap, VecDeque},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError, Weak,
+        atomic::{AtomicU16, Ordering::Relaxed},
+    },
+    time::Duration,
+};
+
+use tokio::{
+    runtime::Handle,
+    sync::{Notify, watch},
+};
+use tokio_util::task::TaskTracker;
+
+use self::complaints::Complaints;
+pub use self::{
+    observe::{Observe, RenderResult},
+    snapshot::Snapshot,
+    waiter::Waiter,
+};
+use crate::{
+    admission::{
+        Action, Admission, Explanation, HeldMark, Limits, Link, Outcome, Verdict, Want, Wish,
+    },
+    cache::{Cache, Held},
+    freshness::{Freshness, TargetChange},
+    moment::{Clock, Moment},
+    reason::{NotRefreshed, Refusal},
+    render::Render,
+    revision::{Order, Project},
+};
+
+/// What a refresh needs to know, fixed for a process.
+#[derive(Clone, Copy, Debug)]
+pub struct Options {
+    /// How long a render may run.
+    pub deadline: Duration,
+    /// The largest payload that is held, in bytes.
+    pub max_payload: usize,
+    /// The seed of all jitter.
+    pub seed: u64,
+}
+
+/// What a lookup asks for.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Asked {
+    /// The least order that the caller accepts, when what is held does not do for it.
+    pub demand: Option<Order>,
+    /// Until when the caller waits; none when it does not.
+    pub until: Option<Moment>,
+}
+
+/// What a lookup is told.
+#[derive(Debug)]
+pub enum Told {
+    /// What is held does now.
+    LookAgain,
+    /// It is worth waiting.
+    Wait(Waiter),
+    /// It is not worth waiting.
+    Refused(Refusal),
+}
+
+/// Refreshes projects. Cheap to clone.
+#[derive(Clone)]
+pub struct Refresh {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    clock: Clock,
+    options: Options,
+    cache: Arc<Cache>,
+    freshness: Arc<Freshness>,
+    render: Arc<dyn Render>,
+    observe: Arc<dyn Observe>,
+    /// Where flights run, whichever thread launches them.
+    runtime: Handle,
+    flights: TaskTracker,
+    state: Mutex<State>,
+    /// The next wake has come nearer.
+    rearm: Arc<Notify>,
+    /// Whatever may change refusals starts a new epoch, which ends those that are remembered.
+    epoch: AtomicU16,
+    is_wanted: watch::Sender<bool>,
+    target: watch::Sender<u64>,
+}
+
+struct State {
+    admission: Admission,
+    waiters: HashMap<Project, watch::Sender<Option<Outcome>>>,
+    wakes_at: Option<Moment>,
+    complaints: Complaints,
+    /// When held projects were dropped of late because the renderer knows them no more.
+    drops: VecDeque<Moment>,
+}
+
+impl Refresh {
+    /// Makes a refresh whose flights and timer run on the current runtime. `is_wanted` is kept true while anything is wanted.
+    pub fn new(
+        clock: Clock,
+        options: Options,
+        limits: Limits,
+        cache: Arc<Cache>,
+        freshness: Arc<Freshness>,
+        render: Arc<dyn Render>,
+        observe: Arc<dyn Observe>,
+        is_wanted: watch::Sender<bool>,
+    ) -> Self {
+        let target = freshness.target();
+        let admission = Admission::new(limits, target, options.seed, clock.now());
+        let shared = Arc::new(Shared {
+            clock,
+            options,
+            cache,
+            freshness,
+            render,
+            observe,
+            runtime: Handle::current(),
+            flights: TaskTracker::new(),
+            state: Mutex::new(State {
+                admission,
+                waiters: HashMap::new(),
+                wakes_at: None,
+                complaints: Complaints::default(),
+                drops: VecDeque::new(),
+            }),
+            rearm: Arc::default(),
+            epoch: AtomicU16::new(0),
+            is_wanted,
+            target: watch::Sender::new(target),
+        });
+        tokio::spawn(keep_time(
+            Arc::downgrade(&shared),
+            Arc::clone(&shared.rearm),
+        ));
+        Self { shared }
+    }
+
+    /// Notes that a lookup wants a project, and says whether it is worth waiting.
+    pub fn want(&self, project: &Project, asked: Asked) -> Told {
+        let shared = &self.shared;
+        let mut state = shared.lock();
+        let now = shared.clock.now();
+        let held = shared.cache.get(project.as_str());
+        if let Some(held) = &held {
+            let meets_demand = asked
+                .demand
+                .is_none_or(|demand| held.revision.order >= demand);
+            if meets_demand && shared.freshness.is_fresh(held, now) {
+                return Told::LookAgain;
+            }
+        }
+        let wish = Wish {
+            held: held.as_deref().map(mark),
+            want: shared.want(held.as_deref(), now),
+            demand: asked.demand,
+            until: asked.until,
+        };
+        let told = match state.admission.want(project, wish, now) {
+            Verdict::Wait => Told::Wait(self.wait_for(&mut state, project)),
+            Verdict::Refused(refused) => {
+                if let Some(gate) = refused.gate {
+                    shared.observe.refused(refused.class, gate);
+                }
+                if let Some(held) = &held {
+                    shared.remember(held, refused.refusal, now);
+                }
+                Told::Refused(refused.refusal)
+            }
+        };
+        shared.perform(&mut state);
+        told
+    }
+
+    /// The refusal of what is held that is known to hold at `now`, without a lock.
+    pub fn known_refusal(&self, held: &Held, now: Moment) -> Option<Refusal> {
+        held.note.refusal(self.shared.epoch.load(Relaxed), now)
+    }
+
+    /// Why a project is not refreshed; none when it is not wanted.
+    pub fn explain(&self, project: &Project) -> Option<Explanation> {
+        self.shared
+            .lock()
+            .admission
+            .explain(project, self.shared.clock.now())
+    }
+
+    /// Puts other limits in force.
+    pub fn set_limits(&self, limits: Limits) {
+        self.shared
+            .tell(|admission, now| admission.set_limits(limits, now));
+    }
+
+    /// Raises or lowers the target.
+    pub fn set_target(&self, rollout: u64) {
+        let change = self
+            .shared
+            .freshness
+            .set_target(rollout, self.shared.clock.now());
+        match change {
+            TargetChange::None => return,
+            TargetChange::Raised(before) => tracing::info!(rollout, before, "the target is raised"),
+            TargetChange::Lowered(before) => {
+                tracing::warn!(
+                    rollout,
+                    before,
+                    "the target is lowered: nothing becomes outdated by that"
+                );
+            }
+        }
+        self.shared
+            .tell(|admission, now| admission.set_target(rollout, now));
+        self.shared.target.send_replace(rollout);
+    }
+
+    /// Notes that the input of a project changed: what is held below `order` is outdated.
+    pub fn changed(&self, project: &Project, order: Order) {
+        let now = self.shared.clock.now();
+        if self.shared.cache.note_change(project, order, now) {
+            self.shared
+                .tell(|admission, now| admission.changed(project, order, now));
+        }
+    }
+
+    /// Notes what became of the connection to the renderer.
+    pub fn set_link(&self, link: Link) {
+        self.shared
+            .tell(|admission, now| admission.set_link(link, now));
+    }
+
+    /// Launches nothing more.
+    pub fn drain(&self) {
+        self.shared.tell(Admission::drain);
+        self.shared.flights.close();
+    }
+
+    /// Waits until every flight has landed; to be called after [`Refresh::drain`].
+    pub async fn landed(&self) {
+        self.shared.flights.wait().await;
+    }
+
+    /// The most missing projects that may wait.
+    pub fn queue(&self) -> usize {
+        self.shared.lock().admission.limits().queue.get() as usize
+    }
+
+    /// Follows the target.
+    pub fn target(&self) -> watch::Receiver<u64> {
+        self.shared.target.subscribe()
+    }
+
+    /// What can be counted now.
+    pub fn snapshot(&self) -> Snapshot {
+        let now = self.shared.clock.now();
+        let mut snapshot = Snapshot::of_admission(&self.shared.lock().admission, now);
+        snapshot.add_cache(&self.shared.cache, &self.shared.freshness, now);
+        snapshot
+    }
+
+    fn wait_for(&self, state: &mut State, project: &Project) -> Waiter {
+        let channel = state
+            .waiters
+            .entry(project.clone())
+            .or_insert_with(|| watch::Sender::new(None));
+        Waiter::new(
+            project.clone(),
+            channel.subscribe(),
+            Arc::clone(&self.shared),
+        )
+    }
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Tells admission a fact that may change refusals.
+    fn tell(self: &Arc<Self>, fact: impl FnOnce(&mut Admission, Moment)) {
+        let mut state = self.lock();
+        let now = self.clock.now();
+        fact(&mut state.admission, now);
+        self.epoch.fetch_add(1, Relaxed);
+        self.perform(&mut state);
+    }
+
+    /// Carries out what admission decided.
+    fn perform(self: &Arc<Self>, state: &mut State) {
+        for action in state.admission.take_actions() {
+            match action {
+                Action::Resolve { project, outcome } => {
+                    if let Some(waiters) = state.waiters.remove(&project) {
+                        waiters.send_replace(Some(outcome));
+                    }
+                }
+                Action::Render {
+                    project,
+                    rollout,
+                    is_demand,
+                    class,
+                    permit,
+                } => {
+                    self.forget(&project);
+                    let flight = flight::render(
+                        Arc::clone(self),
+                        project,
+                        rollout,
+                        is_demand,
+                        class,
+                        permit,
+                    );
+                    self.flights.spawn_on(flight, &self.runtime);
+                }
+                Action::Fetch { project, permit } => {
+                    let flight = flight::fetch(Arc::clone(self), project, permit);
+                    self.flights.spawn_on(flight, &self.runtime);
+                }
+            }
+        }
+        let wakes_at = state.admission.next_wake();
+        if wakes_at != state.wakes_at {
+            state.wakes_at = wakes_at;
+            self.rearm.notify_one();
+        }
+        let is_wanted = state.admission.wanted() > 0;
+        self.is_wanted
+            .send_if_modified(|before| std::mem::replace(before, is_wanted) != is_wanted);
+    }
+
+    /// What makes a project fresh.
+    fn want(&self, held: Option<&Held>, now: Moment) -> Want {
+        let target = Order::rollout(self.freshness.target());
+        let changed = held.and_then(|held| held.changed).map(|(order, _)| order);
+        let too_old = held
+            .and_then(|held| self.freshness.too_old_at(held))
+            .is_some_and(|at| at <= now);
+        Want {
+            floor: target.max(changed.unwrap_or_default()),
+            validated_since: if too_old { now } else { Moment::START },
+        }
+    }
+
+    fn remember(&self, held: &Held, refusal: Refusal, now: Moment) {
+        held.note.set_wanted(true);
+        let holds_for_all = !matches!(
+            refusal.reason,
+            NotRefreshed::Scheduled | NotRefreshed::TimedOut
+        );
+        if holds_for_all {
+            held.note.remember(refusal, self.epoch.load(Relaxed), now);
+        }
+    }
+
+    fn forget(&self, project: &Project) {
+        if let Some(held) = self.cache.get(project.as_str()) {
+            held.note.forget();
+        }
+    }
+}
+
+fn mark(held: &Held) -> HeldMark {
+    HeldMark {
+        order: held.revision.order,
+        validated_at: held.validated_at,
+    }
+}
+
+/// Ticks admission when it asks to be woken, for as long as there is one.
+async fn keep_time(shared: Weak<Shared>, rearm: Arc<Notify>) {
+    loop {
+        let deadline = {
+            let Some(shared) = shared.upgrade() else {
+                return;
+            };
+            let mut state = shared.lock();
+            let now = shared.clock.now();
+            if state.wakes_at.is_some_and(|at| at <= now) {
+                state.admission.tick(now);
+                shared.perform(&mut state);
+            }
+            state.wakes_at.map(|at| shared.clock.instant(at))
+        };
+        tokio::select! {
+            () = rearm.notified() => {}
+            () = sleep_until(deadline) => {}
+        }
+    }
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        self.rearm.notify_one();
+    }
+}
+
+async fn sleep_until(deadline: Option<tokio::time::Instant>) {
+    match deadline {
+        Some(deadline) => tokio::time::sleep_until(deadline).await,
+        None => std::future::pending().await,
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,83 @@
+//! The flights: one task a render or a fetch, from the permit to the landing.
+
+use std::{sync::Arc, time::Duration};
+
+use tokio::time::{Instant, timeout};
+
+use super::Shared;
+use crate::{
+    admission::{Class, FetchPermit, Permit},
+    render::{Ask, Offer, RenderError, RenderReason, Rendered},
+    revision::Project,
+};
+
+/// The longest that a fetch may take: it stands before a render that somebody waits for.
+const FETCH_DEADLINE: Duration = Duration::from_secs(1);
+
+/// Renders a project, and lands.
+pub(super) async fn render(
+    shared: Arc<Shared>,
+    project: Project,
+    rollout: u64,
+    is_demand: bool,
+    class: Class,
+    permit: Permit,
+) {
+    let held = shared.cache.get(project.as_str());
+    let ask = Ask {
+        project: project.clone(),
+        rollout,
+        held: held
+            .as_ref()
+            .map(|held| (held.revision.order, held.revision.digest)),
+        reason: match &held {
+            None => RenderReason::Missing,
+            Some(_) if is_demand => RenderReason::Demanded,
+            Some(_) => RenderReason::Outdated,
+        },
+    };
+    let deadline = shared.options.deadline;
+    let started = Instant::now();
+    let call = {
+        let render = Arc::clone(&shared.render);
+        async move { within(deadline, render.render(permit, ask, deadline)).await }
+    };
+    let brought: Result<Rendered, RenderError> = uncrashed(call).await;
+    let brought = brought.and_then(|rendered| {
+        let held = held.as_deref().map(|held| &*held.revision);
+        Ok(rendered.check(&project, held, shared.options.max_payload)?)
+    });
+    shared.render_landed(&project, brought, class, started.elapsed());
+}
+
+/// Fetches a project, and lands.
+pub(super) async fn fetch(shared: Arc<Shared>, project: Project, permit: FetchPermit) {
+    let deadline = FETCH_DEADLINE.min(shared.options.deadline);
+    let started = Instant::now();
+    let call = {
+        let render = Arc::clone(&shared.render);
+        let project = project.clone();
+        async move { within(deadline, render.fetch(permit, project, deadline)).await }
+    };
+    let brought: Result<Offer, RenderError> = uncrashed(call).await;
+    let brought = brought.and_then(|offer| Ok(offer.check(&project, shared.options.max_payload)?));
+    shared.fetch_landed(&project, brought, started.elapsed());
+}
+
+async fn within<T>(
+    deadline: Duration,
+    call: impl Future<Output = Result<T, RenderError>>,
+) -> Result<T, RenderError> {
+    timeout(deadline, call)
+        .await
+        .unwrap_or(Err(RenderError::DeadlineExceeded))
+}
+
+/// Runs a call in a task of its own, so that its panic is only its failure.
+async fn uncrashed<T: Send + 'static>(
+    call: impl Future<Output = Result<T, RenderError>> + Send + 'static,
+) -> Result<T, RenderError> {
+    tokio::spawn(call)
+        .await
+        .unwrap_or(Err(RenderError::Panicked))
+}

@@ -1,0 +1,224 @@
+//! What a flight brought: stored, judged, logged, and told to admission.
+
+use std::{sync::Arc, time::Duration};
+
+use super::{Complaints, Shared, State, complaints::Complaint, mark, observe::RenderResult};
+use crate::{
+    admission::{Class, FetchLanding, Landing},
+    cache::{Held, Stored},
+    moment::Moment,
+    render::{Rejected, RenderError},
+    revision::{Order, Project, Revision},
+};
+
+/// A held project is dropped only when a NOT_FOUND comes so long after the first.
+const GONE_AFTER: Duration = Duration::from_secs(30);
+/// At most this share of the held projects, and always one, is dropped within [`DROP_WINDOW`].
+const MAX_DROPPED: f64 = 0.05;
+const DROP_WINDOW: Duration = Duration::from_secs(300);
+
+impl Shared {
+    pub(super) fn render_landed(
+        self: &Arc<Self>,
+        project: &Project,
+        brought: Result<Revision, RenderError>,
+        class: Class,
+        duration: Duration,
+    ) {
+        let mut state = self.lock();
+        let now = self.clock.now();
+        let (landing, result) = match brought {
+            Ok(revision) => self.land(&mut state, revision, now),
+            Err(error) => self.land_failed(&mut state, project, &error, now),
+        };
+        self.forget(project);
+        state.admission.landed(project, landing, now);
+        self.note_wanted(&state, project);
+        self.observe.rendered(class, result, duration);
+        self.perform(&mut state);
+    }
+
+    pub(super) fn fetch_landed(
+        self: &Arc<Self>,
+        project: &Project,
+        brought: Result<Revision, RenderError>,
+        duration: Duration,
+    ) {
+        let mut state = self.lock();
+        let now = self.clock.now();
+        let (landing, result) = match brought {
+            Ok(revision) => match self.store(&mut state, revision, now) {
+                Some((stored, held)) => (FetchLanding::Held(mark(&held)), result_of_store(stored)),
+                None => (FetchLanding::Nothing, RenderResult::Rejected),
+            },
+            Err(RenderError::Unimplemented) => {
+                (FetchLanding::Unimplemented, RenderResult::Unimplemented)
+            }
+            Err(error) => {
+                tracing::debug!(%project, %error, "a fetch brought nothing");
+                (FetchLanding::Nothing, result_of(&error))
+            }
+        };
+        state.admission.fetched(project, landing, now);
+        self.note_wanted(&state, project);
+        self.observe.fetched(result, duration);
+        self.perform(&mut state);
+    }
+
+    /// Stores a revision that a render brought.
+    fn land(&self, state: &mut State, revision: Revision, now: Moment) -> (Landing, RenderResult) {
+        let order = revision.order;
+        match self.store(state, revision, now) {
+            Some((stored, held)) => {
+                let is_behind = self.complain(&mut state.complaints, stored, order, &held, now);
+                let result = if is_behind {
+                    RenderResult::Behind
+                } else {
+                    result_of_store(stored)
+                };
+                (Landing::Held(mark(&held)), result)
+            }
+            None => (Landing::Rejected, RenderResult::Rejected),
+        }
+    }
+
+    /// Stores a revision, and tells what is held then; nothing when it is larger than the whole cache.
+    fn store(
+        &self,
+        state: &mut State,
+        revision: Revision,
+        now: Moment,
+    ) -> Option<(Stored, Arc<Held>)> {
+        let project = revision.project.clone();
+        let bytes = revision.payload.len();
+        let (stored, held) = self.cache.store(revision, now);
+        if stored == Stored::TooLarge {
+            let limit = self.options.max_payload;
+            let cause = Rejected::OversizedPayload { bytes, limit };
+            state
+                .complaints
+                .raise(Complaint::Rejected, &project, &cause, now);
+            return None;
+        }
+        held.map(|held| (stored, held))
+    }
+
+    /// Logs what is odd about a revision; true when it is less than it was to be.
+    fn complain(
+        &self,
+        complaints: &mut Complaints,
+        stored: Stored,
+        order: Order,
+        held: &Held,
+        now: Moment,
+    ) -> bool {
+        let project = &held.revision.project;
+        let target = self.freshness.target();
+        let is_behind = stored == Stored::Older || order.rollout < target || held.changed.is_some();
+        let complaint = if stored == Stored::Conflict {
+            let cause = format_args!("revision {order}").to_string();
+            complaints.raise(Complaint::Conflict, project, &cause, now);
+            Some(Complaint::Conflict)
+        } else if is_behind {
+            let cause = format!("revision {order} while the target is {target}");
+            complaints.raise(Complaint::Behind, project, &cause, now);
+            Some(Complaint::Behind)
+        } else {
+            None
+        };
+        complaints.settle(project, complaint);
+        is_behind
+    }
+
+    fn land_failed(
+        &self,
+        state: &mut State,
+        project: &Project,
+        error: &RenderError,
+        now: Moment,
+    ) -> (Landing, RenderResult) {
+        let (landing, complaint) = match error {
+            RenderError::NotFound => {
+                return (
+                    self.land_not_found(state, project, now),
+                    RenderResult::NotFound,
+                );
+            }
+            RenderError::Unreachable => return (Landing::Unreachable, RenderResult::Unreachable),
+            RenderError::Rejected(_) => (Landing::Rejected, Complaint::Rejected),
+            RenderError::Unavailable(_)
+            | RenderError::Aborted(_)
+            | RenderError::DeadlineExceeded
+            | RenderError::Exhausted { .. }
+            | RenderError::Unimplemented
+            | RenderError::Failed { .. }
+            | RenderError::Panicked => (Landing::Failed, Complaint::Failed),
+        };
+        state.complaints.raise(complaint, project, error, now);
+        (landing, result_of(error))
+    }
+
+    /// A missing project is absent for a while. A held one stays until a second NOT_FOUND, and even then while too many
+    /// would go at once: one bad replica must not wipe a fleet.
+    fn land_not_found(&self, state: &mut State, project: &Project, now: Moment) -> Landing {
+        let Some(gone_since) = self.cache.note_gone(project, now) else {
+            self.cache
+                .note_absent(project, self.freshness.target(), now);
+            return Landing::NotFound;
+        };
+        state
+            .complaints
+            .raise(Complaint::Gone, project, &RenderError::NotFound, now);
+        if now.since(gone_since) < GONE_AFTER {
+            return Landing::Gone;
+        }
+        while state
+            .drops
+            .front()
+            .is_some_and(|&at| now.since(at) > DROP_WINDOW)
+        {
+            state.drops.pop_front();
+        }
+        #[expect(clippy::cast_precision_loss, reason = "no cache holds that many")]
+        let (dropped, held) = ((state.drops.len() + 1) as f64, self.cache.len() as f64);
+        if dropped > (held * MAX_DROPPED).max(1.0) {
+            tracing::warn!(%project, dropped, held, "too many held projects are gone at once: none is dropped for now");
+            return Landing::Gone;
+        }
+        state.drops.push_back(now);
+        tracing::info!(%project, "a project is gone, and dropped");
+        state.complaints.settle(project, None);
+        self.cache.remove(project);
+        self.cache
+            .note_absent(project, self.freshness.target(), now);
+        Landing::NotFound
+    }
+
+    fn note_wanted(&self, state: &State, project: &Project) {
+        if let Some(held) = self.cache.get(project.as_str()) {
+            held.note.set_wanted(state.admission.is_wanted(project));
+        }
+    }
+}
+
+fn result_of_store(stored: Stored) -> RenderResult {
+    match stored {
+        Stored::Newer => RenderResult::Stored,
+        Stored::Validated | Stored::Conflict => RenderResult::Validated,
+        Stored::Older => RenderResult::Behind,
+        Stored::TooLarge => RenderResult::Rejected,
+    }
+}
+
+fn result_of(error: &RenderError) -> RenderResult {
+    match error {
+        RenderError::Unreachable => RenderResult::Unreachable,
+        RenderError::Unavailable(_) | RenderError::Aborted(_) => RenderResult::Unavailable,
+        RenderError::DeadlineExceeded => RenderResult::DeadlineExceeded,
+        RenderError::Exhausted { .. } => RenderResult::Exhausted,
+        RenderError::NotFound => RenderResult::NotFound,
+        RenderError::Unimplemented => RenderResult::Unimplemented,
+        RenderError::Rejected(_) => RenderResult::Rejected,
+        RenderError::Failed { .. } | RenderError::Panicked => RenderResult::Failed,
+    }
+}

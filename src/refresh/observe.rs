@@ -1,0 +1,49 @@
+//! The facts that a refresh tells whoever measures it.
+
+use std::time::Duration;
+
+use crate::admission::{Class, Gate};
+
+/// What a render or a fetch came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum RenderResult {
+    /// A revision was stored.
+    Stored,
+    /// What is held was found to be right.
+    Validated,
+    /// It was older than what is held, or than what was asked for.
+    Behind,
+    /// It was not fit to be held.
+    Rejected,
+    /// There is no such project, or nothing of it is stored.
+    NotFound,
+    /// It took longer than its deadline.
+    DeadlineExceeded,
+    /// The renderer answered UNAVAILABLE or ABORTED, or the connection broke.
+    Unavailable,
+    /// There was no connection.
+    Unreachable,
+    /// The renderer answered RESOURCE_EXHAUSTED.
+    Exhausted,
+    /// The renderer does not offer the method.
+    Unimplemented,
+    /// Any other failure.
+    Failed,
+}
+
+/// Is told what happens.
+pub trait Observe: Send + Sync + 'static {
+    /// A render landed after `duration`.
+    fn rendered(&self, class: Class, result: RenderResult, duration: Duration);
+    /// A fetch landed after `duration`.
+    fn fetched(&self, result: RenderResult, duration: Duration);
+    /// A gate refused a lookup.
+    fn refused(&self, class: Class, gate: Gate);
+}
+
+/// Measures nothing.
+impl Observe for () {
+    fn rendered(&self, _: Class, _: RenderResult, _: Duration) {}
+    fn fetched(&self, _: RenderResult, _: Duration) {}
+    fn refused(&self, _: Class, _: Gate) {}
+}

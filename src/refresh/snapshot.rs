@@ -1,0 +1,62 @@
+//! What can be counted at one moment, for metrics.
+
+use std::time::Duration;
+
+use crate::{
+    admission::{Admission, Limits},
+    cache::Cache,
+    freshness::Freshness,
+    moment::Moment,
+};
+
+/// A count of everything that is held, wanted and limited.
+#[derive(Clone, Copy, Debug)]
+#[expect(missing_docs, reason = "the fields say it")]
+pub struct Snapshot {
+    pub limits: Limits,
+    pub target: u64,
+    /// Tokens, with the fraction of the next.
+    pub bucket_level: f64,
+    /// Renders.
+    pub in_flight: usize,
+    /// Projects, those in flight included.
+    pub wanted: usize,
+    pub fresh: usize,
+    pub outdated: usize,
+    pub oldest_outdated: Duration,
+    pub held_bytes: u64,
+    /// Projects evicted while wanted, since the start.
+    pub evicted_wanted: u64,
+}
+
+impl Snapshot {
+    pub(super) fn of_admission(admission: &Admission, now: Moment) -> Self {
+        Self {
+            limits: *admission.limits(),
+            target: 0,
+            bucket_level: admission.level(now),
+            in_flight: admission.in_flight(),
+            wanted: admission.wanted(),
+            fresh: 0,
+            outdated: 0,
+            oldest_outdated: Duration::ZERO,
+            held_bytes: 0,
+            evicted_wanted: 0,
+        }
+    }
+
+    pub(super) fn add_cache(&mut self, cache: &Cache, freshness: &Freshness, now: Moment) {
+        self.target = freshness.target();
+        self.held_bytes = cache.bytes();
+        self.evicted_wanted = cache.evicted_wanted();
+        for held in cache.iter() {
+            match freshness.outdated_since(&held, now) {
+                None => self.fresh += 1,
+                Some(since) => {
+                    self.outdated += 1;
+                    self.oldest_outdated = self.oldest_outdated.max(now.since(since));
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,64 @@
+//! One who waits for a project. Dropping it tells admission that nobody waits here any more; the flight goes on.
+
+use std::sync::Arc;
+
+use tokio::sync::watch;
+
+use super::Shared;
+use crate::{admission::Outcome, revision::Project};
+
+/// Waits for what becomes of a project.
+pub struct Waiter {
+    project: Project,
+    outcome: watch::Receiver<Option<Outcome>>,
+    shared: Arc<Shared>,
+}
+
+impl Waiter {
+    pub(super) fn new(
+        project: Project,
+        outcome: watch::Receiver<Option<Outcome>>,
+        shared: Arc<Shared>,
+    ) -> Self {
+        Self {
+            project,
+            outcome,
+            shared,
+        }
+    }
+
+    /// Waits for the outcome. Cancel-safe.
+    pub async fn outcome(&mut self) -> Outcome {
+        let outcome = self.outcome.wait_for(Option::is_some).await;
+        outcome
+            .ok()
+            .and_then(|outcome| *outcome)
+            .expect("BUG: waiters are told an outcome before their channel goes")
+    }
+}
+
+impl Drop for Waiter {
+    fn drop(&mut self) {
+        let is_told = self.outcome.borrow().is_some();
+        if is_told {
+            return;
+        }
+        let mut state = self.shared.lock();
+        // The outcome may have come between the look and the lock; then another's channel may stand here.
+        let is_told = self.outcome.borrow().is_some();
+        if is_told {
+            return;
+        }
+        let now = self.shared.clock.now();
+        state.admission.left(&self.project, now);
+        self.shared.perform(&mut state);
+    }
+}
+
+impl std::fmt::Debug for Waiter {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Waiter")
+            .field("project", &self.project)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,213 @@
+//! A renderer for tests: it answers, stalls, fails or is behind, as it is told, and keeps a log of what it was asked.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, MutexGuard},
+    time::Duration,
+};
+
+use tokio::time::{Instant, sleep};
+
+use super::{Ask, Call, Offer, Render, RenderError, Rendered};
+use crate::{
+    admission::{FetchPermit, Permit},
+    revision::{Order, Project},
+};
+
+/// What the renderer does with a render.
+#[derive(Clone, Debug)]
+pub(crate) enum Behaviour {
+    /// Answers with the rollout asked for.
+    Answers,
+    /// Answers with this rollout, whatever is asked for.
+    AnswersWith(u64),
+    /// Answers that what is held is right.
+    Vouches,
+    /// Never answers.
+    Stalls,
+    /// Fails.
+    Fails(RenderError),
+    /// Answers with what this makes of a proper answer.
+    Garbles(fn(&mut Offer)),
+    /// Panics.
+    Panics,
+}
+
+/// A scripted renderer. Clones share everything.
+#[derive(Clone, Debug)]
+pub(crate) struct FakeRenderer {
+    state: Arc<Mutex<State>>,
+}
+
+#[derive(Debug)]
+struct State {
+    behaviour: Behaviour,
+    particular: HashMap<Project, Behaviour>,
+    cost: Duration,
+    number: u64,
+    stored: HashMap<Project, Offer>,
+    offers_fetch: bool,
+    renders: Vec<(Instant, Ask)>,
+    fetches: Vec<Project>,
+    in_flight: usize,
+    most_in_flight: usize,
+}
+
+impl FakeRenderer {
+    /// A renderer that answers at once, and stores nothing.
+    pub(crate) fn new() -> Self {
+        Self {
+            state: Arc::new(Mutex::new(State {
+                behaviour: Behaviour::Answers,
+                particular: HashMap::new(),
+                cost: Duration::ZERO,
+                number: 1,
+                stored: HashMap::new(),
+                offers_fetch: true,
+                renders: Vec::new(),
+                fetches: Vec::new(),
+                in_flight: 0,
+                most_in_flight: 0,
+            })),
+        }
+    }
+
+    pub(crate) fn behaves(&self, behaviour: Behaviour) {
+        self.lock().behaviour = behaviour;
+    }
+
+    pub(crate) fn behaves_for(&self, project: &Project, behaviour: Behaviour) {
+        self.lock().particular.insert(project.clone(), behaviour);
+    }
+
+    pub(crate) fn costs(&self, cost: Duration) {
+        self.lock().cost = cost;
+    }
+
+    /// The number that revisions have from now on.
+    pub(crate) fn numbers(&self, number: u64) {
+        self.lock().number = number;
+    }
+
+    pub(crate) fn stores(&self, project: &Project, order: Order) {
+        self.lock()
+            .stored
+            .insert(project.clone(), offer(project, order));
+    }
+
+    pub(crate) fn offers_no_fetch(&self) {
+        self.lock().offers_fetch = false;
+    }
+
+    /// What was asked for, in order.
+    pub(crate) fn renders(&self) -> Vec<Ask> {
+        self.lock()
+            .renders
+            .iter()
+            .map(|(_, ask)| ask.clone())
+            .collect()
+    }
+
+    /// When renders arrived.
+    pub(crate) fn arrivals(&self) -> Vec<Instant> {
+        self.lock().renders.iter().map(|(at, _)| *at).collect()
+    }
+
+    pub(crate) fn renders_of(&self, project: &Project) -> usize {
+        self.lock()
+            .renders
+            .iter()
+            .filter(|(_, ask)| ask.project == *project)
+            .count()
+    }
+
+    pub(crate) fn fetches(&self) -> Vec<Project> {
+        self.lock().fetches.clone()
+    }
+
+    pub(crate) fn in_flight(&self) -> usize {
+        self.lock().in_flight
+    }
+
+    pub(crate) fn most_in_flight(&self) -> usize {
+        self.lock().most_in_flight
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap()
+    }
+
+    fn arrives(&self, ask: &Ask) -> (Behaviour, Duration, u64) {
+        let mut state = self.lock();
+        state.renders.push((Instant::now(), ask.clone()));
+        state.in_flight += 1;
+        state.most_in_flight = state.most_in_flight.max(state.in_flight);
+        let behaviour = state
+            .particular
+            .get(&ask.project)
+            .unwrap_or(&state.behaviour);
+        (behaviour.clone(), state.cost, state.number)
+    }
+}
+
+/// A proper offer of a revision.
+pub(crate) fn offer(project: &Project, order: Order) -> Offer {
+    Offer {
+        project: project.to_string(),
+        order,
+        content_type: "application/json".into(),
+        payload: format!("{{\"project\":\"{project}\",\"order\":\"{order}\"}}").into(),
+        ..Offer::default()
+    }
+}
+
+/// Leaves the renderer, also when the call is dropped.
+struct Leaves(FakeRenderer);
+
+impl Drop for Leaves {
+    fn drop(&mut self) {
+        self.0.lock().in_flight -= 1;
+    }
+}
+
+impl Render for FakeRenderer {
+    fn render(&self, _: Permit, ask: Ask, _: Duration) -> Call<Rendered> {
+        let (behaviour, cost, number) = self.arrives(&ask);
+        let leaves = Leaves(self.clone());
+        Box::pin(async move {
+            let _leaves = leaves;
+            sleep(cost).await;
+            let order = Order::new(ask.rollout, number);
+            match behaviour {
+                Behaviour::Answers => Ok(Rendered::Revision(offer(&ask.project, order))),
+                Behaviour::AnswersWith(rollout) => Ok(Rendered::Revision(offer(
+                    &ask.project,
+                    Order::new(rollout, number),
+                ))),
+                Behaviour::Vouches => Ok(Rendered::NotModified {
+                    project: ask.project.to_string(),
+                    order,
+                }),
+                Behaviour::Stalls => std::future::pending().await,
+                Behaviour::Fails(error) => Err(error),
+                Behaviour::Garbles(garble) => {
+                    let mut offer = offer(&ask.project, order);
+                    garble(&mut offer);
+                    Ok(Rendered::Revision(offer))
+                }
+                Behaviour::Panics => panic!("the fake renderer was told to"),
+            }
+        })
+    }
+
+    fn fetch(&self, _: FetchPermit, project: Project, _: Duration) -> Call<Offer> {
+        let mut state = self.lock();
+        state.fetches.push(project.clone());
+        let answer = match state.stored.get(&project) {
+            _ if !state.offers_fetch => Err(RenderError::Unimplemented),
+            Some(offer) => Ok(offer.clone()),
+            None => Err(RenderError::NotFound),
+        };
+        Box::pin(async move { answer })
+    }
+}
