@@ -364,6 +364,9 @@ impl Admission {
         let mut refused = self.refuse(project, was_in_flight, now);
         if until.is_some() {
             self.left(project, now);
+            if self.is_wanted(project) {
+                refused = self.refuse(project, was_in_flight, now);
+            }
         }
         if !has_room {
             refused.gate = Some(Gate::Queue);

@@ -72,7 +72,7 @@ impl Admission {
         heads.find(|project| !is_of_interest(project)).cloned()
     }
 
-    fn next_missing(&self) -> Option<Project> {
+    pub(super) fn next_missing(&self) -> Option<Project> {
         if !self.has_permit(Class::Missing, false) {
             return None;
         }

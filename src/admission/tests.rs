@@ -1,1 +1,515 @@
+//! Random sequences of everything that can happen, after each step of which the invariants of admission hold.
 
+use std::{collections::HashMap, num::NonZeroU32};
+
+use proptest::{prelude::*, test_runner::FileFailurePersistence};
+
+use super::*;
+
+#[derive(Clone, Debug)]
+enum Step {
+    Want {
+        project: usize,
+        patience: Option<Duration>,
+        demand: bool,
+    },
+    Leave(usize),
+    Land(usize, Brought),
+    Wait(Duration),
+    Limits {
+        rate: f64,
+        burst: u32,
+        concurrency: u32,
+        queue: u32,
+    },
+    Raise,
+    Change(usize),
+    Evict(usize),
+    Link(Option<Duration>),
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Brought {
+    WhatWasAsked,
+    LessThanAsked,
+    Nothing,
+    Gone,
+    Failure,
+    Unreachable,
+    Unimplemented,
+}
+
+const PROJECTS: usize = 12;
+
+fn steps() -> impl Strategy<Value = Vec<Step>> {
+    let project = 0..PROJECTS;
+    let brought = prop_oneof![
+        6 => Just(Brought::WhatWasAsked),
+        2 => Just(Brought::LessThanAsked),
+        1 => Just(Brought::Nothing),
+        1 => Just(Brought::Gone),
+        2 => Just(Brought::Failure),
+        1 => Just(Brought::Unreachable),
+        1 => Just(Brought::Unimplemented),
+    ];
+    let patience = prop::option::of((1_u64..4_000).prop_map(Duration::from_millis));
+    let step = prop_oneof![
+        12 => (project.clone(), patience, prop::bool::weighted(0.1))
+            .prop_map(|(project, patience, demand)| Step::Want { project, patience, demand }),
+        2 => any::<usize>().prop_map(Step::Leave),
+        8 => (any::<usize>(), brought).prop_map(|(flight, brought)| Step::Land(flight, brought)),
+        8 => (1_u64..3_000).prop_map(|millis| Step::Wait(Duration::from_millis(millis))),
+        1 => (prop::sample::select(vec![0.0, 0.3, 2.0, 20.0]), 1_u32..6, 1_u32..6, 1_u32..8)
+            .prop_map(|(rate, burst, concurrency, queue)| Step::Limits { rate, burst, concurrency, queue }),
+        1 => Just(Step::Raise),
+        1 => project.clone().prop_map(Step::Change),
+        1 => project.prop_map(Step::Evict),
+        1 => prop::option::of((1_u64..5_000).prop_map(Duration::from_millis)).prop_map(Step::Link),
+    ];
+    prop::collection::vec(step, 1..150)
+}
+
+fn count(n: u32) -> NonZeroU32 {
+    NonZeroU32::new(n).unwrap()
+}
+
+fn limits(rate: f64, burst: u32, concurrency: u32, queue: u32) -> Limits {
+    Limits {
+        rate,
+        burst: count(burst),
+        concurrency: count(concurrency),
+        queue: count(queue),
+        fetch: FetchLimits {
+            rate: 10.0,
+            concurrency: count(2),
+        },
+    }
+}
+
+fn name(project: usize) -> Project {
+    Project::new(&format!("demo/{project}")).unwrap()
+}
+
+/// The world around a machine: what is held, flies and waits, and what was launched when.
+struct World {
+    admission: Admission,
+    now: Moment,
+    target: u64,
+    changes: HashMap<Project, u64>,
+    held: HashMap<Project, HeldMark>,
+    flights: Vec<(Project, bool, u64)>,
+    waiters: Vec<(Project, Moment)>,
+    launches: Vec<Moment>,
+    /// The limits that were in force from each moment on.
+    history: Vec<(Moment, Limits)>,
+}
+
+impl World {
+    fn new(seed: u64) -> Self {
+        let now = Moment::START;
+        let limits = limits(5.0, 3, 3, 4);
+        let mut admission = Admission::new(limits, 1, seed, now);
+        admission.set_link(Link::Up, now);
+        Self {
+            admission,
+            now,
+            target: 1,
+            changes: HashMap::new(),
+            held: HashMap::new(),
+            flights: Vec::new(),
+            waiters: Vec::new(),
+            launches: Vec::new(),
+            history: vec![(now, limits)],
+        }
+    }
+
+    fn floor(&self, project: &Project) -> Order {
+        let number = self.changes.get(project).copied().unwrap_or_default();
+        Order::new(self.target, number)
+    }
+
+    fn take(&mut self, step: Step) {
+        match step {
+            Step::Want {
+                project,
+                patience,
+                demand,
+            } => self.want(&name(project), patience, demand),
+            Step::Leave(waiter) if !self.waiters.is_empty() => {
+                let (project, _) = self.waiters.remove(waiter % self.waiters.len());
+                self.admission.left(&project, self.now);
+            }
+            Step::Land(flight, brought) if !self.flights.is_empty() => {
+                let flight = self.flights.remove(flight % self.flights.len());
+                self.land(flight, brought);
+            }
+            Step::Leave(_) | Step::Land(..) => {}
+            Step::Wait(duration) => self.wait(self.now + duration),
+            Step::Limits {
+                rate,
+                burst,
+                concurrency,
+                queue,
+            } => {
+                let limits = limits(rate, burst, concurrency, queue);
+                self.history.push((self.now, limits));
+                self.admission.set_limits(limits, self.now);
+            }
+            Step::Raise => {
+                self.target += 1;
+                self.changes.clear();
+                self.admission.set_target(self.target, self.now);
+            }
+            Step::Change(project) => {
+                let project = name(project);
+                let order = Order::new(self.target, self.floor(&project).number + 1);
+                self.changes.insert(project.clone(), order.number);
+                self.admission.changed(&project, order, self.now);
+            }
+            Step::Evict(project) => drop(self.held.remove(&name(project))),
+            Step::Link(None) => self.admission.set_link(Link::Up, self.now),
+            Step::Link(Some(down)) => {
+                let retry_at = self.now + down;
+                self.admission.set_link(Link::Down { retry_at }, self.now);
+            }
+        }
+        self.act();
+        self.check();
+    }
+
+    fn want(&mut self, project: &Project, patience: Option<Duration>, demand: bool) {
+        let held = self.held.get(project).copied();
+        let floor = self.floor(project);
+        let demand = demand.then(|| Order::new(floor.rollout, floor.number + 1));
+        let least = floor.max(demand.unwrap_or_default());
+        if held.is_some_and(|held| held.order >= least) {
+            return;
+        }
+        let until = patience.map(|patience| self.now + patience);
+        let wish = Wish {
+            held,
+            want: Want {
+                floor,
+                validated_since: Moment::START,
+            },
+            demand,
+            until,
+        };
+        match self.admission.want(project, wish, self.now) {
+            Verdict::Wait => self
+                .waiters
+                .push((project.clone(), until.expect("only those wait who would"))),
+            Verdict::Refused(refused) => {
+                let Some(explained) = self.admission.explain(project, self.now) else {
+                    let demoted = self.admission.counts.demoted;
+                    assert!(
+                        held.is_none() && demoted >= self.admission.limits.queue.get() as usize
+                    );
+                    return;
+                };
+                if !matches!(refused.gate, None | Some(Gate::Queue)) {
+                    assert_eq!(explained.refusal.reason, refused.refusal.reason);
+                    assert_eq!(explained.gate, refused.gate);
+                }
+            }
+        }
+    }
+
+    fn land(&mut self, (project, is_fetch, rollout): (Project, bool, u64), brought: Brought) {
+        let number = self.floor(&project).number + 1;
+        let held = match brought {
+            Brought::WhatWasAsked => Some(Order::new(rollout, number)),
+            Brought::LessThanAsked if rollout > 1 => Some(Order::new(rollout - 1, 1)),
+            Brought::LessThanAsked
+            | Brought::Nothing
+            | Brought::Gone
+            | Brought::Failure
+            | Brought::Unreachable
+            | Brought::Unimplemented => None,
+        };
+        let held = held.map(|order| {
+            let order = self
+                .held
+                .get(&project)
+                .map_or(order, |held| held.order.max(order));
+            let validated_at = self.now;
+            HeldMark {
+                order,
+                validated_at,
+            }
+        });
+        if let Some(held) = held {
+            self.held.insert(project.clone(), held);
+        }
+        if is_fetch {
+            let landing = match (held, brought) {
+                (Some(held), _) => FetchLanding::Held(held),
+                (None, Brought::Unimplemented) => FetchLanding::Unimplemented,
+                (None, _) => FetchLanding::Nothing,
+            };
+            return self.admission.fetched(&project, landing, self.now);
+        }
+        let landing = match (held, brought) {
+            (Some(held), _) => Landing::Held(held),
+            (None, Brought::Nothing | Brought::Gone) if self.held.contains_key(&project) => {
+                Landing::Gone
+            }
+            (None, Brought::Nothing | Brought::Gone) => Landing::NotFound,
+            (None, Brought::Unreachable) => Landing::Unreachable,
+            (None, Brought::Failure) => Landing::Failed,
+            (None, _) => Landing::Rejected,
+        };
+        self.admission.landed(&project, landing, self.now);
+    }
+
+    /// Lets time pass, doing what is due when it is.
+    fn wait(&mut self, until: Moment) {
+        loop {
+            let leaves = self.waiters.iter().map(|&(_, at)| at).min();
+            let next = [leaves, self.admission.next_wake()]
+                .into_iter()
+                .flatten()
+                .min();
+            let Some(next) = next.filter(|&next| next <= until) else {
+                self.now = until;
+                return;
+            };
+            self.now = self.now.max(next);
+            while let Some(place) = self.waiters.iter().position(|&(_, at)| at <= self.now) {
+                let (project, _) = self.waiters.swap_remove(place);
+                self.admission.left(&project, self.now);
+            }
+            self.admission.tick(self.now);
+            self.act();
+            self.check();
+        }
+    }
+
+    fn act(&mut self) {
+        for action in self.admission.take_actions() {
+            match action {
+                Action::Resolve { project, .. } => {
+                    self.waiters.retain(|(waited, _)| *waited != project)
+                }
+                Action::Fetch { project, .. } => self.launch(&project, true, self.target),
+                Action::Render {
+                    project, rollout, ..
+                } => {
+                    self.launches.push(self.now);
+                    self.launch(&project, false, rollout);
+                    self.check_budget();
+                }
+            }
+        }
+    }
+
+    fn launch(&mut self, project: &Project, is_fetch: bool, rollout: u64) {
+        assert!(
+            !self.flights.iter().any(|(flying, ..)| flying == project),
+            "one live flight per project"
+        );
+        assert!(
+            self.is_unsatisfied(project),
+            "no token for what was satisfied"
+        );
+        self.flights.push((project.clone(), is_fetch, rollout));
+    }
+
+    fn is_unsatisfied(&self, project: &Project) -> bool {
+        let floor = self.floor(project);
+        let entry = &self.admission.entries[project];
+        let least = floor.max(entry.demand.unwrap_or_default());
+        entry.held.is_none_or(|held| held.order < least)
+    }
+
+    /// P2: over every window that ends now, launches ≤ the largest burst in force in it + the integral of the rate.
+    fn check_budget(&self) {
+        for (first, &from) in self.launches.iter().enumerate() {
+            let launched = (self.launches.len() - first) as f64;
+            let mut allowed = 0.0;
+            let mut largest = 0;
+            for (index, &(since, limits)) in self.history.iter().enumerate() {
+                let ends = self.history.get(index + 1).map_or(self.now, |&(at, _)| at);
+                if ends < from {
+                    continue;
+                }
+                allowed += limits.rate * ends.since(since.max(from)).as_secs_f64();
+                largest = largest.max(limits.burst.get());
+            }
+            allowed += f64::from(largest);
+            assert!(
+                launched <= allowed + 1e-6,
+                "{launched} launched since {from:?}, {allowed} allowed"
+            );
+        }
+        let in_flight = self
+            .flights
+            .iter()
+            .filter(|(_, is_fetch, _)| !is_fetch)
+            .count();
+        let limit = self.admission.limits.concurrency.get() as usize;
+        assert!(in_flight <= limit, "{in_flight} in flight, at most {limit}");
+    }
+
+    fn check(&self) {
+        let machine = &self.admission;
+        assert!(
+            machine.next_wake().is_none_or(|at| at > self.now),
+            "no wake is due"
+        );
+        let renders = self
+            .flights
+            .iter()
+            .filter(|(_, is_fetch, _)| !is_fetch)
+            .count();
+        assert_eq!(machine.in_flight(), renders);
+        assert_eq!(
+            machine.in_flight.fetches as usize,
+            self.flights.len() - renders
+        );
+        let mut counts = Counts::default();
+        for (project, entry) in &machine.entries {
+            let waiting = self
+                .waiters
+                .iter()
+                .filter(|(waited, _)| waited == project)
+                .count();
+            assert_eq!(entry.waiters as usize, waiting, "{project}");
+            counts.wanted += usize::from(entry.place.is_wanted());
+            counts.waited_for += usize::from(entry.counted == Counted::WaitedFor);
+            counts.demoted += usize::from(entry.counted == Counted::Demoted);
+        }
+        assert_eq!(machine.counts, counts);
+        assert!(
+            self.waiters
+                .iter()
+                .all(|(project, _)| machine.entries.contains_key(project))
+        );
+        let largest = self
+            .history
+            .iter()
+            .map(|(_, limits)| limits.queue.get() as usize)
+            .max();
+        assert!(counts.demoted <= largest.unwrap_or_default());
+        self.check_priority();
+    }
+
+    /// No lower class goes first: while a missing project waits that could go, no token lies unused.
+    fn check_priority(&self) {
+        let machine = &self.admission;
+        let could_go = machine.link == Link::Up
+            && machine.next_missing().is_some()
+            && machine.next_token.is_none()
+            && machine.limits.rate > 0.0;
+        assert!(
+            !could_go,
+            "a token and a permit lie unused while a missing project waits"
+        );
+    }
+
+    /// Everything that is wanted becomes fresh, and every permit comes home.
+    fn converges(&mut self) {
+        self.take(Step::Limits {
+            rate: 20.0,
+            burst: 3,
+            concurrency: 4,
+            queue: 8,
+        });
+        self.take(Step::Link(None));
+        for _ in 0..5_000 {
+            while let Some(flight) = self.flights.pop() {
+                self.land(flight, Brought::WhatWasAsked);
+                self.act();
+            }
+            match self.admission.next_wake() {
+                Some(next) => self.wait(next),
+                None => break,
+            }
+        }
+        assert_eq!(self.admission.in_flight, InFlight::default());
+        assert!(
+            self.admission
+                .entries
+                .values()
+                .all(|entry| !entry.place.is_wanted())
+        );
+        assert!(self.waiters.is_empty());
+        assert_eq!(
+            self.admission.entries.len(),
+            0,
+            "nothing is remembered for ever"
+        );
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig {
+        cases: 1_000,
+        failure_persistence: Some(Box::new(FileFailurePersistence::WithSource("regressions"))),
+        ..ProptestConfig::default()
+    })]
+
+    #[test]
+    fn every_sequence_of_events_keeps_the_invariants_and_ends_fresh(steps in steps(), seed in any::<u64>()) {
+        let mut world = World::new(seed);
+        for step in steps {
+            world.take(step);
+        }
+        world.converges();
+    }
+}
+
+fn launched(admission: &mut Admission) -> Vec<(Project, Class)> {
+    let actions = admission.take_actions().into_iter();
+    actions
+        .filter_map(|action| match action {
+            Action::Render { project, class, .. } => Some((project, class)),
+            Action::Fetch { .. } | Action::Resolve { .. } => None,
+        })
+        .collect()
+}
+
+#[test]
+fn every_tenth_token_goes_to_an_outdated_project_while_missing_ones_wait() {
+    let mut now = Moment::START;
+    let mut admission = Admission::new(limits(1.0, 1, 4, 100), 2, 1, now);
+    admission.set_link(Link::Up, now);
+    admission.fetched(&name(0), FetchLanding::Unimplemented, now);
+    let want = Want {
+        floor: Order::rollout(2),
+        validated_since: now,
+    };
+    for project in 0..60 {
+        let is_missing = project < 30;
+        let held = (!is_missing).then_some(HeldMark {
+            order: Order::rollout(1),
+            validated_at: now,
+        });
+        let until = is_missing.then_some(now + Duration::from_secs(1_000));
+        let wish = Wish {
+            held,
+            want,
+            demand: None,
+            until,
+        };
+        admission.want(&name(project), wish, now);
+    }
+    let mut classes = Vec::new();
+    while classes.len() < 30 {
+        now = admission.next_wake().expect("there is more");
+        admission.tick(now);
+        for (project, class) in launched(&mut admission) {
+            classes.push(class);
+            let held = HeldMark {
+                order: Order::rollout(2),
+                validated_at: now,
+            };
+            admission.landed(&project, Landing::Held(held), now);
+        }
+    }
+    let outdated = classes
+        .iter()
+        .filter(|class| **class == Class::Outdated)
+        .count();
+    assert_eq!(outdated, 3, "{classes:?}");
+}

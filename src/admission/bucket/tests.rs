@@ -1,4 +1,4 @@
-use proptest::prelude::*;
+use proptest::{prelude::*, test_runner::FileFailurePersistence};
 
 use super::*;
 
@@ -73,6 +73,11 @@ impl Exact {
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig {
+        failure_persistence: Some(Box::new(FileFailurePersistence::WithSource("regressions"))),
+        ..ProptestConfig::default()
+    })]
+
     /// governor#39: replacing a limiter at a reload grants a full burst, or starves a slow bucket.
     #[test]
     fn any_schedule_of_reloads_grants_what_an_exact_bucket_would(
