@@ -1,0 +1,249 @@
+//! Reads `src/` and fails when a room names another that it must not know, so that the picture in `src/ARCHITECTURE.md`
+//! stays true.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+/// The rooms of the core, which know neither the wire nor the operator.
+const CORE: [&str; 10] = [
+    "admission",
+    "answer",
+    "cache",
+    "freshness",
+    "lookup",
+    "moment",
+    "reason",
+    "refresh",
+    "render",
+    "revision",
+];
+/// What only the edges may name.
+const EDGE: [&str; 20] = [
+    "tonic",
+    "prost",
+    "prost_types",
+    "prometheus_client",
+    "tracing_subscriber",
+    "serde_saphyr",
+    "std::env",
+    "clap",
+    "axum",
+    "crate::proto",
+    "crate::serve",
+    "crate::upstream",
+    "crate::metrics",
+    "crate::settings",
+    "crate::telemetry",
+    "crate::app",
+    "crate::cli",
+    "crate::renderer",
+    "crate::client",
+    "crate::readiness",
+];
+/// Names that belong to certain rooms or files alone.
+const OWNED: [(&str, &[&str]); 7] = [
+    ("moka", &["cache"]),
+    ("governor", &["admission/bucket"]),
+    ("prometheus_client", &["metrics"]),
+    ("minijinja", &["renderer"]),
+    (
+        "prost_types",
+        &["serve", "upstream", "renderer", "client", "cli/get"],
+    ),
+    (
+        "crate::admission",
+        &["admission", "app", "lookup", "refresh", "render"],
+    ),
+    ("crate::settings", &["app", "cli", "settings"]),
+];
+/// All that admission may name of ours, and of others.
+const ADMISSION: [&str; 3] = ["crate::moment", "crate::reason", "crate::revision"];
+const ADMISSION_CRATES: [&str; 3] = ["std", "governor", "fastrand"];
+
+struct Source {
+    /// The path below `src/`, without its ending.
+    room: String,
+    /// The code, without tests and comments.
+    code: String,
+}
+
+#[test]
+fn the_core_names_neither_the_wire_nor_the_operator() {
+    for source in sources()
+        .iter()
+        .filter(|source| CORE.iter().any(|room| source.is_of(room)))
+    {
+        for name in EDGE {
+            assert!(!source.names(name), "src/{}.rs names {name}", source.room);
+        }
+    }
+}
+
+#[test]
+fn what_belongs_to_a_room_is_named_nowhere_else() {
+    for source in sources() {
+        for (name, owners) in OWNED {
+            let may = owners.iter().any(|owner| source.is_of(owner));
+            assert!(
+                may || !source.names(name),
+                "src/{}.rs names {name}",
+                source.room
+            );
+        }
+    }
+}
+
+#[test]
+fn admission_names_nothing_but_time_reasons_and_revisions() {
+    for source in sources().iter().filter(|source| source.is_of("admission")) {
+        for used in source
+            .code
+            .lines()
+            .filter_map(|line| line.trim().strip_prefix("use "))
+        {
+            let root = used.split("::").next().unwrap_or_default();
+            let may = ["self", "super"].contains(&root)
+                || ADMISSION_CRATES.contains(&root)
+                || ADMISSION.iter().any(|room| used.starts_with(room))
+                || used.starts_with("crate::{");
+            assert!(may, "src/{}.rs uses {used}", source.room);
+        }
+        for word in source
+            .code
+            .split(|c: char| !(c.is_alphanumeric() || c == '_' || c == ':'))
+        {
+            if word.len() > "crate::".len() && word.starts_with("crate::") {
+                assert!(
+                    ADMISSION.iter().any(|room| word.starts_with(room)),
+                    "src/{}.rs names {word}",
+                    source.room
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn the_edges_do_not_reach_past_the_lookup() {
+    for source in sources().iter().filter(|source| source.is_of("serve")) {
+        for name in [
+            "crate::admission",
+            "crate::cache",
+            "crate::refresh",
+            "crate::upstream",
+            "crate::settings",
+        ] {
+            assert!(!source.names(name), "src/{}.rs names {name}", source.room);
+        }
+    }
+    for source in sources().iter().filter(|source| source.is_of("upstream")) {
+        for name in [
+            "crate::cache",
+            "crate::refresh",
+            "crate::lookup",
+            "crate::serve",
+            "crate::settings",
+        ] {
+            assert!(!source.names(name), "src/{}.rs names {name}", source.room);
+        }
+    }
+}
+
+impl Source {
+    fn is_of(&self, room: &str) -> bool {
+        self.room == room
+            || self
+                .room
+                .strip_prefix(room)
+                .is_some_and(|rest| rest.starts_with('/'))
+    }
+
+    /// Whether the code names a path, as a word of its own.
+    fn names(&self, name: &str) -> bool {
+        self.code.match_indices(name).any(|(at, _)| {
+            let is_word = |c: char| c.is_alphanumeric() || c == '_';
+            let before = self.code[..at].chars().next_back();
+            let after = self.code[at + name.len()..].chars().next();
+            !before.is_some_and(is_word) && !after.is_some_and(is_word)
+        })
+    }
+}
+
+fn sources() -> Vec<Source> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let mut files = Vec::new();
+    collect(&root, &mut files);
+    assert!(files.len() > 20, "the sources have moved");
+    files.sort();
+    files
+        .into_iter()
+        .map(|path| {
+            let text = fs::read_to_string(&path).unwrap();
+            let room = path.strip_prefix(&root).unwrap().with_extension("");
+            Source {
+                room: room.to_string_lossy().into_owned(),
+                code: unfold(&without_tests_and_comments(&text)),
+            }
+        })
+        .filter(|source| {
+            !source
+                .room
+                .split('/')
+                .any(|part| matches!(part, "tests" | "fake"))
+        })
+        .collect()
+}
+
+fn collect(folder: &Path, files: &mut Vec<PathBuf>) {
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            collect(&path, files);
+        } else if path.extension().is_some_and(|ending| ending == "rs") {
+            files.push(path);
+        }
+    }
+}
+
+/// Unit tests stand last in a file.
+fn without_tests_and_comments(text: &str) -> String {
+    let code = text
+        .split("\n#[cfg(test)]\nmod tests")
+        .next()
+        .unwrap_or_default();
+    let lines = code
+        .lines()
+        .filter(|line| !line.trim_start().starts_with("//"));
+    lines.map(|line| format!("{line}\n")).collect()
+}
+
+/// Writes the first level of `use crate::{a, b::c}` out as paths.
+fn unfold(code: &str) -> String {
+    let mut unfolded = code.to_owned();
+    for block in code.split("use crate::{").skip(1) {
+        let mut depth = 1;
+        let end = block.find(|c| {
+            depth += match c {
+                '{' => 1,
+                '}' => -1,
+                _ => 0,
+            };
+            depth == 0
+        });
+        let mut depth = 0;
+        let names = block[..end.expect("a closing brace")].split(|c| {
+            depth += match c {
+                '{' => 1,
+                '}' => -1,
+                _ => 0,
+            };
+            depth == 0 && c == ','
+        });
+        for name in names.map(str::trim).filter(|name| !name.is_empty()) {
+            unfolded.push_str(&format!("crate::{name}\n"));
+        }
+    }
+    unfolded
+}
