@@ -256,7 +256,7 @@ impl World {
             }
             (None, Brought::Nothing | Brought::Gone) => Landing::NotFound,
             (None, Brought::Unreachable) => Landing::Unreachable,
-            (None, Brought::Failure) => Landing::Failed,
+            (None, Brought::Failure) => Landing::Failed(CallFailure::Other),
             (None, _) => Landing::Rejected,
         };
         self.admission.landed(&project, landing, self.now);
@@ -398,7 +398,7 @@ impl World {
     fn check_priority(&self) {
         let machine = &self.admission;
         let could_go = machine.link == Link::Up
-            && machine.next_missing().is_some()
+            && machine.next_missing(self.now).is_some()
             && machine.next_token.is_none()
             && machine.limits.rate > 0.0;
         assert!(
