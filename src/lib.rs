@@ -1,8 +1,11 @@
 pub mod admission;
 pub mod answer;
 pub mod cli;
+pub mod drain;
+pub mod lookup;
 pub mod moment;
 pub mod proto;
+pub mod readiness;
 pub mod reason;
 pub mod render;
 pub mod revision;
