@@ -9,3 +9,4 @@ pub mod readiness;
 pub mod reason;
 pub mod render;
 pub mod revision;
+pub mod telemetry;
