@@ -3,6 +3,7 @@ pub mod answer;
 pub mod cli;
 pub mod drain;
 pub mod lookup;
+pub mod metrics;
 pub mod moment;
 pub mod proto;
 pub mod readiness;

@@ -55,7 +55,10 @@ fn events() {
 #[test]
 fn a_level_is_ours_and_libraries_only_warn() {
     let text = logged(Format::Text, "info", events);
-    assert!(text.contains("a line of ours reason=\"THROTTLED\""), "{text}");
+    assert!(
+        text.contains("a line of ours reason=\"THROTTLED\""),
+        "{text}"
+    );
     assert!(text.contains("a warning of a library"), "{text}");
     assert!(!text.contains("a detail of ours"), "{text}");
     assert!(!text.contains("a line of a library"), "{text}");
@@ -85,7 +88,11 @@ fn json_is_one_object_a_line() {
 fn says_what_a_level_is() {
     for text in ["", " ", "loud", "info,loud", "h2=loud", "h2"] {
         let error = text.parse::<Level>().unwrap_err();
-        assert!(error.to_string().contains("off, error, warn, info, debug, trace"));
+        assert!(
+            error
+                .to_string()
+                .contains("off, error, warn, info, debug, trace")
+        );
     }
 }
 
