@@ -10,4 +10,5 @@ pub mod readiness;
 pub mod reason;
 pub mod render;
 pub mod revision;
+pub mod serve;
 pub mod telemetry;
