@@ -26,7 +26,7 @@ pub(super) const CLOSE_WITHIN: Duration = Duration::from_secs(1);
 /// How many calls may be cancelled before they were accepted, and how many streams may end in an error of ours, before a
 /// connection is told to go away. The defaults, 20 and 1024, guard a public server; here they would hit applications whose
 /// deadlines are short. A call that waits so costs some hundred bytes.
-const MAX_RESETS: usize = 1 << 16;
+const MAX_RESETS: usize = 8192;
 
 /// How long to wait after a connection could not be accepted, which is mostly for want of file descriptors.
 const AFTER_ACCEPT_ERROR: Duration = Duration::from_millis(100);

@@ -1,9 +1,6 @@
 use std::{
     net::SocketAddr,
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering},
-    },
+    sync::atomic::{AtomicUsize, Ordering},
     time::Duration,
 };
 
@@ -88,7 +85,7 @@ async fn serves_tcp_and_unix_sockets_and_counts_who_is_connected() {
     let path = folder.path().join("lookup.sock");
     let unix = Listener::bind(&Address::Unix(path.clone()), Access::Everyone).unwrap();
     let (tcp, address) = loopback();
-    let mut sidecar = sidecar(&script, vec![tcp, unix]).await;
+    let sidecar = sidecar(&script, vec![tcp, unix]).await;
 
     let over_tcp = endpoint(address).connect().await.unwrap();
     let connector = {
@@ -160,7 +157,7 @@ async fn applications_that_cancel_by_the_hundred_keep_their_connection() {
 async fn a_caller_that_does_not_read_cannot_keep_the_sidecar_open() {
     let script = Scripted::new();
     let (tcp, address) = loopback();
-    let mut sidecar = sidecar(&script, vec![tcp]).await;
+    let sidecar = sidecar(&script, vec![tcp]).await;
     let mut mute = TcpStream::connect(address).await.unwrap();
     mute.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0")
         .await
@@ -183,7 +180,7 @@ async fn a_lookup_under_way_is_answered_while_the_sidecar_closes() {
     let script = Scripted::new().takes(Duration::from_millis(300));
     script.answers("a", Ok(fresh("a", 1, "{}")));
     let (tcp, address) = loopback();
-    let mut sidecar = sidecar(&script, vec![tcp]).await;
+    let sidecar = sidecar(&script, vec![tcp]).await;
     let mut client = ConfigServiceClient::connect(format!("http://{address}"))
         .await
         .unwrap();
@@ -198,6 +195,23 @@ async fn a_lookup_under_way_is_answered_while_the_sidecar_closes() {
         .unwrap()
         .unwrap();
     assert!(TcpStream::connect(address).await.is_err());
+}
+
+#[tokio::test]
+async fn tells_when_one_of_the_threads_failed_while_others_run() {
+    type Serving = std::pin::Pin<Box<dyn Future<Output = io::Result<Vec<()>>> + Send>>;
+    let fails: Serving = Box::pin(async { Err(io::Error::other("no listener")) });
+    let panics: Serving = Box::pin(async { panic!("on purpose") });
+    for (serving, told) in [(fails, "no listener"), (panics, "it panicked")] {
+        let progress = Arc::default();
+        let _running = Running::new(&progress);
+        let fails = Running::new(&progress);
+        let runtime = runtime::Builder::new_current_thread().build().unwrap();
+        let thread = thread::spawn(move || fails.run(runtime, serving));
+        let failed = timeout(SOON, Threads { progress }.ended()).await.unwrap();
+        assert!(failed.unwrap_err().to_string().ends_with(told));
+        drop(thread.join());
+    }
 }
 
 async fn in_memory() -> (Channel, Health, CancellationToken) {
