@@ -12,11 +12,14 @@ use std::{
 
 use http::Uri;
 
+mod address;
+mod choice;
 mod document;
 mod flags;
 mod layers;
 mod load;
 mod problem;
+mod reading;
 pub mod reload;
 mod schema;
 mod section;
@@ -25,12 +28,15 @@ mod setting;
 mod tests;
 
 pub use self::{
+    address::Listen,
+    choice::{LogFormat, LogLevel},
     flags::Flags,
-    load::{Flag, Hash, Loaded, Pinned, Sources, load},
+    load::{Flag, Loaded, Pinned, Sources, load},
     problem::{Invalid, Place, Problem},
+    reading::Hash,
     schema::{markdown_table, schema},
     section::Field,
-    setting::{Json, Listen, LogFormat, LogLevel, Size},
+    setting::{Json, Size},
 };
 use self::{layers::Layers, section::section};
 

@@ -7,7 +7,7 @@ use std::{path::PathBuf, process::ExitCode};
 use crate::settings::{self, Sources};
 
 /// Exit code for bad settings: `EX_CONFIG` of BSD's `sysexits.h`.
-const BAD_SETTINGS: u8 = 78;
+pub(super) const BAD_SETTINGS: u8 = 78;
 
 /// Arguments of `evenkeel check`.
 #[derive(Debug, clap::Args)]

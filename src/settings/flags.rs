@@ -1,6 +1,6 @@
 //! The settings of the command line: where files are, and the common fields as flags.
 
-use std::path::PathBuf;
+use std::{ffi::OsString, path::PathBuf};
 
 use super::load::{Flag, Sources};
 
@@ -50,12 +50,10 @@ pub struct Flags {
 
 impl Flags {
     /// These flags, the files that they name, and the environment of the process.
-    ///
-    /// Variables that are not Unicode are passed over, whatever their name.
     pub fn sources(self) -> Sources {
-        let environment = std::env::vars_os()
-            .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
-            .collect();
+        let text = |text: OsString| text.to_string_lossy().into_owned();
+        let environment = std::env::vars_os().map(|(name, value)| (text(name), text(value)));
+        let environment = environment.collect();
         self.with_environment(environment)
     }
 

@@ -14,8 +14,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 use self::watch::{Cause, Watch};
 use super::{
-    Field, Hash, Invalid, Loaded, Pinned, Settings, Sources,
-    load::{Reading, resolve},
+    Field, Hash, Invalid, Loaded, Pinned, Settings, Sources, load::resolve, reading::Reading,
 };
 
 #[cfg(test)]

@@ -5,15 +5,13 @@
 //! what the field wants.
 
 use std::{
-    net::SocketAddr,
+    fmt,
     num::{NonZeroU32, NonZeroU64, NonZeroUsize},
-    path::{Path, PathBuf},
     str::FromStr,
     time::Duration,
 };
 
 use bytesize::ByteSize;
-use http::Uri;
 
 /// What is written for a field.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -45,7 +43,7 @@ impl Written {
         }
     }
 
-    fn text(&self) -> Option<&str> {
+    pub(super) fn text(&self) -> Option<&str> {
         match self {
             Self::Text(text) | Self::Untyped(text) => Some(text),
             Self::Null | Self::Plain(_) | Self::List(_) | Self::Mapping => None,
@@ -163,9 +161,9 @@ impl Size {
     }
 }
 
-impl std::fmt::Display for Size {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        std::fmt::Display::fmt(&self.0.display().iec(), f)
+impl fmt::Display for Size {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(&self.0.display().iec(), f)
     }
 }
 
@@ -189,102 +187,6 @@ impl Setting for String {
         let is_accepted = |byte: u8| byte.is_ascii_alphanumeric() || b"._:/-".contains(&byte);
         let fits = (1..=253).contains(&text.len()) && text.bytes().all(is_accepted);
         fits.then(|| text.to_owned())
-    }
-}
-
-impl Setting for Uri {
-    const ACCEPTED: &'static str =
-        "http://HOST:PORT without a path (https is refused until the sidecar speaks TLS)";
-    const JSON: Json = Json::Text;
-
-    fn read(written: &Written) -> Option<Self> {
-        let uri: Self = written.text()?.parse().ok()?;
-        let authority = uri.authority()?;
-        let is_bare = uri.path() == "/" && uri.query().is_none();
-        let is_address = !authority.host().is_empty() && !authority.as_str().contains('@');
-        (uri.scheme_str() == Some("http") && is_bare && is_address).then_some(uri)
-    }
-}
-
-/// Where connections are accepted from this pod.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Listen {
-    /// On a loopback address.
-    Tcp(SocketAddr),
-    /// On a Unix socket.
-    Unix(PathBuf),
-}
-
-impl std::fmt::Display for Listen {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Tcp(address) => address.fmt(f),
-            Self::Unix(path) => write!(f, "unix:{}", path.display()),
-        }
-    }
-}
-
-/// The longest path of a Unix socket on Linux, in bytes.
-const MAX_SOCKET_PATH: usize = 107;
-
-impl Setting for Listen {
-    const ACCEPTED: &'static str = "a loopback address such as 127.0.0.1:7400 (any other is refused until the sidecar speaks TLS), or \
-         unix:/PATH of at most 107 bytes";
-    const JSON: Json = Json::Text;
-
-    fn read(written: &Written) -> Option<Self> {
-        let text = written.text()?;
-        if let Some(path) = text.strip_prefix("unix:") {
-            let fits = Path::new(path).is_absolute() && path.len() <= MAX_SOCKET_PATH;
-            return fits.then(|| Self::Unix(path.into()));
-        }
-        let address: SocketAddr = text.parse().ok()?;
-        address.ip().is_loopback().then_some(Self::Tcp(address))
-    }
-}
-
-impl Setting for Vec<Listen> {
-    const ACCEPTED: &'static str = "a list of at least one, each a loopback address such as 127.0.0.1:7400 (any other is refused until \
-         the sidecar speaks TLS) or unix:/PATH of at most 107 bytes";
-    const JSON: Json = Json::Texts;
-
-    fn read(written: &Written) -> Option<Self> {
-        let entries = match written {
-            Written::List(entries) => entries,
-            Written::Untyped(text) => {
-                let entry = |text: &str| Written::untyped(text.trim());
-                &text.split(',').map(entry).collect()
-            }
-            Written::Null | Written::Plain(_) | Written::Text(_) | Written::Mapping => return None,
-        };
-        let read: Self = entries.iter().map(Listen::read).collect::<Option<_>>()?;
-        (!read.is_empty()).then_some(read)
-    }
-}
-
-/// A listener of the pod's own, or none.
-impl Setting for Option<Listen> {
-    const ACCEPTED: &'static str = "unix:/PATH of at most 107 bytes, a loopback address such as 127.0.0.1:7401, or \"\" for none";
-    const JSON: Json = Json::Text;
-
-    fn read(written: &Written) -> Option<Self> {
-        if Self::is_absent(written) {
-            return Some(None);
-        }
-        Listen::read(written).map(Some)
-    }
-
-    fn is_absent(written: &Written) -> bool {
-        written.text() == Some("")
-    }
-}
-
-impl Setting for SocketAddr {
-    const ACCEPTED: &'static str = "an address and port, such as 0.0.0.0:7402";
-    const JSON: Json = Json::Text;
-
-    fn read(written: &Written) -> Option<Self> {
-        written.text()?.parse().ok()
     }
 }
 
@@ -312,69 +214,4 @@ optional! {
     Duration: "null, or a duration with its unit, such as 15m or 1h";
     f64: "null, or a number";
     NonZeroU32: "null, or a whole number";
-}
-
-macro_rules! choice {
-    ($type:ident: $accepted:literal { $($text:literal => $variant:ident,)+ }) => {
-        impl $type {
-            /// Its name in the settings.
-            pub fn as_str(self) -> &'static str {
-                match self { $( Self::$variant => $text, )+ }
-            }
-        }
-
-        impl Setting for $type {
-            const ACCEPTED: &'static str = $accepted;
-            const CHOICES: &'static [&'static str] = &[$($text),+];
-            const JSON: Json = Json::Text;
-
-            fn read(written: &Written) -> Option<Self> {
-                match written.text()? {
-                    $( $text => Some(Self::$variant), )+
-                    _ => None,
-                }
-            }
-        }
-    };
-}
-
-/// How log lines are written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum LogFormat {
-    /// For people.
-    Text,
-    /// One JSON object a line.
-    Json,
-}
-
-choice! {
-    LogFormat: "text or json" {
-        "text" => Text,
-        "json" => Json,
-    }
-}
-
-/// The least severe events that are logged.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum LogLevel {
-    /// What broke and does not heal by itself.
-    Error,
-    /// What broke.
-    Warn,
-    /// What changed.
-    Info,
-    /// Every lookup and render.
-    Debug,
-    /// Everything.
-    Trace,
-}
-
-choice! {
-    LogLevel: "error, warn, info, debug or trace" {
-        "error" => Error,
-        "warn" => Warn,
-        "info" => Info,
-        "debug" => Debug,
-        "trace" => Trace,
-    }
 }

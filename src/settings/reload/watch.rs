@@ -4,7 +4,7 @@
 //! changed after its content did. Anything else may be half of what is being written, and is taken when two successive
 //! readings agree. Nothing is taken twice.
 
-use crate::settings::load::Reading;
+use crate::settings::reading::Reading;
 
 /// Why the files were read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
