@@ -16,4 +16,5 @@ pub mod refresh;
 pub mod render;
 pub mod revision;
 pub mod serve;
+pub mod settings;
 pub mod telemetry;
