@@ -6,3 +6,17 @@ pub struct Permit {
 pub struct FetchPermit {
     _private: (),
 }
+
+#[cfg(test)]
+impl Permit {
+    pub(crate) fn for_tests() -> Self {
+        Self { _private: () }
+    }
+}
+
+#[cfg(test)]
+impl FetchPermit {
+    pub(crate) fn for_tests() -> Self {
+        Self { _private: () }
+    }
+}

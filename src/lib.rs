@@ -6,3 +6,4 @@ pub mod proto;
 pub mod reason;
 pub mod render;
 pub mod revision;
+pub mod upstream;
