@@ -29,7 +29,7 @@ pub enum Connection {
     Dialling,
     /// Calls can be made.
     Up {
-        /// Which connection it is, counted from 1.
+        /// Which connection it is; grows with each.
         generation: u64,
     },
     /// Calls fail at once.

@@ -1,8 +1,8 @@
 //! Carries tonic's calls over a hyper connection, and hears for itself what tonic's statuses do not tell apart: whether the
 //! renderer said it, or tonic concluded it.
 //!
-//! It also closes two holes: hyper ends a body whose stream was reset with CANCEL like one that is complete, and tonic panics
-//! on status details that are not base64.
+//! It also closes three holes: hyper ends a body whose stream was reset with CANCEL like one that is complete; tonic reads a
+//! proxy's error page as if it were a message, and panics on status details that are not base64.
 
 use std::{
     future::Future,
@@ -78,8 +78,8 @@ impl tower::Service<Request<tonic::body::Body>> for Exchange {
                 body,
                 prefix: Vec::with_capacity(PREFIX_BYTES),
                 limit,
-                // An answer that is not even HTTP's OK is a proxy's; tonic knows what such codes mean.
-                has_status: head.status != StatusCode::OK,
+                is_page: head.status != StatusCode::OK,
+                has_status: false,
                 said,
             };
             answer.hear(&mut head.headers);
@@ -97,6 +97,8 @@ pub(super) struct Answer {
     body: Incoming,
     prefix: Vec<u8>,
     limit: usize,
+    /// It is not the renderer's but a proxy's, and not to be read: tonic knows what the code of HTTP means.
+    is_page: bool,
     has_status: bool,
     said: Said,
 }
@@ -123,9 +125,10 @@ impl Answer {
             return None;
         }
         self.prefix.extend(data.iter().take(missing));
-        let [_, length @ ..] = <[u8; PREFIX_BYTES]>::try_from(self.prefix.as_slice()).ok()?;
+        let [flag, length @ ..] = <[u8; PREFIX_BYTES]>::try_from(self.prefix.as_slice()).ok()?;
         let length = u32::from_be_bytes(length) as usize;
-        (length > self.limit).then_some(length)
+        // Any other flag is garbage, which tonic refuses.
+        (flag <= 1 && length > self.limit).then_some(length)
     }
 }
 
@@ -137,6 +140,9 @@ impl Body for Answer {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
+        if self.is_page {
+            return Poll::Ready(None);
+        }
         let frame = ready!(Pin::new(&mut self.body).poll_frame(cx));
         Poll::Ready(match frame {
             Some(Ok(mut frame)) => {

@@ -106,7 +106,7 @@ impl Link {
         }))
     }
 
-    /// The number of this connection, counted from 1.
+    /// The number of this connection, which grows with each dial.
     pub(super) fn generation(&self) -> u64 {
         self.generation
     }

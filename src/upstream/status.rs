@@ -137,10 +137,10 @@ mod tests {
     }
 
     fn exhausted_status(status: &Status) -> Option<Pushback> {
-        match read(status, SAID) {
-            RenderError::Exhausted { pushback, .. } => pushback,
-            other => panic!("{other:?}"),
-        }
+        let RenderError::Exhausted { pushback, .. } = read(status, SAID) else {
+            panic!("not exhausted");
+        };
+        pushback
     }
 
     fn pushed_back(after: Option<u64>) -> Pushback {
@@ -164,8 +164,7 @@ mod tests {
     #[test]
     fn pushback_is_read_from_the_details_when_there_is_no_trailer() {
         let details = ErrorDetails::with_retry_info(Some(Duration::from_secs(7)));
-        let mut status =
-            Status::with_error_details(Code::ResourceExhausted, "busy", details.clone());
+        let mut status = Status::with_error_details(Code::ResourceExhausted, "busy", details);
         assert_eq!(exhausted_status(&status), Some(pushed_back(Some(7_000))));
         status
             .metadata_mut()
