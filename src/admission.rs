@@ -51,6 +51,20 @@ pub struct FetchPermit {
     _private: (),
 }
 
+#[cfg(test)]
+impl Permit {
+    pub(crate) fn for_tests() -> Self {
+        Self { _private: () }
+    }
+}
+
+#[cfg(test)]
+impl FetchPermit {
+    pub(crate) fn for_tests() -> Self {
+        Self { _private: () }
+    }
+}
+
 /// Which projects go first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Class {

@@ -1,0 +1,90 @@
+//! The upstream against a renderer and a network that misbehave on command, mostly over streams in memory in paused time.
+
+mod calls;
+mod changes;
+mod connections;
+mod network;
+mod renderer;
+
+use std::time::Duration;
+
+use http::Uri;
+use tokio::{sync::watch, time::timeout};
+
+use self::network::{CONNECT_TIMEOUT, Network};
+use crate::{
+    admission::{FetchPermit, Permit},
+    render::{Ask, Call, Offer, Render as _, RenderReason, Rendered},
+    revision::Project,
+    upstream::{Connection, Options, Upstream},
+};
+
+const MAX_PAYLOAD: usize = 100_000;
+const DEADLINE: Duration = Duration::from_secs(30);
+
+fn options(url: Uri) -> Options {
+    Options {
+        url,
+        component: "identity".to_owned(),
+        connect_timeout: CONNECT_TIMEOUT,
+        max_payload: MAX_PAYLOAD,
+        seed: 7,
+    }
+}
+
+/// An upstream for which something is always wanted.
+fn start(network: &Network) -> Upstream {
+    start_wanting(network, watch::channel(true).1)
+}
+
+fn start_wanting(network: &Network, wanted: watch::Receiver<bool>) -> Upstream {
+    let url = Uri::from_static("http://renderer");
+    Upstream::start_over(network.clone(), options(url), wanted)
+}
+
+async fn until_up(upstream: &Upstream) -> u64 {
+    until_up_since(upstream, 1).await
+}
+
+async fn until_up_since(upstream: &Upstream, least: u64) -> u64 {
+    let mut connection = upstream.connection();
+    let is_up = |connection: &Connection| matches!(connection, Connection::Up { generation } if *generation >= least);
+    let Connection::Up { generation } = *connection.wait_for(is_up).await.unwrap() else {
+        panic!("not up");
+    };
+    generation
+}
+
+async fn until_down(upstream: &Upstream) {
+    let mut connection = upstream.connection();
+    let is_down = |connection: &Connection| matches!(connection, Connection::Down { .. });
+    connection.wait_for(is_down).await.unwrap();
+}
+
+fn shop() -> Project {
+    Project::new("shop").unwrap()
+}
+
+fn render_within(upstream: &Upstream, deadline: Duration) -> Call<Rendered> {
+    let ask = Ask {
+        project: shop(),
+        rollout: 1,
+        held: None,
+        reason: RenderReason::Missing,
+    };
+    upstream.render(Permit::for_tests(), ask, deadline)
+}
+
+fn render(upstream: &Upstream) -> Call<Rendered> {
+    render_within(upstream, DEADLINE)
+}
+
+fn fetch(upstream: &Upstream) -> Call<Offer> {
+    upstream.fetch(FetchPermit::for_tests(), shop(), DEADLINE)
+}
+
+/// Lets a render run into its deadline, as a flight does.
+async fn time_out(upstream: &Upstream, deadline: Duration) {
+    let render = render_within(upstream, deadline);
+    assert!(timeout(deadline, render).await.is_err());
+}
