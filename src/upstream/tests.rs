@@ -42,6 +42,12 @@ fn start_wanting(network: &Network, wanted: watch::Receiver<bool>) -> Upstream {
     Upstream::start_over(network.clone(), options(url), wanted)
 }
 
+/// Waits for a condition; longer than anything here takes, to fail rather than hang.
+async fn until<T: Clone>(follow: &mut watch::Receiver<T>, is_met: impl FnMut(&T) -> bool) -> T {
+    let met = timeout(Duration::from_secs(3_600), follow.wait_for(is_met)).await;
+    met.expect("it never came about").unwrap().clone()
+}
+
 async fn until_up(upstream: &Upstream) -> u64 {
     until_up_since(upstream, 1).await
 }
@@ -49,7 +55,7 @@ async fn until_up(upstream: &Upstream) -> u64 {
 async fn until_up_since(upstream: &Upstream, least: u64) -> u64 {
     let mut connection = upstream.connection();
     let is_up = |connection: &Connection| matches!(connection, Connection::Up { generation } if *generation >= least);
-    let Connection::Up { generation } = *connection.wait_for(is_up).await.unwrap() else {
+    let Connection::Up { generation } = until(&mut connection, is_up).await else {
         panic!("not up");
     };
     generation
@@ -58,7 +64,7 @@ async fn until_up_since(upstream: &Upstream, least: u64) -> u64 {
 async fn until_down(upstream: &Upstream) {
     let mut connection = upstream.connection();
     let is_down = |connection: &Connection| matches!(connection, Connection::Down { .. });
-    connection.wait_for(is_down).await.unwrap();
+    until(&mut connection, is_down).await;
 }
 
 fn shop() -> Project {

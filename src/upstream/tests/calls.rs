@@ -87,7 +87,7 @@ async fn dropping_a_call_resets_it_at_the_renderer() {
     renderer.until_rendering(1).await;
     call.abort();
     let mut resets = renderer.resets.subscribe();
-    resets.wait_for(|resets| *resets == 1).await.unwrap();
+    until(&mut resets, |resets| *resets == 1).await;
 }
 
 /// Guards against statsig-forward-proxy's reading of error pages: an outage that mentions "403" came out as permission denied.

@@ -166,7 +166,10 @@ async fn a_connection_of_age_is_replaced_and_its_calls_finish() {
 
     let mut connection = upstream.connection();
     connection.mark_unchanged();
-    connection.changed().await.unwrap();
+    timeout(Duration::from_secs(3_600), connection.changed())
+        .await
+        .unwrap()
+        .unwrap();
     assert_eq!(*connection.borrow(), Connection::Up { generation: 2 });
     assert!((480..=720).contains(&began.elapsed().as_secs()));
 

@@ -18,7 +18,7 @@ use tokio_stream::wrappers::TcpListenerStream;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tonic::{service::Routes, transport::Server};
 
-use super::renderer::Renderer;
+use super::{renderer::Renderer, until};
 use crate::{proto::v1::render_service_server::RenderServiceServer, upstream::Connect};
 
 /// What becomes of a dial.
@@ -82,14 +82,9 @@ impl Network {
         *self.dials.borrow()
     }
 
-    pub(super) async fn until_dialled(&self, count: usize) {
-        let mut dials = self.dials.subscribe();
-        dials.wait_for(|so_far| *so_far >= count).await.unwrap();
-    }
-
     pub(super) async fn until_closed(&self, count: usize) {
         let mut closed = self.closed.subscribe();
-        closed.wait_for(|so_far| *so_far >= count).await.unwrap();
+        until(&mut closed, |so_far| *so_far >= count).await;
     }
 
     /// Breaks all connections.

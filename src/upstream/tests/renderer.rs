@@ -13,6 +13,7 @@ use tokio::sync::{broadcast, watch};
 use tokio_stream::wrappers::BroadcastStream;
 use tonic::{Request, Response, Status};
 
+use super::until;
 use crate::proto::v1::{self, render_service_server::RenderService};
 
 /// How the renderer answers.
@@ -92,15 +93,12 @@ impl Renderer {
 
     pub(super) async fn until_rendering(&self, count: usize) {
         let mut renders = self.renders.subscribe();
-        renders
-            .wait_for(|so_far| so_far.len() >= count)
-            .await
-            .unwrap();
+        until(&mut renders, |so_far| so_far.len() >= count).await;
     }
 
     pub(super) async fn until_listening(&self, count: usize) {
         let mut listens = self.listens.subscribe();
-        listens.wait_for(|so_far| *so_far >= count).await.unwrap();
+        until(&mut listens, |so_far| *so_far >= count).await;
     }
 
     async fn act(&self, manner: Manner) -> Result<v1::RenderResponse, Status> {
