@@ -74,6 +74,19 @@ pub enum Class {
     Outdated,
 }
 
+impl Class {
+    /// Every class, the first served first.
+    pub const ALL: [Self; 2] = [Self::Missing, Self::Outdated];
+
+    /// Its name in metrics.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Missing => "missing",
+            Self::Outdated => "outdated",
+        }
+    }
+}
+
 /// What can stand between a project and its render, in the order of asking.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Gate {
@@ -89,6 +102,30 @@ pub enum Gate {
     Concurrency,
     /// The bucket is empty.
     Tokens,
+}
+
+impl Gate {
+    /// Every gate, in the order of asking.
+    pub const ALL: [Self; 6] = [
+        Self::Draining,
+        Self::Connection,
+        Self::Project,
+        Self::Queue,
+        Self::Concurrency,
+        Self::Tokens,
+    ];
+
+    /// Its name in metrics.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Draining => "draining",
+            Self::Connection => "connection",
+            Self::Project => "project",
+            Self::Queue => "queue",
+            Self::Concurrency => "concurrency",
+            Self::Tokens => "tokens",
+        }
+    }
 }
 
 /// What is held of a project, as far as admission cares.

@@ -2,6 +2,7 @@
 
 pub mod admission;
 pub mod answer;
+pub mod app;
 pub mod cache;
 pub mod cli;
 pub mod drain;

@@ -1,8 +1,7 @@
 //! What an operator sees: counters and histograms recorded at the edges, and gauges read when someone looks.
 //!
 //! Every series has its place in an array from the start, so that recording is one or three atomic additions and no lock.
-//! The core does not know this room: it returns facts, and whoever wires the rooms records them here. The one list of all
-//! metrics is [`table`].
+//! The core does not know this room: it tells facts to an [`Observe`], which this is. The one list of all metrics is [`table`].
 
 use std::{sync::Arc, sync::atomic::Ordering, time::Duration};
 
@@ -13,12 +12,16 @@ mod page;
 mod table;
 
 pub use self::{
-    labels::{Class, Gate, Outcome, RenderResult},
+    labels::Outcome,
     page::{CONTENT_TYPE, Snapshot},
     table::{Kind, Row, table},
 };
 
 use self::{counters::Counters, histogram::Histogram, labels::Served};
+use crate::{
+    admission::{Class, Gate},
+    refresh::{Observe, RenderResult},
+};
 
 /// Everything that is recorded. Clones record into the same place.
 #[derive(Clone, Debug, Default)]
@@ -109,25 +112,24 @@ impl Metrics {
         self.recorded.lookup_durations[outcome.served() as usize].observe(took);
     }
 
-    /// Records a render that landed `took` after it was launched.
-    pub fn rendered(&self, class: Class, result: RenderResult, took: Duration) {
-        self.recorded.renders[class as usize].add(result as usize);
-        self.recorded.render_durations.observe(took);
-    }
-
-    /// Records a fetch that landed.
-    pub fn fetched(&self, result: RenderResult) {
-        self.recorded.fetches.add(result as usize);
-    }
-
-    /// Records that admission refused a refresh.
-    pub fn refused(&self, class: Class, gate: Gate) {
-        self.recorded.refusals[class as usize].add(gate as usize);
-    }
-
     /// Writes everything, with the gauges of `snapshot`, as OpenMetrics text of [`CONTENT_TYPE`].
     pub fn text(&self, snapshot: Snapshot) -> String {
         page::text(Arc::clone(&self.recorded), snapshot)
+    }
+}
+
+impl Observe for Metrics {
+    fn rendered(&self, class: Class, result: RenderResult, duration: Duration) {
+        self.recorded.renders[class as usize].add(result as usize);
+        self.recorded.render_durations.observe(duration);
+    }
+
+    fn fetched(&self, result: RenderResult, _: Duration) {
+        self.recorded.fetches.add(result as usize);
+    }
+
+    fn refused(&self, class: Class, gate: Gate) {
+        self.recorded.refusals[class as usize].add(gate as usize);
     }
 }
 

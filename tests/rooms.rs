@@ -54,7 +54,7 @@ const OWNED: [(&str, &[&str]); 7] = [
     ),
     (
         "crate::admission",
-        &["admission", "app", "lookup", "refresh", "render"],
+        &["admission", "app", "lookup", "metrics", "refresh", "render"],
     ),
     ("crate::settings", &["app", "cli", "settings"]),
 ];

@@ -91,16 +91,14 @@ impl Core {
             seed: 7,
         };
         let (is_wanted, _) = tokio::sync::watch::channel(false);
-        let refresh = Refresh::new(
-            clock,
-            options,
-            limits,
-            Arc::clone(&cache),
-            Arc::clone(&freshness),
-            Arc::new(renderer.clone()),
-            Arc::new(()),
+        let parts = refresh::Parts {
+            cache: Arc::clone(&cache),
+            freshness: Arc::clone(&freshness),
+            render: Arc::new(renderer.clone()),
+            observe: Arc::new(()),
             is_wanted,
-        );
+        };
+        let refresh = Refresh::new(clock, options, limits, parts);
         let lookup_limits = Limits {
             patience: millis(50),
             cold_patience: secs(2),

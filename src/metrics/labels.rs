@@ -1,95 +1,26 @@
-//! The values of the labels, each an enum.
+//! The values of the labels that are this room's own.
 
 use crate::reason::{FailureReason, NotRefreshed};
 
-/// Declares a fieldless enum whose values have names: the one list of a label.
-macro_rules! label {
-    ($(#[$outer:meta])* $visibility:vis enum $label:ident { $($(#[$inner:meta])* $value:ident = $name:literal,)+ }) => {
-        $(#[$outer])*
-        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-        $visibility enum $label {
-            $($(#[$inner])* $value,)+
+/// How a lookup came to its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Served {
+    Fresh,
+    Rendered,
+    Outdated,
+    Failed,
+}
+
+impl Served {
+    pub(super) const ALL: [Self; 4] = [Self::Fresh, Self::Rendered, Self::Outdated, Self::Failed];
+
+    pub(super) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Fresh => "fresh",
+            Self::Rendered => "rendered",
+            Self::Outdated => "outdated",
+            Self::Failed => "failed",
         }
-
-        impl $label {
-            /// Every value, in the order declared.
-            $visibility const ALL: [Self; [$($name),+].len()] = [$(Self::$value),+];
-
-            /// The label's value.
-            $visibility const fn as_str(self) -> &'static str {
-                match self {
-                    $(Self::$value => $name,)+
-                }
-            }
-        }
-    };
-}
-
-label! {
-    /// What a refresh is for.
-    pub enum Class {
-        /// A project of which nothing is held.
-        Missing = "missing",
-        /// A project that is held, and outdated.
-        Outdated = "outdated",
-    }
-}
-
-label! {
-    /// How a render or a fetch ended.
-    pub enum RenderResult {
-        /// A revision that was asked for.
-        Ok = "ok",
-        /// What is held is right.
-        NotModified = "not_modified",
-        /// An older revision than asked for.
-        Behind = "behind",
-        /// A revision that is not fit to be held.
-        Rejected = "rejected",
-        /// The renderer knows no such project.
-        NotFound = "not_found",
-        /// Another error of the renderer.
-        Failed = "failed",
-        /// The deadline passed.
-        TimedOut = "timed_out",
-        /// The renderer was unavailable, or the connection broke.
-        Unavailable = "unavailable",
-        /// There was no connection.
-        Unreachable = "unreachable",
-        /// The renderer had no room for it.
-        Exhausted = "exhausted",
-        /// It panicked.
-        Panicked = "panicked",
-    }
-}
-
-label! {
-    /// What refused a refresh.
-    pub enum Gate {
-        /// The sidecar is shutting down.
-        Draining = "draining",
-        /// There is no connection to the renderer.
-        Connection = "connection",
-        /// Everything is held back for a while.
-        Hold = "hold",
-        /// This project is held back for a while.
-        Project = "project",
-        /// As many renders are in flight as may be.
-        Concurrency = "concurrency",
-        /// The token bucket is empty.
-        Tokens = "tokens",
-        /// The queue of missing projects is full.
-        Queue = "queue",
-    }
-}
-
-label! {
-    /// How a lookup came to its end.
-    pub(super) enum Served {
-        Fresh = "fresh",
-        Rendered = "rendered",
-        Outdated = "outdated",
-        Failed = "failed",
     }
 }
 

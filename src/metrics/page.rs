@@ -9,10 +9,14 @@ use prometheus_client::{
 };
 
 use super::{
-    Class, Gate, Outcome, Recorded, RenderResult,
+    Outcome, Recorded,
     histogram::{Histogram, Observed},
     labels::Served,
     table::{ALL, PREFIX},
+};
+use crate::{
+    admission::{Class, Gate},
+    refresh::RenderResult,
 };
 
 /// The media type of the text.

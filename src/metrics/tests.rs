@@ -82,15 +82,15 @@ fn counts_renders_fetches_and_refusals() {
     let metrics = Metrics::new();
     metrics.rendered(
         Class::Outdated,
-        RenderResult::TimedOut,
+        RenderResult::DeadlineExceeded,
         Duration::from_secs(2),
     );
-    metrics.fetched(RenderResult::NotFound);
+    metrics.fetched(RenderResult::NotFound, Duration::ZERO);
     metrics.refused(Class::Missing, Gate::Tokens);
     let page = page(&metrics);
     assert_has(
         &page,
-        r#"evenkeel_renders_total{class="outdated",result="timed_out"} 1"#,
+        r#"evenkeel_renders_total{class="outdated",result="deadline_exceeded"} 1"#,
     );
     assert_has(
         &page,
