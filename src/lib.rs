@@ -2,6 +2,7 @@ pub mod admission;
 pub mod answer;
 pub mod cache;
 pub mod cli;
+pub mod client;
 pub mod freshness;
 pub mod lookup;
 pub mod moment;
