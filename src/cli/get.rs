@@ -151,9 +151,18 @@ fn failed(error: LookupError) -> ExitCode {
     };
     match error {
         LookupError::Refused(refused) => eprintln!("evenkeel: {}", refusal(&refused)),
-        other => eprintln!("evenkeel: {:#}", anyhow::Error::new(other)),
+        other => eprintln!("evenkeel: {}", with_root_cause(other)),
     }
     ExitCode::from(code)
+}
+
+/// `no sidecar answers at 127.0.0.1:7400: Connection refused`: what lies between only repeats it.
+fn with_root_cause(error: LookupError) -> String {
+    let error = anyhow::Error::new(error);
+    match error.chain().skip(1).last() {
+        Some(cause) => format!("{error}: {cause}"),
+        None => error.to_string(),
+    }
 }
 
 /// `UNAVAILABLE (RENDER_FAILED): nothing is held; retry after 3.2s`
