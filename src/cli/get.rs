@@ -141,19 +141,24 @@ pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
 }
 
 fn failed(error: LookupError) -> ExitCode {
-    let code = match &error {
-        LookupError::Unreachable { .. }
+    let (message, code) = match error {
+        LookupError::Refused(refused) => (refusal(&refused), exit_code(&refused)),
+        unanswered @ (LookupError::Unreachable { .. }
         | LookupError::Broken { .. }
-        | LookupError::Unanswered { .. } => UNREACHABLE,
-        LookupError::Refused(refused) if refused.code == tonic::Code::NotFound => NOT_FOUND,
-        LookupError::Refused(refused) if refused.retry_after.is_some() => NOT_NOW,
-        LookupError::Refused(_) => FAILED,
+        | LookupError::Unanswered { .. }) => (with_root_cause(unanswered), UNREACHABLE),
     };
-    match error {
-        LookupError::Refused(refused) => eprintln!("evenkeel: {}", refusal(&refused)),
-        other => eprintln!("evenkeel: {}", with_root_cause(other)),
-    }
+    eprintln!("evenkeel: {message}");
     ExitCode::from(code)
+}
+
+fn exit_code(refused: &Refused) -> u8 {
+    if refused.code == tonic::Code::NotFound {
+        NOT_FOUND
+    } else if refused.retry_after.is_some() {
+        NOT_NOW
+    } else {
+        FAILED
+    }
 }
 
 /// `no sidecar answers at 127.0.0.1:7400: Connection refused`: what lies between only repeats it.
