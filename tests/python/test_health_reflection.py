@@ -7,7 +7,10 @@ from grpc_reflection.v1alpha import reflection_pb2
 from sidecar import failure_of, served, wait_until
 
 SERVING = health_pb2.HealthCheckResponse.SERVING
+NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
 SERVICE = "evenkeel.v1.ConfigService"
+NOT_DEGRADED = f"{SERVICE}/degraded"
+"""SERVING while the renderer can be used."""
 
 
 def check(sidecar, service):
@@ -36,6 +39,14 @@ def test_a_dead_renderer_leaves_the_sidecar_serving_and_ready(sidecar, renderer)
     wait_until(lambda: served(sidecar.get("demo/shop")) == "OUTDATED")
     assert check(sidecar, "") == check(sidecar, SERVICE) == SERVING
     assert sidecar.is_ready()
+
+
+def test_a_dead_renderer_is_a_health_of_its_own(sidecar, renderer):
+    wait_until(lambda: check(sidecar, NOT_DEGRADED) == SERVING)
+    renderer.stop()
+    wait_until(lambda: check(sidecar, NOT_DEGRADED) == NOT_SERVING)
+    renderer.start()
+    wait_until(lambda: check(sidecar, NOT_DEGRADED) == SERVING, within=60)
 
 
 def reflect(sidecar, **question):
