@@ -5,6 +5,7 @@ pub mod answer;
 pub mod app;
 pub mod cache;
 pub mod cli;
+pub mod client;
 pub mod drain;
 pub mod freshness;
 pub mod lookup;
