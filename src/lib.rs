@@ -5,4 +5,5 @@ pub mod moment;
 pub mod proto;
 pub mod reason;
 pub mod render;
+pub mod renderer;
 pub mod revision;
