@@ -16,6 +16,7 @@ pub mod readiness;
 pub mod reason;
 pub mod refresh;
 pub mod render;
+pub mod renderer;
 pub mod revision;
 pub mod serve;
 pub mod settings;
