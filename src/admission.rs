@@ -16,14 +16,11 @@ mod project;
 mod recent;
 mod wanted;
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    time::Duration,
-};
+use std::collections::{BTreeMap, BTreeSet};
 
 use self::{
     bucket::Bucket,
-    limits::{MISSING_START, RECONNECT},
+    limits::RECONNECT,
     project::{Counted, Entry, Place},
     recent::Recent,
     wanted::Wanted,
@@ -275,8 +272,9 @@ pub struct Admission {
     offers_fetch: bool,
     bucket: Bucket,
     fetch_bucket: Bucket,
-    /// When the first token is given out: to missing projects, and to others.
-    opens: (Moment, Moment),
+    start: Moment,
+    /// The part of a token's period for which the first token is held back.
+    phase: f64,
     /// The moments before which the buckets are known to be empty.
     next_token: Option<Moment>,
     next_fetch_token: Option<Moment>,
@@ -335,12 +333,6 @@ impl Admission {
     /// the time that it takes to refill, so that many sidecars that start at once do not render at once.
     pub fn new(limits: Limits, target: u64, seed: u64, now: Moment) -> Self {
         let mut rng = fastrand::Rng::with_seed(seed);
-        let spread = if limits.rate >= MIN_RATE {
-            1.0 / limits.rate
-        } else {
-            0.0
-        };
-        let held_back = Duration::from_secs_f64(spread * rng.f64());
         Self {
             limits,
             target,
@@ -349,7 +341,8 @@ impl Admission {
             offers_fetch: true,
             bucket: Bucket::new(limits.rate, limits.burst, now),
             fetch_bucket: Bucket::new(limits.fetch.rate, limits.fetch.concurrency, now),
-            opens: (now + held_back.min(MISSING_START), now + held_back),
+            start: now,
+            phase: rng.f64(),
             next_token: None,
             next_fetch_token: None,
             entries: BTreeMap::new(),

@@ -93,7 +93,6 @@ pub struct Addresses {
 /// What the parts of a sidecar share.
 #[derive(Debug)]
 struct Core {
-    cache: Arc<Cache>,
     freshness: Arc<Freshness>,
     refresh: Refresh,
     lookup: Lookup,
@@ -116,10 +115,9 @@ impl Sidecar {
     /// When an address cannot be listened on.
     pub async fn start(sources: Sources, loaded: Loaded) -> Result<Self, Error> {
         let settings = loaded.settings.clone();
-        let (wants, is_wanted) = watch::channel(false);
-        let upstream = Upstream::start(upstream_options(&settings), is_wanted);
+        let upstream = Upstream::start(upstream_options(&settings));
         let (reloader, in_force) = Reloader::start(sources, loaded);
-        let core = Arc::new(Core::new(&settings, upstream.clone(), wants, in_force).await);
+        let core = Arc::new(Core::new(&settings, upstream.clone(), in_force).await);
 
         let listening = core.readiness.block("listeners");
         let contact = core.readiness.block("first contact with the renderer");
@@ -214,7 +212,6 @@ impl Core {
     async fn new(
         settings: &Settings,
         upstream: Upstream,
-        is_wanted: watch::Sender<bool>,
         in_force: watch::Receiver<Arc<InForce>>,
     ) -> Self {
         let clock = Clock::start();
@@ -233,18 +230,16 @@ impl Core {
             freshness: Arc::clone(&freshness),
             render: Arc::new(upstream),
             observe: Arc::new(metrics.clone()),
-            is_wanted,
         };
         let refresh = Refresh::new(clock, options, plain::admission(settings), parts);
         let lookup = Lookup::new(
             clock,
-            Arc::clone(&cache),
+            cache,
             Arc::clone(&freshness),
             refresh.clone(),
             plain::lookup(settings),
         );
         Self {
-            cache,
             freshness,
             refresh,
             lookup,

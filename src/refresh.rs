@@ -63,8 +63,6 @@ pub struct Parts {
     pub freshness: Arc<Freshness>,
     pub render: Arc<dyn Render>,
     pub observe: Arc<dyn Observe>,
-    /// Kept true while anything is wanted.
-    pub is_wanted: watch::Sender<bool>,
 }
 
 /// What a lookup asks for.
@@ -346,10 +344,6 @@ impl Shared {
             state.wakes_at = wakes_at;
             self.rearm.notify_one();
         }
-        let is_wanted = state.admission.wanted() > 0;
-        self.parts
-            .is_wanted
-            .send_if_modified(|before| std::mem::replace(before, is_wanted) != is_wanted);
     }
 
     /// What makes a project fresh.

@@ -71,19 +71,15 @@ pub struct Upstream {
 }
 
 impl Upstream {
-    /// Dials the renderer, then again in the background whenever there is no connection and `wanted` holds.
+    /// Dials the renderer, then again in the background whenever there is no connection.
     /// Spawns tasks: needs to be called within a runtime.
-    pub fn start(options: Options, wanted: watch::Receiver<bool>) -> Self {
+    pub fn start(options: Options) -> Self {
         let connector = Tcp::new(&options.url, options.seed);
-        Self::start_over(connector, options, wanted)
+        Self::start_over(connector, options)
     }
 
     /// As [`start`](Self::start), over byte streams of another make.
-    pub fn start_over(
-        connector: impl Connect,
-        options: Options,
-        wanted: watch::Receiver<bool>,
-    ) -> Self {
+    pub fn start_over(connector: impl Connect, options: Options) -> Self {
         let (connection, follow_connection) = watch::channel(Connection::Dialling);
         let (link, follow_link) = watch::channel(None);
         let (heard, changes) = mpsc::channel(CHANGES_WAITING);
@@ -97,7 +93,6 @@ impl Upstream {
                 max_payload: options.max_payload,
             },
             backoff: Backoff::new(options.seed),
-            wanted,
             listener: Listener {
                 component: options.component,
                 heard,

@@ -1,7 +1,11 @@
 //! Launches what passes every gate.
 
+use std::time::Duration;
+
 use super::{
-    Action, Admission, Class, FetchPermit, Link, Permit, limits::OUTDATED_TURN, project::Flight,
+    Action, Admission, Class, FetchPermit, Link, Permit,
+    limits::{MISSING_START, OUTDATED_TURN},
+    project::Flight,
 };
 use crate::{moment::Moment, revision::Project};
 
@@ -109,11 +113,7 @@ impl Admission {
 
     /// Takes a token; else notes when the next is there.
     fn take_token(&mut self, class: Class, now: Moment) -> bool {
-        let (opens_missing, opens_outdated) = self.opens;
-        let opens = match class {
-            Class::Missing => opens_missing,
-            Class::Outdated => opens_outdated,
-        };
+        let opens = self.opens(class);
         self.next_token = if now < opens {
             Some(opens)
         } else {
@@ -123,6 +123,17 @@ impl Admission {
             }
         };
         false
+    }
+
+    /// When the first token is given out.
+    fn opens(&self, class: Class) -> Moment {
+        let held_back =
+            Duration::try_from_secs_f64(self.phase / self.limits.rate).unwrap_or(Duration::MAX);
+        self.start
+            + match class {
+                Class::Missing => held_back.min(MISSING_START),
+                Class::Outdated => held_back,
+            }
     }
 
     fn launch(&mut self, project: &Project, class: Class, now: Moment) {

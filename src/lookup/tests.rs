@@ -90,13 +90,11 @@ impl Core {
             max_payload: 16 << 20,
             seed: 7,
         };
-        let (is_wanted, _) = tokio::sync::watch::channel(false);
         let parts = refresh::Parts {
             cache: Arc::clone(&cache),
             freshness: Arc::clone(&freshness),
             render: Arc::new(renderer.clone()),
             observe: Arc::new(()),
-            is_wanted,
         };
         let refresh = Refresh::new(clock, options, limits, parts);
         let lookup_limits = Limits {

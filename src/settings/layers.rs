@@ -114,7 +114,7 @@ impl Layers {
             ("lookup.patience", lookup.patience),
             ("lookup.cold_patience", lookup.cold_patience),
         ] {
-            if patience > longest {
+            if patience > longest && self.find(path).is_some() {
                 let accepted = format!(
                     "at most lookup.max_patience, {}",
                     humantime::format_duration(longest)

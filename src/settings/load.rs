@@ -162,6 +162,8 @@ fn read_files(layers: &mut Layers, paths: &[PathBuf], readings: &[Reading]) {
     }
 }
 
+/// Reads the variables that name a field. Others that begin alike are left alone unless they look like one misspelt: Kubernetes
+/// sets some in every pod beside a Service named `evenkeel`, and people set theirs.
 fn read_environment(layers: &mut Layers, environment: &[(String, String)]) {
     let fields = Settings::fields();
     let named = |name: &str| fields.iter().find(|field| field.variable() == name);
@@ -173,24 +175,20 @@ fn read_environment(layers: &mut Layers, environment: &[(String, String)]) {
         if let Some(field) = named(name) {
             let entry = untyped(value, place);
             layers.environment.insert(field.path, entry);
-        } else if !is_service_link(name) {
+        } else {
             let path = rest.replace("__", ".").to_ascii_lowercase();
-            layers.problems.push(Problem::Unknown {
-                name: path.clone(),
-                nearest: nearest(&path, &fields),
-                place,
-            });
+            let nearest = nearest(&path, &fields);
+            let is_meant = rest.contains("__") || nearest.is_some();
+            if is_meant {
+                let name = path;
+                layers.problems.push(Problem::Unknown {
+                    name,
+                    nearest,
+                    place,
+                });
+            }
         }
     }
-}
-
-/// Whether Kubernetes itself sets that variable in every pod beside a Service whose name starts with `evenkeel`.
-///
-/// Source: "Accessing the Service", environment variables, in the documentation of Kubernetes.
-fn is_service_link(name: &str) -> bool {
-    let ends = ["_SERVICE_HOST", "_PORT"];
-    let parts = ["_SERVICE_PORT", "_PORT_"];
-    ends.iter().any(|end| name.ends_with(end)) || parts.iter().any(|part| name.contains(part))
 }
 
 fn untyped(value: &str, place: Place) -> Entry {

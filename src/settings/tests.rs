@@ -309,20 +309,27 @@ fn every_flag_sets_a_field() {
 }
 
 #[test]
-fn an_unknown_variable_is_a_problem_unless_kubernetes_sets_it() {
-    let problems = load_all(&[], &[("EVENKEEL_ADMISION__RATE", "2")]).unwrap_err();
+fn a_misspelt_variable_is_a_problem_and_a_strange_one_is_not() {
+    let problems = load_all(
+        &[],
+        &[("EVENKEEL_ADMISION__RATE", "2"), ("EVENKEEL_ROLOUT", "2")],
+    )
+    .unwrap_err();
     assert_eq!(
         problems,
-        ["EVENKEEL_ADMISION__RATE  admision.rate: there is no such field; is it admission.rate?"]
+        [
+            "EVENKEEL_ADMISION__RATE  admision.rate: there is no such field; is it admission.rate?",
+            "EVENKEEL_ROLOUT  rolout: there is no such field; is it rollout?",
+        ]
     );
-    let links = [
+    let strange = [
         ("EVENKEEL_SERVICE_HOST", "10.0.0.1"),
         ("EVENKEEL_SERVICE_PORT_METRICS", "7402"),
-        ("EVENKEEL_METRICS_PORT", "tcp://10.0.0.1:7402"),
         ("EVENKEEL_PORT_7402_TCP_ADDR", "10.0.0.1"),
+        ("EVENKEEL_ADDRESS", "127.0.0.1:7400"),
         ("EVENKEELER", "1"),
     ];
-    load_all(&[], &links).unwrap();
+    load_all(&[], &strange).unwrap();
 }
 
 #[test]

@@ -1,8 +1,8 @@
 //! Keeps a connection to the renderer: one task, so that there is one dial at a time.
 //!
-//! Down: dials when the back-off says so and anything is wanted; the first dial, and the first after a steady connection's
-//! end, in any case. Up: redials when the connection ends, leaves, is suspect or has come of age. A suspect or aged one stays
-//! in use until the new one stands.
+//! Down: dials when the back-off says so, also while nothing is wanted: the renderer's word of changes comes over it. Up:
+//! redials when the connection ends, leaves, is suspect or has come of age. A suspect or aged one stays in use until the new
+//! one stands.
 
 use std::{io, sync::Arc, time::Duration};
 
@@ -34,7 +34,7 @@ pub enum Connection {
     },
     /// Calls fail at once.
     Down {
-        /// When the next dial may be made; it is made then if anything is wanted. Past while one is under way.
+        /// When the next dial is made. Past while one is under way.
         retry_at: Instant,
     },
 }
@@ -56,7 +56,6 @@ pub(super) struct Keeper<C> {
     pub(super) connect_timeout: Duration,
     pub(super) terms: Terms,
     pub(super) backoff: Backoff,
-    pub(super) wanted: watch::Receiver<bool>,
     pub(super) listener: Listener,
     pub(super) seed: u64,
     pub(super) connection: watch::Sender<Connection>,
@@ -82,10 +81,6 @@ impl<C: Connect> Keeper<C> {
     async fn get_up(&mut self, mut due: Instant) -> Arc<Link> {
         loop {
             sleep_until(due).await;
-            if !self.backoff.is_clear() && self.wanted.wait_for(|wanted| *wanted).await.is_err() {
-                // Nobody is left who could want anything.
-                std::future::pending::<()>().await;
-            }
             match self.dial().await {
                 Ok(link) => return link,
                 Err(error) => due = self.fail(&error),

@@ -32,14 +32,9 @@ fn options(url: Uri) -> Options {
     }
 }
 
-/// An upstream for which something is always wanted.
 fn start(network: &Network) -> Upstream {
-    start_wanting(network, watch::channel(true).1)
-}
-
-fn start_wanting(network: &Network, wanted: watch::Receiver<bool>) -> Upstream {
     let url = Uri::from_static("http://renderer");
-    Upstream::start_over(network.clone(), options(url), wanted)
+    Upstream::start_over(network.clone(), options(url))
 }
 
 /// Waits for a condition; longer than anything here takes, to fail rather than hang.

@@ -266,6 +266,11 @@ class Sidecar:
             self._channel.close()
             self._channel = None
 
+    def getting(self, project, *, patience):
+        """Starts to look a project up."""
+        request = GetConfigRequest(project=project, patience=duration(patience))
+        return self.stub.GetConfig.future(request, timeout=HUNG)
+
     def get(self, project, *, patience=None, known_digest="", min_revision=None, max_outdated=None, timeout=HUNG):
         """Looks a project up; times are in seconds, `min_revision` is (rollout, number)."""
         request = GetConfigRequest(

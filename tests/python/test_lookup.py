@@ -246,9 +246,11 @@ def test_a_missing_project_beyond_the_concurrency_is_resource_exhausted(start_si
 def test_a_missing_project_beyond_the_queue_is_resource_exhausted(start_sidecar, renderer):
     sidecar = start_sidecar(admission={"concurrency": 1, "queue": 1})
     renderer.stalls()
-    for project in ("demo/in-flight", "demo/queued"):
-        failure_of(sidecar.get, project, patience=0)
+    failure_of(sidecar.get, "demo/in-flight", patience=0)
+    queued = sidecar.getting("demo/queued", patience=20)
+    wait_until(lambda: sidecar.metric("lookups_waiting") == 1)
     failed = failure_of(sidecar.get, "demo/beyond", patience=0.2)
+    queued.cancel()
     assert (failed.code, failed.reason) == ("RESOURCE_EXHAUSTED", "QUEUE_FULL")
     assert_may_be_retried(failed)
 

@@ -21,7 +21,7 @@ use crate::{proto::v1, render::RenderError, upstream::wire::Health};
 async fn renders_over_a_real_socket() {
     let renderer = Renderer::answers(b"{}");
     let (url, _end) = on_loopback(&renderer).await;
-    let upstream = Upstream::start(options(url), watch::channel(true).1);
+    let upstream = Upstream::start(options(url));
     until_up(&upstream).await;
     assert!(matches!(
         render(&upstream).await,
@@ -34,7 +34,7 @@ async fn a_refused_connection_is_down_and_calls_fail_at_once() {
     let port = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", port.local_addr().unwrap());
     drop(port);
-    let upstream = Upstream::start(options(url.parse().unwrap()), watch::channel(true).1);
+    let upstream = Upstream::start(options(url.parse().unwrap()));
     assert_eq!(*upstream.connection().borrow(), Connection::Dialling);
     until_down(&upstream).await;
     assert!(matches!(
@@ -251,22 +251,6 @@ async fn a_renderer_that_hangs_is_not_dialled_in_a_loop() {
         *upstream.connection().borrow(),
         Connection::Up { .. }
     ));
-}
-
-#[tokio::test(start_paused = true)]
-async fn nothing_is_dialled_again_until_something_is_wanted() {
-    let network = Network::before(&Renderer::answers(b"{}"));
-    network.now(Route::Refuses);
-    let (want, wanted) = watch::channel(false);
-    let upstream = start_wanting(&network, wanted);
-    until_down(&upstream).await;
-    network.now(Route::Serves);
-    sleep(Duration::from_secs(600)).await;
-    assert_eq!(network.dials(), 1);
-    want.send_replace(true);
-    let asked = Instant::now();
-    until_up(&upstream).await;
-    assert_eq!(asked.elapsed(), Duration::ZERO);
 }
 
 #[tokio::test(start_paused = true)]
