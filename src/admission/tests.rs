@@ -1,6 +1,6 @@
 //! Random sequences of everything that can happen, after each step of which the invariants of admission hold.
 
-use std::{collections::HashMap, num::NonZeroU32};
+use std::{collections::HashMap, num::NonZeroU32, time::Duration};
 
 use proptest::{prelude::*, test_runner::FileFailurePersistence};
 
