@@ -128,7 +128,7 @@ impl Admission {
     /// When the first token is given out.
     fn opens(&self, class: Class) -> Moment {
         let held_back =
-            Duration::try_from_secs_f64(self.phase / self.limits.rate).unwrap_or(Duration::MAX);
+            Duration::try_from_secs_f64(self.phase / self.limits.rate).unwrap_or_default();
         self.start
             + match class {
                 Class::Missing => held_back.min(MISSING_START),
