@@ -32,7 +32,6 @@ use self::{
     breaker::Breaker,
     bucket::Bucket,
     flood::Flood,
-    limits::MISSING_START,
     pace::Pace,
     project::{Counted, Entry, Place},
     pushback::Pushbacks,
@@ -63,6 +62,20 @@ pub struct FetchPermit {
     _private: (),
 }
 
+#[cfg(test)]
+impl Permit {
+    pub(crate) fn for_tests() -> Self {
+        Self { _private: () }
+    }
+}
+
+#[cfg(test)]
+impl FetchPermit {
+    pub(crate) fn for_tests() -> Self {
+        Self { _private: () }
+    }
+}
+
 /// Which projects go first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Class {
@@ -70,6 +83,19 @@ pub enum Class {
     Missing,
     /// Something is held, or nobody waits any more.
     Outdated,
+}
+
+impl Class {
+    /// Every class, the first served first.
+    pub const ALL: [Self; 2] = [Self::Missing, Self::Outdated];
+
+    /// Its name in metrics.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Missing => "missing",
+            Self::Outdated => "outdated",
+        }
+    }
 }
 
 /// What can stand between a project and its render, in the order of asking.
@@ -91,6 +117,34 @@ pub enum Gate {
     Concurrency,
     /// The bucket is empty.
     Tokens,
+}
+
+impl Gate {
+    /// Every gate, in the order of asking.
+    pub const ALL: [Self; 8] = [
+        Self::Draining,
+        Self::Breaker,
+        Self::Connection,
+        Self::Hold,
+        Self::Project,
+        Self::Queue,
+        Self::Concurrency,
+        Self::Tokens,
+    ];
+
+    /// Its name in metrics.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Draining => "draining",
+            Self::Breaker => "breaker",
+            Self::Connection => "connection",
+            Self::Hold => "hold",
+            Self::Project => "project",
+            Self::Queue => "queue",
+            Self::Concurrency => "concurrency",
+            Self::Tokens => "tokens",
+        }
+    }
 }
 
 /// What is held of a project, as far as admission cares.
@@ -264,8 +318,9 @@ pub struct Admission {
     offers_fetch: bool,
     bucket: Bucket,
     fetch_bucket: Bucket,
-    /// When the first token is given out: to missing projects, and to others.
-    opens: (Moment, Moment),
+    start: Moment,
+    /// The part of a token's period for which the first token is held back.
+    phase: f64,
     /// The moments before which the buckets are known to be empty.
     next_token: Option<Moment>,
     next_fetch_token: Option<Moment>,
@@ -327,12 +382,6 @@ impl Admission {
     /// the time that it takes to refill, so that many sidecars that start at once do not render at once.
     pub fn new(limits: Limits, target: u64, seed: u64, now: Moment) -> Self {
         let mut rng = fastrand::Rng::with_seed(seed);
-        let spread = if limits.rate >= MIN_RATE {
-            1.0 / limits.rate
-        } else {
-            0.0
-        };
-        let held_back = Duration::from_secs_f64(spread * rng.f64());
         Self {
             limits,
             target,
@@ -341,7 +390,8 @@ impl Admission {
             offers_fetch: true,
             bucket: Bucket::new(limits.rate, limits.burst, now),
             fetch_bucket: Bucket::new(limits.fetch.rate, limits.fetch.concurrency, now),
-            opens: (now + held_back.min(MISSING_START), now + held_back),
+            start: now,
+            phase: rng.f64(),
             next_token: None,
             next_fetch_token: None,
             entries: BTreeMap::new(),
@@ -389,6 +439,7 @@ impl Admission {
 
     /// Notes that a lookup wants a project, and says whether to wait.
     pub fn want(&mut self, project: &Project, wish: Wish, now: Moment) -> Verdict {
+        self.tick(now);
         self.arrivals += 1;
         let mut entry = match self.take_entry(project) {
             Some(entry) => entry,

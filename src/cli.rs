@@ -30,7 +30,7 @@ enum Command {
     /// Run the sidecar.
     Serve(serve::Args),
     /// Run the embedded renderer, for development and tests.
-    Renderer(renderer::Args),
+    Renderer(Box<renderer::Args>),
     /// Look a project's configuration up.
     Get(get::Args),
     /// Validate settings.
@@ -41,7 +41,7 @@ enum Command {
 pub fn main() -> ExitCode {
     let done = match Cli::parse().command {
         Command::Serve(args) => serve::run(args),
-        Command::Renderer(args) => renderer::run(args),
+        Command::Renderer(args) => renderer::run(*args),
         Command::Get(args) => get::run(args),
         Command::Check(args) => check::run(args),
     };

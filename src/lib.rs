@@ -1,12 +1,24 @@
+#![doc = include_str!("ARCHITECTURE.md")]
+
 pub mod admission;
 pub mod answer;
+pub mod app;
 pub mod cache;
 pub mod cli;
+pub mod client;
+pub mod drain;
 pub mod freshness;
 pub mod lookup;
+pub mod metrics;
 pub mod moment;
 pub mod proto;
+pub mod readiness;
 pub mod reason;
 pub mod refresh;
 pub mod render;
+pub mod renderer;
 pub mod revision;
+pub mod serve;
+pub mod settings;
+pub mod telemetry;
+pub mod upstream;

@@ -63,8 +63,9 @@ impl Clock {
         Moment(instant.saturating_duration_since(self.start))
     }
 
-    /// The instant of a moment.
+    /// The instant of a moment; one that lies beyond the clock's range is taken to be thirty years ahead.
     pub fn instant(&self, moment: Moment) -> Instant {
-        self.start + moment.0
+        const FAR: Duration = Duration::from_secs(30 * 365 * 86_400);
+        self.start + moment.0.min(FAR)
     }
 }

@@ -91,3 +91,43 @@ pub struct Refusal {
     /// After how long it may be expected to be.
     pub retry_after: Duration,
 }
+
+/// Why a lookup failed: the reasons that the contract's errors carry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FailureReason {
+    /// It could not be refreshed.
+    NotRefreshed(NotRefreshed),
+    /// The renderer knows no such project.
+    ProjectNotFound,
+    /// The renderer answered, and what the caller demands is not met.
+    DemandNotMet,
+    /// No project can have that name.
+    InvalidProject,
+    /// Another field of the request has a value that is not accepted.
+    InvalidRequest,
+    /// The payloads of a batch have no room for this one.
+    BatchTooLarge,
+}
+
+impl FailureReason {
+    /// Those that are not a [`NotRefreshed`].
+    pub const OTHERS: [Self; 5] = [
+        Self::ProjectNotFound,
+        Self::DemandNotMet,
+        Self::InvalidProject,
+        Self::InvalidRequest,
+        Self::BatchTooLarge,
+    ];
+
+    /// The contract's name.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::NotRefreshed(reason) => reason.as_str(),
+            Self::ProjectNotFound => "PROJECT_NOT_FOUND",
+            Self::DemandNotMet => "DEMAND_NOT_MET",
+            Self::InvalidProject => "INVALID_PROJECT",
+            Self::InvalidRequest => "INVALID_REQUEST",
+            Self::BatchTooLarge => "BATCH_TOO_LARGE",
+        }
+    }
+}

@@ -55,6 +55,16 @@ pub struct Options {
     pub seed: u64,
 }
 
+/// Those that a refresh works with.
+#[derive(Clone)]
+#[expect(missing_docs, reason = "their types say it")]
+pub struct Parts {
+    pub cache: Arc<Cache>,
+    pub freshness: Arc<Freshness>,
+    pub render: Arc<dyn Render>,
+    pub observe: Arc<dyn Observe>,
+}
+
 /// What a lookup asks for.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Asked {
@@ -84,10 +94,7 @@ pub struct Refresh {
 struct Shared {
     clock: Clock,
     options: Options,
-    cache: Arc<Cache>,
-    freshness: Arc<Freshness>,
-    render: Arc<dyn Render>,
-    observe: Arc<dyn Observe>,
+    parts: Parts,
     /// Where flights run, whichever thread launches them.
     runtime: Handle,
     flights: TaskTracker,
@@ -96,7 +103,6 @@ struct Shared {
     rearm: Arc<Notify>,
     /// Whatever may change refusals starts a new epoch, which ends those that are remembered.
     epoch: AtomicU16,
-    is_wanted: watch::Sender<bool>,
     target: watch::Sender<u64>,
 }
 
@@ -110,26 +116,14 @@ struct State {
 }
 
 impl Refresh {
-    /// Makes a refresh whose flights and timer run on the current runtime. `is_wanted` is kept true while anything is wanted.
-    pub fn new(
-        clock: Clock,
-        options: Options,
-        limits: Limits,
-        cache: Arc<Cache>,
-        freshness: Arc<Freshness>,
-        render: Arc<dyn Render>,
-        observe: Arc<dyn Observe>,
-        is_wanted: watch::Sender<bool>,
-    ) -> Self {
-        let target = freshness.target();
+    /// Makes a refresh whose flights and timer run on the current runtime.
+    pub fn new(clock: Clock, options: Options, limits: Limits, parts: Parts) -> Self {
+        let target = parts.freshness.target();
         let admission = Admission::new(limits, target, options.seed, clock.now());
         let shared = Arc::new(Shared {
             clock,
             options,
-            cache,
-            freshness,
-            render,
-            observe,
+            parts,
             runtime: Handle::current(),
             flights: TaskTracker::new(),
             state: Mutex::new(State {
@@ -141,7 +135,6 @@ impl Refresh {
             }),
             rearm: Arc::default(),
             epoch: AtomicU16::new(0),
-            is_wanted,
             target: watch::Sender::new(target),
         });
         tokio::spawn(keep_time(
@@ -156,12 +149,12 @@ impl Refresh {
         let shared = &self.shared;
         let mut state = shared.lock();
         let now = shared.clock.now();
-        let held = shared.cache.get(project.as_str());
+        let held = shared.parts.cache.get(project.as_str());
         if let Some(held) = &held {
             let meets_demand = asked
                 .demand
                 .is_none_or(|demand| held.revision.order >= demand);
-            if meets_demand && shared.freshness.is_fresh(held, now) {
+            if meets_demand && shared.parts.freshness.is_fresh(held, now) {
                 return Told::LookAgain;
             }
         }
@@ -175,7 +168,7 @@ impl Refresh {
             Verdict::Wait => Told::Wait(self.wait_for(&mut state, project)),
             Verdict::Refused(refused) => {
                 if let Some(gate) = refused.gate {
-                    shared.observe.refused(refused.class, gate);
+                    shared.parts.observe.refused(refused.class, gate);
                 }
                 if let Some(held) = &held {
                     shared.remember(held, refused.refusal, now);
@@ -210,6 +203,7 @@ impl Refresh {
     pub fn set_target(&self, rollout: u64) {
         let change = self
             .shared
+            .parts
             .freshness
             .set_target(rollout, self.shared.clock.now());
         match change {
@@ -231,7 +225,7 @@ impl Refresh {
     /// Notes that the input of a project changed: what is held below `order` is outdated.
     pub fn changed(&self, project: &Project, order: Order) {
         let now = self.shared.clock.now();
-        if self.shared.cache.note_change(project, order, now) {
+        if self.shared.parts.cache.note_change(project, order, now) {
             self.shared
                 .tell(|admission, now| admission.changed(project, order, now));
         }
@@ -259,6 +253,11 @@ impl Refresh {
         self.shared.lock().admission.limits().queue.get() as usize
     }
 
+    /// The clock of its moments.
+    pub fn clock(&self) -> Clock {
+        self.shared.clock
+    }
+
     /// Follows the target.
     pub fn target(&self) -> watch::Receiver<u64> {
         self.shared.target.subscribe()
@@ -268,7 +267,7 @@ impl Refresh {
     pub fn snapshot(&self) -> Snapshot {
         let now = self.shared.clock.now();
         let mut snapshot = Snapshot::of_admission(&self.shared.lock().admission, now);
-        snapshot.add_cache(&self.shared.cache, &self.shared.freshness, now);
+        snapshot.add_cache(&self.shared.parts.cache, &self.shared.parts.freshness, now);
         snapshot
     }
 
@@ -282,6 +281,14 @@ impl Refresh {
             channel.subscribe(),
             Arc::clone(&self.shared),
         )
+    }
+}
+
+impl std::fmt::Debug for Refresh {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Refresh")
+            .field("options", &self.shared.options)
+            .finish_non_exhaustive()
     }
 }
 
@@ -337,17 +344,14 @@ impl Shared {
             state.wakes_at = wakes_at;
             self.rearm.notify_one();
         }
-        let is_wanted = state.admission.wanted() > 0;
-        self.is_wanted
-            .send_if_modified(|before| std::mem::replace(before, is_wanted) != is_wanted);
     }
 
     /// What makes a project fresh.
     fn want(&self, held: Option<&Held>, now: Moment) -> Want {
-        let target = Order::rollout(self.freshness.target());
+        let target = Order::rollout(self.parts.freshness.target());
         let changed = held.and_then(|held| held.changed).map(|(order, _)| order);
         let too_old = held
-            .and_then(|held| self.freshness.too_old_at(held))
+            .and_then(|held| self.parts.freshness.too_old_at(held))
             .is_some_and(|at| at <= now);
         Want {
             floor: target.max(changed.unwrap_or_default()),
@@ -367,7 +371,7 @@ impl Shared {
     }
 
     fn forget(&self, project: &Project) {
-        if let Some(held) = self.cache.get(project.as_str()) {
+        if let Some(held) = self.parts.cache.get(project.as_str()) {
             held.note.forget();
         }
     }

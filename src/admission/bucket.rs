@@ -107,16 +107,6 @@ impl Bucket {
         let refilled = now.since(at).as_secs_f64() * self.rate;
         (level + refilled).min(f64::from(self.burst.get()))
     }
-
-    /// Tokens per second.
-    pub(super) fn rate(&self) -> f64 {
-        self.rate
-    }
-
-    /// The most tokens that it holds.
-    pub(super) fn burst(&self) -> NonZeroU32 {
-        self.burst
-    }
 }
 
 /// The time that one token takes to refill; none at rate 0.

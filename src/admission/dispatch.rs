@@ -1,8 +1,10 @@
 //! Launches what passes every gate.
 
+use std::time::Duration;
+
 use super::{
     Action, Admission, Class, FetchPermit, Link, Permit,
-    limits::{OUTDATED_TURN, RATE_STEP},
+    limits::{MISSING_START, OUTDATED_TURN, RATE_STEP},
     project::Flight,
     wanted::Kind,
 };
@@ -54,7 +56,11 @@ impl Admission {
 
     /// Renders per second that the pace and the ramps leave of the rate.
     pub(super) fn rate(&self, now: Moment) -> f64 {
-        let share = self.breaker.valve.share(now).min(self.pushbacks.valve.share(now));
+        let share = self
+            .breaker
+            .valve
+            .share(now)
+            .min(self.pushbacks.valve.share(now));
         self.limits.rate * share * self.pace.multiplier(now)
     }
 
@@ -82,18 +88,28 @@ impl Admission {
         let missing = self.next_missing(now);
         let outdated = self.next_outdated(now);
         match (missing, outdated) {
-            (Some(_), Some(outdated)) if self.missing_turns + 1 >= OUTDATED_TURN => Some((outdated, Class::Outdated)),
+            (Some(_), Some(outdated)) if self.missing_turns + 1 >= OUTDATED_TURN => {
+                Some((outdated, Class::Outdated))
+            }
             (Some(missing), _) => Some((missing, Class::Missing)),
             (None, outdated) => outdated.map(|project| (project, Class::Outdated)),
         }
     }
 
     pub(super) fn next_missing(&self, now: Moment) -> Option<Project> {
-        if !self.has_permit(Class::Missing, false) || self.flood.holds_until(self.bucket.rate(), now).is_some() {
+        if !self.has_permit(Class::Missing, false)
+            || self.flood.holds_until(self.rate(now), now).is_some()
+        {
             return None;
         }
         let may_cool = self.has_permit(Class::Missing, true);
-        let may_go = |project: &&Project| may_cool || self.entries.get(*project).is_some_and(|entry| !entry.is_cooling());
+        let may_go = |project: &&Project| {
+            may_cool
+                || self
+                    .entries
+                    .get(*project)
+                    .is_some_and(|entry| !entry.is_cooling())
+        };
         self.missing.values().find(may_go).cloned()
     }
 
@@ -102,14 +118,18 @@ impl Admission {
         loop {
             let may_fail = self.has_permit(Class::Outdated, true);
             let may_go = self.has_permit(Class::Outdated, false);
-            let is_flooded = self.flood.holds_until(self.bucket.rate(), now).is_some();
+            let is_flooded = self.flood.holds_until(self.rate(now), now).is_some();
             let next = self.wanted.peek(|kind| match kind {
                 Kind::Held => may_go,
                 Kind::Unseen => may_go && !is_flooded,
                 Kind::Failing => may_fail,
             });
             let next = next?.clone();
-            if self.entries.get(&next).is_some_and(|entry| entry.is_of_interest(now)) {
+            if self
+                .entries
+                .get(&next)
+                .is_some_and(|entry| entry.is_of_interest(now))
+            {
                 return Some(next);
             }
             self.settle(&next, now);
@@ -126,11 +146,7 @@ impl Admission {
 
     /// Takes a token; else notes when the next is there.
     fn take_token(&mut self, class: Class, now: Moment) -> bool {
-        let (opens_missing, opens_outdated) = self.opens;
-        let opens = match class {
-            Class::Missing => opens_missing,
-            Class::Outdated => opens_outdated,
-        };
+        let opens = self.opens(class);
         self.next_token = if now < opens {
             Some(opens)
         } else {
@@ -140,6 +156,17 @@ impl Admission {
             }
         };
         false
+    }
+
+    /// When the first token is given out.
+    fn opens(&self, class: Class) -> Moment {
+        let held_back =
+            Duration::try_from_secs_f64(self.phase / self.limits.rate).unwrap_or_default();
+        self.start
+            + match class {
+                Class::Missing => held_back.min(MISSING_START),
+                Class::Outdated => held_back,
+            }
     }
 
     fn launch(&mut self, project: &Project, class: Class, now: Moment) {
@@ -162,7 +189,10 @@ impl Admission {
         self.in_flight.renders += 1;
         self.in_flight.outdated += u32::from(flight.is_outdated());
         self.in_flight.cooling += u32::from(flight.is_cooling);
-        let is_demand = self.entries.get(project).is_some_and(|entry| entry.demand.is_some());
+        let is_demand = self
+            .entries
+            .get(project)
+            .is_some_and(|entry| entry.demand.is_some());
         self.actions.push(Action::Render {
             project: project.clone(),
             rollout: flight.asked.rollout.max(self.target),
@@ -181,7 +211,8 @@ impl Admission {
             class: entry.class(),
             is_cooling: entry.is_cooling(),
             is_unseen: entry.held.is_none(),
-            is_probe: !is_fetch && (self.breaker.valve.wants_probe(now) || self.pushbacks.valve.wants_probe(now)),
+            is_probe: !is_fetch
+                && (self.breaker.valve.wants_probe(now) || self.pushbacks.valve.wants_probe(now)),
             attempt: entry.attempts + 1,
         };
         entry.flight = Some(flight);

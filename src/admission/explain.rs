@@ -90,7 +90,10 @@ impl Admission {
             return Some((Gate::Draining, refusal(NotRefreshed::Draining, UNKNOWN)));
         }
         if let Some(until) = self.breaker.valve.is_shut(now) {
-            return Some((Gate::Breaker, refusal(NotRefreshed::BreakerOpen, self.probe_wait(until, now))));
+            return Some((
+                Gate::Breaker,
+                refusal(NotRefreshed::BreakerOpen, self.probe_wait(until, now)),
+            ));
         }
         let dialled_in = match self.link {
             Link::Up => None,
@@ -103,7 +106,10 @@ impl Admission {
         if entry.place != Place::ToFetch
             && let Some(until) = self.pushbacks.valve.is_shut(now)
         {
-            return Some((Gate::Hold, refusal(NotRefreshed::PushedBack, self.probe_wait(until, now))));
+            return Some((
+                Gate::Hold,
+                refusal(NotRefreshed::PushedBack, self.probe_wait(until, now)),
+            ));
         }
         let (until, reason) = entry.gate();
         if until > now {
@@ -119,8 +125,14 @@ impl Admission {
                 refusal(NotRefreshed::ConcurrencyLimited, self.permit_wait(ahead)),
             ));
         }
-        let flood = if entry.held.is_none() { self.flood.holds_until(self.bucket.rate(), now) } else { None };
-        let wait = self.token_wait(ahead, now).max(flood.map_or(Duration::ZERO, |until| until.since(now)));
+        let flood = if entry.held.is_none() {
+            self.flood.holds_until(self.rate(now), now)
+        } else {
+            None
+        };
+        let wait = self
+            .token_wait(ahead, now)
+            .max(flood.map_or(Duration::ZERO, |until| until.since(now)));
         (!wait.is_zero()).then(|| (Gate::Tokens, refusal(NotRefreshed::Throttled, wait)))
     }
 
@@ -142,7 +154,9 @@ impl Admission {
     fn ahead_of(&self, project: &Project, entry: &Entry) -> usize {
         match entry.place {
             Place::Missing => self.missing.range(..entry.arrival).count(),
-            Place::Wanted(_, standing) => self.missing.len() + self.wanted.ahead_of(project, standing),
+            Place::Wanted(_, standing) => {
+                self.missing.len() + self.wanted.ahead_of(project, standing)
+            }
             Place::InFlight | Place::ToFetch | Place::Cooling | Place::Resting => {
                 self.missing.len() + self.wanted.len()
             }

@@ -28,11 +28,17 @@ impl Flood {
 
     /// Until when projects of which nothing is held are to wait, so that they get no more than their share of the rate.
     pub(super) fn holds_until(&self, rate: f64, now: Moment) -> Option<Moment> {
-        let unknown = self.unknown.iter().filter(|is_unknown| **is_unknown).count();
+        let unknown = self
+            .unknown
+            .iter()
+            .filter(|is_unknown| **is_unknown)
+            .count();
         if self.unknown.len() < FLOOD_WINDOW || unknown * 2 < FLOOD_WINDOW || rate <= 0.0 {
             return None;
         }
         let gap = Duration::try_from_secs_f64(1.0 / (rate * FLOOD_SHARE)).unwrap_or(Duration::MAX);
-        self.launched.map(|launched| launched + gap).filter(|&until| until > now)
+        self.launched
+            .map(|launched| launched + gap)
+            .filter(|&until| until > now)
     }
 }

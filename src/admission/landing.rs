@@ -134,7 +134,9 @@ impl Admission {
         now: Moment,
     ) -> Option<Outcome> {
         let failure = match landing {
-            Landing::Held(held) => return Some(entry.landed_with(held, flight, now, &mut self.rng)),
+            Landing::Held(held) => {
+                return Some(entry.landed_with(held, flight, now, &mut self.rng));
+            }
             Landing::Rejected => {
                 return Some(entry.cool_down(NotRefreshed::Rejected, false, now, &mut self.rng));
             }
@@ -150,8 +152,14 @@ impl Admission {
             | CallFailure::DeadlineExceeded
             | CallFailure::Other => None,
         };
-        if let Some(Pushback { after: Some(after), is_global }) = pushback {
-            let (obeyed, holds_all) = self.pushbacks.note(project, after, is_global, now, &mut self.rng);
+        if let Some(Pushback {
+            after: Some(after),
+            is_global,
+        }) = pushback
+        {
+            let (obeyed, holds_all) =
+                self.pushbacks
+                    .note(project, after, is_global, now, &mut self.rng);
             if holds_all {
                 self.pace.slow(PACE_ON_PUSHBACK, now);
             }
@@ -166,7 +174,10 @@ impl Admission {
                 return None;
             }
         }
-        let was_away = matches!(failure, CallFailure::Unavailable | CallFailure::DeadlineExceeded);
+        let was_away = matches!(
+            failure,
+            CallFailure::Unavailable | CallFailure::DeadlineExceeded
+        );
         entry.cool_down(NotRefreshed::CoolingDown, was_away, now, &mut self.rng);
         Some(refused(NotRefreshed::RenderFailed, entry.cooling_for(now)))
     }
@@ -184,7 +195,8 @@ impl Admission {
         let is_waited_for = entry.held.is_none()
             && entry.waiters > 0
             && now + wait + self.recent.median() < entry.deadline;
-        let retries = is_waited_for && flight.attempt < MISSING_ATTEMPTS && self.retries.withdraw(now);
+        let retries =
+            is_waited_for && flight.attempt < MISSING_ATTEMPTS && self.retries.withdraw(now);
         if retries {
             entry.attempts = flight.attempt;
             entry.needs_fetch = false;
@@ -197,9 +209,14 @@ impl Admission {
 /// Full jitter: U(0, min(cap, base × 2^n)) (M. Brooker, "Exponential Backoff and Jitter", AWS architecture blog, 2015).
 fn backoff(attempt: u32, rng: &mut fastrand::Rng) -> Duration {
     let (base, cap) = RETRY_BACKOFF;
-    (base * 2_u32.pow(attempt.saturating_sub(1).min(16))).min(cap).mul_f64(rng.f64())
+    (base * 2_u32.pow(attempt.saturating_sub(1).min(16)))
+        .min(cap)
+        .mul_f64(rng.f64())
 }
 
 fn refused(reason: NotRefreshed, retry_after: Duration) -> Outcome {
-    Outcome::Refused(Refusal { reason, retry_after })
+    Outcome::Refused(Refusal {
+        reason,
+        retry_after,
+    })
 }

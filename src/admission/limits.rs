@@ -75,7 +75,8 @@ pub(super) const LEAST_RETRY_AFTER: Duration = Duration::from_millis(10);
 /// Failures in a row that open the breaker.
 pub(super) const BREAKER_FAILURES: u32 = 5;
 /// How long the breaker stays open: at first, and at most.
-pub(super) const BREAKER_OPEN: (Duration, Duration) = (Duration::from_secs(2), Duration::from_secs(30));
+pub(super) const BREAKER_OPEN: (Duration, Duration) =
+    (Duration::from_secs(2), Duration::from_secs(30));
 /// The longest ramp after the breaker closed.
 pub(super) const BREAKER_RAMP: Duration = Duration::from_secs(30);
 /// The longest ramp after a global hold.
@@ -103,7 +104,8 @@ pub(super) const RETRY_FLOOR: Duration = Duration::from_secs(300);
 /// How often a missing project is tried while somebody waits.
 pub(super) const MISSING_ATTEMPTS: u32 = 3;
 /// The back-off of retries: U(0, min(cap, base × 2^n)).
-pub(super) const RETRY_BACKOFF: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(10));
+pub(super) const RETRY_BACKOFF: (Duration, Duration) =
+    (Duration::from_millis(200), Duration::from_secs(10));
 /// While a ramp or the pace is below 1, the rate is set anew so often.
 pub(super) const RATE_STEP: Duration = Duration::from_millis(500);
 /// Of how many first renders half are NOT_FOUND in a flood of projects that do not exist.

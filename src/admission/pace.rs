@@ -14,7 +14,10 @@ pub(super) struct Pace {
 }
 
 impl Pace {
-    pub(super) const FULL: Self = Self { level: 1.0, last: None };
+    pub(super) const FULL: Self = Self {
+        level: 1.0,
+        last: None,
+    };
 
     /// Notes a sign of overload: multiplies the pace by `factor`, at most once in an epoch.
     pub(super) fn slow(&mut self, factor: f64, now: Moment) {

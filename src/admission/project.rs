@@ -358,7 +358,12 @@ impl Entry {
         Outcome::NotFound
     }
 
-    pub(super) fn leave_alone(&mut self, duration: Duration, reason: NotRefreshed, now: Moment) -> Outcome {
+    pub(super) fn leave_alone(
+        &mut self,
+        duration: Duration,
+        reason: NotRefreshed,
+        now: Moment,
+    ) -> Outcome {
         self.cool_down.until = now + duration;
         self.cool_down.reason = reason;
         Outcome::Refused(Refusal {

@@ -31,7 +31,8 @@ impl Pushbacks {
         rng: &mut fastrand::Rng,
     ) -> (Duration, bool) {
         let obeyed = after.mul_f64(1.0 + 0.5 * rng.f64()).min(PUSHBACK_CAP);
-        let is_another = |(last, at): &(Project, Moment)| last != project && now.since(*at) <= PUSHBACK_WINDOW;
+        let is_another =
+            |(last, at): &(Project, Moment)| last != project && now.since(*at) <= PUSHBACK_WINDOW;
         let holds_all = is_global || self.last.as_ref().is_some_and(is_another);
         self.last = Some((project.clone(), now));
         if holds_all {

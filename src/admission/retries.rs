@@ -30,7 +30,9 @@ impl RetryBudget {
             self.balance -= 1.0;
             return true;
         }
-        let is_rested = self.floor_used.is_none_or(|used| now.since(used) >= RETRY_FLOOR);
+        let is_rested = self
+            .floor_used
+            .is_none_or(|used| now.since(used) >= RETRY_FLOOR);
         if is_rested {
             self.floor_used = Some(now);
         }

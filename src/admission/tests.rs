@@ -1,6 +1,6 @@
 //! Random sequences of everything that can happen, after each step of which the invariants of admission hold.
 
-use std::{collections::HashMap, num::NonZeroU32};
+use std::{collections::HashMap, num::NonZeroU32, time::Duration};
 
 use proptest::{prelude::*, test_runner::FileFailurePersistence};
 
@@ -128,8 +128,8 @@ impl World {
         Order::new(self.target, number)
     }
 
-    fn take(&mut self, step: Step) {
-        match step {
+    fn take(&mut self, step: &Step) {
+        match *step {
             Step::Want {
                 project,
                 patience,
@@ -289,7 +289,7 @@ impl World {
         for action in self.admission.take_actions() {
             match action {
                 Action::Resolve { project, .. } => {
-                    self.waiters.retain(|(waited, _)| *waited != project)
+                    self.waiters.retain(|(waited, _)| *waited != project);
                 }
                 Action::Fetch { project, .. } => self.launch(&project, true, self.target),
                 Action::Render {
@@ -409,13 +409,13 @@ impl World {
 
     /// Everything that is wanted becomes fresh, and every permit comes home.
     fn converges(&mut self) {
-        self.take(Step::Limits {
+        self.take(&Step::Limits {
             rate: 20.0,
             burst: 3,
             concurrency: 4,
             queue: 8,
         });
-        self.take(Step::Link(None));
+        self.take(&Step::Link(None));
         for _ in 0..5_000 {
             while let Some(flight) = self.flights.pop() {
                 self.land(flight, Brought::WhatWasAsked);
@@ -453,7 +453,7 @@ proptest! {
     fn every_sequence_of_events_keeps_the_invariants_and_ends_fresh(steps in steps(), seed in any::<u64>()) {
         let mut world = World::new(seed);
         for step in steps {
-            world.take(step);
+            world.take(&step);
         }
         world.converges();
     }

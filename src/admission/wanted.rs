@@ -99,13 +99,17 @@ struct Shelf {
 impl Wanted {
     pub(super) fn insert(&mut self, project: &Project, kind: Kind, standing: Standing) {
         let shelf = &mut self.shelves[kind as usize];
-        shelf.by_weight.insert((standing.weight.rank(), project.clone()));
+        shelf
+            .by_weight
+            .insert((standing.weight.rank(), project.clone()));
         shelf.by_age.insert((standing.since, project.clone()));
     }
 
     pub(super) fn remove(&mut self, project: &Project, kind: Kind, standing: Standing) {
         let shelf = &mut self.shelves[kind as usize];
-        shelf.by_weight.remove(&(standing.weight.rank(), project.clone()));
+        shelf
+            .by_weight
+            .remove(&(standing.weight.rank(), project.clone()));
         shelf.by_age.remove(&(standing.since, project.clone()));
     }
 
@@ -162,7 +166,9 @@ mod tests {
         let mut seconds = seconds.into_iter();
         let since = at(seconds.next().unwrap());
         let mut weight = Weight::first(since);
-        seconds.for_each(|second| drop(weight.count(at(second))));
+        seconds.for_each(|second| {
+            weight.count(at(second));
+        });
         Standing { weight, since }
     }
 
@@ -170,7 +176,11 @@ mod tests {
     fn more_seconds_with_a_lookup_go_first_and_more_lookups_in_a_second_count_once() {
         let mut wanted = Wanted::default();
         wanted.insert(&project("often"), Kind::Held, looked_up(10..15));
-        wanted.insert(&project("hot-loop"), Kind::Held, looked_up([10, 10, 10, 10, 10, 10, 14]));
+        wanted.insert(
+            &project("hot-loop"),
+            Kind::Held,
+            looked_up([10, 10, 10, 10, 10, 10, 14]),
+        );
         wanted.insert(&project("once"), Kind::Held, looked_up([14]));
         assert_eq!(wanted.peek(|_| true), Some(&project("often")));
         assert_eq!(wanted.ahead_of(&project("once"), looked_up([14])), 2);

@@ -1,12 +1,44 @@
-//! `evenkeel check`.
+//! `evenkeel check`: says whether files of settings are fit to run with, without running.
+//!
+//! Only the files count, not the environment: the verdict is the same on a desk, in CI and in a pod.
 
-use std::process::ExitCode;
+use std::{path::PathBuf, process::ExitCode};
+
+use crate::settings::{self, Sources};
+
+/// Exit code for bad settings: `EX_CONFIG` of BSD's `sysexits.h`.
+pub(super) const BAD_SETTINGS: u8 = 78;
 
 /// Arguments of `evenkeel check`.
 #[derive(Debug, clap::Args)]
-pub(super) struct Args {}
+pub(super) struct Args {
+    /// The files of one sidecar; each section stands in one of them.
+    #[arg(value_name = "FILE", required_unless_present = "print_schema")]
+    files: Vec<PathBuf>,
+    /// Print the JSON Schema of a file of settings.
+    #[arg(long, conflicts_with = "files")]
+    print_schema: bool,
+}
 
 /// Runs it.
-pub(super) fn run(_args: Args) -> anyhow::Result<ExitCode> {
-    anyhow::bail!("not there yet")
+pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
+    if args.print_schema {
+        println!("{:#}", settings::schema());
+        return Ok(ExitCode::SUCCESS);
+    }
+    let sources = Sources {
+        files: args.files,
+        ..Sources::default()
+    };
+    Ok(match settings::load(&sources) {
+        Ok(loaded) => {
+            println!("ok  hash {}", loaded.hash);
+            loaded.notes().iter().for_each(|note| println!("{note}"));
+            ExitCode::SUCCESS
+        }
+        Err(invalid) => {
+            eprintln!("{invalid}");
+            BAD_SETTINGS.into()
+        }
+    })
 }

@@ -1,12 +1,294 @@
-//! `evenkeel get`.
+//! `evenkeel get`: looks a project's configuration up, as an application would.
+//!
+//! The payload goes to stdout untouched, so that it can be piped; how it was served goes to stderr. What a script needs to
+//! know is in the exit code.
 
-use std::process::ExitCode;
+use std::{
+    io::{self, IsTerminal as _, Write as _},
+    process::ExitCode,
+    time::Duration,
+};
+
+use anyhow::Context as _;
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use serde::Serialize;
+use serde_json::value::RawValue;
+
+use crate::{
+    client::{self, Address, Lookup, LookupError, Refused, Reply},
+    revision::{Order, Project},
+};
+
+/// Beyond the patience, how long a sidecar may take to answer: it answers from memory, so this only ends a hung one.
+const TIMEOUT_BEYOND_PATIENCE: Duration = Duration::from_secs(10);
+
+const FAILED: u8 = 1;
+const NOT_FOUND: u8 = 3;
+const UNREACHABLE: u8 = 69;
+const NOT_NOW: u8 = 75;
+
+const EXIT_CODES: &str = "\
+Exit codes:
+   0  answered, be it outdated (unless --fresh)
+   1  failed, and asking again is of no use
+   2  wrong usage
+   3  the renderer knows no such project
+  69  the sidecar is unreachable, or does not answer
+  75  not now: failed, and may be retried; or --fresh, and the answer is outdated
+
+With `--output json` stdout gets one object: project, rollout, number, digest, content_type, rendered_at, served
+(FRESH, RENDERED, OUTDATED), not_refreshed (the reason), outdated_for_seconds, retry_after_seconds, not_modified,
+payload_encoding and payload. A payload that is JSON is embedded as it is (payload_encoding json); any other is a
+string of base64 (payload_encoding base64). What does not apply is null.";
 
 /// Arguments of `evenkeel get`.
 #[derive(Debug, clap::Args)]
-pub(super) struct Args {}
+#[command(after_help = EXIT_CODES)]
+pub(super) struct Args {
+    /// Whose configuration
+    #[arg(value_parser = Project::new)]
+    project: Project,
 
-/// Runs it.
-pub(super) fn run(_args: Args) -> anyhow::Result<ExitCode> {
-    anyhow::bail!("not there yet")
+    /// Where the sidecar listens: HOST:PORT or unix:/PATH
+    #[arg(long, env = "EVENKEEL_ADDRESS", default_value = "127.0.0.1:7400")]
+    address: Address,
+
+    /// What to print
+    #[arg(long, value_enum, default_value_t = Output::Text)]
+    output: Output,
+
+    /// How long to wait for a refresh, 0 for not at all [default: the sidecar's setting]
+    #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
+    patience: Option<Duration>,
+
+    /// How long to wait for the sidecar [default: 10s beyond the patience]
+    #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
+    timeout: Option<Duration>,
+
+    /// Fail rather than answer with a lower rollout
+    #[arg(long, value_name = "ROLLOUT")]
+    min_rollout: Option<u64>,
+
+    /// Within --min-rollout, fail rather than answer with a lower number
+    #[arg(
+        long,
+        value_name = "NUMBER",
+        requires = "min_rollout",
+        default_value_t = 0
+    )]
+    min_number: u64,
+
+    /// Fail rather than answer with what has been outdated for longer
+    #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
+    max_outdated: Option<Duration>,
+
+    /// Leave the payload out when it has this digest
+    #[arg(long, value_name = "SHA256")]
+    known_digest: Option<String>,
+
+    /// Print what is answered, but exit with 75 when it is outdated
+    #[arg(long)]
+    fresh: bool,
 }
+
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+enum Output {
+    /// The payload to stdout, a line about it to stderr
+    Text,
+    /// One JSON object to stdout
+    Json,
+}
+
+/// Looks the project up, prints what became of it and says it by the exit code.
+///
+/// # Errors
+/// When stdout cannot be written to.
+pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
+    let lookup = Lookup {
+        project: args.project,
+        known_digest: args.known_digest,
+        patience: args.patience,
+        min_revision: args
+            .min_rollout
+            .map(|rollout| Order::new(rollout, args.min_number)),
+        max_outdated: args.max_outdated,
+    };
+    let timeout = args
+        .timeout
+        .unwrap_or_else(|| args.patience.unwrap_or_default() + TIMEOUT_BEYOND_PATIENCE);
+
+    let became = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?
+        .block_on(client::lookup(&args.address, lookup, timeout));
+    let reply = match became {
+        Ok(reply) => reply,
+        Err(error) => return Ok(failed(error)),
+    };
+    match args.output {
+        Output::Text => {
+            eprintln!("{}", summary(&reply));
+            print_payload(reply.payload.as_deref().unwrap_or_default())
+        }
+        Output::Json => print_json(&reply),
+    }
+    .context("cannot write to stdout")?;
+    Ok(if args.fresh && reply.outdated.is_some() {
+        ExitCode::from(NOT_NOW)
+    } else {
+        ExitCode::SUCCESS
+    })
+}
+
+fn failed(error: LookupError) -> ExitCode {
+    let (message, code) = match error {
+        LookupError::Refused(refused) => (refusal(&refused), exit_code(&refused)),
+        unanswered @ (LookupError::Unreachable { .. }
+        | LookupError::Broken { .. }
+        | LookupError::Unanswered { .. }) => (with_root_cause(unanswered), UNREACHABLE),
+    };
+    eprintln!("evenkeel: {message}");
+    ExitCode::from(code)
+}
+
+fn exit_code(refused: &Refused) -> u8 {
+    if refused.code == tonic::Code::NotFound {
+        NOT_FOUND
+    } else if refused.retry_after.is_some() {
+        NOT_NOW
+    } else {
+        FAILED
+    }
+}
+
+/// `no sidecar answers at 127.0.0.1:7400: Connection refused`: what lies between only repeats it.
+fn with_root_cause(error: LookupError) -> String {
+    let error = anyhow::Error::new(error);
+    match error.chain().skip(1).last() {
+        Some(cause) => format!("{error}: {cause}"),
+        None => error.to_string(),
+    }
+}
+
+/// `UNAVAILABLE (RENDER_FAILED): nothing is held; retry after 3.2s`
+fn refusal(refused: &Refused) -> String {
+    let mut line = refused.code_name().to_owned();
+    if !refused.reason.is_empty() {
+        line += &format!(" ({})", refused.reason);
+    }
+    line += &format!(": {}", refused.message);
+    if let Some(after) = refused.retry_after {
+        line += &format!("; retry after {}", shown(after));
+    }
+    line
+}
+
+/// `OUTDATED demo/shop rollout 2 number 7 digest 9f31c0… outdated for 6m 41s: THROTTLED, retry after 3.2s`
+fn summary(reply: &Reply) -> String {
+    let mut line = format!(
+        "{} {} rollout {} number {} digest {}…",
+        reply.served,
+        reply.project,
+        reply.order.rollout,
+        reply.order.number,
+        reply.digest.get(..6).unwrap_or(&reply.digest),
+    );
+    if let Some(outdated) = &reply.outdated {
+        line += &format!(
+            " outdated for {}: {}, retry after {}",
+            shown(outdated.outdated_for),
+            outdated.reason,
+            shown(outdated.retry_after),
+        );
+    }
+    if reply.payload.is_none() {
+        line += ", not modified: the payload is left out";
+    }
+    line
+}
+
+/// A duration to the precision that a person cares for.
+fn shown(duration: Duration) -> String {
+    match duration.as_secs() {
+        0 => format!("{}ms", duration.as_millis()),
+        1..60 => format!("{:.1}s", duration.as_secs_f64()),
+        seconds => humantime::format_duration(Duration::from_secs(seconds)).to_string(),
+    }
+}
+
+fn print_payload(payload: &[u8]) -> io::Result<()> {
+    let mut stdout = io::stdout().lock();
+    stdout.write_all(payload)?;
+    if stdout.is_terminal() && !payload.is_empty() && !payload.ends_with(b"\n") {
+        stdout.write_all(b"\n")?;
+    }
+    stdout.flush()
+}
+
+fn print_json(reply: &Reply) -> io::Result<()> {
+    let mut stdout = io::stdout().lock();
+    serde_json::to_writer(&mut stdout, &ReplyAsJson::from(reply))?;
+    stdout.write_all(b"\n")?;
+    stdout.flush()
+}
+
+#[derive(Serialize)]
+struct ReplyAsJson<'a> {
+    project: &'a str,
+    rollout: u64,
+    number: u64,
+    digest: &'a str,
+    content_type: &'a str,
+    rendered_at: Option<String>,
+    served: &'a str,
+    not_refreshed: Option<&'a str>,
+    outdated_for_seconds: Option<f64>,
+    retry_after_seconds: Option<f64>,
+    not_modified: bool,
+    payload_encoding: Option<&'static str>,
+    payload: Option<PayloadAsJson<'a>>,
+}
+
+#[derive(Serialize)]
+#[serde(untagged)]
+enum PayloadAsJson<'a> {
+    Json(&'a RawValue),
+    Base64(String),
+}
+
+impl<'a> From<&'a Reply> for ReplyAsJson<'a> {
+    fn from(reply: &'a Reply) -> Self {
+        let outdated = reply.outdated.as_ref();
+        let payload = reply.payload.as_deref().map(PayloadAsJson::from);
+        Self {
+            project: &reply.project,
+            rollout: reply.order.rollout,
+            number: reply.order.number,
+            digest: &reply.digest,
+            content_type: &reply.content_type,
+            rendered_at: reply
+                .rendered_at
+                .map(|at| humantime::format_rfc3339_millis(at).to_string()),
+            served: &reply.served,
+            not_refreshed: outdated.map(|it| it.reason.as_str()),
+            outdated_for_seconds: outdated.map(|it| it.outdated_for.as_secs_f64()),
+            retry_after_seconds: outdated.map(|it| it.retry_after.as_secs_f64()),
+            not_modified: reply.payload.is_none(),
+            payload_encoding: payload.as_ref().map(|it| match it {
+                PayloadAsJson::Json(_) => "json",
+                PayloadAsJson::Base64(_) => "base64",
+            }),
+            payload,
+        }
+    }
+}
+
+impl<'a> From<&'a [u8]> for PayloadAsJson<'a> {
+    fn from(payload: &'a [u8]) -> Self {
+        serde_json::from_slice(payload)
+            .map_or_else(|_| Self::Base64(STANDARD.encode(payload)), Self::Json)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,12 +1,141 @@
-//! `evenkeel renderer`.
+//! `evenkeel renderer`: the embedded renderer alone.
 
-use std::process::ExitCode;
+use std::{
+    io::stderr,
+    net::{AddrParseError, SocketAddr},
+    num::{NonZeroU64, NonZeroUsize},
+    path::PathBuf,
+    process::ExitCode,
+};
+
+use anyhow::Context;
+use bytesize::ByteSize;
+use tokio::{
+    net::TcpListener,
+    runtime,
+    signal::unix::{SignalKind, signal},
+};
+
+use crate::renderer::{Cost, FaultOrder, Options, Renderer};
+
+/// The exit code for settings that are wrong, as in BSD's `sysexits.h`.
+const BAD_SETTINGS: u8 = 78;
 
 /// Arguments of `evenkeel renderer`.
 #[derive(Debug, clap::Args)]
-pub(super) struct Args {}
+pub(super) struct Args {
+    /// Where to serve RenderService, health and reflection
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:7070")]
+    listen: SocketAddr,
+    /// Where to take commands over plain HTTP: GET, POST and DELETE /fault, GET /renders, GET /projects; loopback only
+    #[arg(long, value_name = "ADDRESS", value_parser = loopback)]
+    control: Option<SocketAddr>,
+    /// Folder with the settings of each project, PROJECT.yaml; watched
+    #[arg(long, value_name = "FOLDER", default_value = "deploy/demo/projects")]
+    projects: PathBuf,
+    /// Template of the configuration; read once
+    #[arg(
+        long,
+        value_name = "FILE",
+        default_value = "deploy/demo/template.json.j2"
+    )]
+    template: PathBuf,
+    /// Derive that many more projects: NAME-1, NAME-2 … of each in turn
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    generate: usize,
+    /// Renders that run at once
+    #[arg(long, value_name = "N", default_value = "8")]
+    workers: NonZeroUsize,
+    /// Renders that wait for a worker; above that, RESOURCE_EXHAUSTED with a pushback
+    #[arg(long, value_name = "N", default_value_t = 64)]
+    queue: usize,
+    /// Time a render takes: 200ms, or a range such as 100ms..300ms
+    #[arg(long, value_name = "TIME", default_value = "200ms")]
+    cost: Cost,
+    /// The newest rollout that it can render; answers requests for a newer one with this one
+    #[arg(long, value_name = "N")]
+    rollout: Option<NonZeroU64>,
+    /// Store nothing: Fetch is UNIMPLEMENTED
+    #[arg(long)]
+    no_store: bool,
+    /// Pad payloads to at least that size, such as 15MiB
+    #[arg(long, value_name = "BYTES", default_value = "0")]
+    pad: ByteSize,
+    /// Start with a fault: slow, dead, hang, flap, behind, garbage or busy
+    #[arg(long, value_name = "NAME[,for=TIME]")]
+    fault: Option<FaultOrder>,
+}
 
-/// Runs it.
-pub(super) fn run(_args: Args) -> anyhow::Result<ExitCode> {
-    anyhow::bail!("not there yet")
+/// Runs it until SIGINT or SIGTERM.
+pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
+    tracing_subscriber::fmt().with_writer(stderr).init();
+    runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?
+        .block_on(serve(args))
+}
+
+async fn serve(args: Args) -> anyhow::Result<ExitCode> {
+    let Args {
+        listen, control, ..
+    } = args;
+    let fault = args.fault;
+    let renderer = match Renderer::new(args.into()) {
+        Ok(renderer) => renderer,
+        Err(error) => {
+            eprintln!("evenkeel: {:#}", anyhow::Error::from(error));
+            return Ok(BAD_SETTINGS.into());
+        }
+    };
+    if let Some(fault) = fault {
+        renderer.faults().set(fault);
+    }
+    let renderer = renderer.serve(bind(listen).await?)?;
+    let mut ready = format!("renderer listening on {}", renderer.address());
+    if let Some(control) = control {
+        let listener = bind(control).await?;
+        ready += &format!(", control on http://{}", listener.local_addr()?);
+        renderer.serve_controls(listener);
+    }
+    println!("{ready}, {} projects", renderer.projects().len());
+
+    let mut terminate = signal(SignalKind::terminate())?;
+    tokio::select! {
+        interrupted = tokio::signal::ctrl_c() => interrupted?,
+        _ = terminate.recv() => {}
+    }
+    renderer.stop().await;
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn bind(address: SocketAddr) -> anyhow::Result<TcpListener> {
+    let listener = TcpListener::bind(address).await;
+    listener.with_context(|| format!("cannot listen on {address}"))
+}
+
+fn loopback(text: &str) -> Result<SocketAddr, String> {
+    let address: SocketAddr = text
+        .parse()
+        .map_err(|error: AddrParseError| error.to_string())?;
+    if address.ip().is_loopback() {
+        Ok(address)
+    } else {
+        Err("anybody who reaches it can switch faults: take a loopback address".to_owned())
+    }
+}
+
+impl From<Args> for Options {
+    fn from(args: Args) -> Self {
+        Self {
+            projects: args.projects,
+            template: args.template,
+            generate: args.generate,
+            workers: args.workers,
+            queue: args.queue,
+            cost: args.cost,
+            rollout: args.rollout,
+            stores: !args.no_store,
+            pad: usize::try_from(args.pad.as_u64()).unwrap_or(usize::MAX),
+        }
+    }
 }

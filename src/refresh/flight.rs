@@ -23,7 +23,7 @@ pub(super) async fn render(
     class: Class,
     permit: Permit,
 ) {
-    let held = shared.cache.get(project.as_str());
+    let held = shared.parts.cache.get(project.as_str());
     let ask = Ask {
         project: project.clone(),
         rollout,
@@ -39,7 +39,7 @@ pub(super) async fn render(
     let deadline = shared.options.deadline;
     let started = Instant::now();
     let call = {
-        let render = Arc::clone(&shared.render);
+        let render = Arc::clone(&shared.parts.render);
         async move { within(deadline, render.render(permit, ask, deadline)).await }
     };
     let brought: Result<Rendered, RenderError> = uncrashed(call).await;
@@ -55,7 +55,7 @@ pub(super) async fn fetch(shared: Arc<Shared>, project: Project, permit: FetchPe
     let deadline = FETCH_DEADLINE.min(shared.options.deadline);
     let started = Instant::now();
     let call = {
-        let render = Arc::clone(&shared.render);
+        let render = Arc::clone(&shared.parts.render);
         let project = project.clone();
         async move { within(deadline, render.fetch(permit, project, deadline)).await }
     };

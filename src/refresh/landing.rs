@@ -34,7 +34,7 @@ impl Shared {
         self.forget(project);
         state.admission.landed(project, landing, now);
         self.note_wanted(&state, project);
-        self.observe.rendered(class, result, duration);
+        self.parts.observe.rendered(class, result, duration);
         self.perform(&mut state);
     }
 
@@ -61,7 +61,7 @@ impl Shared {
         };
         state.admission.fetched(project, landing, now);
         self.note_wanted(&state, project);
-        self.observe.fetched(result, duration);
+        self.parts.observe.fetched(result, duration);
         self.perform(&mut state);
     }
 
@@ -91,7 +91,7 @@ impl Shared {
     ) -> Option<(Stored, Arc<Held>)> {
         let project = revision.project.clone();
         let bytes = revision.payload.len();
-        let (stored, held) = self.cache.store(revision, now);
+        let (stored, held) = self.parts.cache.store(revision, now);
         if stored == Stored::TooLarge {
             let limit = self.options.max_payload;
             let cause = Rejected::OversizedPayload { bytes, limit };
@@ -113,7 +113,7 @@ impl Shared {
         now: Moment,
     ) -> bool {
         let project = &held.revision.project;
-        let target = self.freshness.target();
+        let target = self.parts.freshness.target();
         let is_behind = stored == Stored::Older || order.rollout < target || held.changed.is_some();
         let complaint = if stored == Stored::Conflict {
             let cause = format_args!("revision {order}").to_string();
@@ -138,28 +138,40 @@ impl Shared {
         now: Moment,
     ) -> (Landing, RenderResult) {
         let failure = match error {
-            RenderError::NotFound => return (self.land_not_found(state, project, now), RenderResult::NotFound),
+            RenderError::NotFound => {
+                return (
+                    self.land_not_found(state, project, now),
+                    RenderResult::NotFound,
+                );
+            }
             RenderError::Unreachable => return (Landing::Unreachable, RenderResult::Unreachable),
             RenderError::Rejected(_) => {
-                state.complaints.raise(Complaint::Rejected, project, error, now);
+                state
+                    .complaints
+                    .raise(Complaint::Rejected, project, error, now);
                 return (Landing::Rejected, RenderResult::Rejected);
             }
             RenderError::Unavailable(_) => CallFailure::Unavailable,
             RenderError::Aborted(_) => CallFailure::Aborted,
             RenderError::DeadlineExceeded => CallFailure::DeadlineExceeded,
             RenderError::Exhausted { pushback, .. } => CallFailure::Exhausted(*pushback),
-            RenderError::Unimplemented | RenderError::Failed { .. } | RenderError::Panicked => CallFailure::Other,
+            RenderError::Unimplemented | RenderError::Failed { .. } | RenderError::Panicked => {
+                CallFailure::Other
+            }
         };
-        state.complaints.raise(Complaint::Failed, project, error, now);
+        state
+            .complaints
+            .raise(Complaint::Failed, project, error, now);
         (Landing::Failed(failure), result_of(error))
     }
 
     /// A missing project is absent for a while. A held one stays until a second NOT_FOUND, and even then while too many
     /// would go at once: one bad replica must not wipe a fleet.
     fn land_not_found(&self, state: &mut State, project: &Project, now: Moment) -> Landing {
-        let Some(gone_since) = self.cache.note_gone(project, now) else {
-            self.cache
-                .note_absent(project, self.freshness.target(), now);
+        let Some(gone_since) = self.parts.cache.note_gone(project, now) else {
+            self.parts
+                .cache
+                .note_absent(project, self.parts.freshness.target(), now);
             return Landing::NotFound;
         };
         state
@@ -176,7 +188,10 @@ impl Shared {
             state.drops.pop_front();
         }
         #[expect(clippy::cast_precision_loss, reason = "no cache holds that many")]
-        let (dropped, held) = ((state.drops.len() + 1) as f64, self.cache.len() as f64);
+        let (dropped, held) = (
+            (state.drops.len() + 1) as f64,
+            self.parts.cache.len() as f64,
+        );
         if dropped > (held * MAX_DROPPED).max(1.0) {
             tracing::warn!(%project, dropped, held, "too many held projects are gone at once: none is dropped for now");
             return Landing::Gone;
@@ -184,14 +199,15 @@ impl Shared {
         state.drops.push_back(now);
         tracing::info!(%project, "a project is gone, and dropped");
         state.complaints.settle(project, None);
-        self.cache.remove(project);
-        self.cache
-            .note_absent(project, self.freshness.target(), now);
+        self.parts.cache.remove(project);
+        self.parts
+            .cache
+            .note_absent(project, self.parts.freshness.target(), now);
         Landing::NotFound
     }
 
     fn note_wanted(&self, state: &State, project: &Project) {
-        if let Some(held) = self.cache.get(project.as_str()) {
+        if let Some(held) = self.parts.cache.get(project.as_str()) {
             held.note.set_wanted(state.admission.is_wanted(project));
         }
     }

@@ -31,6 +31,40 @@ pub enum RenderResult {
     Failed,
 }
 
+impl RenderResult {
+    /// Every result.
+    pub const ALL: [Self; 11] = [
+        Self::Stored,
+        Self::Validated,
+        Self::Behind,
+        Self::Rejected,
+        Self::NotFound,
+        Self::DeadlineExceeded,
+        Self::Unavailable,
+        Self::Unreachable,
+        Self::Exhausted,
+        Self::Unimplemented,
+        Self::Failed,
+    ];
+
+    /// Its name in metrics.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Stored => "stored",
+            Self::Validated => "validated",
+            Self::Behind => "behind",
+            Self::Rejected => "rejected",
+            Self::NotFound => "not_found",
+            Self::DeadlineExceeded => "deadline_exceeded",
+            Self::Unavailable => "unavailable",
+            Self::Unreachable => "unreachable",
+            Self::Exhausted => "exhausted",
+            Self::Unimplemented => "unimplemented",
+            Self::Failed => "failed",
+        }
+    }
+}
+
 /// Is told what happens.
 pub trait Observe: Send + Sync + 'static {
     /// A render landed after `duration`.

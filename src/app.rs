@@ -1,0 +1,348 @@
+//! A whole sidecar: the only place that names every concrete type, wires them, and takes them down again.
+//!
+//! It decides nothing. What it starts runs until [`Sidecar::run`] has drained it; two sidecars can run in one process.
+
+mod follow;
+mod page;
+mod plain;
+
+use std::{
+    io,
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
+    time::Duration,
+};
+
+use tokio::{
+    sync::watch,
+    task::{JoinError, JoinSet},
+};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    cache::Cache,
+    drain::{self, Drain, Ended},
+    freshness::Freshness,
+    lookup::Lookup,
+    metrics::Metrics,
+    moment::Clock,
+    readiness::{Block, Readiness},
+    refresh::{self, Refresh},
+    serve::{
+        self, Configs, Connections,
+        health::Health,
+        listener::{Access, Address, BindError, Listener},
+        lookup::{ThreadFailed, Threads},
+    },
+    settings::{
+        Loaded, Settings, Sources,
+        reload::{InForce, Reloader},
+    },
+    upstream::{self, Upstream},
+};
+
+/// No lookup connection must have been open for so long before connections are closed.
+const IDLE: Duration = Duration::from_secs(1);
+
+/// Why a sidecar cannot start, or go on.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// An address cannot be listened on.
+    #[error(transparent)]
+    Bind(#[from] BindError),
+    /// A thread that serves lookups cannot start.
+    #[error("cannot serve lookups")]
+    Lookup(#[source] io::Error),
+    /// A thread that serves lookups failed.
+    #[error(transparent)]
+    Thread(#[from] ThreadFailed),
+    /// A listener for operators failed.
+    #[error("cannot serve operators")]
+    Operators(#[source] io::Error),
+    /// One of its tasks panicked.
+    #[error("a task failed")]
+    Task(#[from] JoinError),
+}
+
+/// A running sidecar.
+#[derive(Debug)]
+pub struct Sidecar {
+    core: Arc<Core>,
+    addresses: Addresses,
+    threads: Threads,
+    /// The listeners for operators; none of them ends by itself.
+    operators: JoinSet<io::Result<()>>,
+    _followers: JoinSet<()>,
+    reloader: Arc<Reloader>,
+    drain_grace: Duration,
+}
+
+/// Where a sidecar listens.
+#[derive(Clone, Debug)]
+pub struct Addresses {
+    /// For lookups.
+    pub lookup: Vec<Address>,
+    /// For operators, if anywhere.
+    pub admin: Option<Address>,
+    /// For probes and metrics.
+    pub telemetry: Address,
+}
+
+/// What the parts of a sidecar share.
+#[derive(Debug)]
+struct Core {
+    freshness: Arc<Freshness>,
+    refresh: Refresh,
+    lookup: Lookup,
+    metrics: Metrics,
+    readiness: Readiness,
+    health: Health,
+    connections: Connections,
+    closing: CancellationToken,
+    /// Keeps the sidecar unready once it drains.
+    draining: OnceLock<Block>,
+    is_connected: AtomicBool,
+    settings: watch::Receiver<Arc<InForce>>,
+}
+
+impl Sidecar {
+    /// Starts a sidecar with settings that were loaded from `sources`, which it goes on reading. What is not a lookup runs on the current
+    /// runtime.
+    ///
+    /// # Errors
+    /// When an address cannot be listened on.
+    pub async fn start(sources: Sources, loaded: Loaded) -> Result<Self, Error> {
+        let settings = loaded.settings.clone();
+        let upstream = Upstream::start(upstream_options(&settings));
+        let (reloader, in_force) = Reloader::start(sources, loaded);
+        let core = Arc::new(Core::new(&settings, upstream.clone(), in_force).await);
+
+        let listening = core.readiness.block("listeners");
+        let contact = core.readiness.block("first contact with the renderer");
+        let mut operators = JoinSet::new();
+        let telemetry = Address::Tcp(settings.telemetry.listen);
+        let telemetry = core.serve_telemetry(&telemetry, &mut operators)?;
+        let admin = settings.admin.listen.as_ref().map(plain::address);
+        let admin = admin
+            .map(|admin| core.serve_admin(&admin, &mut operators))
+            .transpose()?;
+        let (lookup, threads) = core.serve_lookups(&settings)?;
+        drop(listening);
+
+        let mut followers = JoinSet::new();
+        followers.spawn(follow::connection(
+            Arc::clone(&core),
+            upstream.connection(),
+            contact,
+            settings.start.grace,
+        ));
+        followers.spawn(follow::changes(Arc::clone(&core), upstream.changes()));
+        followers.spawn(follow::settings(Arc::clone(&core)));
+        followers.spawn(follow::readiness(Arc::clone(&core)));
+        Ok(Self {
+            core,
+            addresses: Addresses {
+                lookup,
+                admin,
+                telemetry,
+            },
+            threads,
+            operators,
+            _followers: followers,
+            reloader: Arc::new(reloader),
+            drain_grace: settings.drain.grace,
+        })
+    }
+
+    /// Where it listens.
+    pub fn addresses(&self) -> &Addresses {
+        &self.addresses
+    }
+
+    /// Its lookups, without a way through the transport.
+    pub fn lookup(&self) -> &Lookup {
+        &self.core.lookup
+    }
+
+    /// Waits until a lookup can be answered.
+    pub async fn ready(&self) {
+        self.core.readiness.until(true).await;
+    }
+
+    /// What has the settings read at once when it is called, for as long as the sidecar runs.
+    pub fn reload(&self) -> impl Fn() + Send + use<> {
+        let reloader = Arc::downgrade(&self.reloader);
+        move || {
+            if let Some(reloader) = reloader.upgrade() {
+                reloader.read_now();
+            }
+        }
+    }
+
+    /// Runs until `stop`, then drains, unless `again` comes before that is done.
+    ///
+    /// # Errors
+    /// When a listener fails.
+    pub async fn run(
+        mut self,
+        stop: impl Future<Output = ()>,
+        again: impl Future<Output = ()>,
+    ) -> Result<Ended, Error> {
+        tokio::select! {
+            () = stop => {}
+            ended = self.threads.ended() => {
+                ended?;
+                return Err(Error::Operators(ended_early()));
+            }
+            Some(failed) = self.operators.join_next() => {
+                return Err(Error::Operators(failed?.err().unwrap_or_else(ended_early)));
+            }
+        }
+        Ok(drain::drain(&self, self.drain_grace, again).await)
+    }
+}
+
+fn ended_early() -> io::Error {
+    io::Error::other("it ended by itself")
+}
+
+impl Core {
+    async fn new(
+        settings: &Settings,
+        upstream: Upstream,
+        in_force: watch::Receiver<Arc<InForce>>,
+    ) -> Self {
+        let clock = Clock::start();
+        let metrics = Metrics::new();
+        let cache = Arc::new(Cache::new(plain::bytes(settings.cache.max_bytes)));
+        let freshness =
+            Freshness::new(settings.rollout.get(), settings.lookup.max_age, clock.now());
+        let freshness = Arc::new(freshness);
+        let options = refresh::Options {
+            deadline: settings.upstream.deadline,
+            max_payload: plain::bytes(settings.upstream.max_payload),
+            seed: fastrand::u64(..),
+        };
+        let parts = refresh::Parts {
+            cache: Arc::clone(&cache),
+            freshness: Arc::clone(&freshness),
+            render: Arc::new(upstream),
+            observe: Arc::new(metrics.clone()),
+        };
+        let refresh = Refresh::new(clock, options, plain::admission(settings), parts);
+        let lookup = Lookup::new(
+            clock,
+            cache,
+            Arc::clone(&freshness),
+            refresh.clone(),
+            plain::lookup(settings),
+        );
+        Self {
+            freshness,
+            refresh,
+            lookup,
+            metrics,
+            readiness: Readiness::new(),
+            health: Health::new().await,
+            connections: Connections::new(),
+            closing: CancellationToken::new(),
+            draining: OnceLock::new(),
+            is_connected: AtomicBool::new(false),
+            settings: in_force,
+        }
+    }
+
+    fn serve_lookups(&self, settings: &Settings) -> Result<(Vec<Address>, Threads), Error> {
+        let addresses = settings.lookup.listen.iter().map(plain::address);
+        let bind = |address| Listener::bind(&address, Access::Everyone);
+        let listeners = addresses.map(bind).collect::<Result<Vec<_>, _>>()?;
+        let configs = Configs::new(
+            self.lookup.clone(),
+            self.metrics.clone(),
+            self.closing.clone(),
+        );
+        let routes = serve::lookup::routes(configs, &self.health);
+        let threads = Threads::start(
+            settings.lookup.threads,
+            &listeners,
+            &routes,
+            &self.connections,
+            &self.closing,
+        );
+        let bound = listeners
+            .iter()
+            .map(|listener| listener.address().clone())
+            .collect();
+        Ok((bound, threads.map_err(Error::Lookup)?))
+    }
+
+    fn serve_admin(
+        &self,
+        address: &Address,
+        tasks: &mut JoinSet<io::Result<()>>,
+    ) -> Result<Address, Error> {
+        let listener = Listener::bind(address, Access::Owner)?;
+        let bound = listener.address().clone();
+        let (health, closing) = (self.health.clone(), self.closing.clone());
+        tasks.spawn(async move { serve::admin::serve(listener, &health, closing).await });
+        Ok(bound)
+    }
+
+    fn serve_telemetry(
+        self: &Arc<Self>,
+        address: &Address,
+        tasks: &mut JoinSet<io::Result<()>>,
+    ) -> Result<Address, Error> {
+        let listener = Listener::bind(address, Access::Everyone)?;
+        let bound = listener.address().clone();
+        let (core, readiness) = (Arc::clone(self), self.readiness.clone());
+        let routes = serve::telemetry::routes(move || core.page(), move || readiness.pending());
+        tasks.spawn(serve::telemetry::serve(listener, routes));
+        Ok(bound)
+    }
+
+    /// Whether answers may be outdated for a reason that an operator should look at.
+    fn is_degraded(&self) -> bool {
+        !self.is_connected.load(Relaxed) || !self.settings.borrow().is_valid
+    }
+}
+
+impl Drain for Sidecar {
+    fn unready(&self) {
+        let block = self.core.readiness.block("draining");
+        // A second drain would find the first one's block in place.
+        let _ = self.core.draining.set(block);
+    }
+
+    fn close_admission(&self) {
+        self.core.refresh.drain();
+    }
+
+    async fn idle(&self) {
+        self.core.connections.idle(IDLE).await;
+    }
+
+    async fn close_lookups(&self) {
+        self.core.health.close().await;
+        self.core.closing.cancel();
+        if let Err(error) = self.threads.ended().await {
+            tracing::warn!(%error, "lookups did not end well");
+        }
+    }
+
+    async fn landed(&self) {
+        self.core.refresh.landed().await;
+    }
+}
+
+fn upstream_options(settings: &Settings) -> upstream::Options {
+    upstream::Options {
+        url: settings.upstream.url.clone(),
+        component: settings.component.clone(),
+        connect_timeout: settings.upstream.connect_timeout,
+        max_payload: plain::bytes(settings.upstream.max_payload),
+        seed: fastrand::u64(..),
+    }
+}

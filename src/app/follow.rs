@@ -1,0 +1,82 @@
+//! Tasks that carry facts from one room to another, for as long as the sidecar lives.
+
+use std::{
+    sync::{Arc, atomic::Ordering::Relaxed},
+    time::Duration,
+};
+
+use tokio::{
+    sync::{mpsc, watch},
+    time::sleep,
+};
+
+use super::{Block, Core, plain};
+use crate::{
+    admission::Link,
+    upstream::{Change, Connection},
+};
+
+/// Tells the core of the connection. The first contact, or the end of the grace, lifts the block on readiness.
+pub(super) async fn connection(
+    core: Arc<Core>,
+    mut connection: watch::Receiver<Connection>,
+    contact: Block,
+    grace: Duration,
+) {
+    let mut contact = Some(contact);
+    let grace = sleep(grace);
+    tokio::pin!(grace);
+    loop {
+        let now = *connection.borrow_and_update();
+        let link = match now {
+            Connection::Dialling => Link::Dialling,
+            Connection::Up { .. } => Link::Up,
+            Connection::Down { retry_at } => Link::Down {
+                retry_at: core.refresh.clock().moment(retry_at),
+            },
+        };
+        core.refresh.set_link(link);
+        core.is_connected.store(link == Link::Up, Relaxed);
+        core.health.set_degraded(core.is_degraded()).await;
+        if link == Link::Up {
+            contact = None;
+        }
+        tokio::select! {
+            changed = connection.changed() => if changed.is_err() { return },
+            () = &mut grace, if contact.is_some() => {
+                contact = None;
+                tracing::warn!("no contact with the renderer yet: ready all the same");
+            }
+        }
+    }
+}
+
+/// Tells the core of inputs that changed.
+pub(super) async fn changes(core: Arc<Core>, mut changes: mpsc::Receiver<Change>) {
+    while let Some(Change { project, order }) = changes.recv().await {
+        core.refresh.changed(&project, order);
+    }
+}
+
+/// Puts hot settings in force when they change.
+pub(super) async fn settings(core: Arc<Core>) {
+    let mut in_force = core.settings.clone();
+    while in_force.changed().await.is_ok() {
+        let settings = in_force.borrow_and_update().settings.clone();
+        core.refresh.set_limits(plain::admission(&settings));
+        core.lookup.set_limits(plain::lookup(&settings));
+        core.freshness.set_max_age(settings.lookup.max_age);
+        core.refresh.set_target(settings.rollout.get());
+        core.health.set_degraded(core.is_degraded()).await;
+    }
+}
+
+/// Tells health of readiness.
+pub(super) async fn readiness(core: Arc<Core>) {
+    loop {
+        core.readiness.until(true).await;
+        core.health.set_ready(true).await;
+        core.readiness.until(false).await;
+        core.health.set_ready(false).await;
+    }
+}

@@ -1,0 +1,41 @@
+//! Settings as the plain values that the rooms take.
+
+use crate::{
+    admission::{self, FetchLimits},
+    lookup,
+    serve::listener::Address,
+    settings::{Listen, Settings, Size},
+};
+
+pub(super) fn admission(settings: &Settings) -> admission::Limits {
+    admission::Limits {
+        rate: settings.admission.rate(),
+        burst: settings.admission.burst,
+        concurrency: settings.admission.concurrency,
+        queue: settings.admission.queue,
+        fetch: FetchLimits {
+            rate: settings.upstream.fetch.rate,
+            concurrency: settings.upstream.fetch.concurrency,
+        },
+    }
+}
+
+pub(super) fn lookup(settings: &Settings) -> lookup::Limits {
+    lookup::Limits {
+        patience: settings.lookup.patience,
+        cold_patience: settings.lookup.cold_patience,
+        max_patience: settings.lookup.max_patience,
+        max_waiting: settings.lookup.max_waiting as usize,
+    }
+}
+
+pub(super) fn address(listen: &Listen) -> Address {
+    match listen {
+        Listen::Tcp(address) => Address::Tcp(*address),
+        Listen::Unix(path) => Address::Unix(path.clone()),
+    }
+}
+
+pub(super) fn bytes(size: Size) -> usize {
+    usize::try_from(size.bytes()).unwrap_or(usize::MAX)
+}

@@ -1,0 +1,96 @@
+//! How a reply is shown.
+
+use bytes::Bytes;
+
+use super::*;
+use crate::client::Outdated;
+
+fn reply(payload: &'static [u8]) -> Reply {
+    Reply {
+        project: "demo/shop".into(),
+        order: Order::new(2, 7),
+        rendered_at: Some(std::time::SystemTime::UNIX_EPOCH),
+        digest: "9f31c0".repeat(10),
+        content_type: "application/json".into(),
+        payload: Some(Bytes::from_static(payload)),
+        served: "FRESH".into(),
+        outdated: None,
+    }
+}
+
+fn outdated() -> Reply {
+    Reply {
+        served: "OUTDATED".into(),
+        outdated: Some(Outdated {
+            reason: "THROTTLED".into(),
+            outdated_for: Duration::from_millis(401_250),
+            retry_after: Duration::from_millis(3_240),
+        }),
+        ..reply(b"{}")
+    }
+}
+
+fn json(reply: &Reply) -> serde_json::Value {
+    serde_json::to_value(ReplyAsJson::from(reply)).expect("is JSON")
+}
+
+#[test]
+fn says_in_one_line_how_a_fresh_answer_was_served() {
+    assert_eq!(
+        summary(&reply(b"{}")),
+        "FRESH demo/shop rollout 2 number 7 digest 9f31c0…"
+    );
+}
+
+#[test]
+fn says_in_one_line_why_an_answer_is_outdated() {
+    assert_eq!(
+        summary(&outdated()),
+        "OUTDATED demo/shop rollout 2 number 7 digest 9f31c0… outdated for 6m 41s: THROTTLED, retry after 3.2s"
+    );
+}
+
+#[test]
+fn says_in_one_line_what_the_sidecar_refused() {
+    let refused = Refused {
+        code: tonic::Code::Unavailable,
+        reason: "RENDER_FAILED".into(),
+        message: "nothing is held".into(),
+        retry_after: Some(Duration::from_millis(850)),
+    };
+    assert_eq!(
+        refusal(&refused),
+        "UNAVAILABLE (RENDER_FAILED): nothing is held; retry after 850ms"
+    );
+}
+
+#[test]
+fn embeds_a_json_payload_as_it_was_written() {
+    let payload = br#"{"b":1.10,"a":18446744073709551616}"#;
+    let reply = reply(payload);
+    let text = serde_json::to_string(&ReplyAsJson::from(&reply)).expect("is JSON");
+    assert!(
+        text.ends_with(
+            r#""payload_encoding":"json","payload":{"b":1.10,"a":18446744073709551616}}"#
+        )
+    );
+}
+
+#[test]
+fn encodes_a_payload_that_is_no_json() {
+    let shown = json(&reply(b"\xff\x00"));
+    assert_eq!(shown["payload_encoding"], "base64");
+    assert_eq!(shown["payload"], "/wA=");
+}
+
+#[test]
+fn says_in_json_why_an_answer_is_outdated() {
+    let shown = json(&outdated());
+    assert_eq!(shown["not_refreshed"], "THROTTLED");
+    assert_eq!(shown["outdated_for_seconds"], 401.25);
+    assert_eq!(shown["rendered_at"], "1970-01-01T00:00:00.000Z");
+    assert_eq!(
+        json(&reply(b"{}"))["not_refreshed"],
+        serde_json::Value::Null
+    );
+}

@@ -1,0 +1,353 @@
+//! A client of a sidecar, for people: one lookup, and what became of it in plain types.
+//!
+//! Knows how a lookup travels, and tells the sidecar's own word (a [`Refused`]) from a connection that failed it. Does not
+//! know how any of it is shown, nor retries: what the sidecar said is what the caller gets.
+
+use std::{error::Error as _, fmt, str::FromStr, time::Duration, time::SystemTime};
+
+use bytes::Bytes;
+use tonic::{
+    Code, Request, Status,
+    transport::{Channel, Endpoint},
+};
+use tonic_types::StatusExt as _;
+
+use crate::{
+    proto::v1::{
+        self, GetConfigRequest, GetConfigResponse, MinRevision,
+        config_service_client::ConfigServiceClient,
+    },
+    revision::{Order, Project},
+};
+
+/// The largest answer that is accepted, in bytes: 64 MiB, four times the largest payload that a sidecar accepts by default.
+pub const MAX_ANSWER_BYTES: usize = 64 * 1024 * 1024;
+
+/// Where a sidecar listens: `HOST:PORT` or `unix:/PATH`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Address(String);
+
+/// What is no address of a sidecar.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("expected HOST:PORT or unix:/PATH")]
+pub struct InvalidAddress;
+
+/// A lookup, as [`GetConfigRequest`] has it.
+#[derive(Clone, Debug)]
+pub struct Lookup {
+    /// Whose configuration.
+    pub project: Project,
+    /// The digest of the payload that the caller has already.
+    pub known_digest: Option<String>,
+    /// How long the sidecar may wait for a refresh; the sidecar's setting when unset.
+    pub patience: Option<Duration>,
+    /// The least order that is accepted.
+    pub min_revision: Option<Order>,
+    /// For how long the answer may have been outdated.
+    pub max_outdated: Option<Duration>,
+}
+
+/// What a lookup was answered with.
+#[derive(Clone, Debug)]
+pub struct Reply {
+    /// Whose configuration.
+    pub project: String,
+    /// Where the revision stands among those of its project.
+    pub order: Order,
+    /// When it was rendered, by the renderer's clock.
+    pub rendered_at: Option<SystemTime>,
+    /// Lower-case hexadecimal SHA-256 of the payload.
+    pub digest: String,
+    /// The media type of the payload.
+    pub content_type: String,
+    /// The configuration; none when it is the one whose digest the caller knows.
+    pub payload: Option<Bytes>,
+    /// How the answer came about: FRESH, RENDERED or OUTDATED.
+    pub served: String,
+    /// Set exactly when it is outdated.
+    pub outdated: Option<Outdated>,
+}
+
+/// Why a reply is outdated, by the names of the contract: a newer sidecar may have reasons that this client does not know.
+#[derive(Clone, Debug)]
+pub struct Outdated {
+    /// The reason, without the prefix of its enum.
+    pub reason: String,
+    /// How long ago the sidecar learned that it is outdated.
+    pub outdated_for: Duration,
+    /// When a fresh answer may be expected.
+    pub retry_after: Duration,
+}
+
+/// Why a lookup was not answered.
+#[derive(Debug, thiserror::Error)]
+pub enum LookupError {
+    /// There is no sidecar at the address.
+    #[error("no sidecar answers at {address}")]
+    Unreachable {
+        /// Where it was looked for.
+        address: Address,
+        /// What went wrong.
+        source: tonic::transport::Error,
+    },
+    /// The connection failed during the call.
+    #[error("the connection to the sidecar at {address} broke")]
+    Broken {
+        /// Where the sidecar is.
+        address: Address,
+        /// What went wrong.
+        source: Box<Status>,
+    },
+    /// The sidecar took longer than the caller would wait.
+    #[error("the sidecar at {address} did not answer within {timeout:?}")]
+    Unanswered {
+        /// Where the sidecar is.
+        address: Address,
+        /// How long the caller waited.
+        timeout: Duration,
+    },
+    /// The sidecar answered with a status.
+    #[error(transparent)]
+    Refused(Refused),
+}
+
+/// The status that a sidecar answered with.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("{}: {message}", code_name(*.code))]
+pub struct Refused {
+    /// Its code.
+    pub code: Code,
+    /// The reason of its `ErrorInfo`; empty when it carries none.
+    pub reason: String,
+    /// For people.
+    pub message: String,
+    /// When to ask again; none when asking again is of no use.
+    pub retry_after: Option<Duration>,
+}
+
+/// Looks a project up, and gives up after `timeout`, of which the sidecar is told.
+///
+/// # Errors
+/// When the sidecar cannot be reached, does not answer in time, or answers with a status.
+pub async fn lookup(
+    address: &Address,
+    lookup: Lookup,
+    timeout: Duration,
+) -> Result<Reply, LookupError> {
+    tokio::time::timeout(timeout, call(address, lookup, timeout))
+        .await
+        .unwrap_or_else(|_| Err(unanswered(address, timeout)))
+}
+
+async fn call(address: &Address, lookup: Lookup, timeout: Duration) -> Result<Reply, LookupError> {
+    let unreachable = |source| LookupError::Unreachable {
+        address: address.clone(),
+        source,
+    };
+    let channel: Channel = address
+        .endpoint()
+        .map_err(unreachable)?
+        .connect_timeout(timeout)
+        .connect()
+        .await
+        .map_err(unreachable)?;
+    let mut client = ConfigServiceClient::new(channel).max_decoding_message_size(MAX_ANSWER_BYTES);
+
+    let mut request = Request::new(GetConfigRequest::from(lookup));
+    request.set_timeout(timeout);
+    match client.get_config(request).await {
+        Ok(response) => Ok(response.into_inner().into()),
+        Err(status) if status.source().is_none() => Err(LookupError::Refused(status.into())),
+        Err(status) if status.code() == Code::Cancelled => Err(unanswered(address, timeout)),
+        Err(status) => Err(LookupError::Broken {
+            address: address.clone(),
+            source: Box::new(status),
+        }),
+    }
+}
+
+fn unanswered(address: &Address, timeout: Duration) -> LookupError {
+    LookupError::Unanswered {
+        address: address.clone(),
+        timeout,
+    }
+}
+
+// === impl Address ===
+
+impl Address {
+    fn endpoint(&self) -> Result<Endpoint, tonic::transport::Error> {
+        if self.0.starts_with("unix:") {
+            Endpoint::from_shared(self.0.clone())
+        } else {
+            Endpoint::from_shared(format!("http://{}", self.0))
+        }
+    }
+}
+
+impl FromStr for Address {
+    type Err = InvalidAddress;
+
+    fn from_str(text: &str) -> Result<Self, InvalidAddress> {
+        let is_address = match text.strip_prefix("unix:") {
+            Some(path) => path.starts_with('/'),
+            None => text.rsplit_once(':').is_some_and(|(host, port)| {
+                !host.is_empty() && !host.contains('/') && port.parse::<u16>().is_ok()
+            }),
+        };
+        let address = Self(text.to_owned());
+        if is_address && address.endpoint().is_ok() {
+            Ok(address)
+        } else {
+            Err(InvalidAddress)
+        }
+    }
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+// === impl Lookup ===
+
+impl From<Lookup> for GetConfigRequest {
+    fn from(lookup: Lookup) -> Self {
+        Self {
+            project: lookup.project.to_string(),
+            known_digest: lookup.known_digest.unwrap_or_default(),
+            patience: lookup.patience.and_then(|it| it.try_into().ok()),
+            min_revision: lookup.min_revision.map(|order| MinRevision {
+                rollout: order.rollout,
+                number: order.number,
+            }),
+            max_outdated: lookup.max_outdated.and_then(|it| it.try_into().ok()),
+        }
+    }
+}
+
+// === impl Reply ===
+
+impl From<GetConfigResponse> for Reply {
+    fn from(response: GetConfigResponse) -> Self {
+        let revision = response.revision.unwrap_or_default();
+        let outdated = (response.served == i32::from(v1::Served::Outdated)).then(|| Outdated {
+            reason: v1::NotRefreshed::try_from(response.not_refreshed).map_or_else(
+                |unknown| format!("REASON_{}", unknown.0),
+                |reason| without_prefix(reason.as_str_name(), "NOT_REFRESHED_"),
+            ),
+            outdated_for: duration(response.outdated_for),
+            retry_after: duration(response.retry_after),
+        });
+        Self {
+            project: revision.project,
+            order: Order::new(revision.rollout, revision.number),
+            rendered_at: revision
+                .rendered_at
+                .and_then(|time| SystemTime::try_from(time).ok()),
+            digest: revision.digest,
+            content_type: revision.content_type,
+            payload: (!response.not_modified).then_some(response.payload),
+            served: v1::Served::try_from(response.served).map_or_else(
+                |unknown| format!("SERVED_{}", unknown.0),
+                |served| without_prefix(served.as_str_name(), "SERVED_"),
+            ),
+            outdated,
+        }
+    }
+}
+
+fn without_prefix(name: &str, prefix: &str) -> String {
+    name.strip_prefix(prefix).unwrap_or(name).to_owned()
+}
+
+fn duration(duration: Option<prost_types::Duration>) -> Duration {
+    duration
+        .and_then(|it| it.try_into().ok())
+        .unwrap_or_default()
+}
+
+// === impl Refused ===
+
+impl From<Status> for Refused {
+    fn from(status: Status) -> Self {
+        Self {
+            code: status.code(),
+            reason: status
+                .get_details_error_info()
+                .map_or_else(String::new, |info| info.reason),
+            message: status.message().to_owned(),
+            retry_after: status
+                .get_details_retry_info()
+                .and_then(|info| info.retry_delay),
+        }
+    }
+}
+
+impl Refused {
+    /// The name of its code, as the gRPC specification spells it.
+    pub fn code_name(&self) -> &'static str {
+        code_name(self.code)
+    }
+}
+
+fn code_name(code: Code) -> &'static str {
+    match code {
+        Code::Ok => "OK",
+        Code::Cancelled => "CANCELLED",
+        Code::Unknown => "UNKNOWN",
+        Code::InvalidArgument => "INVALID_ARGUMENT",
+        Code::DeadlineExceeded => "DEADLINE_EXCEEDED",
+        Code::NotFound => "NOT_FOUND",
+        Code::AlreadyExists => "ALREADY_EXISTS",
+        Code::PermissionDenied => "PERMISSION_DENIED",
+        Code::ResourceExhausted => "RESOURCE_EXHAUSTED",
+        Code::FailedPrecondition => "FAILED_PRECONDITION",
+        Code::Aborted => "ABORTED",
+        Code::OutOfRange => "OUT_OF_RANGE",
+        Code::Unimplemented => "UNIMPLEMENTED",
+        Code::Internal => "INTERNAL",
+        Code::Unavailable => "UNAVAILABLE",
+        Code::DataLoss => "DATA_LOSS",
+        Code::Unauthenticated => "UNAUTHENTICATED",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_is_a_host_with_a_port_or_a_socket_path() {
+        for address in [
+            "127.0.0.1:7400",
+            "[::1]:7400",
+            "localhost:1",
+            "unix:/run/evenkeel/lookup.sock",
+        ] {
+            assert!(address.parse::<Address>().is_ok(), "{address}");
+        }
+        for not_one in [
+            "",
+            "127.0.0.1",
+            ":7400",
+            "localhost:http",
+            "http://localhost:7400",
+            "unix:lookup.sock",
+            "host with spaces:1",
+        ] {
+            assert!(not_one.parse::<Address>().is_err(), "{not_one}");
+        }
+    }
+
+    #[test]
+    fn a_reason_that_this_client_does_not_know_is_shown_by_its_number() {
+        let reply = Reply::from(GetConfigResponse {
+            served: v1::Served::Outdated.into(),
+            not_refreshed: 99,
+            ..GetConfigResponse::default()
+        });
+        assert_eq!(reply.outdated.expect("is outdated").reason, "REASON_99");
+    }
+}

@@ -1,0 +1,198 @@
+//! Writes what was recorded, and a snapshot of the gauges, as OpenMetrics text.
+
+use std::{fmt, sync::Arc, time::Duration};
+
+use prometheus_client::{
+    collector::Collector,
+    encoding::{DescriptorEncoder, MetricEncoder, NoLabelSet, text},
+    registry::Registry,
+};
+
+use super::{
+    Outcome, Recorded,
+    histogram::{Histogram, Observed},
+    labels::Served,
+    table::{ALL, PREFIX},
+};
+use crate::{
+    admission::{Class, Gate},
+    refresh::RenderResult,
+};
+
+/// The media type of the text.
+pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+/// The gauges, as they are when someone looks.
+#[derive(Clone, Debug, Default)]
+#[expect(missing_docs, reason = "the list of metrics says what they are")]
+pub struct Snapshot {
+    pub in_flight: usize,
+    pub bucket_level: f64,
+    /// Renders per second.
+    pub rate: f64,
+    pub burst: u32,
+    pub concurrency: usize,
+    pub queue: usize,
+    pub target_rollout: u64,
+    pub projects_fresh: usize,
+    pub projects_outdated: usize,
+    pub projects_wanted: usize,
+    pub oldest_outdated: Duration,
+    pub held_bytes: u64,
+    pub held_projects: usize,
+    pub evicted_wanted_total: u64,
+    pub waiting: usize,
+    pub watchers: usize,
+    pub lookup_connections: usize,
+    pub ready: bool,
+    pub degraded: bool,
+    pub settings_hash: String,
+    pub settings_valid: bool,
+}
+
+/// Everything recorded, and the gauges beside it.
+pub(super) fn text(recorded: Arc<Recorded>, snapshot: Snapshot) -> String {
+    let mut registry = Registry::with_prefix(PREFIX);
+    registry.register_collector(Box::new(Page { recorded, snapshot }));
+    let mut text = String::new();
+    text::encode(&mut text, &registry).expect("BUG: a string takes what is written to it");
+    text
+}
+
+/// One scrape.
+#[derive(Debug)]
+pub(super) struct Page {
+    recorded: Arc<Recorded>,
+    snapshot: Snapshot,
+}
+
+impl Collector for Page {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        for metric in &ALL {
+            let kind = metric.kind.metric_type();
+            let to = encoder.encode_descriptor(metric.name, metric.meaning, None, kind)?;
+            (metric.write)(self, to)?;
+        }
+        Ok(())
+    }
+}
+
+impl Page {
+    pub(super) fn lookups(&self, mut to: MetricEncoder<'_>) -> fmt::Result {
+        Outcome::all().try_for_each(|outcome| {
+            let labels = [
+                ("served", outcome.served().as_str()),
+                ("reason", outcome.reason()),
+            ];
+            count(&mut to, labels, self.recorded.lookups.get(outcome.index()))
+        })
+    }
+
+    pub(super) fn lookup_durations(&self, mut to: MetricEncoder<'_>) -> fmt::Result {
+        Served::ALL.into_iter().try_for_each(|served| {
+            let labels = [("served", served.as_str())];
+            let durations = &self.recorded.lookup_durations[served as usize];
+            histogram(&mut to.encode_family(&labels)?, durations)
+        })
+    }
+
+    pub(super) fn renders(&self, mut to: MetricEncoder<'_>) -> fmt::Result {
+        Class::ALL.into_iter().try_for_each(|class| {
+            RenderResult::ALL.into_iter().try_for_each(|result| {
+                let labels = [("class", class.as_str()), ("result", result.as_str())];
+                let renders = &self.recorded.renders[class as usize];
+                count(&mut to, labels, renders.get(result as usize))
+            })
+        })
+    }
+
+    pub(super) fn render_durations(&self, mut to: MetricEncoder<'_>) -> fmt::Result {
+        histogram(&mut to, &self.recorded.render_durations)
+    }
+
+    pub(super) fn fetches(&self, mut to: MetricEncoder<'_>) -> fmt::Result {
+        RenderResult::ALL.into_iter().try_for_each(|result| {
+            let fetches = self.recorded.fetches.get(result as usize);
+            count(&mut to, [("result", result.as_str())], fetches)
+        })
+    }
+
+    pub(super) fn refusals(&self, mut to: MetricEncoder<'_>) -> fmt::Result {
+        Class::ALL.into_iter().try_for_each(|class| {
+            Gate::ALL.into_iter().try_for_each(|gate| {
+                let labels = [("class", class.as_str()), ("gate", gate.as_str())];
+                let refusals = &self.recorded.refusals[class as usize];
+                count(&mut to, labels, refusals.get(gate as usize))
+            })
+        })
+    }
+
+    pub(super) fn limits(&self, to: MetricEncoder<'_>) -> fmt::Result {
+        let now = &self.snapshot;
+        let limits = [
+            ("rate", now.rate),
+            ("burst", now.burst.into()),
+            ("concurrency", now.concurrency as f64),
+            ("queue", now.queue as f64),
+        ];
+        gauges(to, "setting", limits)
+    }
+
+    pub(super) fn projects(&self, to: MetricEncoder<'_>) -> fmt::Result {
+        let now = &self.snapshot;
+        let projects = [
+            ("fresh", now.projects_fresh as f64),
+            ("outdated", now.projects_outdated as f64),
+        ];
+        gauges(to, "state", projects)
+    }
+
+    pub(super) fn evicted_wanted(&self, mut to: MetricEncoder<'_>) -> fmt::Result {
+        to.encode_counter::<NoLabelSet, _, u64>(&self.snapshot.evicted_wanted_total, None)
+    }
+
+    pub(super) fn settings(&self, mut to: MetricEncoder<'_>) -> fmt::Result {
+        to.encode_info(&[("hash", self.snapshot.settings_hash.as_str())])
+    }
+
+    pub(super) fn build(&self, mut to: MetricEncoder<'_>) -> fmt::Result {
+        to.encode_info(&[("version", env!("CARGO_PKG_VERSION"))])
+    }
+
+    /// A gauge without labels.
+    pub(super) fn gauge(
+        &self,
+        mut to: MetricEncoder<'_>,
+        value: impl FnOnce(&Snapshot) -> f64,
+    ) -> fmt::Result {
+        to.encode_gauge(&value(&self.snapshot))
+    }
+}
+
+fn gauges<const COUNT: usize>(
+    mut to: MetricEncoder<'_>,
+    label: &str,
+    values: [(&str, f64); COUNT],
+) -> fmt::Result {
+    values
+        .into_iter()
+        .try_for_each(|(of, value)| to.encode_family(&[(label, of)])?.encode_gauge(&value))
+}
+
+fn count<const LABELS: usize>(
+    to: &mut MetricEncoder<'_>,
+    labels: [(&str, &str); LABELS],
+    value: u64,
+) -> fmt::Result {
+    to.encode_family(&labels)?
+        .encode_counter::<NoLabelSet, _, u64>(&value, None)
+}
+
+fn histogram(to: &mut MetricEncoder<'_>, histogram: &Histogram) -> fmt::Result {
+    let Observed {
+        sum,
+        count,
+        buckets,
+    } = histogram.observed();
+    to.encode_histogram::<NoLabelSet>(sum, count, &buckets, None)
+}

@@ -1,0 +1,137 @@
+//! The one list of all metrics: what is written at a scrape, how, and what the README's table must say.
+
+use std::fmt;
+
+use prometheus_client::{encoding::MetricEncoder, metrics::MetricType};
+
+use self::Kind::{Counter, Gauge, Histogram, Info};
+use super::page::Page;
+
+/// What every name starts with.
+pub(super) const PREFIX: &str = "evenkeel";
+
+/// One line of the list.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Row {
+    /// The name as an operator types it: with prefix, unit and suffix.
+    pub name: String,
+    /// Its type.
+    pub kind: Kind,
+    /// The names of its labels.
+    pub labels: &'static [&'static str],
+    /// What it says.
+    pub meaning: &'static str,
+}
+
+/// The type of a metric.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// It only rises.
+    Counter,
+    /// It rises and falls.
+    Gauge,
+    /// It counts by upper bound.
+    Histogram,
+    /// It is always 1; its labels say it.
+    Info,
+}
+
+/// All metrics, in the order in which they are written.
+pub fn table() -> Vec<Row> {
+    ALL.iter().map(Metric::row).collect()
+}
+
+/// A metric as its exposition needs it: the name without prefix and suffix.
+#[derive(Debug)]
+pub(super) struct Metric {
+    pub(super) name: &'static str,
+    pub(super) kind: Kind,
+    labels: &'static [&'static str],
+    pub(super) meaning: &'static str,
+    pub(super) write: Write,
+}
+
+/// Writes a metric's values.
+type Write = fn(&Page, MetricEncoder<'_>) -> fmt::Result;
+
+const fn metric(
+    name: &'static str,
+    kind: Kind,
+    labels: &'static [&'static str],
+    meaning: &'static str,
+    write: Write,
+) -> Metric {
+    Metric {
+        name,
+        kind,
+        labels,
+        meaning,
+        write,
+    }
+}
+
+/// The list.
+#[rustfmt::skip]
+pub(super) const ALL: [Metric; 24] = [
+    metric("lookups", Counter, &["served", "reason"], "Lookups by how they were served, and why not fresh", Page::lookups),
+    metric("lookup_duration_seconds", Histogram, &["served"], "Time from a request's headers to its answer", Page::lookup_durations),
+    metric("renders", Counter, &["class", "result"], "Renders that landed", Page::renders),
+    metric("render_duration_seconds", Histogram, &[], "Time from a render's launch to its landing", Page::render_durations),
+    metric("fetches", Counter, &["result"], "Fetches of stored revisions that landed", Page::fetches),
+    metric("refusals", Counter, &["class", "gate"], "Refreshes that admission refused, by the gate that did", Page::refusals),
+    metric("renders_in_flight", Gauge, &[], "Renders in flight", |page, to| page.gauge(to, |now| now.in_flight as f64)),
+    metric("bucket_tokens", Gauge, &[], "Renders that the token bucket would admit now", |page, to| page.gauge(to, |now| now.bucket_level)),
+    metric("limit", Gauge, &["setting"], "Limits in force: rate, burst, concurrency, queue", Page::limits),
+    metric("target_rollout", Gauge, &[], "The rollout that fresh means", |page, to| page.gauge(to, |now| now.target_rollout as f64)),
+    metric("projects", Gauge, &["state"], "Held projects, fresh and outdated", Page::projects),
+    metric("projects_wanted", Gauge, &[], "Projects that wait for a refresh", |page, to| page.gauge(to, |now| now.projects_wanted as f64)),
+    metric("oldest_outdated_seconds", Gauge, &[], "How long the project outdated for longest has been so", |page, to| page.gauge(to, |now| now.oldest_outdated.as_secs_f64())),
+    metric("held_bytes", Gauge, &[], "Bytes that the held revisions take", |page, to| page.gauge(to, |now| now.held_bytes as f64)),
+    metric("held_projects", Gauge, &[], "Projects of which a revision is held", |page, to| page.gauge(to, |now| now.held_projects as f64)),
+    metric("evicted_wanted", Counter, &[], "Projects thrown out of the full cache while wanted", Page::evicted_wanted),
+    metric("lookups_waiting", Gauge, &[], "Lookups that wait for a refresh", |page, to| page.gauge(to, |now| now.waiting as f64)),
+    metric("watchers", Gauge, &[], "Watches that are open", |page, to| page.gauge(to, |now| now.watchers as f64)),
+    metric("lookup_connections", Gauge, &[], "Connections open to the lookup listeners", |page, to| page.gauge(to, |now| now.lookup_connections as f64)),
+    metric("ready", Gauge, &[], "1 when lookups can be answered", |page, to| page.gauge(to, |now| now.ready.into())),
+    metric("degraded", Gauge, &[], "1 while the renderer cannot be used", |page, to| page.gauge(to, |now| now.degraded.into())),
+    metric("settings", Info, &["hash"], "The settings in force", Page::settings),
+    metric("settings_valid", Gauge, &[], "0 while the settings file is bad, and the settings before it stay in force", |page, to| page.gauge(to, |now| now.settings_valid.into())),
+    metric("build", Info, &["version"], "The program", Page::build),
+];
+
+impl Kind {
+    /// The type's name, as the exposition has it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Counter => "counter",
+            Self::Gauge => "gauge",
+            Self::Histogram => "histogram",
+            Self::Info => "info",
+        }
+    }
+
+    pub(super) const fn metric_type(self) -> MetricType {
+        match self {
+            Self::Counter => MetricType::Counter,
+            Self::Gauge => MetricType::Gauge,
+            Self::Histogram => MetricType::Histogram,
+            Self::Info => MetricType::Info,
+        }
+    }
+}
+
+impl Metric {
+    fn row(&self) -> Row {
+        let suffix = match self.kind {
+            Counter => "_total",
+            Info => "_info",
+            Gauge | Histogram => "",
+        };
+        Row {
+            name: format!("{PREFIX}_{}{suffix}", self.name),
+            kind: self.kind,
+            labels: self.labels,
+            meaning: self.meaning,
+        }
+    }
+}

@@ -1,0 +1,145 @@
+use super::*;
+use crate::reason::{FailureReason, NotRefreshed};
+
+fn page(metrics: &Metrics) -> String {
+    metrics.text(Snapshot {
+        rate: 0.5,
+        burst: 10,
+        target_rollout: 7,
+        settings_hash: "abc".to_owned(),
+        ready: true,
+        ..Snapshot::default()
+    })
+}
+
+#[track_caller]
+fn assert_has(page: &str, line: &str) {
+    assert!(page.lines().any(|has| has == line), "no {line} in\n{page}");
+}
+
+#[test]
+fn counts_lookups_by_how_they_were_served_and_why() {
+    let metrics = Metrics::new();
+    let took = Duration::from_millis(60);
+    metrics.looked_up(Outcome::Fresh, Duration::from_micros(3));
+    metrics.looked_up(Outcome::Outdated(NotRefreshed::Throttled), took);
+    metrics.looked_up(Outcome::Outdated(NotRefreshed::Throttled), took);
+    metrics.looked_up(Outcome::Failed(FailureReason::DemandNotMet), took);
+    let page = page(&metrics);
+    assert_has(
+        &page,
+        r#"evenkeel_lookups_total{served="fresh",reason=""} 1"#,
+    );
+    assert_has(
+        &page,
+        r#"evenkeel_lookups_total{served="outdated",reason="THROTTLED"} 2"#,
+    );
+    assert_has(
+        &page,
+        r#"evenkeel_lookups_total{served="failed",reason="DEMAND_NOT_MET"} 1"#,
+    );
+    assert_has(
+        &page,
+        r#"evenkeel_lookups_total{served="failed",reason="THROTTLED"} 0"#,
+    );
+}
+
+#[test]
+fn a_histogram_tells_a_lookup_within_its_patience_from_one_beyond() {
+    let metrics = Metrics::new();
+    let throttled = Outcome::Outdated(NotRefreshed::Throttled);
+    metrics.looked_up(throttled, Duration::from_millis(50));
+    metrics.looked_up(throttled, Duration::from_millis(100));
+    metrics.looked_up(throttled, Duration::from_millis(101));
+    metrics.looked_up(throttled, Duration::from_secs(31));
+    let page = page(&metrics);
+    let name = r#"evenkeel_lookup_duration_seconds_bucket{le=""#;
+    for (bound, up_to) in [
+        ("0.025", 0),
+        ("0.05", 1),
+        ("0.1", 2),
+        ("0.15", 3),
+        ("30.0", 3),
+        ("+Inf", 4),
+    ] {
+        assert_has(
+            &page,
+            &format!(r#"{name}{bound}",served="outdated"}} {up_to}"#),
+        );
+    }
+    assert_has(
+        &page,
+        r#"evenkeel_lookup_duration_seconds_count{served="outdated"} 4"#,
+    );
+    assert_has(
+        &page,
+        r#"evenkeel_lookup_duration_seconds_sum{served="outdated"} 31.251"#,
+    );
+}
+
+#[test]
+fn counts_renders_fetches_and_refusals() {
+    let metrics = Metrics::new();
+    metrics.rendered(
+        Class::Outdated,
+        RenderResult::DeadlineExceeded,
+        Duration::from_secs(2),
+    );
+    metrics.fetched(RenderResult::NotFound, Duration::ZERO);
+    metrics.refused(Class::Missing, Gate::Tokens);
+    let page = page(&metrics);
+    assert_has(
+        &page,
+        r#"evenkeel_renders_total{class="outdated",result="deadline_exceeded"} 1"#,
+    );
+    assert_has(
+        &page,
+        r#"evenkeel_render_duration_seconds_bucket{le="2.5"} 1"#,
+    );
+    assert_has(&page, r#"evenkeel_fetches_total{result="not_found"} 1"#);
+    assert_has(
+        &page,
+        r#"evenkeel_refusals_total{class="missing",gate="tokens"} 1"#,
+    );
+}
+
+#[test]
+fn shows_the_snapshot() {
+    let page = page(&Metrics::new());
+    assert_has(&page, r#"evenkeel_limit{setting="rate"} 0.5"#);
+    assert_has(&page, r#"evenkeel_limit{setting="burst"} 10.0"#);
+    assert_has(&page, "evenkeel_target_rollout 7.0");
+    assert_has(&page, "evenkeel_ready 1.0");
+    assert_has(&page, "evenkeel_settings_valid 0.0");
+    assert_has(&page, r#"evenkeel_settings_info{hash="abc"} 1"#);
+    assert!(page.ends_with("# EOF\n"));
+}
+
+#[test]
+fn every_metric_of_the_table_is_written_with_its_type_and_labels() {
+    let page = page(&Metrics::new());
+    for row in table() {
+        let family = row
+            .name
+            .trim_end_matches("_total")
+            .trim_end_matches("_info");
+        assert_has(&page, &format!("# TYPE {family} {}", row.kind.as_str()));
+        let sample = page
+            .lines()
+            .find(|line| line.starts_with(family))
+            .unwrap_or_else(|| panic!("no sample of {}", row.name));
+        for label in row.labels {
+            assert!(
+                sample.contains(&format!("{label}=\"")),
+                "{label} in {sample}"
+            );
+        }
+    }
+    assert_eq!(page.matches("# TYPE ").count(), table().len());
+}
+
+#[test]
+fn every_outcome_has_a_place_of_its_own() {
+    let indices: Vec<_> = Outcome::all().map(Outcome::index).collect();
+    assert_eq!(indices, (0..Outcome::COUNT).collect::<Vec<_>>());
+}

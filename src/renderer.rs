@@ -1,0 +1,279 @@
+//! The embedded renderer: a real `evenkeel.v1.RenderService`, for development and tests.
+//!
+//! A folder of per-project settings and a template give the configuration. It can be slow, small, behind and broken on
+//! demand, and keeps a journal of what it was asked for and what it did, so that a sidecar can be developed against it and
+//! measured by it. Several can run in one process. It knows nothing of sidecars but the contract.
+
+use std::{
+    io,
+    net::SocketAddr,
+    num::{NonZeroU64, NonZeroUsize},
+    path::PathBuf,
+    sync::{Arc, atomic::AtomicU64},
+    time::Duration,
+};
+
+use tokio::{net::TcpListener, sync::watch};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tonic::{server::NamedService, service::Routes};
+
+mod control;
+mod cost;
+mod fault;
+mod journal;
+mod port;
+mod projects;
+mod service;
+mod store;
+mod template;
+mod workers;
+
+use self::{
+    control::Controls,
+    journal::Journal,
+    projects::Projects,
+    service::Service,
+    template::Template,
+    workers::{Capacity, Workers},
+};
+pub use self::{
+    cost::{Cost, InvalidCost},
+    fault::{FLAP, Fault, FaultOrder, Faults, Garbage, InvalidFault, SLOWNESS},
+    journal::{Outcome, ProjectRenders, RenderCall, Renders},
+    template::InvalidTemplate,
+};
+use crate::proto::{self, v1::render_service_server::RenderServiceServer};
+
+/// What a renderer renders, and how well.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// The folder of the projects' settings, one `PROJECT.yaml` each; watched.
+    pub projects: PathBuf,
+    /// The template of the configuration; read once.
+    pub template: PathBuf,
+    /// How many more projects are derived from those of the folder: `NAME-1`, `NAME-2` … of each in turn.
+    pub generate: usize,
+    /// How many renders run at once.
+    pub workers: NonZeroUsize,
+    /// How many renders wait for a worker; above that, RESOURCE_EXHAUSTED.
+    pub queue: usize,
+    /// How long a render takes.
+    pub cost: Cost,
+    /// The newest rollout that it can render; any when none.
+    pub rollout: Option<NonZeroU64>,
+    /// Whether it offers `Fetch`.
+    pub stores: bool,
+    /// The least size of a payload, in bytes.
+    pub pad: usize,
+}
+
+impl Default for Options {
+    /// The sample input of `deploy/demo`, and a renderer that does some 40 renders a second.
+    fn default() -> Self {
+        Self {
+            projects: "deploy/demo/projects".into(),
+            template: "deploy/demo/template.json.j2".into(),
+            generate: 0,
+            workers: NonZeroUsize::new(8).unwrap_or(NonZeroUsize::MIN),
+            queue: 64,
+            cost: Cost::fixed(Duration::from_millis(200)),
+            rollout: None,
+            stores: true,
+            pad: 0,
+        }
+    }
+}
+
+/// Why a renderer did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The folder of the projects cannot be read.
+    #[error("{}: the projects cannot be read", .folder.display())]
+    Projects {
+        /// The folder.
+        folder: PathBuf,
+        /// What is wrong with it.
+        #[source]
+        source: io::Error,
+    },
+    /// The template cannot be used.
+    #[error("{}: the template cannot be used", .path.display())]
+    Template {
+        /// The template.
+        path: PathBuf,
+        /// What is wrong with it.
+        #[source]
+        source: InvalidTemplate,
+    },
+}
+
+/// A renderer that has its input, and is not serving yet.
+pub struct Renderer {
+    folder: PathBuf,
+    projects: watch::Sender<Arc<Projects>>,
+    service: Service,
+}
+
+/// A renderer that serves. Dropping it stops it and cuts its connections.
+pub struct Running {
+    address: SocketAddr,
+    controls: Controls,
+    tasks: TaskTracker,
+    stop: CancellationToken,
+}
+
+// === impl Renderer ===
+
+impl Renderer {
+    /// Reads the projects and the template.
+    ///
+    /// # Errors
+    /// When the folder or the template cannot be read, or the template has a wrong syntax. A broken project is no error
+    /// here: its renders fail.
+    pub fn new(options: Options) -> Result<Self, StartError> {
+        let Options {
+            projects: folder,
+            template: path,
+            ..
+        } = options;
+        let projects = match Projects::read(&folder, options.generate) {
+            Ok(projects) => watch::Sender::new(Arc::new(projects)),
+            Err(source) => return Err(StartError::Projects { folder, source }),
+        };
+        let template = match Template::read(&path) {
+            Ok(template) => template,
+            Err(source) => return Err(StartError::Template { path, source }),
+        };
+        let capacity = Capacity {
+            workers: options.workers,
+            queue: options.queue,
+            cost: options.cost,
+            pad: options.pad,
+        };
+        let faults = Faults::default();
+        let journal = Arc::new(Journal::start());
+        let workers = Workers::new(template, capacity, faults.clone(), Arc::clone(&journal));
+        let service = Service {
+            projects: projects.subscribe(),
+            workers: Arc::new(workers),
+            journal,
+            faults,
+            newest: options.rollout.map_or(u64::MAX, NonZeroU64::get),
+            asked: Arc::new(AtomicU64::new(0)),
+            stores: options.stores,
+        };
+        Ok(Self {
+            folder,
+            projects,
+            service,
+        })
+    }
+
+    /// The switch of its faults.
+    pub fn faults(&self) -> &Faults {
+        &self.service.faults
+    }
+
+    /// Serves `RenderService`, health and reflection on a listener, on tasks of the runtime this is called in.
+    ///
+    /// # Errors
+    /// When the listener has no local address.
+    pub fn serve(self, listener: TcpListener) -> io::Result<Running> {
+        let address = listener.local_addr()?;
+        let controls = Controls {
+            faults: self.service.faults.clone(),
+            journal: Arc::clone(&self.service.journal),
+            projects: self.service.projects.clone(),
+        };
+        let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
+        let watching = projects::watch(self.folder, self.projects);
+        tasks.spawn(stop.clone().run_until_cancelled_owned(watching));
+
+        let faults = self.service.faults.clone();
+        let stopped = stop.clone();
+        tasks.spawn(async move {
+            let routes = routes(self.service).await;
+            if let Err(error) = port::serve(listener, routes, faults, stopped).await {
+                tracing::error!(%address, %error, "the renderer stopped serving");
+            }
+        });
+        Ok(Running {
+            address,
+            controls,
+            tasks,
+            stop,
+        })
+    }
+}
+
+async fn routes(service: Service) -> Routes {
+    let (health, health_service) = tonic_health::server::health_reporter();
+    health.set_serving::<RenderServiceServer<Service>>().await;
+    let reflection = tonic_reflection::server::Builder::configure()
+        .register_encoded_file_descriptor_set(proto::DESCRIPTORS)
+        .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+        .with_service_name(<RenderServiceServer<Service> as NamedService>::NAME)
+        .with_service_name("grpc.health.v1.Health")
+        .build_v1()
+        .expect("BUG: the descriptors were compiled with the contract");
+    Routes::new(RenderServiceServer::new(service))
+        .add_service(health_service)
+        .add_service(reflection)
+}
+
+// === impl Running ===
+
+impl Running {
+    /// Where it serves.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// The switch of its faults.
+    pub fn faults(&self) -> &Faults {
+        &self.controls.faults
+    }
+
+    /// What it was asked for and did so far.
+    pub fn renders(&self) -> Renders {
+        self.controls.journal.read()
+    }
+
+    /// The names of its projects.
+    pub fn projects(&self) -> Vec<String> {
+        let names = self.controls.projects.borrow().names();
+        names.iter().map(ToString::to_string).collect()
+    }
+
+    /// Serves the control endpoint too, over plain HTTP: `/fault`, `/renders` and `/projects`.
+    pub fn serve_controls(&self, listener: TcpListener) {
+        let controls = axum::serve(listener, control::router(self.controls.clone()));
+        let stop = self.stop.clone();
+        self.tasks.spawn(async move {
+            tokio::select! {
+                ended = async { controls.await } => {
+                    if let Err(error) = ended {
+                        tracing::error!(%error, "the control endpoint stopped");
+                    }
+                }
+                () = stop.cancelled() => {}
+            }
+        });
+    }
+
+    /// Stops it: closes its listeners and cuts its connections.
+    pub async fn stop(self) {
+        self.stop.cancel();
+        self.tasks.close();
+        self.tasks.wait().await;
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.stop.cancel();
+    }
+}
+
+#[cfg(test)]
+mod tests;

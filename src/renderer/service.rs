@@ -1,0 +1,280 @@
+//! The contract: turns calls of `evenkeel.v1.RenderService` into renders, and what came of them into answers and statuses.
+//!
+//! Here faults of answers are applied. `Fetch` and `Changes` suffer from faults of the process alone: what is stored
+//! can be had from a renderer that is slow, behind, busy or wrong, but not from one that hangs or is dead. A stream of
+//! changes that is open while the renderer hangs goes on.
+
+use std::{
+    collections::VecDeque,
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use bytes::Bytes;
+use futures_util::{Stream, stream};
+use tokio::sync::watch;
+use tonic::{Request, Response, Status};
+
+use super::{
+    fault::{Fault, Faults, Garbage},
+    journal::{Journal, Outcome},
+    projects::Projects,
+    workers::{Job, WorkError, Workers},
+};
+use crate::{
+    proto::v1::{
+        Change, ChangesRequest, FetchRequest, FetchResponse, HeldRevision, RenderRequest,
+        RenderResponse, Revision as RevisionMessage, render_service_server::RenderService,
+    },
+    revision::{Project, Revision},
+};
+
+/// For how long a busy renderer asks to be left alone.
+const BUSY: Duration = Duration::from_secs(3);
+
+/// How large an oversized payload is, in bytes: one more than a sidecar accepts by default.
+const OVERSIZED: usize = 16 * 1024 * 1024 + 1;
+
+/// Serves the contract.
+pub(super) struct Service {
+    pub(super) projects: watch::Receiver<Arc<Projects>>,
+    pub(super) workers: Arc<Workers>,
+    pub(super) journal: Arc<Journal>,
+    pub(super) faults: Faults,
+    /// The newest rollout that can be rendered.
+    pub(super) newest: u64,
+    /// The newest rollout that was asked for and can be rendered.
+    pub(super) asked: Arc<AtomicU64>,
+    pub(super) stores: bool,
+}
+
+/// What a fault makes of an answer.
+#[derive(Clone, Copy)]
+enum Answering {
+    Truly,
+    Garbled,
+}
+
+#[tonic::async_trait]
+impl RenderService for Service {
+    async fn render(
+        &self,
+        request: Request<RenderRequest>,
+    ) -> Result<Response<RenderResponse>, Status> {
+        let request = request.into_inner();
+        let project = project(&request.project)?;
+        if request.rollout == 0 {
+            return Err(Status::invalid_argument(
+                "rollout is 0: rollouts start at 1",
+            ));
+        }
+        let entry = self.journal.arrived(&project, request.rollout);
+        self.unless_mute().await;
+        let rollout = request.rollout.min(self.newest);
+        self.asked.fetch_max(rollout, Ordering::Relaxed);
+
+        let (rollout, answering) = match self.fault() {
+            None | Some(Fault::Slow | Fault::Dead | Fault::Hang | Fault::Flap) => {
+                (rollout, Answering::Truly)
+            }
+            Some(Fault::Busy) => {
+                entry.close(Outcome::Refused);
+                return Err(exhausted("the renderer is busy", BUSY));
+            }
+            Some(Fault::Behind) => (rollout.saturating_sub(1).max(1), Answering::Truly),
+            Some(Fault::Garbage) => (rollout, Answering::Garbled),
+        };
+        let Some(input) = self.projects.borrow().find(&project) else {
+            entry.close(Outcome::Failed);
+            return Err(no_such_project(&project));
+        };
+        let job = Job {
+            project,
+            component: request.component.into(),
+            rollout,
+            input,
+        };
+        let (outcome, work) = self.workers.render(job).await;
+        let revision = match work {
+            Ok(revision) => revision,
+            Err(error) => {
+                entry.close(outcome);
+                return Err(status(&error));
+            }
+        };
+        let (outcome, response) = match answering {
+            Answering::Truly => (outcome, response(&revision, request.held.as_ref())),
+            Answering::Garbled => {
+                let garbled = garbled(self.faults.next_garbage(), &revision);
+                (Outcome::Garbled, garbled)
+            }
+        };
+        entry.close(outcome);
+        Ok(Response::new(response))
+    }
+
+    async fn fetch(
+        &self,
+        request: Request<FetchRequest>,
+    ) -> Result<Response<FetchResponse>, Status> {
+        let request = request.into_inner();
+        let project = project(&request.project)?;
+        self.journal.fetched(&project);
+        self.unless_mute().await;
+        if !self.stores {
+            return Err(Status::unimplemented("this renderer stores nothing"));
+        }
+        if self.projects.borrow().find(&project).is_none() {
+            return Err(no_such_project(&project));
+        }
+        let component = request.component.into();
+        let Some(stored) = self.workers.store().newest(&project, &component) else {
+            return Err(Status::not_found(format!("nothing is stored of {project}")));
+        };
+        Ok(Response::new(FetchResponse {
+            revision: Some(message(&stored)),
+            payload: stored.payload.clone(),
+        }))
+    }
+
+    type ChangesStream = Pin<Box<dyn Stream<Item = Result<Change, Status>> + Send>>;
+
+    /// Begins with what changed since the renderer started, since a caller that comes back may have missed it.
+    async fn changes(
+        &self,
+        _request: Request<ChangesRequest>,
+    ) -> Result<Response<Self::ChangesStream>, Status> {
+        self.unless_mute().await;
+        let subscriber = Subscriber {
+            projects: self.projects.clone(),
+            rollout: Arc::clone(&self.asked),
+            seen: 0,
+            untold: VecDeque::new(),
+        };
+        let changes = stream::unfold(subscriber, |mut subscriber| async {
+            let change = subscriber.next().await?;
+            Some((Ok(change), subscriber))
+        });
+        Ok(Response::new(Box::pin(changes)))
+    }
+}
+
+impl Service {
+    fn fault(&self) -> Option<Fault> {
+        self.faults.in_force().map(|order| order.fault)
+    }
+
+    /// Goes on, or never does: the caller has to give up.
+    async fn unless_mute(&self) {
+        if self.faults.is_mute() {
+            std::future::pending::<()>().await;
+        }
+    }
+}
+
+/// One caller of `Changes`; what it does not read in time is told once, with its newest number.
+struct Subscriber {
+    projects: watch::Receiver<Arc<Projects>>,
+    rollout: Arc<AtomicU64>,
+    /// How many changes it was told of, or is being told of.
+    seen: u64,
+    untold: VecDeque<(Project, u64)>,
+}
+
+impl Subscriber {
+    /// Waits for the next change; none when the renderer ends.
+    async fn next(&mut self) -> Option<Change> {
+        loop {
+            if let Some((project, number)) = self.untold.pop_front() {
+                return Some(Change {
+                    project: project.to_string(),
+                    rollout: self.rollout.load(Ordering::Relaxed).max(1),
+                    number,
+                });
+            }
+            let projects = Arc::clone(&self.projects.borrow_and_update());
+            if projects.changes() == self.seen {
+                self.projects.changed().await.ok()?;
+                continue;
+            }
+            self.untold.extend(projects.changed_since(self.seen));
+            self.seen = projects.changes();
+        }
+    }
+}
+
+fn project(name: &str) -> Result<Project, Status> {
+    Project::new(name).map_err(|error| Status::invalid_argument(error.to_string()))
+}
+
+fn message(revision: &Revision) -> RevisionMessage {
+    RevisionMessage {
+        project: revision.project.to_string(),
+        rollout: revision.order.rollout,
+        number: revision.order.number,
+        rendered_at: revision.rendered_at.map(Into::into),
+        digest: revision.digest.to_string(),
+        content_type: revision.content_type.to_string(),
+    }
+}
+
+fn response(revision: &Revision, held: Option<&HeldRevision>) -> RenderResponse {
+    let message = message(revision);
+    let not_modified = held.is_some_and(|held| held.digest == message.digest);
+    RenderResponse {
+        revision: Some(message),
+        payload: if not_modified {
+            Bytes::new()
+        } else {
+            revision.payload.clone()
+        },
+        not_modified,
+    }
+}
+
+/// Makes an answer unfit to be served, in one way.
+fn garbled(garbage: Garbage, revision: &Revision) -> RenderResponse {
+    let mut response = response(revision, None);
+    let message = response.revision.get_or_insert_default();
+    match garbage {
+        Garbage::Empty => {
+            response.payload = Bytes::new();
+            message.digest.clear();
+        }
+        Garbage::Oversized => {
+            response.payload = vec![b' '; OVERSIZED].into();
+            message.digest.clear();
+        }
+        Garbage::OtherProject => message.project.push_str("-other"),
+        Garbage::WrongDigest => {
+            message.digest = message.digest.chars().rev().collect();
+        }
+    }
+    response
+}
+
+fn status(error: &WorkError) -> Status {
+    match error {
+        WorkError::QueueFull { drained, .. } => exhausted(&error.to_string(), *drained),
+        WorkError::Settings(_) => Status::failed_precondition(error.to_string()),
+        WorkError::Template(_) => Status::internal(error.to_string()),
+    }
+}
+
+fn no_such_project(project: &Project) -> Status {
+    Status::not_found(format!("no such project: {project}"))
+}
+
+/// RESOURCE_EXHAUSTED with a pushback.
+fn exhausted(message: &str, pushback: Duration) -> Status {
+    let mut status = Status::resource_exhausted(message);
+    let milliseconds = u64::try_from(pushback.as_millis()).unwrap_or(u64::MAX);
+    status
+        .metadata_mut()
+        .insert("grpc-retry-pushback-ms", milliseconds.into());
+    status
+}

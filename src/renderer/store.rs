@@ -1,0 +1,99 @@
+//! What was rendered: the memo that spares equal renders, and the store that `Fetch` reads.
+//!
+//! Of each project and component the newest revisions are kept, by their order: the versions of the settings and the
+//! rollouts that are asked for side by side during a release. It lives in memory and ends with the process.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use crate::revision::{Order, Project, Revision};
+
+/// How many revisions are kept of each project and component.
+const KEPT: usize = 3;
+
+/// A component of the software, by its name.
+pub(super) type Component = Arc<str>;
+
+type Revisions = BTreeMap<Order, Arc<Revision>>;
+
+/// The newest revisions of each project and component.
+#[derive(Debug, Default)]
+pub(super) struct Store {
+    revisions: Mutex<HashMap<(Project, Component), Revisions>>,
+}
+
+impl Store {
+    /// The revision of exactly that order, if it is kept.
+    pub(super) fn get(
+        &self,
+        project: &Project,
+        component: &Component,
+        order: Order,
+    ) -> Option<Arc<Revision>> {
+        let key = (project.clone(), Arc::clone(component));
+        self.lock().get(&key)?.get(&order).map(Arc::clone)
+    }
+
+    /// The newest revision, if any is kept.
+    pub(super) fn newest(&self, project: &Project, component: &Component) -> Option<Arc<Revision>> {
+        let key = (project.clone(), Arc::clone(component));
+        let revisions = self.lock();
+        let (_, newest) = revisions.get(&key)?.last_key_value()?;
+        Some(Arc::clone(newest))
+    }
+
+    /// Keeps a revision, and drops the oldest when those are too many.
+    pub(super) fn keep(&self, component: &Component, revision: &Arc<Revision>) {
+        let key = (revision.project.clone(), Arc::clone(component));
+        let mut revisions = self.lock();
+        let revisions = revisions.entry(key).or_default();
+        revisions.insert(revision.order, Arc::clone(revision));
+        if revisions.len() > KEPT {
+            revisions.pop_first();
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<(Project, Component), Revisions>> {
+        self.revisions
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::revision::Digest;
+
+    #[test]
+    fn the_newest_by_order_are_kept_and_fetched() {
+        let store = Store::default();
+        let component = Component::from("identity");
+        let project = Project::new("ada").unwrap();
+        for order in [
+            Order::new(2, 7),
+            Order::new(1, 9),
+            Order::new(3, 1),
+            Order::new(2, 8),
+        ] {
+            store.keep(
+                &component,
+                &Arc::new(Revision {
+                    project: project.clone(),
+                    order,
+                    rendered_at: None,
+                    digest: Digest::of(b"{}"),
+                    content_type: "application/json".into(),
+                    payload: "{}".into(),
+                }),
+            );
+        }
+        let newest = store.newest(&project, &component).unwrap();
+        assert_eq!(newest.order, Order::new(3, 1));
+        assert!(store.get(&project, &component, Order::new(2, 7)).is_some());
+        assert!(store.get(&project, &component, Order::new(1, 9)).is_none());
+        assert!(store.newest(&project, &"other".into()).is_none());
+    }
+}

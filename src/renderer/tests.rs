@@ -1,0 +1,299 @@
+//! The renderer over real sockets, as a sidecar sees it.
+
+use std::{collections::HashSet, fs, time::Duration};
+
+use tokio::time::{Instant, sleep, timeout};
+use tonic::{Code, Request, transport::Channel};
+
+use super::*;
+use crate::{
+    proto::v1::{
+        ChangesRequest, FetchRequest, HeldRevision, RenderRequest, RenderResponse,
+        render_service_client::RenderServiceClient,
+    },
+    revision::Digest,
+};
+
+mod faults;
+
+type Client = RenderServiceClient<Channel>;
+
+/// The sample input, and renders that take no time.
+fn quick() -> Options {
+    Options {
+        cost: Cost::fixed(Duration::ZERO),
+        ..Options::default()
+    }
+}
+
+async fn start(options: Options) -> (Running, Client) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let running = Renderer::new(options).unwrap().serve(listener).unwrap();
+    let client = connect(&running).await;
+    (running, client)
+}
+
+async fn connect(running: &Running) -> Client {
+    Client::connect(format!("http://{}", running.address()))
+        .await
+        .unwrap()
+        .max_decoding_message_size(usize::MAX)
+}
+
+fn ask(project: &str, rollout: u64) -> RenderRequest {
+    RenderRequest {
+        project: project.to_owned(),
+        component: "identity".to_owned(),
+        rollout,
+        ..RenderRequest::default()
+    }
+}
+
+fn fetch(project: &str) -> FetchRequest {
+    FetchRequest {
+        project: project.to_owned(),
+        component: "identity".to_owned(),
+    }
+}
+
+async fn render(client: &mut Client, project: &str, rollout: u64) -> RenderResponse {
+    let response = client.render(ask(project, rollout)).await;
+    response.unwrap().into_inner()
+}
+
+/// Waits until the journal is like that.
+async fn until(running: &Running, is_so: impl Fn(&Renders) -> bool) {
+    let waited = async {
+        while !is_so(&running.renders()) {
+            sleep(Duration::from_millis(5)).await;
+        }
+    };
+    let waited = timeout(Duration::from_secs(10), waited).await;
+    assert!(waited.is_ok(), "{:?}", running.renders());
+}
+
+#[tokio::test]
+async fn every_project_of_the_sample_renders_to_a_configuration_of_its_own() {
+    let (running, mut client) = start(Options {
+        generate: 30,
+        ..quick()
+    })
+    .await;
+    let projects = running.projects();
+    assert!(projects.len() >= 20 + 30, "{}", projects.len());
+    let mut digests = HashSet::new();
+    for rollout in [1, 2] {
+        for project in &projects {
+            let response = render(&mut client, project, rollout).await;
+            let revision = response.revision.unwrap();
+            assert_eq!((&revision.project, revision.rollout), (project, rollout));
+            assert!(revision.number > 0);
+            assert_eq!(revision.content_type, "application/json");
+            assert_eq!(revision.digest, Digest::of(&response.payload).to_string());
+            let json: serde_json::Value = serde_json::from_slice(&response.payload).unwrap();
+            assert_eq!(json["project"], **project);
+            assert!(digests.insert(revision.digest));
+        }
+    }
+    assert_eq!(running.renders().rendered, 2 * projects.len() as u64);
+}
+
+#[tokio::test]
+async fn equal_requests_share_one_render_and_a_kept_one_costs_nothing() {
+    let (running, client) = start(Options {
+        cost: Cost::fixed(Duration::from_millis(200)),
+        ..quick()
+    })
+    .await;
+    let calls = (0..20).map(|_| {
+        let mut client = client.clone();
+        async move { render(&mut client, "brewbird", 1).await }
+    });
+    let answers = futures_util::future::join_all(calls).await;
+    assert!(answers.windows(2).all(|pair| pair[0] == pair[1]));
+    render(&mut client.clone(), "brewbird", 1).await;
+
+    let renders = running.renders();
+    assert_eq!((renders.asked, renders.rendered), (21, 1));
+    assert_eq!(renders.most_in_flight, 20);
+    assert_eq!(renders.count(Outcome::Rendered), 1);
+    assert_eq!(renders.count(Outcome::Joined), 19);
+    assert_eq!(renders.count(Outcome::Memoised), 1);
+
+    render(&mut client.clone(), "brewbird", 2).await;
+    assert_eq!(running.renders().rendered, 2);
+}
+
+#[tokio::test]
+async fn a_render_that_nobody_waits_for_is_broken_off() {
+    let (running, client) = start(Options {
+        workers: NonZeroUsize::MIN,
+        cost: Cost::fixed(Duration::from_secs(600)),
+        ..quick()
+    })
+    .await;
+    let mut asking = client.clone();
+    let call = tokio::spawn(async move { asking.render(ask("brewbird", 1)).await });
+    until(&running, |renders| renders.in_flight == 1).await;
+    call.abort();
+    until(&running, |renders| renders.count(Outcome::Abandoned) == 1).await;
+
+    let mut request = Request::new(ask("brewbird", 1));
+    request.set_timeout(Duration::from_millis(50));
+    let status = client.clone().render(request).await.unwrap_err();
+    assert_eq!(status.code(), Code::Cancelled);
+    until(&running, |renders| renders.count(Outcome::Abandoned) == 2).await;
+    assert_eq!(running.renders().rendered, 0);
+}
+
+#[tokio::test]
+async fn a_joined_render_outlives_the_caller_that_started_it() {
+    let (running, client) = start(Options {
+        cost: Cost::fixed(Duration::from_millis(300)),
+        ..quick()
+    })
+    .await;
+    let mut first = client.clone();
+    let first = tokio::spawn(async move { first.render(ask("brewbird", 1)).await });
+    until(&running, |renders| renders.asked == 1).await;
+    let mut second = client.clone();
+    let second = tokio::spawn(async move { render(&mut second, "brewbird", 1).await });
+    until(&running, |renders| renders.asked == 2).await;
+    first.abort();
+    assert!(!second.await.unwrap().payload.is_empty());
+    assert_eq!(running.renders().count(Outcome::Abandoned), 1);
+    assert_eq!(running.renders().count(Outcome::Joined), 1);
+}
+
+#[tokio::test]
+async fn a_full_queue_pushes_back() {
+    let (running, client) = start(Options {
+        workers: NonZeroUsize::MIN,
+        queue: 1,
+        cost: Cost::fixed(Duration::from_secs(60)),
+        ..quick()
+    })
+    .await;
+    for (waiting, project) in ["brewbird", "trailhead"].into_iter().enumerate() {
+        let mut client = client.clone();
+        tokio::spawn(async move { client.render(ask(project, 1)).await });
+        until(&running, |renders| renders.in_flight == waiting as u64 + 1).await;
+    }
+    let status = client.clone().render(ask("paperboy", 1)).await.unwrap_err();
+    assert_eq!(status.code(), Code::ResourceExhausted);
+    assert_eq!(
+        status.metadata().get("grpc-retry-pushback-ms").unwrap(),
+        "120000"
+    );
+    assert_eq!(running.renders().count(Outcome::Refused), 1);
+}
+
+#[tokio::test]
+async fn fetch_serves_what_was_rendered_and_never_renders() {
+    let (running, mut client) = start(quick()).await;
+    let status = client.fetch(fetch("brewbird")).await.unwrap_err();
+    assert_eq!(status.code(), Code::NotFound);
+    render(&mut client, "brewbird", 3).await;
+    let newest = render(&mut client, "brewbird", 4).await;
+    render(&mut client, "brewbird", 2).await;
+    let fetched = client.fetch(fetch("brewbird")).await.unwrap().into_inner();
+    assert_eq!(fetched.revision, newest.revision);
+    assert_eq!(fetched.payload, newest.payload);
+    let renders = running.renders();
+    assert_eq!((renders.rendered, renders.fetched), (3, 2));
+
+    let (_running, mut client) = start(Options {
+        stores: false,
+        ..quick()
+    })
+    .await;
+    let status = client.fetch(fetch("brewbird")).await.unwrap_err();
+    assert_eq!(status.code(), Code::Unimplemented);
+}
+
+#[tokio::test]
+async fn what_cannot_be_rendered_says_why() {
+    let (_running, mut client) = start(quick()).await;
+    for (project, rollout, code) in [
+        ("no-such-project", 1, Code::NotFound),
+        ("", 1, Code::InvalidArgument),
+        ("white space", 1, Code::InvalidArgument),
+        ("brewbird", 0, Code::InvalidArgument),
+    ] {
+        let status = client.render(ask(project, rollout)).await.unwrap_err();
+        assert_eq!(status.code(), code, "{status}");
+    }
+}
+
+#[tokio::test]
+async fn a_payload_that_is_held_is_vouched_for() {
+    let (_running, mut client) = start(quick()).await;
+    let first = render(&mut client, "brewbird", 1).await;
+    let mut request = ask("brewbird", 1);
+    request.held = Some(HeldRevision {
+        rollout: 1,
+        number: 1,
+        digest: first.revision.as_ref().unwrap().digest.clone(),
+    });
+    let second = client.render(request).await.unwrap().into_inner();
+    assert!(second.not_modified && second.payload.is_empty());
+    assert_eq!(second.revision, first.revision);
+}
+
+#[tokio::test]
+async fn a_renderer_that_cannot_do_the_rollout_answers_with_its_newest() {
+    let (_running, mut client) = start(Options {
+        rollout: NonZeroU64::new(3),
+        ..quick()
+    })
+    .await;
+    for (asked, answered) in [(2, 2), (3, 3), (9, 3)] {
+        let response = render(&mut client, "brewbird", asked).await;
+        assert_eq!(response.revision.unwrap().rollout, answered);
+    }
+}
+
+#[tokio::test]
+async fn a_payload_of_more_than_sixteen_mebibytes_passes() {
+    let pad = 17 * 1024 * 1024;
+    let (_running, mut client) = start(Options { pad, ..quick() }).await;
+    let response = render(&mut client, "brewbird", 1).await;
+    assert_eq!(response.payload.len(), pad);
+    serde_json::from_slice::<serde_json::Value>(&response.payload).unwrap();
+}
+
+#[tokio::test]
+async fn a_changed_file_is_told_of_and_rendered_anew() {
+    let folder = tempfile::tempdir().unwrap();
+    let write = |project: &str, text: &str| {
+        fs::write(folder.path().join(format!("{project}.yaml")), text).unwrap();
+    };
+    write("ada", "name: Ada\ndomain: ada.example");
+    write("bob", "name: Bob\ndomain: bob.example");
+    let (_running, mut client) = start(Options {
+        projects: folder.path().to_owned(),
+        ..quick()
+    })
+    .await;
+    let before = render(&mut client, "ada", 7).await.revision.unwrap();
+    let mut changes = client.changes(ChangesRequest::default()).await.unwrap();
+
+    write("ada", "name: Ada Bank\ndomain: ada.example");
+    let change = changes.get_mut().message().await.unwrap().unwrap();
+    assert_eq!((&*change.project, change.rollout), ("ada", 7));
+    assert!(change.number > before.number);
+    let after = render(&mut client, "ada", 7).await.revision.unwrap();
+    assert_eq!(after.number, change.number);
+
+    write("ada", "name: [broken");
+    let change = changes.get_mut().message().await.unwrap().unwrap();
+    assert!(change.number > after.number);
+    let status = client.render(ask("ada", 7)).await.unwrap_err();
+    assert_eq!(status.code(), Code::FailedPrecondition);
+    assert!(status.message().contains("ada.yaml"), "{status}");
+    render(&mut client, "bob", 7).await;
+
+    let mut late = client.changes(ChangesRequest::default()).await.unwrap();
+    let missed = late.get_mut().message().await.unwrap().unwrap();
+    assert_eq!(missed, change);
+}

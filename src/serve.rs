@@ -1,0 +1,30 @@
+//! The serving edge: what applications, probes and scrapers of the pod talk to.
+//!
+//! It turns requests into lookups, and answers and failures into the contract's messages and statuses. It knows nothing of
+//! how an answer is found: only [`Answers`] and what one says.
+
+pub mod admin;
+pub mod health;
+pub mod listener;
+pub mod lookup;
+pub mod telemetry;
+
+mod answers;
+mod arrival;
+mod config;
+mod connections;
+mod grpc;
+mod reflection;
+mod request;
+mod response;
+mod status;
+mod watch;
+
+#[cfg(test)]
+mod fake;
+
+pub use self::{
+    answers::{Answers, Watching},
+    config::Configs,
+    connections::Connections,
+};

@@ -1,0 +1,192 @@
+//! A core that answers by script, and a client connected to the edge in memory.
+
+use std::{
+    collections::HashMap,
+    io,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use futures_util::stream::{self, StreamExt as _};
+use hyper_util::rt::TokioIo;
+use tokio::{
+    io::DuplexStream,
+    sync::watch,
+    time::{Instant, sleep},
+};
+use tokio_util::sync::CancellationToken;
+use tonic::{
+    service::Routes,
+    transport::{Channel, Endpoint},
+};
+use tower::service_fn;
+
+use super::{Answers, Watching, connections::Connections, grpc};
+use crate::{
+    answer::{Answer, Failure, Outdated, Served},
+    lookup::Query,
+    reason::{NotRefreshed, Refusal},
+    revision::{Digest, Order, Project, Revision},
+};
+
+type Told = Result<Answer, Failure>;
+
+/// An answer with a fresh revision of number 1.
+pub(super) fn fresh(project: &str, rollout: u64, payload: impl Into<Bytes>) -> Answer {
+    let payload = payload.into();
+    Answer {
+        revision: Arc::new(Revision {
+            project: Project::new(project).unwrap(),
+            order: Order::new(rollout, 1),
+            rendered_at: None,
+            digest: Digest::of(&payload),
+            content_type: "application/json".into(),
+            payload,
+        }),
+        served: Served::Fresh,
+    }
+}
+
+/// An outdated answer: throttled, for 3 s, until in 2 s.
+pub(super) fn outdated(project: &str, rollout: u64, payload: impl Into<Bytes>) -> Answer {
+    Answer {
+        served: Served::Outdated(Outdated {
+            refusal: throttled(),
+            outdated_for: Duration::from_secs(3),
+        }),
+        ..fresh(project, rollout, payload)
+    }
+}
+
+/// Nothing is held, and it is throttled.
+pub(super) fn nothing_held() -> Failure {
+    Failure::NotRefreshed {
+        refusal: throttled(),
+        held: false,
+        deadline_exceeded: false,
+    }
+}
+
+fn throttled() -> Refusal {
+    Refusal {
+        reason: NotRefreshed::Throttled,
+        retry_after: Duration::from_secs(2),
+    }
+}
+
+/// Answers by script; a project that the script does not know is not found.
+#[derive(Clone, Debug)]
+pub(super) struct Scripted {
+    script: Arc<Mutex<HashMap<String, Told>>>,
+    asked: Arc<Mutex<Vec<Query>>>,
+    newest: Arc<watch::Sender<Option<Told>>>,
+    takes: Duration,
+}
+
+impl Scripted {
+    pub(super) fn new() -> Self {
+        Self {
+            script: Arc::default(),
+            asked: Arc::default(),
+            newest: Arc::new(watch::Sender::new(None)),
+            takes: Duration::ZERO,
+        }
+    }
+
+    /// Lets every single lookup take that long.
+    pub(super) fn takes(self, takes: Duration) -> Self {
+        Self { takes, ..self }
+    }
+
+    pub(super) fn answers(&self, project: &str, told: Told) {
+        self.script.lock().unwrap().insert(project.to_owned(), told);
+    }
+
+    /// Tells every watch.
+    pub(super) fn publishes(&self, told: Told) {
+        self.newest.send_replace(Some(told));
+    }
+
+    /// What was asked, in order.
+    pub(super) fn asked(&self) -> Vec<Query> {
+        self.asked.lock().unwrap().clone()
+    }
+
+    fn told(&self, project: &Project) -> Told {
+        let script = self.script.lock().unwrap();
+        script.get(project.as_str()).cloned().unwrap_or_else(|| {
+            Err(Failure::ProjectNotFound {
+                retry_after: Duration::from_secs(30),
+            })
+        })
+    }
+}
+
+impl Answers for Scripted {
+    type Watch = ScriptedWatch;
+
+    async fn get(&self, query: Query) -> Told {
+        let told = self.told(&query.project);
+        self.asked.lock().unwrap().push(query);
+        if !self.takes.is_zero() {
+            sleep(self.takes).await;
+        }
+        told
+    }
+
+    async fn get_many(
+        &self,
+        projects: &[Project],
+        _patience: Option<Duration>,
+        _deadline: Option<Instant>,
+    ) -> Vec<Told> {
+        projects.iter().map(|project| self.told(project)).collect()
+    }
+
+    fn watch(&self, _project: Project) -> ScriptedWatch {
+        let mut newest = self.newest.subscribe();
+        newest.mark_changed();
+        ScriptedWatch { newest }
+    }
+}
+
+/// The newest that was published.
+#[derive(Debug)]
+pub(super) struct ScriptedWatch {
+    newest: watch::Receiver<Option<Told>>,
+}
+
+impl Watching for ScriptedWatch {
+    async fn next(&mut self) -> Told {
+        loop {
+            self.newest.changed().await.unwrap();
+            if let Some(told) = self.newest.borrow_and_update().clone() {
+                return told;
+            }
+        }
+    }
+}
+
+/// Serves `routes` until `closing`, and connects to them, all in memory.
+pub(super) async fn connect(
+    routes: Routes,
+    connections: &Connections,
+    closing: &CancellationToken,
+) -> Channel {
+    let (ours, theirs) = tokio::io::duplex(64 * 1024);
+    let incoming = stream::iter([Ok::<_, io::Error>(connections.count(theirs))]);
+    let incoming = incoming.chain(stream::pending());
+    tokio::spawn(grpc::serve_incoming(incoming, routes, closing.clone()));
+    let mut ours = Some(ours);
+    let connector = service_fn(move |_| {
+        let socket: io::Result<DuplexStream> = ours
+            .take()
+            .ok_or_else(|| io::Error::other("connected once"));
+        async { socket.map(TokioIo::new) }
+    });
+    Endpoint::from_static("http://in.memory")
+        .connect_with_connector(connector)
+        .await
+        .unwrap()
+}

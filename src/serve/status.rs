@@ -1,0 +1,208 @@
+//! How a failed lookup is told: as the status of a call, or as a message among others. The one place where our failures meet
+//! gRPC's codes.
+//!
+//! A failure that may be asked again says when, a little later than it is told to us and never the same for all, so that
+//! those who failed together do not come back together.
+
+use std::time::Duration;
+
+use tonic::{Code, Status, metadata::MetadataMap};
+use tonic_types::{ErrorDetails, StatusExt as _};
+
+use super::{
+    request::{Invalid, Violation},
+    response::duration,
+};
+use crate::{
+    answer::Failure,
+    proto::v1,
+    reason::{FailureReason, NotRefreshed, Refusal},
+};
+
+/// Whose reasons the error details carry.
+const DOMAIN: &str = "evenkeel";
+
+/// After how long a watch that ended because the sidecar drains may look for the next sidecar.
+const AFTER_DRAIN: Duration = Duration::from_secs(1);
+
+/// Tells gRPC's own retries when, or, with -1, not to.
+const PUSHBACK: &str = "grpc-retry-pushback-ms";
+
+/// What a failed lookup is told.
+#[derive(Clone, Debug)]
+pub(super) struct Refused {
+    code: Code,
+    message: String,
+    reason: FailureReason,
+    /// None when asking again is of no use.
+    retry_after: Option<Duration>,
+    violations: Vec<Violation>,
+}
+
+impl Refused {
+    /// Tells a failure of the core.
+    pub(super) fn because_of(failure: &Failure) -> Self {
+        let (code, retry_after) = match *failure {
+            Failure::ProjectNotFound { .. } => (Code::NotFound, None),
+            Failure::NotRefreshed {
+                refusal:
+                    Refusal {
+                        reason,
+                        retry_after,
+                    },
+                held: _,
+                deadline_exceeded,
+            } => {
+                let code = if deadline_exceeded {
+                    Code::DeadlineExceeded
+                } else {
+                    code(reason)
+                };
+                (code, Some(retry_after))
+            }
+            Failure::BelowMinRevision { .. } | Failure::BeyondMaxOutdated { .. } => {
+                (Code::FailedPrecondition, None)
+            }
+        };
+        Self::new(code, failure.to_string(), reason(failure), retry_after)
+    }
+
+    /// Tells that a request is not accepted.
+    pub(super) fn invalid(invalid: Invalid) -> Self {
+        let message = invalid.to_string();
+        let reason = invalid.reason();
+        Self {
+            violations: invalid.into_violations(),
+            ..Self::new(Code::InvalidArgument, message, reason, None)
+        }
+    }
+
+    /// Tells a watcher that the sidecar leaves.
+    pub(super) fn draining() -> Self {
+        let message = "the sidecar is shutting down".to_owned();
+        let reason = NotRefreshed::Draining;
+        Self::new(
+            code(reason),
+            message,
+            FailureReason::NotRefreshed(reason),
+            Some(AFTER_DRAIN),
+        )
+    }
+
+    /// Tells that a batch has no room for the payload, which is there for whoever asks for it alone.
+    pub(super) fn batch_too_large() -> Self {
+        let message = "the batch has no room for this payload: ask singly".to_owned();
+        let reason = FailureReason::BatchTooLarge;
+        Self::new(
+            Code::ResourceExhausted,
+            message,
+            reason,
+            Some(Duration::ZERO),
+        )
+    }
+
+    fn new(
+        code: Code,
+        message: String,
+        reason: FailureReason,
+        retry_after: Option<Duration>,
+    ) -> Self {
+        Self {
+            code,
+            message,
+            reason,
+            retry_after,
+            violations: Vec::new(),
+        }
+    }
+
+    /// Why.
+    pub(super) const fn reason(&self) -> FailureReason {
+        self.reason
+    }
+
+    /// As the status of a call.
+    pub(super) fn status(self, jitter: Jitter) -> Status {
+        let mut details = ErrorDetails::with_error_info(self.reason.as_str(), DOMAIN, []);
+        let retry_after = self.retry_after.map(|after| jitter.stretch(after));
+        if retry_after.is_some() {
+            details.set_retry_info(retry_after);
+        }
+        for violation in self.violations {
+            details.add_bad_request_violation(violation.field, violation.description);
+        }
+        let mut metadata = MetadataMap::new();
+        metadata.insert(PUSHBACK, pushback(retry_after).into());
+        Status::with_error_details_and_metadata(self.code, self.message, details, metadata)
+    }
+
+    /// As a message about `project` among others.
+    pub(super) fn message(self, project: &str, jitter: Jitter) -> v1::Failure {
+        v1::Failure {
+            project: project.to_owned(),
+            code: self.code.into(),
+            message: self.message,
+            reason: self.reason.as_str().to_owned(),
+            retry_after: self
+                .retry_after
+                .map(|after| duration(jitter.stretch(after))),
+        }
+    }
+}
+
+/// Whole milliseconds, rounded up; -1 when there is no use. More than gRPC can read, some 24 days, becomes the most it can.
+fn pushback(retry_after: Option<Duration>) -> i32 {
+    retry_after.map_or(-1, |after| {
+        let milliseconds = after.as_nanos().div_ceil(1_000_000);
+        i32::try_from(milliseconds).unwrap_or(i32::MAX)
+    })
+}
+
+/// Why a lookup failed.
+pub(super) const fn reason(failure: &Failure) -> FailureReason {
+    match failure {
+        Failure::ProjectNotFound { .. } => FailureReason::ProjectNotFound,
+        Failure::NotRefreshed { refusal, .. } => FailureReason::NotRefreshed(refusal.reason),
+        Failure::BelowMinRevision { .. } | Failure::BeyondMaxOutdated { .. } => {
+            FailureReason::DemandNotMet
+        }
+    }
+}
+
+/// The code of a lookup that failed because its project could not be refreshed.
+const fn code(reason: NotRefreshed) -> Code {
+    match reason {
+        NotRefreshed::Throttled
+        | NotRefreshed::ConcurrencyLimited
+        | NotRefreshed::QueueFull
+        | NotRefreshed::PushedBack => Code::ResourceExhausted,
+        NotRefreshed::Scheduled
+        | NotRefreshed::TimedOut
+        | NotRefreshed::RenderFailed
+        | NotRefreshed::CoolingDown
+        | NotRefreshed::BreakerOpen
+        | NotRefreshed::Unreachable
+        | NotRefreshed::RendererBehind
+        | NotRefreshed::Rejected
+        | NotRefreshed::ProjectGone
+        | NotRefreshed::Draining => Code::Unavailable,
+    }
+}
+
+/// How much later than said a caller is told to come back: up to a fifth.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Jitter(f64);
+
+impl Jitter {
+    /// Draws one.
+    pub(super) fn draw() -> Self {
+        Self(1.0 + 0.2 * fastrand::f64())
+    }
+
+    fn stretch(self, after: Duration) -> Duration {
+        Duration::try_from_secs_f64(after.as_secs_f64() * self.0).unwrap_or(Duration::MAX)
+    }
+}
+
+#[cfg(test)]
+mod tests;

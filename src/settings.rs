@@ -1,0 +1,216 @@
+//! The settings of a sidecar: what they are named, what they default to, which of them are hot, and how they are read.
+//!
+//! They come in layers, flag over environment over file over default, are read strictly, and every problem is reported at
+//! once. The sections below are the one list of all fields: struct, names, defaults, JSON Schema and the README's table
+//! follow from it. This room knows nothing of those it configures: they are handed plain values.
+
+use std::{
+    net::SocketAddr,
+    num::{NonZeroU32, NonZeroU64, NonZeroUsize},
+    time::Duration,
+};
+
+use http::Uri;
+
+mod address;
+mod choice;
+mod document;
+mod flags;
+mod layers;
+mod load;
+mod problem;
+mod reading;
+pub mod reload;
+mod schema;
+mod section;
+mod setting;
+#[cfg(test)]
+mod tests;
+
+pub use self::{
+    address::Listen,
+    choice::{LogFormat, LogLevel},
+    flags::Flags,
+    load::{Flag, Loaded, Pinned, Sources, load},
+    problem::{Invalid, Place, Problem},
+    reading::Hash,
+    schema::{markdown_table, schema},
+    section::Field,
+    setting::{Json, Size},
+};
+use self::{layers::Layers, section::section};
+
+section! {
+    /// All settings of a sidecar.
+    Settings("") {
+        /// The generation of the software that configurations are to be rendered with; raising it makes everything outdated.
+        rollout: NonZeroU64 = "1" hot;
+        /// The component whose configurations are looked up, as the renderer knows it.
+        component: String = "identity";
+    } with {
+        /// The calls to the renderer.
+        upstream: Upstream,
+        /// The lookups of the pod.
+        lookup: Lookup,
+        /// How many renders are let through.
+        admission: Admission,
+        /// What is held in memory.
+        cache: Cache,
+        /// The listener for operators.
+        admin: Admin,
+        /// The listener for probes and metrics.
+        telemetry: Telemetry,
+        /// The start of the process.
+        start: Start,
+        /// The end of the process.
+        drain: Drain,
+        /// What is logged.
+        log: Log,
+    }
+}
+
+section! {
+    /// The calls to the renderer.
+    Upstream("upstream.") {
+        /// The address of the renderer.
+        url: Uri = "http://127.0.0.1:7070";
+        /// How long a render may run.
+        deadline: Duration = "30s" ["10ms" to "1h"];
+        /// How long the renderer may take to accept a connection.
+        connect_timeout: Duration = "1s" ["1ms" to "1m"];
+        /// The largest payload that is accepted from the renderer.
+        max_payload: Size = "16MiB" ["1KiB" to "1GiB"];
+    } with {
+        /// Fetches of stored revisions, which cost no render.
+        fetch: Fetch,
+    }
+}
+
+section! {
+    /// Fetches of stored revisions, which cost no render.
+    Fetch("upstream.fetch.") {
+        /// Fetches per second; 0 = none.
+        rate: f64 = "50" ["0" to "1000000"];
+        /// Fetches at once.
+        concurrency: NonZeroU32 = "16" ["1" to "10000"];
+    }
+}
+
+section! {
+    /// The lookups of the pod.
+    Lookup("lookup.") {
+        /// Where lookups are answered: loopback addresses and Unix sockets.
+        listen: Vec<Listen> = "127.0.0.1:7400";
+        /// The threads that answer lookups.
+        threads: NonZeroUsize = "1" ["1" to "64"];
+        /// How long a lookup waits for a refresh when an outdated revision is held and the caller does not say.
+        patience: Duration = "50ms" ["0s" to "5m"] hot;
+        /// How long a lookup waits when nothing is held and the caller does not say.
+        cold_patience: Duration = "2s" ["0s" to "5m"] hot;
+        /// The longest that any lookup waits, whatever its caller says.
+        max_patience: Duration = "30s" ["0s" to "5m"] hot;
+        /// The age at which a revision becomes outdated by itself (± 10 %); null = never.
+        max_age: Option<Duration> = "null" ["1s" to "365d"] hot;
+        /// The lookups that may wait at once; those beyond are answered from memory or refused.
+        max_waiting: u32 = "4096" ["0" to "1000000"] hot;
+    }
+}
+
+section! {
+    /// How many renders are let through.
+    Admission("admission.") {
+        /// Renders per second of this sidecar; may be below 1; 0 = none.
+        rate: f64 = "5" ["0" to "1000000"] hot;
+        /// Instead of `rate`: renders per second of the whole fleet, of which this sidecar takes the share of one in `fleet_size`.
+        fleet_rate: Option<f64> = "null" ["0" to "1000000000"] hot;
+        /// The sidecars of the fleet; beside `rate` only to show the product of the two.
+        fleet_size: Option<NonZeroU32> = "null" ["1" to "1000000"] hot;
+        /// Renders that may follow one another at once after a quiet time.
+        burst: NonZeroU32 = "10" ["1" to "1000000"] hot;
+        /// Renders at once.
+        concurrency: NonZeroU32 = "4" ["1" to "10000"] hot;
+        /// Projects of which nothing is held that may wait for a render.
+        queue: NonZeroU32 = "512" ["1" to "1000000"] hot;
+    }
+}
+
+impl Admission {
+    /// Renders per second of this sidecar: its own rate, or its share of the fleet's.
+    pub fn rate(&self) -> f64 {
+        match (self.fleet_rate, self.fleet_size) {
+            (Some(fleet_rate), Some(fleet_size)) => fleet_rate / f64::from(fleet_size.get()),
+            _ => self.rate,
+        }
+    }
+
+    /// Renders per second of the whole fleet, when its size is known.
+    pub fn fleet_rate(&self) -> Option<f64> {
+        let fleet_size = f64::from(self.fleet_size?.get());
+        Some(self.fleet_rate.unwrap_or(self.rate * fleet_size))
+    }
+}
+
+section! {
+    /// What is held in memory.
+    Cache("cache.") {
+        /// The memory for payloads and what belongs to them.
+        max_bytes: Size = "256MiB" ["1KiB" to "1TiB"];
+    }
+}
+
+section! {
+    /// The listener for operators.
+    Admin("admin.") {
+        /// Where operators connect: a Unix socket that the application cannot reach, or a loopback address; empty = off.
+        listen: Option<Listen> = "";
+    }
+}
+
+section! {
+    /// The listener for probes and metrics.
+    Telemetry("telemetry.") {
+        /// Where `/metrics`, `/livez` and `/readyz` are served.
+        listen: SocketAddr = "0.0.0.0:7402";
+    }
+}
+
+section! {
+    /// The start of the process.
+    Start("start.") {
+        /// How long the pod stays unready at most while the renderer has not been reached.
+        grace: Duration = "3s" ["0s" to "10m"];
+    }
+}
+
+section! {
+    /// The end of the process.
+    Drain("drain.") {
+        /// How long lookups go on being answered at most after the signal to end.
+        grace: Duration = "10s" ["0s" to "1h"];
+    }
+}
+
+section! {
+    /// What is logged.
+    Log("log.") {
+        /// How log lines are written.
+        format: LogFormat = "text";
+        /// The least severe events that are logged.
+        level: LogLevel = "info";
+    }
+}
+
+impl Settings {
+    /// All fields, in the order of their declaration.
+    pub fn fields() -> Vec<&'static Field> {
+        let mut fields = Vec::new();
+        Self::list(&mut fields);
+        fields
+    }
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self::read(&mut Layers::default())
+    }
+}

@@ -1,0 +1,184 @@
+//! The layers of settings, files under environment under flags, and the checks of one value and of several together.
+
+use std::collections::BTreeMap;
+
+use super::{
+    Settings,
+    problem::{Place, Problem},
+    section::Field,
+    setting::{Setting, Written},
+};
+
+/// What a layer says of a field.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Entry {
+    /// What is to be read.
+    pub(super) written: Written,
+    /// What is shown of it.
+    pub(super) shown: String,
+    /// Where it stands.
+    pub(super) place: Place,
+}
+
+/// What a layer says, by the field's path.
+pub(super) type Layer = BTreeMap<&'static str, Entry>;
+
+/// All layers, and what is wrong with them.
+#[derive(Debug, Default)]
+pub(super) struct Layers {
+    /// The files.
+    pub(super) files: Layer,
+    /// The environment.
+    pub(super) environment: Layer,
+    /// The flags.
+    pub(super) flags: Layer,
+    /// What is wrong.
+    pub(super) problems: Vec<Problem>,
+    refused: Vec<&'static str>,
+}
+
+impl Layers {
+    /// What the topmost layer says of a field.
+    pub(super) fn find(&self, path: &str) -> Option<&Entry> {
+        let layers = [&self.flags, &self.environment, &self.files];
+        layers.into_iter().find_map(|layer| layer.get(path))
+    }
+
+    /// The variable or flag that decides on a field.
+    pub(super) fn pin(&self, path: &str) -> Option<&Place> {
+        let layers = [&self.flags, &self.environment];
+        let entry = layers.into_iter().find_map(|layer| layer.get(path));
+        entry.map(|entry| &entry.place)
+    }
+
+    /// How high the layer is that decides on a field.
+    fn height(&self, path: &str) -> Option<usize> {
+        let layers = [&self.files, &self.environment, &self.flags];
+        layers.iter().rposition(|layer| layer.contains_key(path))
+    }
+
+    /// Reads a field, or its default when no layer has it or what is said is refused.
+    pub(super) fn read<T: Setting>(
+        &mut self,
+        field: &'static Field,
+        is_within: impl Fn(&T) -> bool,
+    ) -> T {
+        let default = || {
+            let written = Written::untyped(field.default);
+            T::read(&written).expect("BUG: a default is not accepted")
+        };
+        let Some(entry) = self.find(field.path) else {
+            return default();
+        };
+        let read =
+            T::read(&entry.written).filter(|read| T::is_absent(&entry.written) || is_within(read));
+        read.unwrap_or_else(|| {
+            self.refuse(field.path, field.accepted());
+            default()
+        })
+    }
+
+    fn refuse(&mut self, path: &'static str, accepted: String) {
+        let (place, value) = self.find(path).map_or_else(
+            || (Place::Default, default_of(path)),
+            |entry| (entry.place.clone(), entry.shown.clone()),
+        );
+        self.refused.push(path);
+        self.problems.push(Problem::Refused {
+            place,
+            field: path.to_owned(),
+            value,
+            accepted,
+        });
+    }
+
+    /// Refuses a field for what others are, unless one of them was refused itself.
+    fn refuse_together(&mut self, path: &'static str, others: &[&'static str], accepted: String) {
+        let mut fields = others.iter().chain([&path]);
+        if !fields.any(|field| self.refused.contains(field)) {
+            self.refuse(path, accepted);
+        }
+    }
+
+    /// Checks what is right or wrong only together, and lets the higher layer choose between a rate and a fleet's.
+    pub(super) fn check(&mut self, settings: &mut Settings) {
+        self.check_patience(settings);
+        self.choose_rate(settings);
+        self.check_refill(settings);
+    }
+
+    fn check_patience(&mut self, settings: &Settings) {
+        let lookup = &settings.lookup;
+        let longest = lookup.max_patience;
+        for (path, patience) in [
+            ("lookup.patience", lookup.patience),
+            ("lookup.cold_patience", lookup.cold_patience),
+        ] {
+            if patience > longest && self.find(path).is_some() {
+                let accepted = format!(
+                    "at most lookup.max_patience, {}",
+                    humantime::format_duration(longest)
+                );
+                self.refuse_together(path, &["lookup.max_patience"], accepted);
+            }
+        }
+    }
+
+    fn choose_rate(&mut self, settings: &mut Settings) {
+        let admission = &mut settings.admission;
+        if admission.fleet_rate.is_none() {
+            return;
+        }
+        let height = self.height(RATE);
+        if height > self.height(FLEET_RATE) {
+            admission.fleet_rate = None;
+        } else if height.is_some() && height == self.height(FLEET_RATE) {
+            let rate = self.find(RATE).map(|entry| entry.place.to_string());
+            let accepted = format!(
+                "left out as long as admission.rate stands in {}",
+                rate.unwrap_or_default()
+            );
+            self.refuse_together(FLEET_RATE, &[RATE], accepted);
+        } else if admission.fleet_size.is_none() {
+            let accepted = "given together with admission.fleet_size".to_owned();
+            self.refuse_together(FLEET_RATE, &["admission.fleet_size"], accepted);
+        }
+    }
+
+    /// Checks that a burst refills in a time that a clock of nanoseconds can hold many times over.
+    fn check_refill(&mut self, settings: &Settings) {
+        const LONGEST_REFILL: f64 = 30.0 * 86_400.0;
+        let admission = &settings.admission;
+        let (rate, burst) = (admission.rate(), f64::from(admission.burst.get()));
+        if rate > 0.0 && burst / rate > LONGEST_REFILL {
+            let accepted = format!(
+                "such that it refills within 30 days: at {rate} renders/s at most {}",
+                (rate * LONGEST_REFILL).floor()
+            );
+            let others = [
+                "admission.rate",
+                "admission.fleet_rate",
+                "admission.fleet_size",
+            ];
+            self.refuse_together("admission.burst", &others, accepted);
+        }
+    }
+}
+
+const RATE: &str = "admission.rate";
+const FLEET_RATE: &str = "admission.fleet_rate";
+
+/// The field that says the same in another way, so that a higher layer's decision on one overrules the other.
+pub(super) fn alternative(path: &str) -> Option<&'static str> {
+    match path {
+        RATE => Some(FLEET_RATE),
+        FLEET_RATE => Some(RATE),
+        _ => None,
+    }
+}
+
+fn default_of(path: &str) -> String {
+    let fields = Settings::fields();
+    let field = fields.iter().find(|field| field.path == path);
+    field.map_or_else(String::new, |field| field.default.to_owned())
+}

@@ -1,0 +1,221 @@
+//! Reads all layers into [`Settings`], or says all that is wrong with them.
+
+use std::{fmt, path::PathBuf};
+
+use super::{
+    Field, Settings,
+    document::Document,
+    layers::{self, Entry, Layers},
+    problem::{Invalid, Place, Problem, nearest},
+    reading::{Hash, Reading},
+    setting::Written,
+};
+
+/// Where settings come from. Above defaults stand the files, above these the environment, above it the flags.
+#[derive(Clone, Debug, Default)]
+pub struct Sources {
+    /// The files; a section stands in one of them only.
+    pub files: Vec<PathBuf>,
+    /// The variables of the environment, whatever their names.
+    pub environment: Vec<(String, String)>,
+    /// The flags that were given.
+    pub flags: Vec<Flag>,
+}
+
+/// A flag that was given.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Flag {
+    /// Its name, with the dashes.
+    pub name: &'static str,
+    /// The path of its field.
+    pub field: &'static str,
+    /// Its value.
+    pub value: String,
+}
+
+/// A hot field that a change of the files cannot change, since the environment or a flag decides on it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pinned {
+    /// The field.
+    pub field: &'static str,
+    /// What decides on it: a variable or a flag.
+    pub by: Place,
+    /// What the files say of it.
+    pub ignored: Option<String>,
+}
+
+impl fmt::Display for Pinned {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} is pinned by {}", self.field, self.by)?;
+        match &self.ignored {
+            Some(ignored) => write!(f, ": {ignored} in the file is ignored"),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Settings that are fit to run with.
+#[derive(Clone, Debug)]
+pub struct Loaded {
+    /// The settings.
+    pub settings: Settings,
+    /// Of which files.
+    pub hash: Hash,
+    /// The hot fields that the files cannot change.
+    pub pinned: Vec<Pinned>,
+    /// What the files were when they were read.
+    pub(super) readings: Vec<Reading>,
+}
+
+impl Loaded {
+    /// What an operator should know at start, a line each: the budget of the fleet, what is pinned, what does not fit.
+    pub fn notes(&self) -> Vec<String> {
+        let mut notes = vec![budget(&self.settings)];
+        let (payload, held) = (
+            self.settings.upstream.max_payload,
+            self.settings.cache.max_bytes,
+        );
+        if payload > held {
+            notes.push(format!(
+                "upstream.max_payload {payload} is above cache.max_bytes {held}: the largest renders cannot be held"
+            ));
+        }
+        notes.extend(self.pinned.iter().map(Pinned::to_string));
+        notes
+    }
+}
+
+/// Says what the limits of this sidecar make for the whole fleet.
+fn budget(settings: &Settings) -> String {
+    let admission = &settings.admission;
+    let rate = admission.rate();
+    match (admission.fleet_rate(), admission.fleet_size) {
+        (Some(fleet_rate), Some(fleet_size)) => format!(
+            "admission: {rate} renders/s in this sidecar × fleet_size {fleet_size} = {fleet_rate} renders/s upstream"
+        ),
+        _ => format!(
+            "admission: {rate} renders/s in this sidecar alone, as many times upstream as there are sidecars: set \
+             admission.fleet_size to see the product, or admission.fleet_rate to set it"
+        ),
+    }
+}
+
+/// Reads settings from where they come from.
+///
+/// # Errors
+/// When they are not fit to run with: then with every problem there is, but for what follows a structural one in its file.
+pub fn load(sources: &Sources) -> Result<Loaded, Invalid> {
+    let readings = sources.files.iter().map(|path| Reading::of(path));
+    resolve(sources, readings.collect())
+}
+
+/// Makes settings of what was read.
+pub(super) fn resolve(sources: &Sources, readings: Vec<Reading>) -> Result<Loaded, Invalid> {
+    let mut layers = Layers::default();
+    read_files(&mut layers, &sources.files, &readings);
+    read_environment(&mut layers, &sources.environment);
+    for flag in &sources.flags {
+        let entry = untyped(&flag.value, Place::Flag(flag.name));
+        layers.flags.insert(flag.field, entry);
+    }
+    let mut settings = Settings::read(&mut layers);
+    layers.check(&mut settings);
+    if !layers.problems.is_empty() {
+        let problems = layers.problems;
+        return Err(Invalid { problems });
+    }
+    Ok(Loaded {
+        settings,
+        hash: Hash::of(&readings),
+        pinned: pinned(&layers),
+        readings,
+    })
+}
+
+fn read_files(layers: &mut Layers, paths: &[PathBuf], readings: &[Reading]) {
+    let mut sections: Vec<(String, Place)> = Vec::new();
+    for (path, reading) in paths.iter().zip(readings) {
+        let document = match &reading.content {
+            Ok(bytes) => Document::parse(path, bytes),
+            Err(why) => Err(Problem::Unreadable {
+                path: path.clone(),
+                why: why.clone(),
+            }),
+        };
+        match document {
+            Ok(document) => {
+                for (section, place) in &document.sections {
+                    if let Some((_, other)) = sections.iter().find(|(name, _)| name == section) {
+                        layers.problems.push(Problem::Twice {
+                            place: place.clone(),
+                            section: section.clone(),
+                            other: other.clone(),
+                        });
+                    }
+                }
+                sections.extend(document.sections);
+                layers.problems.extend(document.problems);
+                layers.files.extend(document.layer);
+            }
+            Err(problem) => layers.problems.push(problem),
+        }
+    }
+}
+
+/// Reads the variables that name a field. Others that begin alike are left alone unless they look like one misspelt: Kubernetes
+/// sets some in every pod beside a Service named `evenkeel`, and people set theirs.
+fn read_environment(layers: &mut Layers, environment: &[(String, String)]) {
+    let fields = Settings::fields();
+    let named = |name: &str| fields.iter().find(|field| field.variable() == name);
+    for (name, value) in environment {
+        let Some(rest) = name.strip_prefix("EVENKEEL_") else {
+            continue;
+        };
+        let place = Place::Environment(name.clone());
+        if let Some(field) = named(name) {
+            let entry = untyped(value, place);
+            layers.environment.insert(field.path, entry);
+        } else {
+            let path = rest.replace("__", ".").to_ascii_lowercase();
+            let nearest = nearest(&path, &fields);
+            let is_meant = rest.contains("__") || nearest.is_some();
+            if is_meant {
+                let name = path;
+                layers.problems.push(Problem::Unknown {
+                    name,
+                    nearest,
+                    place,
+                });
+            }
+        }
+    }
+}
+
+fn untyped(value: &str, place: Place) -> Entry {
+    Entry {
+        written: Written::untyped(value),
+        shown: if value.is_empty() { "\"\"" } else { value }.to_owned(),
+        place,
+    }
+}
+
+/// Lists the hot fields that environment or flags decide on.
+fn pinned(layers: &Layers) -> Vec<Pinned> {
+    let pins = |field: &&'static Field| {
+        let ignored = layers.files.get(field.path);
+        let by = layers.pin(field.path).or_else(|| {
+            let alternative = layers::alternative(field.path)?;
+            ignored.and_then(|_| layers.pin(alternative))
+        })?;
+        Some(Pinned {
+            field: field.path,
+            by: by.clone(),
+            ignored: ignored.map(|entry| entry.shown.clone()),
+        })
+    };
+    let fields = Settings::fields().into_iter();
+    fields
+        .filter(|field| field.is_hot)
+        .filter_map(|field| pins(&field))
+        .collect()
+}

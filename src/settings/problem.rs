@@ -1,0 +1,148 @@
+//! What can be wrong with settings, said so that it can be put right: where it stands, what stands there, what is accepted.
+
+use std::{fmt, path::PathBuf};
+
+use super::Field;
+
+/// Where a value comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// Nobody said anything else.
+    Default,
+    /// A file.
+    File {
+        /// Its path, as it was given.
+        path: PathBuf,
+        /// The line, from 1.
+        line: u64,
+        /// The column in characters, from 1.
+        column: u64,
+    },
+    /// An environment variable.
+    Environment(String),
+    /// A flag.
+    Flag(&'static str),
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Default => f.write_str("default"),
+            Self::File { path, line, column } => write!(f, "{}:{line}:{column}", path.display()),
+            Self::Environment(name) => f.write_str(name),
+            Self::Flag(name) => f.write_str(name),
+        }
+    }
+}
+
+/// One thing that is wrong with the settings.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Problem {
+    /// A file cannot be read.
+    #[error("{}  cannot be read: {why}", path.display())]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// What the system says.
+        why: String,
+    },
+    /// A file says nothing, which is taken for an accident and not for all defaults.
+    #[error("{}  is empty: a file of settings has at least one field, or is {{}}", path.display())]
+    Empty {
+        /// The file.
+        path: PathBuf,
+    },
+    /// A file is not YAML of the right structure; what follows in it was not looked at.
+    #[error("{}{}  {why}", path.display(), position_of(*position))]
+    Unparsable {
+        /// The file.
+        path: PathBuf,
+        /// The line and column, from 1, where reading ended.
+        position: Option<(u64, u64)>,
+        /// What the parser says.
+        why: String,
+    },
+    /// There is no such field.
+    #[error("{place}  {}: there is no such field{}", name.escape_debug(), hint(*nearest))]
+    Unknown {
+        /// Where it stands.
+        place: Place,
+        /// What stands there.
+        name: String,
+        /// The field whose name is most like it.
+        nearest: Option<&'static str>,
+    },
+    /// A section stands in two files.
+    #[error("{place}  {section}: stands in {other} too: a section stands in one file only")]
+    Twice {
+        /// Where it stands.
+        place: Place,
+        /// The section, or a field outside of them.
+        section: String,
+        /// Where it stands too.
+        other: Place,
+    },
+    /// A value is not accepted.
+    #[error("{place}  {field} = {value}: must be {accepted}")]
+    Refused {
+        /// Where it stands.
+        place: Place,
+        /// The field.
+        field: String,
+        /// What stands there.
+        value: String,
+        /// What is accepted instead.
+        accepted: String,
+    },
+}
+
+fn position_of(position: Option<(u64, u64)>) -> String {
+    position.map_or_else(String::new, |(line, column)| format!(":{line}:{column}"))
+}
+
+fn hint(nearest: Option<&str>) -> String {
+    nearest.map_or_else(String::new, |nearest| format!("; is it {nearest}?"))
+}
+
+/// Settings that are not fit to run with. Shown as one problem a line.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{}", lines(problems))]
+pub struct Invalid {
+    /// All that is wrong: at least one.
+    pub problems: Vec<Problem>,
+}
+
+fn lines(problems: &[Problem]) -> String {
+    let lines: Vec<String> = problems.iter().map(Problem::to_string).collect();
+    lines.join("\n")
+}
+
+/// The field or section whose name takes the fewest edits to become `name`, when those are few.
+pub(super) fn nearest(name: &str, fields: &[&'static Field]) -> Option<&'static str> {
+    let paths = fields.iter().map(|field| field.path);
+    let sections = paths.clone().flat_map(|path| {
+        let dots = path.match_indices('.');
+        dots.map(|(end, _)| &path[..end])
+    });
+    paths
+        .chain(sections)
+        .map(|known| (edits(name, known), known))
+        .min()
+        .filter(|(edits, known)| *edits <= 1 + known.len() / 6)
+        .map(|(_, known)| known)
+}
+
+/// The Levenshtein distance, one row of its table at a time.
+fn edits(from: &str, to: &str) -> usize {
+    let mut row: Vec<usize> = (0..=to.chars().count()).collect();
+    for (above, removed) in from.chars().enumerate() {
+        let mut diagonal = row[0];
+        row[0] = above + 1;
+        for (left, added) in to.chars().enumerate() {
+            let replaced = diagonal + usize::from(removed != added);
+            diagonal = row[left + 1];
+            row[left + 1] = replaced.min(diagonal + 1).min(row[left] + 1);
+        }
+    }
+    row[to.chars().count()]
+}

@@ -1,0 +1,341 @@
+use std::{
+    fs::{self, File},
+    io::{self, Write},
+    os::unix::fs::symlink,
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use tempfile::TempDir;
+
+use super::*;
+use crate::settings::{Flag, load, reading::Identity};
+
+/// A file of settings, and what a sidecar started with it makes of its changes.
+struct Stage {
+    folder: TempDir,
+    reload: Reload,
+}
+
+impl Stage {
+    fn new(content: &str) -> Self {
+        Self::with_flags(content, Vec::new())
+    }
+
+    fn with_flags(content: &str, flags: Vec<Flag>) -> Self {
+        let folder = TempDir::new().unwrap();
+        let files = vec![folder.path().join("settings.yaml")];
+        fs::write(&files[0], content).unwrap();
+        let sources = Sources {
+            files,
+            flags,
+            ..Sources::default()
+        };
+        let loaded = load(&sources).unwrap();
+        Self {
+            folder,
+            reload: Reload::new(sources, loaded),
+        }
+    }
+
+    fn file(&self) -> PathBuf {
+        self.folder.path().join("settings.yaml")
+    }
+
+    fn poll(&mut self) -> Option<Outcome> {
+        let readings = vec![Reading::of(&self.file())];
+        self.reload.see(readings, Cause::Poll)
+    }
+
+    /// What comes of five polls.
+    fn polls(&mut self) -> Vec<Outcome> {
+        (0..5).filter_map(|_| self.poll()).collect()
+    }
+
+    fn rate(&self) -> f64 {
+        self.reload.in_force.settings.admission.rate()
+    }
+}
+
+fn rate(rate: u32) -> String {
+    format!("admission: {{rate: {rate}}}\n")
+}
+
+fn reloaded(outcomes: &[Outcome]) -> &Reloaded {
+    match outcomes {
+        [Outcome::Reloaded(reloaded)] => reloaded,
+        _ => panic!("{outcomes:?}"),
+    }
+}
+
+/// Links `settings.yaml` to `..data/settings.yaml`, and `..data` to a new folder, as the kubelet does for a ConfigMap.
+fn swap_data(folder: &Path, version: u32, content: &str) {
+    let versioned = folder.join(format!("..{version}"));
+    fs::create_dir(&versioned).unwrap();
+    fs::write(versioned.join("settings.yaml"), content).unwrap();
+    symlink(&versioned, folder.join("..data_tmp")).unwrap();
+    fs::rename(folder.join("..data_tmp"), folder.join("..data")).unwrap();
+    if !folder.join("settings.yaml").is_symlink() {
+        fs::remove_file(folder.join("settings.yaml")).unwrap();
+        symlink("..data/settings.yaml", folder.join("settings.yaml")).unwrap();
+    }
+}
+
+/// Guards against ratelimit#379, istio#34890 and limitador#95.
+#[test]
+fn reloads_once_and_shows_the_hash_after_a_symlink_swap() {
+    let mut stage = Stage::new(&rate(1));
+    for version in 2..6 {
+        swap_data(stage.folder.path(), version, &rate(version));
+        let first = stage.poll();
+        assert!(first.is_some(), "taken at once");
+        let hash = Hash::of(&[Reading::of(&stage.file())]);
+        assert_eq!(reloaded(&[first.unwrap()]).hash, hash);
+        assert_eq!(stage.rate(), f64::from(version));
+        assert_eq!(stage.polls(), []);
+    }
+}
+
+#[test]
+fn reloads_once_after_truncate_and_write() {
+    let mut stage = Stage::new(&rate(1));
+    let mut file = File::create(stage.file()).unwrap();
+    assert_eq!(stage.poll(), None, "truncated");
+    file.write_all(b"admission: {rate: 2").unwrap();
+    assert_eq!(stage.poll(), None, "half written");
+    file.write_all(b"2}\n").unwrap();
+    assert_eq!(stage.poll(), None, "whole, but who knows");
+    assert_eq!(stage.rate(), 1.0);
+    assert_eq!(reloaded(&stage.polls()).changed, ["admission.rate"]);
+    assert_eq!(stage.rate(), 22.0);
+}
+
+#[test]
+fn reloads_once_after_delete_and_create() {
+    let mut stage = Stage::new(&rate(1));
+    fs::remove_file(stage.file()).unwrap();
+    assert_eq!(stage.poll(), None, "deleted");
+    let mut file = File::create(stage.file()).unwrap();
+    assert_eq!(stage.poll(), None, "created");
+    file.write_all(b"{}").unwrap();
+    assert_eq!(stage.poll(), None, "written, but perhaps half");
+    file.write_all(b"\n# a comment\n").unwrap();
+    assert_eq!(reloaded(&stage.polls()).changed, ["admission.rate"]);
+    assert_eq!(stage.rate(), 5.0);
+}
+
+#[test]
+fn takes_a_file_renamed_into_place() {
+    let mut stage = Stage::new(&rate(1));
+    let other = stage.folder.path().join("other");
+    fs::write(&other, rate(2)).unwrap();
+    fs::rename(&other, stage.file()).unwrap();
+    assert_eq!(reloaded(&stage.polls()).changed, ["admission.rate"]);
+}
+
+#[test]
+fn an_equal_file_in_place_of_another_is_no_change() {
+    let mut stage = Stage::new(&rate(1));
+    swap_data(stage.folder.path(), 2, &rate(1));
+    assert_eq!(stage.polls(), []);
+}
+
+#[test]
+fn an_invalid_file_keeps_the_old_limits_and_says_so_once() {
+    for (bad, why) in [
+        ("", "is empty"),
+        ("admission: {rate: -1}", "admission.rate = -1"),
+        ("admission: {rate: 9", "unclosed"),
+    ] {
+        let mut stage = Stage::new(&rate(3));
+        let hash = stage.reload.in_force.hash.clone();
+        fs::write(stage.file(), bad).unwrap();
+        match stage.polls().as_slice() {
+            [Outcome::Rejected { invalid, .. }] => {
+                assert!(invalid.to_string().contains(why), "{invalid}");
+            }
+            outcomes => panic!("{outcomes:?}"),
+        }
+        let in_force = &stage.reload.in_force;
+        assert!(!in_force.is_valid && in_force.hash == hash);
+        assert_eq!(stage.rate(), 3.0);
+        fs::write(stage.file(), rate(3)).unwrap();
+        assert_eq!(reloaded(&stage.polls()).changed, Vec::<&str>::new());
+        assert!(stage.reload.in_force.is_valid);
+    }
+}
+
+#[test]
+fn a_missing_file_is_a_bad_file() {
+    let mut stage = Stage::new(&rate(3));
+    fs::remove_file(stage.file()).unwrap();
+    assert!(matches!(
+        stage.polls().as_slice(),
+        [Outcome::Rejected { .. }]
+    ));
+    assert_eq!(stage.rate(), 3.0);
+}
+
+#[test]
+fn a_hundred_swaps_are_a_hundred_reloads() {
+    let mut stage = Stage::new(&rate(1));
+    for version in 2..102 {
+        swap_data(stage.folder.path(), version, &rate(version));
+        assert_eq!(
+            reloaded(&[stage.poll().unwrap()]).changed,
+            ["admission.rate"]
+        );
+        assert_eq!(stage.poll(), None);
+        assert_eq!(stage.rate(), f64::from(version));
+    }
+}
+
+#[test]
+fn on_demand_takes_what_stands_there() {
+    let mut stage = Stage::new(&rate(1));
+    fs::write(stage.file(), rate(2)).unwrap();
+    let readings = || vec![Reading::of(&stage.file())];
+    let (first, second) = (readings(), readings());
+    assert!(stage.reload.see(first, Cause::Demand).is_some());
+    assert_eq!(stage.reload.see(second, Cause::Demand), None);
+    assert_eq!(stage.rate(), 2.0);
+}
+
+#[test]
+fn changed_restart_only_fields_are_pending_and_block_no_hot_ones() {
+    let mut stage = Stage::new(&rate(1));
+    let content = format!("{}upstream: {{deadline: 7s}}\nrollout: 2\n", rate(2));
+    fs::write(stage.file(), content).unwrap();
+    let outcomes = stage.polls();
+    let outcome = reloaded(&outcomes);
+    assert_eq!(outcome.changed, ["rollout", "admission.rate"]);
+    assert_eq!(
+        outcome.to_string(),
+        "changed rollout, admission.rate; pending until a restart upstream.deadline"
+    );
+    let in_force = &stage.reload.in_force;
+    assert_eq!(in_force.pending, ["upstream.deadline"]);
+    assert_eq!(in_force.settings.upstream.deadline, Duration::from_secs(30));
+    assert_eq!(stage.rate(), 2.0);
+    fs::write(stage.file(), rate(3)).unwrap();
+    assert_eq!(reloaded(&stage.polls()).pending, Vec::<&str>::new());
+}
+
+#[test]
+fn each_ignored_edit_of_a_pinned_field_is_named() {
+    let pin = Flag {
+        name: "--rate",
+        field: "admission.rate",
+        value: "4".to_owned(),
+    };
+    let mut stage = Stage::with_flags(&rate(1), vec![pin]);
+    let edits = [
+        ("admission: {rate: 2}", 1),
+        ("admission: {rate: 2, burst: 1}", 0),
+        ("admission: {rate: 3}", 1),
+    ];
+    for (content, ignored) in edits {
+        fs::write(stage.file(), content).unwrap();
+        assert_eq!(reloaded(&stage.polls()).ignored.len(), ignored, "{content}");
+        assert_eq!(stage.rate(), 4.0);
+    }
+}
+
+fn reading(target: &str, inode: u64, is_settled: bool, content: &str) -> Vec<Reading> {
+    vec![Reading {
+        identity: Some(Identity {
+            target: target.into(),
+            inode: (1, inode),
+        }),
+        is_settled,
+        content: Ok(content.into()),
+    }]
+}
+
+#[test]
+fn only_what_was_moved_into_place_is_taken_at_once() {
+    for (target, inode, is_settled, content, is_taken) in [
+        ("/a", 1, false, "new", false),
+        ("/a", 1, true, "new", false),
+        ("/a", 2, false, "new", false),
+        ("/a", 2, true, "new", true),
+        ("/a", 2, true, "", false),
+        ("/b", 2, false, "new", true),
+        ("/b", 2, false, "", false),
+    ] {
+        let mut watch = Watch::new(reading("/a", 1, true, "held"));
+        let read = reading(target, inode, is_settled, content);
+        let taken = watch.see(read.clone(), Cause::Poll).is_some();
+        assert_eq!(taken, is_taken, "{read:?}");
+        assert_eq!(watch.see(read.clone(), Cause::Poll).is_some(), !is_taken);
+        assert_eq!(watch.see(read, Cause::Poll), None);
+    }
+}
+
+#[test]
+fn what_keeps_changing_is_not_taken_until_it_rests() {
+    let mut watch = Watch::new(reading("/a", 1, false, "0"));
+    for content in ["1", "2", "3", "0", "3"] {
+        let read = reading("/a", 1, false, content);
+        assert_eq!(watch.see(read, Cause::Poll), None);
+    }
+    let read = reading("/a", 1, false, "3");
+    assert!(watch.see(read, Cause::Poll).is_some());
+}
+
+/// Keeps what is logged.
+#[derive(Clone, Default)]
+struct Lines(Arc<Mutex<Vec<u8>>>);
+
+impl Write for Lines {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_running_sidecar_sees_each_change_and_logs_one_line_of_it() {
+    let lines = Lines::default();
+    let writer = lines.clone();
+    let subscriber = tracing_subscriber::fmt()
+        .with_ansi(false)
+        .with_writer(move || writer.clone());
+    let _guard = tracing::subscriber::set_default(subscriber.finish());
+    let stage = Stage::new(&rate(1));
+    let sources = stage.reload.sources.clone();
+    let loaded = load(&sources).unwrap();
+    let (reloader, mut in_force) = Reloader::start(sources, loaded);
+
+    fs::write(stage.file(), rate(2)).unwrap();
+    in_force.changed().await.unwrap();
+    assert_eq!(in_force.borrow_and_update().settings.admission.rate(), 2.0);
+
+    fs::write(stage.file(), "").unwrap();
+    in_force.changed().await.unwrap();
+    let now = Arc::clone(&in_force.borrow_and_update());
+    assert!(!now.is_valid && now.settings.admission.rate() == 2.0);
+
+    fs::write(stage.file(), rate(3)).unwrap();
+    reloader.read_now();
+    in_force.changed().await.unwrap();
+    let now = Arc::clone(&in_force.borrow_and_update());
+    assert!(now.is_valid && now.settings.admission.rate() == 3.0);
+
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    assert!(!in_force.has_changed().unwrap());
+    let logged = String::from_utf8(lines.0.lock().unwrap().clone()).unwrap();
+    let logged: Vec<_> = logged.lines().collect();
+    assert_eq!(logged.len(), 3, "{logged:#?}");
+    assert!(logged[0].contains("INFO") && logged[0].contains("changed admission.rate"));
+    assert!(logged[1].contains("WARN") && logged[1].contains("settings rejected"));
+    assert!(
+        logged[2].contains(&format!("hash={}", now.hash)),
+        "{logged:#?}"
+    );
+}

@@ -1,0 +1,114 @@
+//! The log: text or JSON lines, written by a thread of its own.
+//!
+//! A log pipe that nobody empties must not stall a lookup: lines go through a bounded buffer, and what finds it full is
+//! lost. What is logged is decided where it happens; no payload ever is.
+
+use std::{
+    io::{self, IsTerminal as _, Write},
+    str::FromStr,
+};
+
+use tracing::{Subscriber, level_filters::LevelFilter};
+use tracing_appender::non_blocking::{NonBlocking, NonBlockingBuilder, WorkerGuard};
+use tracing_subscriber::{Registry, filter::Targets, layer::SubscriberExt as _};
+
+/// How a log line looks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// Which log lines are written.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Level(Targets);
+
+/// A level that is none.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "{0:?} is no level: a level is off, error, warn, info, debug, trace, or pairs of target and level such as \
+     info,evenkeel::serve=debug"
+)]
+pub struct InvalidLevel(String);
+
+/// Why the log could not be set up.
+#[derive(Debug, thiserror::Error)]
+#[error("the process has a log already")]
+pub struct AlreadyInstalled(#[from] tracing::subscriber::SetGlobalDefaultError);
+
+/// Keeps the log's thread; dropping it writes out what is buffered, for at most about a second.
+#[derive(Debug)]
+#[must_use = "the log ends when this is dropped"]
+pub struct Log {
+    _worker: WorkerGuard,
+}
+
+/// Lines that wait for the writer: some 100 KiB of text at most in ordinary lines.
+const BUFFERED_LINES: usize = 1024;
+
+impl FromStr for Level {
+    type Err = InvalidLevel;
+
+    /// Takes a single level, which holds for this crate and lets libraries speak at `warn` at most, or a list of targets.
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let invalid = || InvalidLevel(text.to_owned());
+        if text.trim().is_empty() {
+            return Err(invalid());
+        }
+        if let Ok(level) = text.parse::<LevelFilter>() {
+            return Ok(Self(
+                Targets::new()
+                    .with_default(level.min(LevelFilter::WARN))
+                    .with_target(env!("CARGO_PKG_NAME"), level),
+            ));
+        }
+        let is_pair = |part: &str| match part.split_once('=') {
+            Some((_, level)) => level.parse::<LevelFilter>().is_ok(),
+            None => part.parse::<LevelFilter>().is_ok(),
+        };
+        if !text.split(',').all(is_pair) {
+            return Err(invalid());
+        }
+        text.parse().map(Self).map_err(|_| invalid())
+    }
+}
+
+/// Sets the log of the process up, on its standard error.
+///
+/// # Errors
+/// When the process has one already.
+pub fn install(format: Format, level: Level) -> Result<Log, AlreadyInstalled> {
+    let colours = io::stderr().is_terminal();
+    let (writer, worker) = lossy(io::stderr());
+    tracing::subscriber::set_global_default(subscriber(format, level, colours, writer))?;
+    Ok(Log { _worker: worker })
+}
+
+fn lossy(out: impl Write + Send + 'static) -> (NonBlocking, WorkerGuard) {
+    NonBlockingBuilder::default()
+        .lossy(true)
+        .buffered_lines_limit(BUFFERED_LINES)
+        .thread_name("log")
+        .finish(out)
+}
+
+fn subscriber(
+    format: Format,
+    level: Level,
+    colours: bool,
+    writer: NonBlocking,
+) -> Box<dyn Subscriber + Send + Sync> {
+    let registry = Registry::default().with(level.0);
+    let lines = tracing_subscriber::fmt::layer()
+        .with_writer(writer)
+        .with_ansi(colours);
+    match format {
+        Format::Text => Box::new(registry.with(lines)),
+        Format::Json => Box::new(registry.with(lines.json().flatten_event(true))),
+    }
+}
+
+#[cfg(test)]
+mod tests;

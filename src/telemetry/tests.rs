@@ -1,0 +1,114 @@
+use std::sync::{Arc, Mutex, mpsc};
+
+use super::*;
+
+/// Somewhere to write to that can be read.
+#[derive(Clone, Default)]
+struct Page(Arc<Mutex<Vec<u8>>>);
+
+impl Page {
+    fn text(&self) -> String {
+        String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
+    }
+}
+
+impl Write for Page {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap().write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// A pipe that nobody empties, until the sender is dropped.
+struct Stuck(mpsc::Receiver<()>);
+
+impl Write for Stuck {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let _ = self.0.recv();
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+fn logged(format: Format, level: &str, events: impl FnOnce()) -> String {
+    let page = Page::default();
+    let (writer, worker) = lossy(page.clone());
+    let level = level.parse().unwrap();
+    tracing::subscriber::with_default(subscriber(format, level, false, writer), events);
+    drop(worker);
+    page.text()
+}
+
+fn events() {
+    tracing::info!(reason = "THROTTLED", "a line of ours");
+    tracing::debug!("a detail of ours");
+    tracing::info!(target: "h2::proto", "a line of a library");
+    tracing::warn!(target: "h2::proto", "a warning of a library");
+}
+
+#[test]
+fn a_level_is_ours_and_libraries_only_warn() {
+    let text = logged(Format::Text, "info", events);
+    assert!(
+        text.contains("a line of ours reason=\"THROTTLED\""),
+        "{text}"
+    );
+    assert!(text.contains("a warning of a library"), "{text}");
+    assert!(!text.contains("a detail of ours"), "{text}");
+    assert!(!text.contains("a line of a library"), "{text}");
+
+    let text = logged(Format::Text, "error", events);
+    assert_eq!(text, "");
+}
+
+#[test]
+fn targets_have_levels_of_their_own() {
+    let text = logged(Format::Text, "off,h2=info", events);
+    assert_eq!(text.lines().count(), 2, "{text}");
+    assert!(text.contains("a line of a library"), "{text}");
+}
+
+#[test]
+fn json_is_one_object_a_line() {
+    let text = logged(Format::Json, "debug", events);
+    let first: serde_json::Value = serde_json::from_str(text.lines().next().unwrap()).unwrap();
+    assert_eq!(first["message"], "a line of ours");
+    assert_eq!(first["reason"], "THROTTLED");
+    assert_eq!(first["level"], "INFO");
+    assert_eq!(text.lines().count(), 3);
+}
+
+#[test]
+fn says_what_a_level_is() {
+    for text in ["", " ", "loud", "info,loud", "h2=loud", "h2"] {
+        let error = text.parse::<Level>().unwrap_err();
+        assert!(
+            error
+                .to_string()
+                .contains("off, error, warn, info, debug, trace")
+        );
+    }
+}
+
+/// open-policy-agent/opa#7492: a log sink that hangs stopped decisions.
+#[test]
+fn a_full_log_pipe_stalls_nobody() {
+    let (release, stuck) = mpsc::channel();
+    let (writer, worker) = lossy(Stuck(stuck));
+    let lost = writer.error_counter();
+    let level = "info".parse().unwrap();
+    tracing::subscriber::with_default(subscriber(Format::Text, level, false, writer), || {
+        for line in 0..3 * BUFFERED_LINES {
+            tracing::info!(line, "on and on");
+        }
+    });
+    assert!(lost.dropped_lines() >= BUFFERED_LINES);
+    drop(release);
+    drop(worker);
+}

@@ -1,0 +1,188 @@
+//! The client of the renderer: implements [`Render`] over one HTTP/2 connection that it keeps in the background.
+//!
+//! A call is sent on the connection there is or fails at once; nothing is ever queued for one. hyper's client is driven
+//! directly, rather than tonic's channel, which dials anew for each call that waits on it, without a back-off, and does not
+//! say how its connection stands. Whether and when to call is decided elsewhere.
+
+mod changes;
+mod connect;
+mod connection;
+mod dial;
+mod exchange;
+mod link;
+mod messages;
+mod status;
+#[cfg(test)]
+mod tests;
+mod wire;
+
+use std::{
+    fmt,
+    future::{Future, ready},
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use http::Uri;
+use tokio::sync::{mpsc, watch};
+use tokio_util::sync::{CancellationToken, DropGuard};
+use tonic::Request;
+
+pub use self::{changes::Change, connect::Connect, connection::Connection};
+use self::{
+    changes::Listener,
+    connect::Tcp,
+    connection::Keeper,
+    dial::Backoff,
+    link::{Link, Terms},
+};
+use crate::{
+    admission::{FetchPermit, Permit},
+    render::{Ask, Call, Offer, Render, RenderError, Rendered},
+    revision::Project,
+};
+
+/// How many changes may wait to be taken; then the stream waits.
+const CHANGES_WAITING: usize = 1_024;
+
+/// How to reach a renderer.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Where it is: `http`, a host, perhaps a port and a path.
+    pub url: Uri,
+    /// Which component of the software asks.
+    pub component: String,
+    /// How long a dial may take, from the resolution of the name to the renderer's HTTP/2 SETTINGS.
+    pub connect_timeout: Duration,
+    /// The most bytes that a payload may have.
+    pub max_payload: usize,
+    /// What the jitter is drawn from: another one for each sidecar.
+    pub seed: u64,
+}
+
+/// A renderer, over a connection that is kept in the background until the last clone is dropped.
+#[derive(Clone)]
+pub struct Upstream {
+    component: Arc<str>,
+    connection: watch::Receiver<Connection>,
+    link: watch::Receiver<Option<Arc<Link>>>,
+    changes: Arc<Mutex<Option<mpsc::Receiver<Change>>>>,
+    _end: Arc<DropGuard>,
+}
+
+impl Upstream {
+    /// Dials the renderer, then again in the background whenever there is no connection.
+    /// Spawns tasks: needs to be called within a runtime.
+    pub fn start(options: Options) -> Self {
+        let connector = Tcp::new(&options.url, options.seed);
+        Self::start_over(connector, options)
+    }
+
+    /// As [`start`](Self::start), over byte streams of another make.
+    pub fn start_over(connector: impl Connect, options: Options) -> Self {
+        let (connection, follow_connection) = watch::channel(Connection::Dialling);
+        let (link, follow_link) = watch::channel(None);
+        let (heard, changes) = mpsc::channel(CHANGES_WAITING);
+        let end = CancellationToken::new();
+        let component = Arc::from(options.component.as_str());
+        let keeper = Keeper {
+            connector,
+            connect_timeout: options.connect_timeout,
+            terms: Terms {
+                origin: options.url,
+                max_payload: options.max_payload,
+            },
+            backoff: Backoff::new(options.seed),
+            listener: Listener {
+                component: options.component,
+                heard,
+            },
+            seed: options.seed,
+            connection,
+            link,
+            end: end.clone(),
+            dials: 0,
+            is_reported: false,
+        };
+        tokio::spawn(end.clone().run_until_cancelled_owned(keeper.run()));
+        Self {
+            component,
+            connection: follow_connection,
+            link: follow_link,
+            changes: Arc::new(Mutex::new(Some(changes))),
+            _end: Arc::new(end.drop_guard()),
+        }
+    }
+
+    /// Follows how the connection stands. The first [`Connection::Up`] is the first contact.
+    pub fn connection(&self) -> watch::Receiver<Connection> {
+        self.connection.clone()
+    }
+
+    /// Takes the changes that the renderer tells of. To be taken once; dropping them stops listening.
+    ///
+    /// # Panics
+    /// When they were taken before.
+    pub fn changes(&self) -> mpsc::Receiver<Change> {
+        let mut changes = self.changes.lock().unwrap_or_else(PoisonError::into_inner);
+        changes.take().expect("BUG: the changes were taken before")
+    }
+
+    /// Has `call` made over the connection that is in use.
+    fn over_link<T, F>(&self, call: impl FnOnce(Arc<Link>) -> F) -> Call<T>
+    where
+        T: Send + 'static,
+        F: Future<Output = Result<T, RenderError>> + Send + 'static,
+    {
+        let link = self.link.borrow().clone();
+        match link.filter(|link| link.is_open()) {
+            Some(link) => Box::pin(call(link)),
+            None => Box::pin(ready(Err(RenderError::Unreachable))),
+        }
+    }
+}
+
+impl Render for Upstream {
+    fn render(&self, _: Permit, ask: Ask, deadline: Duration) -> Call<Rendered> {
+        let request = with_timeout(messages::render_request(&ask, &self.component), deadline);
+        self.over_link(|link| async move {
+            let answered = link.call(deadline, |mut client| async move {
+                client.render(request).await
+            });
+            Ok(messages::rendered(answered.await?)?)
+        })
+    }
+
+    fn fetch(&self, _: FetchPermit, project: Project, deadline: Duration) -> Call<Offer> {
+        let request = with_timeout(messages::fetch_request(&project, &self.component), deadline);
+        self.over_link(|link| async move {
+            if link.lacks_fetch() {
+                return Err(RenderError::Unimplemented);
+            }
+            let answered = Arc::clone(&link)
+                .call(
+                    deadline,
+                    |mut client| async move { client.fetch(request).await },
+                )
+                .await;
+            if let Err(RenderError::Unimplemented) = answered {
+                link.note_lack_of_fetch();
+            }
+            Ok(messages::fetched(answered?)?)
+        })
+    }
+}
+
+impl fmt::Debug for Upstream {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Upstream")
+            .field("connection", &*self.connection.borrow())
+            .finish_non_exhaustive()
+    }
+}
+
+fn with_timeout<T>(message: T, deadline: Duration) -> Request<T> {
+    let mut request = Request::new(message);
+    request.set_timeout(deadline);
+    request
+}

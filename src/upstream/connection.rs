@@ -1,0 +1,180 @@
+//! Keeps a connection to the renderer: one task, so that there is one dial at a time.
+//!
+//! Down: dials when the back-off says so, also while nothing is wanted: the renderer's word of changes comes over it. Up:
+//! redials when the connection ends, leaves, is suspect or has come of age. A suspect or aged one stays in use until the new
+//! one stands.
+
+use std::{io, sync::Arc, time::Duration};
+
+use tokio::{
+    sync::watch,
+    time::{Instant, sleep_until, timeout},
+};
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, info, warn};
+
+use super::{
+    changes::Listener,
+    connect::Connect,
+    dial::Backoff,
+    link::{HandshakeError, Link, Terms},
+    status::with_causes,
+    wire::Health,
+};
+
+/// How the connection to the renderer stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Connection {
+    /// The first dial is under way.
+    Dialling,
+    /// Calls can be made.
+    Up {
+        /// Which connection it is; grows with each.
+        generation: u64,
+    },
+    /// Calls fail at once.
+    Down {
+        /// When the next dial is made. Past while one is under way.
+        retry_at: Instant,
+    },
+}
+
+/// Why a dial failed.
+#[derive(Debug, thiserror::Error)]
+enum DialError {
+    #[error("cannot connect")]
+    Connect(#[from] io::Error),
+    #[error(transparent)]
+    Handshake(#[from] HandshakeError),
+    #[error("no contact within {0:?}")]
+    TimedOut(Duration),
+}
+
+/// The task that keeps the connection.
+pub(super) struct Keeper<C> {
+    pub(super) connector: C,
+    pub(super) connect_timeout: Duration,
+    pub(super) terms: Terms,
+    pub(super) backoff: Backoff,
+    pub(super) listener: Listener,
+    pub(super) seed: u64,
+    pub(super) connection: watch::Sender<Connection>,
+    pub(super) link: watch::Sender<Option<Arc<Link>>>,
+    pub(super) end: CancellationToken,
+    /// Dials made so far.
+    pub(super) dials: u64,
+    /// Whether the log says that the renderer is unreachable.
+    pub(super) is_reported: bool,
+}
+
+impl<C: Connect> Keeper<C> {
+    /// Runs for ever.
+    pub(super) async fn run(mut self) {
+        let mut due = Instant::now();
+        loop {
+            let link = self.get_up(due).await;
+            due = self.stay_up(link).await;
+        }
+    }
+
+    /// Dials from `due` on until there is a connection.
+    async fn get_up(&mut self, mut due: Instant) -> Arc<Link> {
+        loop {
+            sleep_until(due).await;
+            match self.dial().await {
+                Ok(link) => return link,
+                Err(error) => due = self.fail(&error),
+            }
+        }
+    }
+
+    /// Uses a connection, and those that replace it, until there is none. Says when the next dial is due.
+    async fn stay_up(&mut self, mut link: Arc<Link>) -> Instant {
+        let mut since = self.use_link(&link);
+        let mut due = since + self.backoff.age();
+        let mut accepted = Health::Well;
+        loop {
+            let worse = tokio::select! {
+                worse = link.worse_than(accepted) => Some(worse),
+                () = sleep_until(due) => None,
+            };
+            match worse {
+                Some(Health::Silent | Health::Well) => {}
+                Some(Health::Suspect) => {
+                    debug!(generation = link.generation(), "connection is suspect");
+                    accepted = Health::Suspect;
+                    due = Instant::now() + self.backoff.after_end(since.elapsed());
+                }
+                Some(Health::Leaving | Health::Ended) => {
+                    due = Instant::now() + self.backoff.after_end(since.elapsed());
+                    self.go_down(due);
+                    return due;
+                }
+                None => match self.dial().await {
+                    Ok(new) => {
+                        link = new;
+                        since = self.use_link(&link);
+                        due = since + self.backoff.age();
+                        accepted = Health::Well;
+                    }
+                    Err(error) if accepted == Health::Suspect => return self.fail(&error),
+                    Err(error) => {
+                        debug!(error = with_causes(&error), "cannot replace the connection");
+                        due = Instant::now() + self.backoff.after_failure();
+                    }
+                },
+            }
+        }
+    }
+
+    /// Dials once.
+    async fn dial(&mut self) -> Result<Arc<Link>, DialError> {
+        self.dials += 1;
+        let generation = self.dials;
+        let shake_hands = async {
+            let io = self.connector.connect().await?;
+            let link = Link::open(io, generation, self.terms.clone(), self.end.clone()).await?;
+            Ok(link)
+        };
+        timeout(self.connect_timeout, shake_hands)
+            .await
+            .unwrap_or(Err(DialError::TimedOut(self.connect_timeout)))
+    }
+
+    /// Has new calls made over `link`. Says when that was.
+    fn use_link(&mut self, link: &Arc<Link>) -> Instant {
+        if let Some(old) = self.link.send_replace(Some(Arc::clone(link))) {
+            old.retire();
+        }
+        let generation = link.generation();
+        self.connection.send_replace(Connection::Up { generation });
+        let backoff = Backoff::new(self.seed.wrapping_add(generation));
+        let listen = self.listener.clone().listen(Arc::clone(link), backoff);
+        tokio::spawn(self.end.clone().run_until_cancelled_owned(listen));
+        if self.is_reported {
+            self.is_reported = false;
+            info!(generation, "renderer is reachable again");
+        } else {
+            debug!(generation, "connected");
+        }
+        Instant::now()
+    }
+
+    /// Notes that a dial failed. Says when the next one is due.
+    fn fail(&mut self, error: &DialError) -> Instant {
+        if !self.is_reported {
+            self.is_reported = true;
+            warn!(error = with_causes(error), "renderer is unreachable");
+        }
+        let due = Instant::now() + self.backoff.after_failure();
+        self.go_down(due);
+        due
+    }
+
+    fn go_down(&self, retry_at: Instant) {
+        if let Some(old) = self.link.send_replace(None) {
+            old.retire();
+        }
+        self.connection.send_replace(Connection::Down { retry_at });
+    }
+}

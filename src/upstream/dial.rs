@@ -1,0 +1,102 @@
+//! When to dial: the back-off between dials and the age at which a connection is replaced.
+//!
+//! Pure: durations out, no clock, no socket. Full jitter as in the AWS Architecture Blog's "Exponential Backoff And Jitter",
+//! so that the sidecars of a fleet do not dial a returning renderer together.
+
+use std::time::Duration;
+
+/// The longest delay before the second dial.
+const FIRST_DELAY: Duration = Duration::from_millis(200);
+/// By how much that delay grows with each failure.
+const GROWTH: f64 = 1.6;
+/// Where it stops growing.
+const LONGEST_DELAY: Duration = Duration::from_secs(30);
+/// What lasted this long was no failure when it ended.
+const STEADY: Duration = Duration::from_secs(10);
+/// After how long a connection is replaced, so that no replica of the renderer is pinned.
+const AGE: Duration = Duration::from_secs(600);
+/// By which part of it an age is shorter or longer, so that a fleet does not redial at once.
+const AGE_SPREAD: f64 = 0.2;
+
+/// Paces attempts at something that fails.
+#[derive(Debug)]
+pub(super) struct Backoff {
+    failures: i32,
+    random: fastrand::Rng,
+}
+
+impl Backoff {
+    /// Starts without a failure.
+    pub(super) fn new(seed: u64) -> Self {
+        Self {
+            failures: 0,
+            random: fastrand::Rng::with_seed(seed),
+        }
+    }
+    /// The delay after an attempt that failed.
+    pub(super) fn after_failure(&mut self) -> Duration {
+        let longest = LONGEST_DELAY.as_secs_f64();
+        let ceiling = FIRST_DELAY.as_secs_f64() * GROWTH.powi(self.failures);
+        self.failures = self.failures.saturating_add(1);
+        Duration::from_secs_f64(ceiling.min(longest) * self.random.f64())
+    }
+
+    /// The delay after a success that ended: none when it was steady, else as after a failure, so that what is accepted and
+    /// then broken again and again is not dialled in a loop.
+    pub(super) fn after_end(&mut self, lasted: Duration) -> Duration {
+        if lasted < STEADY {
+            return self.after_failure();
+        }
+        self.failures = 0;
+        Duration::ZERO
+    }
+
+    /// The age at which the next connection is replaced.
+    pub(super) fn age(&mut self) -> Duration {
+        let spread = AGE_SPREAD * (2.0 * self.random.f64() - 1.0);
+        AGE.mul_f64(1.0 + spread)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn delays_stay_below_a_ceiling_that_grows_to_the_longest() {
+        for seed in 0..200 {
+            let mut backoff = Backoff::new(seed);
+            let mut ceiling = 0.2;
+            for _ in 0..200 {
+                assert!(backoff.after_failure().as_secs_f64() <= ceiling);
+                ceiling = (ceiling * 1.6).min(30.0);
+            }
+        }
+    }
+
+    #[test]
+    fn delays_use_the_whole_range_below_the_ceiling() {
+        let mut backoff = Backoff::new(1);
+        let total: Duration = (0..2_000).map(|_| backoff.after_failure()).sum();
+        let mean = total.as_secs_f64() / 2_000.0;
+        assert!((14.0..16.0).contains(&mean), "{mean}");
+    }
+
+    #[test]
+    fn a_short_success_is_a_failure_and_a_steady_one_clears_them() {
+        let mut backoff = Backoff::new(1);
+        assert!(backoff.is_clear());
+        backoff.after_end(Duration::from_secs(9));
+        assert!(!backoff.is_clear());
+        assert_eq!(backoff.after_end(STEADY), Duration::ZERO);
+        assert!(backoff.is_clear());
+    }
+
+    #[test]
+    fn ages_spread_over_a_fifth_either_way() {
+        let mut backoff = Backoff::new(1);
+        let ages: Vec<_> = (0..1_000).map(|_| backoff.age().as_secs()).collect();
+        assert!(ages.iter().all(|age| (480..=720).contains(age)));
+        assert!(ages.iter().any(|&age| age < 490) && ages.iter().any(|&age| age > 710));
+    }
+}

@@ -1,0 +1,160 @@
+//! Carries tonic's calls over a hyper connection, and hears for itself what tonic's statuses do not tell apart: whether the
+//! renderer said it, or tonic concluded it.
+//!
+//! It also closes three holes: hyper ends a body whose stream was reset with CANCEL like one that is complete; tonic reads a
+//! proxy's error page as if it were a message, and panics on status details that are not base64.
+
+use std::{
+    future::Future,
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    task::{Context, Poll, ready},
+};
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, header::USER_AGENT};
+use hyper::{
+    body::{Body, Frame, Incoming},
+    client::conn::http2::SendRequest,
+};
+use tonic::{Status, metadata::MetadataMap};
+
+const AGENT: HeaderValue =
+    HeaderValue::from_static(concat!("evenkeel/", env!("CARGO_PKG_VERSION")));
+
+/// The service that a generated client calls; made anew for each call.
+#[derive(Debug)]
+pub(super) struct Exchange {
+    pub(super) send: SendRequest<tonic::body::Body>,
+    /// The most bytes that the first message of an answer may have.
+    pub(super) limit: usize,
+    pub(super) said: Said,
+}
+
+/// Whether the renderer itself said an error.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Said(Arc<AtomicBool>);
+
+impl Said {
+    /// Whether it did.
+    pub(super) fn is_error(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// Why an exchange brought neither an answer nor a status.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Broken {
+    /// The connection broke, or the stream was reset.
+    #[error("the connection broke")]
+    Connection(#[source] hyper::Error),
+    /// The answer ended without a status.
+    #[error("the answer was cut short")]
+    CutShort,
+    /// The answer is too large to be received.
+    #[error("the answer has {0} bytes")]
+    Oversized(usize),
+}
+
+impl tower::Service<Request<tonic::body::Body>> for Exchange {
+    type Response = Response<Answer>;
+    type Error = Broken;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Broken>> + Send>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Broken>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, mut request: Request<tonic::body::Body>) -> Self::Future {
+        request.headers_mut().insert(USER_AGENT, AGENT);
+        let sent = self.send.send_request(request);
+        let (limit, said) = (self.limit, self.said.clone());
+        Box::pin(async move {
+            let (mut head, body) = sent.await.map_err(Broken::Connection)?.into_parts();
+            let mut answer = Answer {
+                body,
+                prefix: Vec::with_capacity(PREFIX_BYTES),
+                limit,
+                is_page: head.status != StatusCode::OK,
+                has_status: false,
+                said,
+            };
+            answer.hear(&mut head.headers);
+            Ok(Response::from_parts(head, answer))
+        })
+    }
+}
+
+/// What stands before a message: a flag and the length (gRPC over HTTP2, Length-Prefixed-Message).
+const PREFIX_BYTES: usize = 5;
+
+/// The body of an answer.
+#[derive(Debug)]
+pub(super) struct Answer {
+    body: Incoming,
+    prefix: Vec<u8>,
+    limit: usize,
+    /// It is not the renderer's but a proxy's, and not to be read: tonic knows what the code of HTTP means.
+    is_page: bool,
+    has_status: bool,
+    said: Said,
+}
+
+impl Answer {
+    fn hear(&mut self, headers: &mut HeaderMap) {
+        if let Some(status) = headers.get(Status::GRPC_STATUS) {
+            self.has_status = true;
+            self.said.0.store(status != "0", Ordering::Relaxed);
+        }
+        if headers.contains_key(Status::GRPC_STATUS_DETAILS) {
+            let metadata = MetadataMap::from_headers(headers.clone());
+            let details = metadata.get_bin(Status::GRPC_STATUS_DETAILS.as_str());
+            if details.is_none_or(|details| details.to_bytes().is_err()) {
+                headers.remove(Status::GRPC_STATUS_DETAILS);
+            }
+        }
+    }
+
+    /// The length of the first message, when it is beyond the limit.
+    fn excess(&mut self, data: &[u8]) -> Option<usize> {
+        let missing = PREFIX_BYTES - self.prefix.len();
+        if missing == 0 {
+            return None;
+        }
+        self.prefix.extend(data.iter().take(missing));
+        let [flag, length @ ..] = <[u8; PREFIX_BYTES]>::try_from(self.prefix.as_slice()).ok()?;
+        let length = u32::from_be_bytes(length) as usize;
+        // Any other flag is garbage, which tonic refuses.
+        (flag <= 1 && length > self.limit).then_some(length)
+    }
+}
+
+impl Body for Answer {
+    type Data = Bytes;
+    type Error = Broken;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
+        if self.is_page {
+            return Poll::Ready(None);
+        }
+        let frame = ready!(Pin::new(&mut self.body).poll_frame(cx));
+        Poll::Ready(match frame {
+            Some(Ok(mut frame)) => {
+                if let Some(trailers) = frame.trailers_mut() {
+                    self.hear(trailers);
+                }
+                let excess = frame.data_ref().and_then(|data| self.excess(data));
+                Some(excess.map_or(Ok(frame), |bytes| Err(Broken::Oversized(bytes))))
+            }
+            Some(Err(error)) => Some(Err(Broken::Connection(error))),
+            None if self.has_status => None,
+            None => Some(Err(Broken::CutShort)),
+        })
+    }
+}

@@ -1,0 +1,228 @@
+//! One HTTP/2 connection to a renderer, from its first contact to its end, and the calls over it.
+//!
+//! Dropping the last clone of a [`Link`]'s `Arc` closes the connection; a call in flight holds one, so a connection that was
+//! replaced lasts until its calls are done. Which connection is used, and when one is dialled, is not known here.
+
+use std::{
+    future::Future,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use http::Uri;
+use hyper::client::conn::http2::{self, SendRequest};
+use hyper_util::rt::TokioIo;
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    time::Instant,
+};
+use tokio_util::sync::CancellationToken;
+use tonic::{Response, Status};
+use tracing::debug;
+
+use super::{
+    exchange::{Exchange, Said},
+    status::{self, Circumstances},
+    wire::{Health, Pulse, Wire},
+};
+use crate::{proto::v1::render_service_client::RenderServiceClient, render::RenderError};
+
+/// The generated client, over one connection.
+pub(super) type Client = RenderServiceClient<Exchange>;
+
+/// What an answer may have beside its payload, in bytes: a payload a little too large is still received, and refused as such.
+const ANSWER_SLACK: usize = 64 * 1024;
+
+/// A timer that fires this much early still stands for its deadline.
+const DEADLINE_SLACK: Duration = Duration::from_millis(10);
+
+/// What the calls over a connection have in common.
+#[derive(Clone, Debug)]
+pub(super) struct Terms {
+    /// The URL that paths of methods are appended to.
+    pub(super) origin: Uri,
+    /// The most bytes that a payload may have.
+    pub(super) max_payload: usize,
+}
+
+/// One connection.
+#[derive(Debug)]
+pub(super) struct Link {
+    generation: u64,
+    terms: Terms,
+    send: SendRequest<tonic::body::Body>,
+    pulse: Arc<Pulse>,
+    retired: CancellationToken,
+    lacks_fetch: AtomicBool,
+}
+
+/// Why a byte stream did not become a connection.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum HandshakeError {
+    /// It is not HTTP/2, or broke.
+    #[error("the HTTP/2 handshake failed")]
+    Failed(#[from] hyper::Error),
+    /// The peer closed it before its SETTINGS arrived.
+    #[error("the peer closed the connection during the HTTP/2 handshake")]
+    Closed,
+}
+
+impl Link {
+    /// Shakes hands over `io` until the renderer's SETTINGS arrived. The connection's tasks end with `end`.
+    ///
+    /// # Errors
+    /// When the stream ends first. How long it takes is the caller's to bound.
+    pub(super) async fn open(
+        io: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+        generation: u64,
+        terms: Terms,
+        end: CancellationToken,
+    ) -> Result<Arc<Self>, HandshakeError> {
+        let (wire, pulse) = Wire::new(io);
+        let tasks = Tasks(end.clone());
+        let (send, connection) = http2::handshake(tasks, TokioIo::new(wire)).await?;
+        let mut connection = Box::pin(connection);
+        let mut health = pulse.health();
+        tokio::select! {
+            ended = &mut connection => return Err(ended.map_or_else(Into::into, |()| HandshakeError::Closed)),
+            _ = health.wait_for(|health| *health > Health::Silent) => {}
+        }
+        let heard = Arc::clone(&pulse);
+        tokio::spawn(end.run_until_cancelled_owned(async move {
+            let ended = connection.await;
+            debug!(generation, ?ended, "connection ended");
+            heard.note(Health::Ended);
+        }));
+        Ok(Arc::new(Self {
+            generation,
+            terms,
+            send,
+            pulse,
+            retired: CancellationToken::new(),
+            lacks_fetch: AtomicBool::new(false),
+        }))
+    }
+
+    /// The number of this connection, which grows with each dial.
+    pub(super) fn generation(&self) -> u64 {
+        self.generation
+    }
+
+    /// Whether calls can be sent.
+    pub(super) fn is_open(&self) -> bool {
+        *self.pulse.health().borrow() < Health::Leaving
+    }
+
+    /// Waits until the health is worse than `health`, and says what it is.
+    pub(super) async fn worse_than(&self, health: Health) -> Health {
+        let mut follow = self.pulse.health();
+        let worse = follow.wait_for(|known| *known > health).await;
+        *worse.expect("BUG: the sender is held by self")
+    }
+
+    /// Marks this connection as no longer the one in use.
+    pub(super) fn retire(&self) {
+        self.retired.cancel();
+    }
+
+    /// Waits until it is no longer the one in use.
+    pub(super) async fn retired(&self) {
+        self.retired.cancelled().await;
+    }
+
+    /// Whether the renderer has no `Fetch`.
+    pub(super) fn lacks_fetch(&self) -> bool {
+        self.lacks_fetch.load(Ordering::Relaxed)
+    }
+
+    /// Notes that it has none.
+    pub(super) fn note_lack_of_fetch(&self) {
+        self.lacks_fetch.store(true, Ordering::Relaxed);
+    }
+
+    /// A client for one call.
+    pub(super) fn client(&self) -> (Client, Said) {
+        let limit = self.terms.max_payload.saturating_add(ANSWER_SLACK);
+        let said = Said::default();
+        let exchange = Exchange {
+            send: self.send.clone(),
+            limit,
+            said: said.clone(),
+        };
+        let client = Client::with_origin(exchange, self.terms.origin.clone())
+            .max_decoding_message_size(limit);
+        (client, said)
+    }
+
+    /// Makes a call that its caller drops after `deadline`.
+    pub(super) async fn call<T, F>(
+        self: Arc<Self>,
+        deadline: Duration,
+        ask: impl FnOnce(Client) -> F,
+    ) -> Result<T, RenderError>
+    where
+        F: Future<Output = Result<Response<T>, Status>>,
+    {
+        let (client, said) = self.client();
+        let vigil = Vigil::new(Arc::clone(&self), deadline);
+        ask(client)
+            .await
+            .map(Response::into_inner)
+            .map_err(|status| {
+                let circumstances = Circumstances {
+                    is_said: said.is_error(),
+                    is_past_deadline: vigil.is_over(),
+                    max_payload: self.terms.max_payload,
+                };
+                status::read(&status, circumstances)
+            })
+    }
+}
+
+/// Watches a connection during a call: when the call ends past its deadline and not a byte arrived meanwhile, of this or any
+/// other call, the connection is suspect.
+struct Vigil {
+    link: Arc<Link>,
+    received: u64,
+    began: Instant,
+    deadline: Duration,
+}
+
+impl Vigil {
+    fn new(link: Arc<Link>, deadline: Duration) -> Self {
+        Self {
+            received: link.pulse.received(),
+            began: Instant::now(),
+            link,
+            deadline,
+        }
+    }
+
+    fn is_over(&self) -> bool {
+        self.began.elapsed() + DEADLINE_SLACK >= self.deadline
+    }
+}
+
+impl Drop for Vigil {
+    fn drop(&mut self) {
+        if self.is_over() && self.link.pulse.received() == self.received {
+            self.link.pulse.note(Health::Suspect);
+        }
+    }
+}
+
+/// Runs hyper's tasks until the token is cancelled.
+#[derive(Clone)]
+struct Tasks(CancellationToken);
+
+impl<F> hyper::rt::Executor<F> for Tasks
+where
+    F: Future<Output = ()> + Send + 'static,
+{
+    fn execute(&self, task: F) {
+        tokio::spawn(self.0.clone().run_until_cancelled_owned(task));
+    }
+}

@@ -1,0 +1,220 @@
+//! What a failed call means: the one place where a gRPC status becomes a [`RenderError`].
+//!
+//! Decided by codes, metadata and sources alone; the message is for logs. Pushback as in gRFC A6.
+
+use std::{error::Error, time::Duration};
+
+use tonic::{Code, Status};
+use tonic_types::StatusExt as _;
+
+use super::exchange::Broken;
+use crate::render::{Message, Pushback, Rejected, RenderError};
+
+const PUSHBACK: &str = "grpc-retry-pushback-ms";
+const PUSHBACK_SCOPE: &str = "evenkeel-pushback-scope";
+
+/// What is known of a failed call beside its status.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Circumstances {
+    /// The renderer said the status itself; else tonic concluded it.
+    pub(super) is_said: bool,
+    /// The deadline of the call has passed.
+    pub(super) is_past_deadline: bool,
+    /// The most bytes that a payload may have.
+    pub(super) max_payload: usize,
+}
+
+/// Says what a status means.
+pub(super) fn read(status: &Status, circumstances: Circumstances) -> RenderError {
+    let message = Message::new(status.message());
+    let failed = |code| RenderError::Failed {
+        code,
+        message: message.clone(),
+    };
+    if let Some(broken) = status
+        .source()
+        .and_then(|source| source.downcast_ref::<Broken>())
+    {
+        return read_broken(broken, circumstances);
+    }
+    match status.code() {
+        Code::Unavailable => RenderError::Unavailable(message),
+        Code::Aborted => RenderError::Aborted(message),
+        Code::NotFound => RenderError::NotFound,
+        Code::Unimplemented => RenderError::Unimplemented,
+        Code::ResourceExhausted => RenderError::Exhausted {
+            pushback: pushback(status),
+            message,
+        },
+        Code::DeadlineExceeded | Code::Cancelled if circumstances.is_past_deadline => {
+            RenderError::DeadlineExceeded
+        }
+        Code::Internal if !circumstances.is_said => Rejected::Unreadable.into(),
+        Code::DeadlineExceeded => failed("DEADLINE_EXCEEDED"),
+        Code::Cancelled => failed("CANCELLED"),
+        Code::Internal => failed("INTERNAL"),
+        Code::Ok => failed("OK"),
+        Code::Unknown => failed("UNKNOWN"),
+        Code::InvalidArgument => failed("INVALID_ARGUMENT"),
+        Code::AlreadyExists => failed("ALREADY_EXISTS"),
+        Code::PermissionDenied => failed("PERMISSION_DENIED"),
+        Code::FailedPrecondition => failed("FAILED_PRECONDITION"),
+        Code::OutOfRange => failed("OUT_OF_RANGE"),
+        Code::DataLoss => failed("DATA_LOSS"),
+        Code::Unauthenticated => failed("UNAUTHENTICATED"),
+    }
+}
+
+fn read_broken(broken: &Broken, circumstances: Circumstances) -> RenderError {
+    match broken {
+        Broken::Oversized(bytes) => Rejected::OversizedPayload {
+            bytes: *bytes,
+            limit: circumstances.max_payload,
+        }
+        .into(),
+        // Some servers reset the stream when `grpc-timeout` passes.
+        Broken::Connection(_) | Broken::CutShort if circumstances.is_past_deadline => {
+            RenderError::DeadlineExceeded
+        }
+        // hyper cancels what it had not sent yet.
+        Broken::Connection(error) if error.is_canceled() => RenderError::Unreachable,
+        Broken::Connection(_) | Broken::CutShort => {
+            RenderError::Unavailable(Message::new(&with_causes(broken)))
+        }
+    }
+}
+
+/// An error and its causes, in one line.
+pub(super) fn with_causes(error: &dyn Error) -> String {
+    let mut line = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        line.push_str(": ");
+        line.push_str(&error.to_string());
+        cause = error.source();
+    }
+    line
+}
+
+fn pushback(status: &Status) -> Option<Pushback> {
+    let metadata = status.metadata();
+    let after = match metadata.get(PUSHBACK) {
+        Some(value) => value
+            .to_str()
+            .ok()
+            .and_then(|value| value.parse().ok())
+            .map(Duration::from_millis),
+        None => Some(status.get_details_retry_info()?.retry_delay?),
+    };
+    let is_global = metadata
+        .get(PUSHBACK_SCOPE)
+        .is_some_and(|scope| scope == "global");
+    Some(Pushback { after, is_global })
+}
+
+#[cfg(test)]
+mod tests {
+    use tonic_types::ErrorDetails;
+
+    use super::*;
+
+    const SAID: Circumstances = Circumstances {
+        is_said: true,
+        is_past_deadline: false,
+        max_payload: 100,
+    };
+    const LATE: Circumstances = Circumstances {
+        is_past_deadline: true,
+        ..SAID
+    };
+
+    fn exhausted(metadata: &[(&'static str, &str)]) -> Option<Pushback> {
+        let mut status = Status::resource_exhausted("busy");
+        for (name, value) in metadata {
+            status.metadata_mut().insert(*name, value.parse().unwrap());
+        }
+        exhausted_status(&status)
+    }
+
+    fn exhausted_status(status: &Status) -> Option<Pushback> {
+        let RenderError::Exhausted { pushback, .. } = read(status, SAID) else {
+            panic!("not exhausted");
+        };
+        pushback
+    }
+
+    fn pushed_back(after: Option<u64>) -> Pushback {
+        Pushback {
+            after: after.map(Duration::from_millis),
+            is_global: false,
+        }
+    }
+
+    #[test]
+    fn pushback_is_read_from_the_trailer() {
+        assert_eq!(exhausted(&[]), None);
+        let asked = |value| exhausted(&[(PUSHBACK, value)]);
+        assert_eq!(asked("3000"), Some(pushed_back(Some(3_000))));
+        assert_eq!(asked("0"), Some(pushed_back(Some(0))));
+        for never in ["-1", "", "soon", "1.5", "99999999999999999999"] {
+            assert_eq!(asked(never), Some(pushed_back(None)), "{never}");
+        }
+    }
+
+    #[test]
+    fn pushback_is_read_from_the_details_when_there_is_no_trailer() {
+        let details = ErrorDetails::with_retry_info(Some(Duration::from_secs(7)));
+        let mut status = Status::with_error_details(Code::ResourceExhausted, "busy", details);
+        assert_eq!(exhausted_status(&status), Some(pushed_back(Some(7_000))));
+        status
+            .metadata_mut()
+            .insert(PUSHBACK, "-1".parse().unwrap());
+        assert_eq!(exhausted_status(&status), Some(pushed_back(None)));
+    }
+
+    #[test]
+    fn pushback_is_global_only_when_it_says_so() {
+        let scoped = |scope| exhausted(&[(PUSHBACK, "5"), (PUSHBACK_SCOPE, scope)]);
+        assert!(scoped("global").unwrap().is_global);
+        assert!(!scoped("project").unwrap().is_global);
+    }
+
+    /// Guards against an upstream's error page that contains "403" being taken for a refusal.
+    #[test]
+    fn nothing_is_parsed_out_of_a_message() {
+        let status = Status::unavailable("<html>403 Forbidden: NOT_FOUND</html>");
+        assert!(matches!(read(&status, SAID), RenderError::Unavailable(_)));
+    }
+
+    #[test]
+    fn a_timeout_is_ours_only_when_the_deadline_has_passed() {
+        for code in [Code::DeadlineExceeded, Code::Cancelled] {
+            let status = Status::new(code, "Timeout expired");
+            assert!(matches!(read(&status, LATE), RenderError::DeadlineExceeded));
+            assert!(matches!(read(&status, SAID), RenderError::Failed { .. }));
+        }
+    }
+
+    #[test]
+    fn every_other_code_is_a_failure_under_its_own_name() {
+        for number in 0..17 {
+            let code = Code::from_i32(number);
+            if let RenderError::Failed { code: name, .. } = read(&Status::new(code, ""), SAID) {
+                let words = name.to_lowercase().replace('_', "");
+                assert_eq!(words, format!("{code:?}").to_lowercase());
+            }
+        }
+    }
+
+    #[test]
+    fn an_internal_error_is_a_garbled_answer_only_when_the_renderer_did_not_say_it() {
+        let status = Status::internal("failed to decode");
+        let concluded = Circumstances {
+            is_said: false,
+            ..SAID
+        };
+        let unreadable = RenderError::Rejected(Rejected::Unreadable);
+        assert_eq!(read(&status, concluded).to_string(), unreadable.to_string());
+        assert!(matches!(read(&status, SAID), RenderError::Failed { .. }));
+    }
+}

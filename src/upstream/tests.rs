@@ -1,0 +1,91 @@
+//! The upstream against a renderer and a network that misbehave on command, mostly over streams in memory in paused time.
+
+mod calls;
+mod changes;
+mod connections;
+mod network;
+mod renderer;
+
+use std::time::Duration;
+
+use http::Uri;
+use tokio::{sync::watch, time::timeout};
+
+use self::network::{CONNECT_TIMEOUT, Network};
+use crate::{
+    admission::{FetchPermit, Permit},
+    render::{Ask, Call, Offer, Render as _, RenderReason, Rendered},
+    revision::Project,
+    upstream::{Connection, Options, Upstream},
+};
+
+const MAX_PAYLOAD: usize = 100_000;
+const DEADLINE: Duration = Duration::from_secs(30);
+
+fn options(url: Uri) -> Options {
+    Options {
+        url,
+        component: "identity".to_owned(),
+        connect_timeout: CONNECT_TIMEOUT,
+        max_payload: MAX_PAYLOAD,
+        seed: 7,
+    }
+}
+
+fn start(network: &Network) -> Upstream {
+    let url = Uri::from_static("http://renderer");
+    Upstream::start_over(network.clone(), options(url))
+}
+
+/// Waits for a condition; longer than anything here takes, to fail rather than hang.
+async fn until<T: Clone>(follow: &mut watch::Receiver<T>, is_met: impl FnMut(&T) -> bool) -> T {
+    let met = timeout(Duration::from_secs(3_600), follow.wait_for(is_met)).await;
+    met.expect("it never came about").unwrap().clone()
+}
+
+async fn until_up(upstream: &Upstream) -> u64 {
+    until_up_since(upstream, 1).await
+}
+
+async fn until_up_since(upstream: &Upstream, least: u64) -> u64 {
+    let mut connection = upstream.connection();
+    let is_up = |connection: &Connection| matches!(connection, Connection::Up { generation } if *generation >= least);
+    let Connection::Up { generation } = until(&mut connection, is_up).await else {
+        panic!("not up");
+    };
+    generation
+}
+
+async fn until_down(upstream: &Upstream) {
+    let mut connection = upstream.connection();
+    let is_down = |connection: &Connection| matches!(connection, Connection::Down { .. });
+    until(&mut connection, is_down).await;
+}
+
+fn shop() -> Project {
+    Project::new("shop").unwrap()
+}
+
+fn render_within(upstream: &Upstream, deadline: Duration) -> Call<Rendered> {
+    let ask = Ask {
+        project: shop(),
+        rollout: 1,
+        held: None,
+        reason: RenderReason::Missing,
+    };
+    upstream.render(Permit::for_tests(), ask, deadline)
+}
+
+fn render(upstream: &Upstream) -> Call<Rendered> {
+    render_within(upstream, DEADLINE)
+}
+
+fn fetch(upstream: &Upstream) -> Call<Offer> {
+    upstream.fetch(FetchPermit::for_tests(), shop(), DEADLINE)
+}
+
+/// Lets a render run into its deadline, as a flight does.
+async fn time_out(upstream: &Upstream, deadline: Duration) {
+    let render = render_within(upstream, deadline);
+    assert!(timeout(deadline, render).await.is_err());
+}

@@ -1,0 +1,230 @@
+//! What calls send, and what becomes of the answers.
+
+use std::sync::atomic::Ordering;
+
+use axum::{Router, body::Bytes, http::StatusCode, routing::any};
+use tonic::{Status, service::Routes};
+
+use super::{
+    network::Network,
+    renderer::{Manner, Renderer, response},
+    *,
+};
+use crate::{
+    proto::v1,
+    render::{Pushback, Rejected, RenderError},
+    revision::{Digest, Order},
+};
+
+async fn up(renderer: &Renderer) -> Upstream {
+    let upstream = start(&Network::before(renderer));
+    until_up(&upstream).await;
+    upstream
+}
+
+async fn error_of(renderer: &Renderer) -> RenderError {
+    render(&up(renderer).await).await.unwrap_err()
+}
+
+/// What a render comes to when the renderer's side answers in plain HTTP.
+async fn error_of_http(status: StatusCode, body: &'static [u8]) -> RenderError {
+    let page = any(move || async move { (status, Bytes::from_static(body)) });
+    let routes = Routes::from(Router::new().fallback(page));
+    let upstream = start(&Network::before_routes(routes));
+    until_up(&upstream).await;
+    render(&upstream).await.unwrap_err()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_render_says_what_is_asked_what_is_held_and_how_long_it_may_take() {
+    let renderer = Renderer::answers(b"{}");
+    let upstream = up(&renderer).await;
+    let digest = Digest::of(b"held");
+    let ask = Ask {
+        project: shop(),
+        rollout: 9,
+        held: Some((Order::new(8, 3), digest)),
+        reason: RenderReason::Outdated,
+    };
+    let rendered = upstream.render(Permit::for_tests(), ask, DEADLINE).await;
+    assert!(matches!(
+        rendered,
+        Ok(Rendered::Revision(offer)) if offer.order == Order::new(1, 1) && offer.project == "shop"
+    ));
+    let (request, timeout) = renderer.renders.borrow()[0].clone();
+    let expected = v1::RenderRequest {
+        project: "shop".to_owned(),
+        component: "identity".to_owned(),
+        rollout: 9,
+        held: Some(v1::HeldRevision {
+            rollout: 8,
+            number: 3,
+            digest: digest.to_string(),
+        }),
+        reason: v1::RenderReason::Outdated.into(),
+    };
+    assert_eq!((request, timeout.as_str()), (expected, "30000000u"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn not_modified_is_passed_on_with_its_order() {
+    let renderer = Renderer::answers(b"");
+    renderer.now(Manner::Answers(v1::RenderResponse {
+        not_modified: true,
+        ..response(b"")
+    }));
+    assert!(matches!(
+        render(&up(&renderer).await).await,
+        Ok(Rendered::NotModified { project, order }) if project == "shop" && order == Order::new(1, 1)
+    ));
+}
+
+#[tokio::test(start_paused = true)]
+async fn dropping_a_call_resets_it_at_the_renderer() {
+    let renderer = Renderer::stalls();
+    let upstream = up(&renderer).await;
+    let call = tokio::spawn(render(&upstream));
+    renderer.until_rendering(1).await;
+    call.abort();
+    let mut resets = renderer.resets.subscribe();
+    until(&mut resets, |resets| *resets == 1).await;
+}
+
+/// Guards against statsig-forward-proxy's reading of error pages: an outage that mentions "403" came out as permission denied.
+#[tokio::test(start_paused = true)]
+async fn an_outage_that_mentions_403_stays_an_outage() {
+    let renderer = Renderer::fails(Status::unavailable("upstream said: 403 Forbidden"));
+    assert!(matches!(
+        error_of(&renderer).await,
+        RenderError::Unavailable(_)
+    ));
+    let page = error_of_http(StatusCode::SERVICE_UNAVAILABLE, b"<h1>403 Forbidden</h1>").await;
+    assert!(matches!(page, RenderError::Unavailable(_)), "{page:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn statuses_of_a_renderer_keep_their_meaning() {
+    let error = error_of(&Renderer::fails(Status::not_found("shop"))).await;
+    assert!(matches!(error, RenderError::NotFound));
+    let error = error_of(&Renderer::fails(Status::aborted("again"))).await;
+    assert!(matches!(error, RenderError::Aborted(_)));
+    let error = error_of(&Renderer::fails(Status::internal("a bug"))).await;
+    assert!(matches!(
+        error,
+        RenderError::Failed {
+            code: "INTERNAL",
+            ..
+        }
+    ));
+    let error = error_of(&Renderer::fails(Status::out_of_range("what"))).await;
+    assert!(matches!(
+        error,
+        RenderError::Failed {
+            code: "OUT_OF_RANGE",
+            ..
+        }
+    ));
+}
+
+#[tokio::test(start_paused = true)]
+async fn pushback_arrives_with_its_scope() {
+    let mut status = Status::resource_exhausted("busy");
+    let metadata = status.metadata_mut();
+    metadata.insert("grpc-retry-pushback-ms", "3000".parse().unwrap());
+    metadata.insert("evenkeel-pushback-scope", "global".parse().unwrap());
+    let expected = Pushback {
+        after: Some(Duration::from_secs(3)),
+        is_global: true,
+    };
+    let error = error_of(&Renderer::fails(status)).await;
+    assert!(matches!(error, RenderError::Exhausted { pushback, .. } if pushback == Some(expected)));
+}
+
+/// tonic panics on such details when they reach it.
+#[tokio::test(start_paused = true)]
+async fn details_that_are_garbled_are_left_out() {
+    let garbled = any(|| async {
+        let headers = [
+            ("grpc-status", "14"),
+            ("grpc-message", "down"),
+            ("grpc-status-details-bin", "%%%"),
+        ];
+        (headers, "")
+    });
+    let routes = Routes::from(Router::new().fallback(garbled));
+    let upstream = start(&Network::before_routes(routes));
+    until_up(&upstream).await;
+    let error = render(&upstream).await.unwrap_err();
+    assert!(matches!(error, RenderError::Unavailable(_)), "{error:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_payload_up_to_the_limit_is_received_and_a_larger_one_is_rejected() {
+    let renderer = Renderer::answers(&vec![b'x'; MAX_PAYLOAD]);
+    let upstream = up(&renderer).await;
+    assert!(render(&upstream).await.is_ok());
+
+    renderer.now(Manner::Answers(response(&vec![b'x'; 10 * MAX_PAYLOAD])));
+    let error = render(&upstream).await.unwrap_err();
+    assert!(
+        matches!(
+            error,
+            RenderError::Rejected(Rejected::OversizedPayload { bytes, limit: MAX_PAYLOAD })
+                if bytes > 10 * MAX_PAYLOAD
+        ),
+        "{error:?}"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_without_a_revision_or_sense_is_rejected() {
+    let renderer = Renderer::answers(b"");
+    renderer.now(Manner::Answers(v1::RenderResponse::default()));
+    let error = error_of(&renderer).await;
+    assert!(matches!(error, RenderError::Rejected(Rejected::Unreadable)));
+
+    for garbage in [
+        b"\0\0\0\0\x04\xff\xff\xff\xff".as_slice(),
+        b"<h1>Log in</h1>",
+    ] {
+        let error = error_of_http(StatusCode::OK, garbage).await;
+        assert!(
+            matches!(error, RenderError::Rejected(Rejected::Unreadable)),
+            "{error:?}"
+        );
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_that_is_cut_short_is_unavailable() {
+    for body in [b"".as_slice(), b"\0\0", b"\0\0\0\0\x04\x0a"] {
+        let error = error_of_http(StatusCode::OK, body).await;
+        assert!(
+            matches!(error, RenderError::Unavailable(_)),
+            "{body:?}: {error:?}"
+        );
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_missing_fetch_is_remembered_for_as_long_as_the_connection_lasts() {
+    let renderer = Renderer::answers(b"{}");
+    let network = Network::before(&renderer);
+    let upstream = start(&network);
+    until_up(&upstream).await;
+    for _ in 0..3 {
+        assert!(matches!(
+            fetch(&upstream).await,
+            Err(RenderError::Unimplemented)
+        ));
+    }
+    assert_eq!(renderer.fetches.load(Ordering::Relaxed), 1);
+
+    renderer.fetch_now(Manner::Answers(response(b"stored")));
+    network.cut();
+    until_up_since(&upstream, 2).await;
+    assert_eq!(fetch(&upstream).await.unwrap().payload, "stored");
+
+    renderer.fetch_now(Manner::Fails(Status::not_found("none stored")));
+    assert!(matches!(fetch(&upstream).await, Err(RenderError::NotFound)));
+}

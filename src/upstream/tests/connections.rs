@@ -1,0 +1,303 @@
+//! Dials, losses, replacements.
+
+use std::{
+    io,
+    sync::{Arc, Mutex, atomic::Ordering},
+};
+
+use tokio::time::{Duration, Instant, sleep};
+
+use super::{
+    network::{Network, Route, on_loopback},
+    renderer::{Manner, Renderer, response},
+    *,
+};
+use crate::{proto::v1, render::RenderError, upstream::wire::Health};
+
+#[tokio::test]
+async fn renders_over_a_real_socket() {
+    let renderer = Renderer::answers(b"{}");
+    let (url, _end) = on_loopback(&renderer).await;
+    let upstream = Upstream::start(options(url));
+    until_up(&upstream).await;
+    assert!(matches!(
+        render(&upstream).await,
+        Ok(Rendered::Revision(offer)) if offer.payload == "{}"
+    ));
+}
+
+#[tokio::test]
+async fn a_refused_connection_is_down_and_calls_fail_at_once() {
+    let port = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", port.local_addr().unwrap());
+    drop(port);
+    let upstream = Upstream::start(options(url.parse().unwrap()));
+    assert_eq!(*upstream.connection().borrow(), Connection::Dialling);
+    until_down(&upstream).await;
+    assert!(matches!(
+        render(&upstream).await,
+        Err(RenderError::Unreachable)
+    ));
+    assert!(matches!(
+        fetch(&upstream).await,
+        Err(RenderError::Unreachable)
+    ));
+}
+
+/// tonic#1635, tonic#2839: a connect without a timeout, and a dial for each call that waits.
+#[tokio::test(start_paused = true)]
+async fn a_black_hole_is_dialled_once_at_a_time_with_a_back_off() {
+    let network = Network::before(&Renderer::answers(b"{}"));
+    network.now(Route::Swallows);
+    let began = Instant::now();
+    let upstream = start(&network);
+    until_down(&upstream).await;
+    assert_eq!(began.elapsed(), CONNECT_TIMEOUT);
+
+    for _ in 0..1_000 {
+        let asked = Instant::now();
+        assert!(matches!(
+            render(&upstream).await,
+            Err(RenderError::Unreachable)
+        ));
+        assert_eq!(asked.elapsed(), Duration::ZERO);
+    }
+    sleep(Duration::from_secs(600)).await;
+    assert_eq!(network.most_dialling.load(Ordering::Relaxed), 1);
+    // 16 s is a dial with its timeout and the mean delay.
+    let dials = network.dials();
+    assert!((30..=60).contains(&dials), "{dials}");
+
+    network.now(Route::Serves);
+    let healed = Instant::now();
+    until_up(&upstream).await;
+    assert!(healed.elapsed() <= Duration::from_secs(31));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_peer_that_sends_no_settings_is_no_contact_and_is_let_go() {
+    let network = Network::before(&Renderer::answers(b"{}"));
+    network.now(Route::Mute);
+    let began = Instant::now();
+    let upstream = start(&network);
+    until_down(&upstream).await;
+    assert_eq!(began.elapsed(), CONNECT_TIMEOUT);
+    network.until_closed(1).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_connection_that_breaks_in_flight_is_unavailable_and_dialled_anew() {
+    let renderer = Renderer::stalls();
+    let network = Network::before(&renderer);
+    let upstream = start(&network);
+    until_up(&upstream).await;
+    let call = tokio::spawn(render(&upstream));
+    renderer.until_rendering(1).await;
+    network.cut();
+    assert!(matches!(
+        call.await.unwrap(),
+        Err(RenderError::Unavailable(_))
+    ));
+    assert_eq!(until_up_since(&upstream, 2).await, 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_that_could_no_longer_be_sent_was_unreachable() {
+    let network = Network::before(&Renderer::answers(b"{}"));
+    let upstream = start(&network);
+    until_up(&upstream).await;
+    let link = upstream.link.borrow().clone().unwrap();
+    network.cut();
+    link.worse_than(Health::Leaving).await;
+    let request = v1::FetchRequest::default();
+    let call = link.call(
+        DEADLINE,
+        |mut client| async move { client.fetch(request).await },
+    );
+    assert!(matches!(call.await, Err(RenderError::Unreachable)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_end_of_an_idle_connection_is_noticed_at_once() {
+    let network = Network::before(&Renderer::answers(b"{}"));
+    let upstream = start(&network);
+    until_up(&upstream).await;
+    sleep(Duration::from_secs(60)).await;
+    let lost = Instant::now();
+    network.cut();
+    until_up_since(&upstream, 2).await;
+    assert_eq!(lost.elapsed(), Duration::ZERO);
+    assert!(render(&upstream).await.is_ok());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_renderer_that_leaves_answers_what_it_has_and_is_asked_no_more() {
+    let renderer = Renderer::stalls();
+    let network = Network::before(&renderer);
+    let upstream = start(&network);
+    until_up(&upstream).await;
+    sleep(Duration::from_secs(60)).await;
+    let mut old = tokio::spawn(render(&upstream));
+    renderer.until_rendering(1).await;
+    network.shut_down();
+    until_up_since(&upstream, 2).await;
+    renderer.now(Manner::Answers(response(b"new")));
+    assert!(render(&upstream).await.is_ok());
+    tokio::select! {
+        ended = &mut old => panic!("{ended:?}"),
+        () = sleep(Duration::from_secs(20)) => {}
+    }
+    assert_eq!(*renderer.resets.borrow(), 0);
+    old.abort();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_connection_of_age_is_replaced_and_its_calls_finish() {
+    let renderer = Renderer::stalls();
+    let network = Network::before(&renderer);
+    let upstream = start(&network);
+    until_up(&upstream).await;
+    let began = Instant::now();
+    let old = tokio::spawn(render_within(&upstream, Duration::from_secs(3_600)));
+    renderer.until_rendering(1).await;
+
+    let mut connection = upstream.connection();
+    connection.mark_unchanged();
+    timeout(Duration::from_secs(3_600), connection.changed())
+        .await
+        .unwrap()
+        .unwrap();
+    assert_eq!(*connection.borrow(), Connection::Up { generation: 2 });
+    assert!((480..=720).contains(&began.elapsed().as_secs()));
+
+    renderer.now(Manner::Answers(response(b"new")));
+    assert!(render(&upstream).await.is_ok());
+    sleep(Duration::from_secs(60)).await;
+    assert_eq!(
+        (*renderer.resets.borrow(), *network.closed.borrow()),
+        (0, 0)
+    );
+    old.abort();
+    network.until_closed(1).await;
+    assert_eq!(*renderer.resets.borrow(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_aged_connection_stays_in_use_while_it_cannot_be_replaced() {
+    let network = Network::before(&Renderer::answers(b"{}"));
+    let upstream = start(&network);
+    until_up(&upstream).await;
+    network.now(Route::Refuses);
+    sleep(Duration::from_secs(1_200)).await;
+    assert!(network.dials() > 10);
+    assert_eq!(
+        *upstream.connection().borrow(),
+        Connection::Up { generation: 1 }
+    );
+    assert!(render(&upstream).await.is_ok());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_deadline_without_a_byte_has_the_connection_replaced() {
+    let renderer = Renderer::answers(b"{}");
+    let network = Network::before(&renderer);
+    let upstream = start(&network);
+    until_up(&upstream).await;
+    sleep(Duration::from_secs(60)).await;
+    network.hold();
+    time_out(&upstream, Duration::from_secs(2)).await;
+    until_up_since(&upstream, 2).await;
+    assert!(render(&upstream).await.is_ok());
+
+    network.hold();
+    network.now(Route::Swallows);
+    time_out(&upstream, Duration::from_secs(2)).await;
+    until_down(&upstream).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_deadline_is_no_suspicion_while_bytes_arrive_or_when_the_caller_left_before() {
+    let renderer = Renderer::stalls();
+    let network = Network::before(&renderer);
+    let upstream = start(&network);
+    until_up(&upstream).await;
+    let left = tokio::spawn(render(&upstream));
+    renderer.until_rendering(1).await;
+    left.abort();
+
+    let slow = render_within(&upstream, Duration::from_secs(2));
+    let slow = tokio::spawn(timeout(Duration::from_secs(2), slow));
+    renderer.until_rendering(2).await;
+    renderer.now(Manner::Answers(response(b"{}")));
+    assert!(render(&upstream).await.is_ok());
+    assert!(slow.await.unwrap().is_err());
+    sleep(Duration::from_secs(60)).await;
+    assert_eq!(network.dials(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_renderer_that_hangs_is_not_dialled_in_a_loop() {
+    let network = Network::before(&Renderer::stalls());
+    let upstream = start(&network);
+    until_up(&upstream).await;
+    for _ in 0..100 {
+        time_out(&upstream, Duration::from_millis(100)).await;
+    }
+    assert!((2..20).contains(&network.dials()), "{}", network.dials());
+    assert!(matches!(
+        *upstream.connection().borrow(),
+        Connection::Up { .. }
+    ));
+}
+
+#[tokio::test(start_paused = true)]
+async fn dropping_the_upstream_closes_its_connection() {
+    let network = Network::before(&Renderer::answers(b"{}"));
+    let upstream = start(&network);
+    until_up(&upstream).await;
+    let clone = upstream.clone();
+    drop(upstream);
+    assert!(render(&clone).await.is_ok());
+    drop(clone);
+    network.until_closed(1).await;
+}
+
+#[derive(Clone, Default)]
+struct Log(Arc<Mutex<Vec<u8>>>);
+
+impl io::Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap().write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_outage_is_one_log_line_at_its_start_and_one_at_its_end() {
+    let log = Log::default();
+    let writer = log.clone();
+    let _default = tracing::subscriber::set_default(
+        tracing_subscriber::fmt()
+            .with_max_level(tracing::Level::INFO)
+            .with_ansi(false)
+            .with_writer(move || writer.clone())
+            .finish(),
+    );
+    let network = Network::before(&Renderer::answers(b"{}"));
+    let upstream = start(&network);
+    until_up(&upstream).await;
+    network.now(Route::Refuses);
+    network.cut();
+    sleep(Duration::from_secs(600)).await;
+    network.now(Route::Serves);
+    until_up_since(&upstream, 2).await;
+
+    let text = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
+    let lines: Vec<_> = text.lines().collect();
+    assert_eq!(lines.len(), 2, "{text}");
+    assert!(lines[0].contains("renderer is unreachable"), "{text}");
+    assert!(lines[1].contains("renderer is reachable again"), "{text}");
+}

@@ -1,0 +1,188 @@
+//! The network before a renderer: in memory, and out of order when told.
+
+use std::{
+    io,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use futures_util::{StreamExt as _, stream};
+use tokio::{
+    io::{DuplexStream, copy_bidirectional, duplex},
+    sync::watch,
+};
+use tokio_stream::wrappers::TcpListenerStream;
+use tokio_util::sync::{CancellationToken, DropGuard};
+use tonic::{service::Routes, transport::Server};
+
+use super::{renderer::Renderer, until};
+use crate::{proto::v1::render_service_server::RenderServiceServer, upstream::Connect};
+
+/// What becomes of a dial.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) enum Route {
+    Serves,
+    Refuses,
+    Swallows,
+    /// Connects to a peer that reads, and never says a word.
+    Mute,
+}
+
+/// The network between a sidecar and renderers. Clones are the same one.
+#[derive(Clone)]
+pub(super) struct Network {
+    routes: Routes,
+    route: Arc<Mutex<Route>>,
+    cables: Arc<Mutex<Vec<Cable>>>,
+    /// How many dials there were.
+    pub(super) dials: watch::Sender<usize>,
+    /// How many are under way.
+    pub(super) dialling: Arc<AtomicUsize>,
+    /// The most that ever were.
+    pub(super) most_dialling: Arc<AtomicUsize>,
+    /// How many connections were closed by the sidecar or cut.
+    pub(super) closed: watch::Sender<usize>,
+}
+
+/// One connection, in the hands of a saboteur.
+#[derive(Clone, Default)]
+struct Cable {
+    cut: CancellationToken,
+    hold: CancellationToken,
+    shutdown: CancellationToken,
+}
+
+impl Network {
+    pub(super) fn before(renderer: &Renderer) -> Self {
+        Self::before_routes(Routes::new(
+            RenderServiceServer::new(renderer.clone()).max_encoding_message_size(usize::MAX),
+        ))
+    }
+
+    pub(super) fn before_routes(routes: Routes) -> Self {
+        Self {
+            routes,
+            route: Arc::new(Mutex::new(Route::Serves)),
+            cables: Arc::default(),
+            dials: watch::Sender::new(0),
+            dialling: Arc::default(),
+            most_dialling: Arc::default(),
+            closed: watch::Sender::new(0),
+        }
+    }
+
+    pub(super) fn now(&self, route: Route) {
+        *self.route.lock().unwrap() = route;
+    }
+
+    pub(super) fn dials(&self) -> usize {
+        *self.dials.borrow()
+    }
+
+    pub(super) async fn until_closed(&self, count: usize) {
+        let mut closed = self.closed.subscribe();
+        until(&mut closed, |so_far| *so_far >= count).await;
+    }
+
+    /// Breaks all connections.
+    pub(super) fn cut(&self) {
+        for cable in self.cables.lock().unwrap().iter() {
+            cable.cut.cancel();
+        }
+    }
+
+    /// Lets no more bytes pass over the connections there are.
+    pub(super) fn hold(&self) {
+        for cable in self.cables.lock().unwrap().iter() {
+            cable.hold.cancel();
+        }
+    }
+
+    /// Has the renderers leave gracefully.
+    pub(super) fn shut_down(&self) {
+        for cable in self.cables.lock().unwrap().iter() {
+            cable.shutdown.cancel();
+        }
+    }
+
+    fn plug(&self) -> DuplexStream {
+        let (near, mut near_end) = duplex(64 * 1024);
+        let (mut far_end, far) = duplex(64 * 1024);
+        let cable = Cable::default();
+        self.cables.lock().unwrap().push(cable.clone());
+
+        let incoming = stream::once(async { Ok::<_, io::Error>(far) }).chain(stream::pending());
+        let shutdown = cable.shutdown.cancelled_owned();
+        let server = Server::builder().add_routes(self.routes.clone());
+        tokio::spawn(server.serve_with_incoming_shutdown(incoming, shutdown));
+
+        let closed = self.closed.clone();
+        tokio::spawn(async move {
+            tokio::select! {
+                biased;
+                () = cable.cut.cancelled() => {}
+                () = cable.hold.cancelled() => cable.cut.cancelled().await,
+                _ = copy_bidirectional(&mut near_end, &mut far_end) => {}
+            }
+            closed.send_modify(|closed| *closed += 1);
+        });
+        near
+    }
+}
+
+impl Connect for Network {
+    type Io = DuplexStream;
+
+    async fn connect(&mut self) -> io::Result<DuplexStream> {
+        self.dials.send_modify(|dials| *dials += 1);
+        let now = self.dialling.fetch_add(1, Ordering::Relaxed) + 1;
+        self.most_dialling.fetch_max(now, Ordering::Relaxed);
+        let _under_way = UnderWay(Arc::clone(&self.dialling));
+        let route = *self.route.lock().unwrap();
+        match route {
+            Route::Serves => Ok(self.plug()),
+            Route::Refuses => Err(io::ErrorKind::ConnectionRefused.into()),
+            Route::Swallows => std::future::pending().await,
+            Route::Mute => {
+                let (near, mut far) = duplex(64 * 1024);
+                let closed = self.closed.clone();
+                tokio::spawn(async move {
+                    tokio::io::copy(&mut far, &mut tokio::io::sink())
+                        .await
+                        .unwrap();
+                    closed.send_modify(|closed| *closed += 1);
+                });
+                Ok(near)
+            }
+        }
+    }
+}
+
+struct UnderWay(Arc<AtomicUsize>);
+
+impl Drop for UnderWay {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// The time that a dial has in tests.
+pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// Runs a renderer on a real port of the loopback.
+pub(super) async fn on_loopback(renderer: &Renderer) -> (http::Uri, DropGuard) {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let end = CancellationToken::new();
+    let server = Server::builder()
+        .add_service(RenderServiceServer::new(renderer.clone()))
+        .serve_with_incoming_shutdown(
+            TcpListenerStream::new(listener),
+            end.clone().cancelled_owned(),
+        );
+    tokio::spawn(server);
+    (url.parse().unwrap(), end.drop_guard())
+}

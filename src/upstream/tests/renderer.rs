@@ -1,0 +1,177 @@
+//! A renderer that behaves as it is told.
+
+use std::{
+    pin::Pin,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
+
+use futures_util::{Stream, StreamExt as _};
+use tokio::sync::{broadcast, watch};
+use tokio_stream::wrappers::BroadcastStream;
+use tonic::{Request, Response, Status};
+
+use super::until;
+use crate::proto::v1::{self, render_service_server::RenderService};
+
+/// How the renderer answers.
+#[derive(Clone, Debug)]
+pub(super) enum Manner {
+    Answers(v1::RenderResponse),
+    Stalls,
+    Fails(Status),
+}
+
+/// A renderer. Clones are the same one.
+#[derive(Clone)]
+pub(super) struct Renderer {
+    manner: Arc<Mutex<Manner>>,
+    fetch: Arc<Mutex<Manner>>,
+    changes: broadcast::Sender<Result<v1::Change, Status>>,
+    refuses_changes: Arc<Mutex<Option<Status>>>,
+    /// The requests so far, each with its `grpc-timeout`.
+    pub(super) renders: watch::Sender<Vec<(v1::RenderRequest, String)>>,
+    pub(super) fetches: Arc<AtomicUsize>,
+    pub(super) listens: watch::Sender<usize>,
+    /// How many calls were reset before they were answered.
+    pub(super) resets: watch::Sender<usize>,
+}
+
+impl Renderer {
+    pub(super) fn answers(payload: &[u8]) -> Self {
+        Self::new(Manner::Answers(response(payload)))
+    }
+
+    pub(super) fn stalls() -> Self {
+        Self::new(Manner::Stalls)
+    }
+
+    pub(super) fn fails(status: Status) -> Self {
+        Self::new(Manner::Fails(status))
+    }
+
+    fn new(manner: Manner) -> Self {
+        Self {
+            manner: Arc::new(Mutex::new(manner)),
+            fetch: Arc::new(Mutex::new(Manner::Fails(Status::unimplemented("no store")))),
+            changes: broadcast::channel(16).0,
+            refuses_changes: Arc::default(),
+            renders: watch::Sender::new(Vec::new()),
+            fetches: Arc::default(),
+            listens: watch::Sender::new(0),
+            resets: watch::Sender::new(0),
+        }
+    }
+
+    pub(super) fn now(&self, manner: Manner) {
+        *self.manner.lock().unwrap() = manner;
+    }
+
+    pub(super) fn fetch_now(&self, manner: Manner) {
+        *self.fetch.lock().unwrap() = manner;
+    }
+
+    pub(super) fn refuse_changes(&self, status: Status) {
+        *self.refuses_changes.lock().unwrap() = Some(status);
+    }
+
+    pub(super) fn tell(&self, project: &str, number: u64) {
+        let project = project.to_owned();
+        let change = v1::Change {
+            project,
+            rollout: 1,
+            number,
+        };
+        self.changes.send(Ok(change)).unwrap();
+    }
+
+    pub(super) fn end_changes(&self) {
+        self.changes.send(Err(Status::internal("enough"))).unwrap();
+    }
+
+    pub(super) async fn until_rendering(&self, count: usize) {
+        let mut renders = self.renders.subscribe();
+        until(&mut renders, |so_far| so_far.len() >= count).await;
+    }
+
+    pub(super) async fn until_listening(&self, count: usize) {
+        let mut listens = self.listens.subscribe();
+        until(&mut listens, |so_far| *so_far >= count).await;
+    }
+
+    async fn act(&self, manner: Manner) -> Result<v1::RenderResponse, Status> {
+        match manner {
+            Manner::Answers(response) => Ok(response),
+            Manner::Fails(status) => Err(status),
+            Manner::Stalls => {
+                let _notice = NoticeReset(self.resets.clone());
+                std::future::pending().await
+            }
+        }
+    }
+}
+
+struct NoticeReset(watch::Sender<usize>);
+
+impl Drop for NoticeReset {
+    fn drop(&mut self) {
+        self.0.send_modify(|resets| *resets += 1);
+    }
+}
+
+/// A response whose revision is of project `shop`, order 1/1.
+pub(super) fn response(payload: &[u8]) -> v1::RenderResponse {
+    v1::RenderResponse {
+        revision: Some(v1::Revision {
+            project: "shop".to_owned(),
+            rollout: 1,
+            number: 1,
+            ..v1::Revision::default()
+        }),
+        payload: payload.to_vec().into(),
+        not_modified: false,
+    }
+}
+
+#[tonic::async_trait]
+impl RenderService for Renderer {
+    async fn render(
+        &self,
+        request: Request<v1::RenderRequest>,
+    ) -> Result<Response<v1::RenderResponse>, Status> {
+        let timeout = request.metadata().get("grpc-timeout").unwrap();
+        let timeout = timeout.to_str().unwrap().to_owned();
+        let render = (request.into_inner(), timeout);
+        self.renders.send_modify(|renders| renders.push(render));
+        let manner = self.manner.lock().unwrap().clone();
+        self.act(manner).await.map(Response::new)
+    }
+
+    async fn fetch(
+        &self,
+        _: Request<v1::FetchRequest>,
+    ) -> Result<Response<v1::FetchResponse>, Status> {
+        self.fetches.fetch_add(1, Ordering::Relaxed);
+        let manner = self.fetch.lock().unwrap().clone();
+        let v1::RenderResponse {
+            revision, payload, ..
+        } = self.act(manner).await?;
+        Ok(Response::new(v1::FetchResponse { revision, payload }))
+    }
+
+    type ChangesStream = Pin<Box<dyn Stream<Item = Result<v1::Change, Status>> + Send>>;
+
+    async fn changes(
+        &self,
+        _: Request<v1::ChangesRequest>,
+    ) -> Result<Response<Self::ChangesStream>, Status> {
+        let changes = BroadcastStream::new(self.changes.subscribe());
+        self.listens.send_modify(|listens| *listens += 1);
+        if let Some(status) = self.refuses_changes.lock().unwrap().clone() {
+            return Err(status);
+        }
+        Ok(Response::new(changes.map(Result::unwrap).boxed()))
+    }
+}

@@ -1,0 +1,46 @@
+"""Fixtures: a renderer that does as it is told, and sidecars in front of it."""
+
+import pytest
+
+from renderer import Renderer
+from sidecar import BINARY, Sidecar
+
+
+def pytest_report_header():
+    return f"evenkeel: {BINARY}"
+
+
+def pytest_configure():
+    if not BINARY.exists():
+        pytest.exit(f"{BINARY} is not built: run tests/run, or set EVENKEEL_BIN", returncode=4)
+
+
+@pytest.fixture
+def renderer():
+    renderer = Renderer()
+    renderer.start()
+    yield renderer
+    renderer.stop()
+
+
+@pytest.fixture
+def start_sidecar(renderer, tmp_path):
+    """Starts sidecars in front of the renderer, with sections of settings as keyword arguments."""
+    started = []
+
+    def start(**settings) -> Sidecar:
+        folder = tmp_path / f"sidecar-{len(started)}"
+        folder.mkdir()
+        started.append(Sidecar(folder, renderer.url, **settings))
+        return started[-1].start()
+
+    yield start
+    for sidecar in started:
+        sidecar.stop()
+        print(f"--- {sidecar.log_file}\n{sidecar.log()}")
+
+
+@pytest.fixture
+def sidecar(start_sidecar):
+    """A sidecar with the settings of Sidecar."""
+    return start_sidecar()

@@ -1,0 +1,151 @@
+"""What an operator does to a running sidecar: probe it, change its settings, end it."""
+
+import signal
+import subprocess
+
+import pytest
+
+from sidecar import BINARY, failure_of, reason, served, wait_until
+
+SCARCE = {"rate": 0.01, "burst": 1}
+
+
+# Probes and metrics
+
+
+def test_a_sidecar_that_is_ready_answers_its_first_lookup(sidecar):
+    assert sidecar.get("demo/shop").payload
+
+
+def test_it_is_alive_before_it_is_ready(renderer, start_sidecar):
+    renderer.stop()
+    sidecar = start_sidecar(start={"grace": "1s"})
+    assert sidecar.http("/livez")[0] == 200
+    assert sidecar.is_ready(), "the grace of the start is over"
+
+
+def test_what_happened_is_counted(sidecar, renderer):
+    sidecar.get("demo/shop")
+    sidecar.get("demo/shop")
+    status, text = sidecar.http("/metrics")
+    assert status == 200
+    assert text.endswith("# EOF\n")
+    assert sidecar.metric("lookups_total", served="fresh") == 1
+    assert sidecar.metric("lookups_total", served="rendered") == 1
+    assert sidecar.metric("renders_total") == len(renderer.renders()) == 1
+    assert "demo/shop" not in text, "no project is a label"
+
+
+# Settings
+
+
+def test_a_higher_rate_is_taken_on_sighup(start_sidecar):
+    sidecar = start_sidecar(admission=SCARCE)
+    sidecar.get("demo/shop")
+    sidecar.release(2)
+    assert reason(sidecar.get("demo/shop")) == "THROTTLED"
+    sidecar.edit(admission={"rate": 100})
+    sidecar.signal(signal.SIGHUP)
+    wait_until(lambda: served(sidecar.get("demo/shop")) == "FRESH")
+
+
+def test_a_release_is_taken_from_the_file_without_a_signal(sidecar):
+    sidecar.get("demo/shop")
+    sidecar.edit(rollout=2)
+    wait_until(lambda: sidecar.get("demo/shop", patience=0).revision.rollout == 2, within=2.5)
+
+
+def test_a_file_that_is_rewritten_in_place_is_taken(sidecar):
+    sidecar.get("demo/shop")
+    edited = sidecar.settings_file.read_text().replace('"rollout": 1', '"rollout": 2')
+    sidecar.settings_file.write_text(edited)
+    wait_until(lambda: sidecar.get("demo/shop", patience=0).revision.rollout == 2, within=2.5)
+
+
+@pytest.mark.parametrize("bad", ["", "\n", "rollout: [", "admission: {rate: -1}", "speed: 9"])
+def test_a_bad_settings_file_changes_nothing(sidecar, renderer, bad):
+    sidecar.get("demo/shop")
+    assert sidecar.metric("settings_valid") == 1
+    sidecar.write_settings(bad)
+    sidecar.signal(signal.SIGHUP)
+    wait_until(lambda: sidecar.metric("settings_valid") == 0)
+    assert sidecar.metric("target_rollout") == 1
+    assert served(sidecar.get("demo/shop")) == "FRESH"
+    assert sidecar.get("demo/other").payload, "the limits in force stay"
+
+    sidecar.release(2)
+    assert sidecar.metric("settings_valid") == 1
+
+
+BAD_SETTINGS = {
+    "an unknown field": ("rollout: 1\nspeed: 9\n", 2, "speed"),
+    "a negative rate": ("rollout: 1\nadmission:\n  rate: -1\n", 3, "rate"),
+    "a lookup address that is not loopback": ('rollout: 1\nlookup:\n  listen: ["0.0.0.0:7400"]\n', 3, "listen"),
+}
+
+
+@pytest.mark.parametrize("command", ["serve --config", "check"])
+@pytest.mark.parametrize("text, line, field", BAD_SETTINGS.values(), ids=BAD_SETTINGS)
+def test_bad_settings_are_refused_with_their_place(tmp_path, command, text, line, field):
+    file = tmp_path / "settings.yaml"
+    file.write_text(text)
+    ended = subprocess.run([BINARY, *command.split(), file], capture_output=True, text=True, timeout=10)
+    assert ended.returncode == 78
+    said = ended.stdout + ended.stderr
+    assert f"{file}:{line}" in said
+    assert field in said
+
+
+def test_good_settings_are_found_good(sidecar):
+    assert subprocess.run([BINARY, "check", sidecar.settings_file], timeout=10).returncode == 0
+
+
+# The end
+
+
+def test_a_drain_answers_from_memory_until_the_applications_are_gone(start_sidecar):
+    sidecar = start_sidecar(admission=SCARCE, drain={"grace": "30s"})
+    sidecar.get("demo/shop")
+    sidecar.release(2)
+    sidecar.signal(signal.SIGTERM)
+    wait_until(lambda: reason(sidecar.get("demo/shop", patience=0)) == "DRAINING")
+    missing = failure_of(sidecar.get, "demo/missing", patience=0)
+    assert (missing.code, missing.reason) == ("UNAVAILABLE", "DRAINING")
+    assert not sidecar.is_ready()
+    assert sidecar.exit_code() is None
+    sidecar.hang_up()
+    assert sidecar.wait_for_exit(within=5) == 0
+
+
+def test_an_idle_sidecar_drains_at_once(sidecar):
+    sidecar.signal(signal.SIGTERM)
+    assert sidecar.wait_for_exit(within=5) == 0
+
+
+def test_a_drain_ends_watches_when_its_grace_is_over(start_sidecar):
+    sidecar = start_sidecar(drain={"grace": "1s"})
+    watch = sidecar.watch("demo/shop")
+    next(watch)
+    sidecar.signal(signal.SIGTERM)
+    ended = failure_of(next, watch)
+    assert (ended.code, ended.reason) == ("UNAVAILABLE", "DRAINING")
+    assert sidecar.wait_for_exit(within=10) == 0
+
+
+def test_a_second_signal_ends_it_at_once(start_sidecar):
+    sidecar = start_sidecar(drain={"grace": "30s"})
+    sidecar.get("demo/shop")
+    sidecar.signal(signal.SIGTERM)
+    wait_until(lambda: not sidecar.is_ready())
+    sidecar.signal(signal.SIGTERM)
+    sidecar.wait_for_exit(within=2)
+
+
+# Sizes
+
+
+def test_an_answer_of_15_mib_passes(sidecar, renderer):
+    payload = bytes(range(256)) * (15 << 12)
+    renderer.answers(payload=payload)
+    assert sidecar.get("demo/shop").payload == payload
+    assert sidecar.get("demo/shop").payload == payload
