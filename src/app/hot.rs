@@ -103,8 +103,10 @@ mod tests {
     use crate::moment::Moment;
 
     fn settings(rollout: u64, splay: Duration) -> Settings {
-        let mut settings = Settings::default();
-        settings.rollout = rollout.try_into().unwrap();
+        let mut settings = Settings {
+            rollout: rollout.try_into().unwrap(),
+            ..Settings::default()
+        };
         settings.admission.splay = splay;
         settings
     }
