@@ -315,3 +315,21 @@ async fn sidecars_that_start_together_ask_at_different_times() {
         "{firsts:?}"
     );
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_renderer_restarted_with_its_numbers_from_one_loses_nothing_and_is_right_again_with_the_next_rollout()
+ {
+    let core = Core::new().await;
+    let shop = project("demo/shop");
+    core.renderer.numbers(50);
+    core.holds(std::slice::from_ref(&shop)).await;
+    core.renderer.numbers(1);
+    core.refresh.changed(&shop, Order::new(1, 2));
+    assert_eq!(core.get(&shop).await.unwrap().served, Served::Fresh);
+    core.refresh.set_target(2);
+    let answer = core.get(&shop).await.unwrap();
+    assert_eq!(
+        (answer.served, answer.revision.order),
+        (Served::Rendered, Order::new(2, 1))
+    );
+}
