@@ -3,7 +3,6 @@
 use super::*;
 
 /// The most renders that arrived within any window, less what the budget allows in it.
-
 fn excess(arrivals: &[Instant], rate: f64, burst: f64) -> f64 {
     let mut worst = f64::NEG_INFINITY;
     for (first, from) in arrivals.iter().enumerate() {
@@ -16,7 +15,6 @@ fn excess(arrivals: &[Instant], rate: f64, burst: f64) -> f64 {
 }
 
 /// The incident; argo-cd#27971: every project outdated at one instant.
-
 #[tokio::test(start_paused = true)]
 async fn a_release_under_load_renders_each_project_once_within_the_budget_and_fails_no_lookup() {
     let core = Core::paced(20.0, 10).await;
@@ -94,7 +92,6 @@ async fn the_most_wanted_become_fresh_first() {
 }
 
 /// governor#39: each reload of the limits grants a burst.
-
 #[tokio::test(start_paused = true)]
 async fn a_thousand_reloads_of_the_limits_under_load_grant_not_one_render_more() {
     let tight = admission::Limits {
@@ -169,7 +166,6 @@ async fn rate_zero_pauses_renders_and_what_is_held_is_served() {
 }
 
 /// A suspended pod, or a step of the clock: the monotonic clock jumps ahead by a minute.
-
 #[tokio::test(start_paused = true)]
 async fn a_pod_suspended_for_a_minute_gets_no_more_than_the_burst() {
     let core = Core::with(
@@ -217,7 +213,6 @@ async fn a_pod_suspended_for_a_minute_gets_no_more_than_the_burst() {
 /// ld-relay: an absence that is not the renderer's word is remembered, or one that is wipes what is held.
 
 /// The incident; Google Cloud, 2025-06-12: an ordinary release replaces pods, and a new pod holds nothing.
-
 #[tokio::test(start_paused = true)]
 async fn renders_start_with_one_token_after_a_random_part_of_a_second_at_most() {
     let core = Core::unconnected(
@@ -243,7 +238,6 @@ async fn renders_start_with_one_token_after_a_random_part_of_a_second_at_most() 
 }
 
 /// tonic#1635, #2839: calls queue behind a connect that never ends.
-
 #[tokio::test(start_paused = true)]
 async fn draining_launches_nothing_and_answers_what_is_held() {
     let core = Core::new().await;
