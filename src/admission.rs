@@ -5,24 +5,38 @@
 //! (`refresh`) carries the actions out. It knows of no socket, task or clock, and of no payload.
 //!
 //! The gates stand cheap before dear and refundable before irrevocable, and a project is peeked at, not popped, until it has
-//! passed them all: satisfied or of no interest (dropped free), draining, connection, project (cool-down), concurrency, and
-//! the token bucket last.
+//! passed them all: satisfied or of no interest (dropped free), draining, breaker and connection, global hold, project
+//! (cool-down), concurrency, and the token bucket last.
 
+mod breaker;
 mod bucket;
 mod dispatch;
 mod explain;
+mod flood;
+mod landing;
 mod limits;
+mod pace;
 mod project;
+mod pushback;
 mod recent;
+mod retries;
+mod valve;
 mod wanted;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use self::{
+    breaker::Breaker,
     bucket::Bucket,
-    limits::RECONNECT,
+    flood::Flood,
+    pace::Pace,
     project::{Counted, Entry, Place},
+    pushback::Pushbacks,
     recent::Recent,
+    retries::RetryBudget,
     wanted::Wanted,
 };
 pub use self::{
@@ -89,8 +103,12 @@ impl Class {
 pub enum Gate {
     /// The sidecar is shutting down.
     Draining,
+    /// So many renders failed in a row that none is tried for a while.
+    Breaker,
     /// There is no connection.
     Connection,
+    /// The renderer asked to be left alone.
+    Hold,
     /// The project cools down.
     Project,
     /// The queue of missing projects is full.
@@ -103,9 +121,11 @@ pub enum Gate {
 
 impl Gate {
     /// Every gate, in the order of asking.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 8] = [
         Self::Draining,
+        Self::Breaker,
         Self::Connection,
+        Self::Hold,
         Self::Project,
         Self::Queue,
         Self::Concurrency,
@@ -116,7 +136,9 @@ impl Gate {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Draining => "draining",
+            Self::Breaker => "breaker",
             Self::Connection => "connection",
+            Self::Hold => "hold",
             Self::Project => "project",
             Self::Queue => "queue",
             Self::Concurrency => "concurrency",
@@ -232,8 +254,32 @@ pub enum Landing {
     Gone,
     /// There was no connection after all.
     Unreachable,
-    /// The call failed or took longer than its deadline.
-    Failed,
+    /// The call failed.
+    Failed(CallFailure),
+}
+
+/// How a call failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CallFailure {
+    /// The renderer was unavailable, or the connection broke.
+    Unavailable,
+    /// The renderer gave the render up.
+    Aborted,
+    /// It took longer than its deadline. The renderer may still be at it.
+    DeadlineExceeded,
+    /// The renderer is exhausted, and may say when to come back.
+    Exhausted(Option<Pushback>),
+    /// Anything else.
+    Other,
+}
+
+/// A renderer's word on when to call again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Pushback {
+    /// After how long; none means not to retry.
+    pub after: Option<Duration>,
+    /// Whether it holds for every project.
+    pub is_global: bool,
 }
 
 /// What a fetch brought.
@@ -284,8 +330,6 @@ pub struct Admission {
     /// Missing projects that are to be rendered, in order of arrival.
     missing: BTreeMap<u64, Project>,
     wanted: Wanted,
-    /// Wanted projects whose last render failed; they get at most a share of the permits.
-    again: Wanted,
     timers: BTreeSet<(Moment, Project)>,
     in_flight: InFlight,
     counts: Counts,
@@ -293,6 +337,11 @@ pub struct Admission {
     missing_turns: u32,
     arrivals: u64,
     recent: Recent,
+    breaker: Breaker,
+    pushbacks: Pushbacks,
+    pace: Pace,
+    retries: RetryBudget,
+    flood: Flood,
     rng: fastrand::Rng,
     actions: Vec<Action>,
 }
@@ -349,13 +398,17 @@ impl Admission {
             to_fetch: BTreeMap::new(),
             missing: BTreeMap::new(),
             wanted: Wanted::default(),
-            again: Wanted::default(),
             timers: BTreeSet::new(),
             in_flight: InFlight::default(),
             counts: Counts::default(),
             missing_turns: 0,
             arrivals: 0,
             recent: Recent::default(),
+            breaker: Breaker::CLOSED,
+            pushbacks: Pushbacks::NONE,
+            pace: Pace::FULL,
+            retries: RetryBudget::EMPTY,
+            flood: Flood::default(),
             rng,
             actions: Vec::new(),
         }
@@ -369,7 +422,7 @@ impl Admission {
     /// When to call [`Admission::tick`], unless something else happens before.
     pub fn next_wake(&self) -> Option<Moment> {
         let timer = self.timers.first().map(|&(at, _)| at);
-        let queued = !(self.missing.is_empty() && self.wanted.is_empty() && self.again.is_empty());
+        let queued = !(self.missing.is_empty() && self.wanted.is_empty());
         let token = self.next_token.filter(|_| queued);
         let fetch_token = self.next_fetch_token.filter(|_| !self.to_fetch.is_empty());
         [timer, token, fetch_token].into_iter().flatten().min()
@@ -386,14 +439,17 @@ impl Admission {
 
     /// Notes that a lookup wants a project, and says whether to wait.
     pub fn want(&mut self, project: &Project, wish: Wish, now: Moment) -> Verdict {
+        self.tick(now);
         self.arrivals += 1;
         let mut entry = match self.take_entry(project) {
             Some(entry) => entry,
             None => Entry::new(wish, self.arrivals, now),
         };
         entry.note(wish, now);
-        let was_in_flight = entry.flight.is_some();
-        let is_queued = was_in_flight || entry.waiters > 0 || wish.held.is_some();
+        let is_in_flight = entry.flight.is_some();
+        // Only one that would not wait, and found no flight, is told that its refresh is scheduled.
+        let was_in_flight = is_in_flight || wish.until.is_some();
+        let is_queued = is_in_flight || entry.waiters > 0 || wish.held.is_some();
         let has_room = is_queued || self.counts.waited_for < self.limits.queue.get() as usize;
         let until = wish.until.filter(|_| has_room);
         if let Some(until) = until {
@@ -427,76 +483,6 @@ impl Admission {
         }
     }
 
-    /// Notes what a render brought.
-    pub fn landed(&mut self, project: &Project, landing: Landing, now: Moment) {
-        let Some(mut entry) = self.take_entry(project) else {
-            return;
-        };
-        let Some(flight) = entry.flight.take() else {
-            self.put_entry(project, entry, now);
-            return;
-        };
-        self.in_flight.renders -= 1;
-        self.in_flight.outdated -= u32::from(flight.class == Class::Outdated);
-        self.in_flight.cooling -= u32::from(flight.is_cooling);
-        entry.needs_fetch = true;
-        entry.demand = None;
-        let outcome = match landing {
-            Landing::Held(held) => {
-                self.recent.note(now.since(flight.since));
-                entry.landed_with(held, &flight, now, &mut self.rng)
-            }
-            Landing::Rejected => entry.cool_down(NotRefreshed::Rejected, now, &mut self.rng),
-            Landing::Gone => entry.is_gone(now),
-            Landing::NotFound => entry.is_not_found(now, &mut self.rng),
-            Landing::Unreachable => {
-                if self.link == Link::Up {
-                    self.link = Link::Down {
-                        retry_at: now + RECONNECT,
-                    };
-                }
-                Outcome::Refused(Refusal {
-                    reason: NotRefreshed::Unreachable,
-                    retry_after: RECONNECT,
-                })
-            }
-            Landing::Failed => {
-                entry.cool_down(NotRefreshed::CoolingDown, now, &mut self.rng);
-                Outcome::Refused(Refusal {
-                    reason: NotRefreshed::RenderFailed,
-                    retry_after: entry.cooling_for(now),
-                })
-            }
-        };
-        self.resolve(project, &mut entry, outcome);
-        self.put_entry(project, entry, now);
-        self.tick(now);
-    }
-
-    /// Notes what a fetch brought.
-    pub fn fetched(&mut self, project: &Project, landing: FetchLanding, now: Moment) {
-        if landing == FetchLanding::Unimplemented {
-            self.offers_fetch = false;
-            for project in std::mem::take(&mut self.to_fetch).into_values() {
-                self.settle(&project, now);
-            }
-        }
-        let Some(mut entry) = self.take_entry(project) else {
-            return;
-        };
-        if entry.flight.take().is_some() {
-            self.in_flight.fetches -= 1;
-            entry.needs_fetch = false;
-            if let FetchLanding::Held(held) = landing {
-                entry.stored(held);
-                self.resolve(project, &mut entry, Outcome::Landed);
-            }
-        }
-        self.put_entry(project, entry, now);
-        self.tick(now);
-        self.review([project.clone()], now);
-    }
-
     /// Notes that the target is another rollout. A higher one ends every cool-down.
     pub fn set_target(&mut self, rollout: u64, now: Moment) {
         let is_raised = rollout > self.target;
@@ -524,10 +510,10 @@ impl Admission {
 
     /// Puts other limits in force. What is in flight stays; the level of the bucket stays.
     pub fn set_limits(&mut self, limits: Limits, now: Moment) {
-        self.bucket.set(limits.rate, limits.burst, now);
         self.fetch_bucket
             .set(limits.fetch.rate, limits.fetch.concurrency, now);
         self.limits = limits;
+        self.set_rate(now);
         (self.next_token, self.next_fetch_token) = (None, None);
         self.tick(now);
         self.review_all(now);
@@ -628,8 +614,7 @@ impl Admission {
             Place::InFlight | Place::Cooling | Place::Resting => {}
             Place::ToFetch => drop(self.to_fetch.remove(&entry.arrival)),
             Place::Missing => drop(self.missing.remove(&entry.arrival)),
-            Place::Wanted(standing) => self.wanted.remove(project, standing),
-            Place::Again(standing) => self.again.remove(project, standing),
+            Place::Wanted(kind, standing) => self.wanted.remove(project, kind, standing),
         }
         if let Some(at) = entry.timer {
             self.timers.remove(&(at, project.clone()));
@@ -656,8 +641,7 @@ impl Admission {
             Place::InFlight | Place::Cooling | Place::Resting => {}
             Place::ToFetch => drop(self.to_fetch.insert(entry.arrival, project.clone())),
             Place::Missing => drop(self.missing.insert(entry.arrival, project.clone())),
-            Place::Wanted(standing) => self.wanted.insert(project, standing),
-            Place::Again(standing) => self.again.insert(project, standing),
+            Place::Wanted(kind, standing) => self.wanted.insert(project, kind, standing),
         }
         if let Some(at) = timer {
             self.timers.insert((at, project.clone()));

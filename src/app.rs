@@ -3,6 +3,7 @@
 //! It decides nothing. What it starts runs until [`Sidecar::run`] has drained it; two sidecars can run in one process.
 
 mod follow;
+mod hot;
 mod page;
 mod plain;
 
@@ -139,7 +140,7 @@ impl Sidecar {
             settings.start.grace,
         ));
         followers.spawn(follow::changes(Arc::clone(&core), upstream.changes()));
-        followers.spawn(follow::settings(Arc::clone(&core)));
+        followers.spawn(hot::follow(Arc::clone(&core)));
         followers.spawn(follow::readiness(Arc::clone(&core)));
         Ok(Self {
             core,
@@ -231,7 +232,12 @@ impl Core {
             render: Arc::new(upstream),
             observe: Arc::new(metrics.clone()),
         };
-        let refresh = Refresh::new(clock, options, plain::admission(settings), parts);
+        let refresh = Refresh::new(
+            clock,
+            options,
+            plain::admission(settings, settings.admission.rate()),
+            parts,
+        );
         let lookup = Lookup::new(
             clock,
             cache,

@@ -10,6 +10,7 @@ use std::{fmt, future::Future, pin::Pin, sync::Arc, time::Duration, time::System
 
 use bytes::Bytes;
 
+pub use crate::admission::Pushback;
 use crate::{
     admission::{FetchPermit, Permit},
     revision::{Digest, Order, Project, Revision},
@@ -137,15 +138,6 @@ impl fmt::Display for Message {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
     }
-}
-
-/// A renderer's word on when to call again.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Pushback {
-    /// After how long; none means not to retry.
-    pub after: Option<Duration>,
-    /// Whether it holds for every project.
-    pub is_global: bool,
 }
 
 /// Why a render is not fit to be held.

@@ -180,8 +180,11 @@ fn sources() -> Vec<Source> {
     files
         .into_iter()
         .map(|path| {
-            let text = fs::read_to_string(&path).unwrap();
-            let room = path.strip_prefix(&root).unwrap().with_extension("");
+            let text = fs::read_to_string(&path).expect("a source");
+            let room = path
+                .strip_prefix(&root)
+                .expect("below src")
+                .with_extension("");
             Source {
                 room: room.to_string_lossy().into_owned(),
                 code: unfold(&without_tests_and_comments(&text)),
@@ -197,8 +200,8 @@ fn sources() -> Vec<Source> {
 }
 
 fn collect(folder: &Path, files: &mut Vec<PathBuf>) {
-    for entry in fs::read_dir(folder).unwrap() {
-        let path = entry.unwrap().path();
+    for entry in fs::read_dir(folder).expect("a folder") {
+        let path = entry.expect("an entry").path();
         if path.is_dir() {
             collect(&path, files);
         } else if path.extension().is_some_and(|ending| ending == "rs") {

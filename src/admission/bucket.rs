@@ -90,10 +90,15 @@ impl Bucket {
             return;
         }
         let level = match &self.state {
-            State::Refilling(limiter) => drain(limiter, self.rate, now),
+            State::Refilling(limiter) => drain(limiter, self.rate, self.burst, now),
             State::Paused { level } => *level,
         };
         *self = Self::with_level(rate, burst, level, now);
+    }
+
+    /// Takes all tokens, and what there is of the next.
+    pub(super) fn empty(&mut self, now: Moment) {
+        *self = Self::with_level(self.rate, self.burst, 0.0, now);
     }
 
     /// How many tokens there are, with the fraction of the next: to be shown.
@@ -134,13 +139,19 @@ fn charged(period: Duration, burst: NonZeroU32, level: f64, now: Moment) -> Limi
 }
 
 /// Empties a limiter, and tells how much was in it.
-fn drain(limiter: &Limiter, rate: f64, now: Moment) -> f64 {
-    let mut whole = 0.0;
-    loop {
-        match check(limiter, now) {
-            Ok(()) => whole += 1.0,
-            Err(wait) => return whole + (1.0 - wait.as_secs_f64() * rate).max(0.0),
+fn drain(limiter: &Limiter, rate: f64, burst: NonZeroU32, now: Moment) -> f64 {
+    limiter.clock().set(now, Duration::ZERO);
+    let mut whole = 0;
+    let mut step = NonZeroU32::new(1 << burst.ilog2());
+    while let Some(tokens) = step {
+        if let Ok(Ok(())) = limiter.check_n(tokens) {
+            whole += tokens.get();
         }
+        step = NonZeroU32::new(tokens.get() / 2);
+    }
+    match check(limiter, now) {
+        Ok(()) => f64::from(whole + 1),
+        Err(wait) => f64::from(whole) + (1.0 - wait.as_secs_f64() * rate).max(0.0),
     }
 }
 

@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use super::{
     Action, Admission, Class, FetchPermit, Link, Permit,
-    limits::{MISSING_START, OUTDATED_TURN},
+    limits::{MISSING_START, OUTDATED_TURN, RATE_STEP},
     project::Flight,
+    wanted::Kind,
 };
 use crate::{moment::Moment, revision::Project};
 
@@ -15,13 +16,52 @@ impl Admission {
         if self.is_draining || self.link != Link::Up {
             return;
         }
+        if let Some(until) = self.breaker.valve.is_shut(now) {
+            (self.next_token, self.next_fetch_token) = (until, until);
+            return;
+        }
         self.dispatch_fetches(now);
-        while let Some((project, class)) = self.next_candidate(now) {
+        self.set_rate(now);
+        while !self.is_stopped(now) {
+            let Some((project, class)) = self.next_candidate(now) else {
+                break;
+            };
             if !self.take_token(class, now) {
                 break;
             }
             self.launch(&project, class, now);
         }
+        let is_slowed = self.rate(now) < self.limits.rate;
+        if is_slowed {
+            let step = now + RATE_STEP;
+            self.next_token = Some(self.next_token.map_or(step, |next| next.min(step)));
+        }
+    }
+
+    /// Whether a valve is shut, and until when.
+    fn is_stopped(&mut self, now: Moment) -> bool {
+        let valves = [self.breaker.valve, self.pushbacks.valve];
+        let Some(until) = valves.iter().find_map(|valve| valve.is_shut(now)) else {
+            return false;
+        };
+        self.next_token = until;
+        true
+    }
+
+    /// Sets the bucket to the rate that the pace and the ramps leave.
+    pub(super) fn set_rate(&mut self, now: Moment) {
+        let rate = self.rate(now);
+        self.bucket.set(rate, self.limits.burst, now);
+    }
+
+    /// Renders per second that the pace and the ramps leave of the rate.
+    pub(super) fn rate(&self, now: Moment) -> f64 {
+        let share = self
+            .breaker
+            .valve
+            .share(now)
+            .min(self.pushbacks.valve.share(now));
+        self.limits.rate * share * self.pace.multiplier(now)
     }
 
     fn dispatch_fetches(&mut self, now: Moment) {
@@ -45,9 +85,8 @@ impl Admission {
 
     /// The project whose turn it is and for which there is a permit, and the class in which it is served.
     fn next_candidate(&mut self, now: Moment) -> Option<(Project, Class)> {
-        self.drop_uninteresting(now);
-        let missing = self.next_missing();
-        let outdated = self.next_outdated();
+        let missing = self.next_missing(now);
+        let outdated = self.next_outdated(now);
         match (missing, outdated) {
             (Some(_), Some(outdated)) if self.missing_turns + 1 >= OUTDATED_TURN => {
                 Some((outdated, Class::Outdated))
@@ -57,50 +96,44 @@ impl Admission {
         }
     }
 
-    /// Drops from the heads of the index what nobody has looked up for long.
-    fn drop_uninteresting(&mut self, now: Moment) {
-        while let Some(project) = self.uninteresting_head(now) {
-            self.settle(&project, now);
-        }
-    }
-
-    fn uninteresting_head(&self, now: Moment) -> Option<Project> {
-        let is_of_interest = |project: &Project| {
-            self.entries
-                .get(project)
-                .is_some_and(|entry| entry.is_of_interest(now))
-        };
-        let mut heads = [self.wanted.peek(), self.again.peek()]
-            .into_iter()
-            .flatten();
-        heads.find(|project| !is_of_interest(project)).cloned()
-    }
-
-    pub(super) fn next_missing(&self) -> Option<Project> {
-        if !self.has_permit(Class::Missing, false) {
+    pub(super) fn next_missing(&self, now: Moment) -> Option<Project> {
+        if !self.has_permit(Class::Missing, false)
+            || self.flood.holds_until(self.rate(now), now).is_some()
+        {
             return None;
         }
         let may_cool = self.has_permit(Class::Missing, true);
-        let mut queue = self.missing.values();
-        queue
-            .find(|project| {
-                may_cool
-                    || self
-                        .entries
-                        .get(*project)
-                        .is_some_and(|entry| !entry.is_cooling())
-            })
-            .cloned()
+        let may_go = |project: &&Project| {
+            may_cool
+                || self
+                    .entries
+                    .get(*project)
+                    .is_some_and(|entry| !entry.is_cooling())
+        };
+        self.missing.values().find(may_go).cloned()
     }
 
-    fn next_outdated(&self) -> Option<Project> {
-        let of = |index: &super::Wanted, is_cooling| {
-            index
-                .peek()
-                .filter(|_| self.has_permit(Class::Outdated, is_cooling))
-                .cloned()
-        };
-        of(&self.wanted, false).or_else(|| of(&self.again, true))
+    /// The wanted project whose turn it is; those at the head that nobody has looked up for long are dropped.
+    fn next_outdated(&mut self, now: Moment) -> Option<Project> {
+        loop {
+            let may_fail = self.has_permit(Class::Outdated, true);
+            let may_go = self.has_permit(Class::Outdated, false);
+            let is_flooded = self.flood.holds_until(self.rate(now), now).is_some();
+            let next = self.wanted.peek(|kind| match kind {
+                Kind::Held => may_go,
+                Kind::Unseen => may_go && !is_flooded,
+                Kind::Failing => may_fail,
+            });
+            let next = next?.clone();
+            if self
+                .entries
+                .get(&next)
+                .is_some_and(|entry| entry.is_of_interest(now))
+            {
+                return Some(next);
+            }
+            self.settle(&next, now);
+        }
     }
 
     /// Whether there is a permit for a render of that class.
@@ -138,25 +171,23 @@ impl Admission {
 
     fn launch(&mut self, project: &Project, class: Class, now: Moment) {
         match class {
-            Class::Missing if self.wanted.is_empty() && self.again.is_empty() => {
-                self.missing_turns = 0
-            }
+            Class::Missing if self.wanted.is_empty() => self.missing_turns = 0,
             Class::Missing => self.missing_turns += 1,
             Class::Outdated => {
                 self.missing_turns = 0;
-                if self.wanted.peek() == Some(project) {
-                    self.wanted.turn();
-                } else {
-                    self.again.turn();
-                }
+                self.wanted.turn();
             }
         }
-        let target = self.target;
         let Some(flight) = self.take_off(project, false, now) else {
             return;
         };
+        if flight.is_unseen {
+            self.flood.launched(now);
+        }
+        self.breaker.valve.launched(now);
+        self.pushbacks.valve.launched(now);
         self.in_flight.renders += 1;
-        self.in_flight.outdated += u32::from(class == Class::Outdated);
+        self.in_flight.outdated += u32::from(flight.is_outdated());
         self.in_flight.cooling += u32::from(flight.is_cooling);
         let is_demand = self
             .entries
@@ -164,7 +195,7 @@ impl Admission {
             .is_some_and(|entry| entry.demand.is_some());
         self.actions.push(Action::Render {
             project: project.clone(),
-            rollout: flight.asked.rollout.max(target),
+            rollout: flight.asked.rollout.max(self.target),
             is_demand,
             class,
             permit: Permit { _private: () },
@@ -179,6 +210,10 @@ impl Admission {
             asked: entry.asked(),
             class: entry.class(),
             is_cooling: entry.is_cooling(),
+            is_unseen: entry.held.is_none(),
+            is_probe: !is_fetch
+                && (self.breaker.valve.wants_probe(now) || self.pushbacks.valve.wants_probe(now)),
+            attempt: entry.attempts + 1,
         };
         entry.flight = Some(flight);
         self.put_entry(project, entry, now);

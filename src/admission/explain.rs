@@ -89,6 +89,12 @@ impl Admission {
         if self.is_draining {
             return Some((Gate::Draining, refusal(NotRefreshed::Draining, UNKNOWN)));
         }
+        if let Some(until) = self.breaker.valve.is_shut(now) {
+            return Some((
+                Gate::Breaker,
+                refusal(NotRefreshed::BreakerOpen, self.probe_wait(until, now)),
+            ));
+        }
         let dialled_in = match self.link {
             Link::Up => None,
             Link::Dialling => Some(RECONNECT),
@@ -96,6 +102,14 @@ impl Admission {
         };
         if let Some(wait) = dialled_in {
             return Some((Gate::Connection, refusal(NotRefreshed::Unreachable, wait)));
+        }
+        if entry.place != Place::ToFetch
+            && let Some(until) = self.pushbacks.valve.is_shut(now)
+        {
+            return Some((
+                Gate::Hold,
+                refusal(NotRefreshed::PushedBack, self.probe_wait(until, now)),
+            ));
         }
         let (until, reason) = entry.gate();
         if until > now {
@@ -111,7 +125,14 @@ impl Admission {
                 refusal(NotRefreshed::ConcurrencyLimited, self.permit_wait(ahead)),
             ));
         }
-        let wait = self.token_wait(ahead, now);
+        let flood = if entry.held.is_none() {
+            self.flood.holds_until(self.rate(now), now)
+        } else {
+            None
+        };
+        let wait = self
+            .token_wait(ahead, now)
+            .max(flood.map_or(Duration::ZERO, |until| until.since(now)));
         (!wait.is_zero()).then(|| (Gate::Tokens, refusal(NotRefreshed::Throttled, wait)))
     }
 
@@ -133,9 +154,8 @@ impl Admission {
     fn ahead_of(&self, project: &Project, entry: &Entry) -> usize {
         match entry.place {
             Place::Missing => self.missing.range(..entry.arrival).count(),
-            Place::Wanted(standing) => self.missing.len() + self.wanted.ahead_of(project, standing),
-            Place::Again(standing) => {
-                self.missing.len() + self.wanted.len() + self.again.ahead_of(project, standing)
+            Place::Wanted(_, standing) => {
+                self.missing.len() + self.wanted.ahead_of(project, standing)
             }
             Place::InFlight | Place::ToFetch | Place::Cooling | Place::Resting => {
                 self.missing.len() + self.wanted.len()
@@ -149,9 +169,14 @@ impl Admission {
             return UNKNOWN;
         }
         match self.next_token.filter(|&next| next > now) {
-            Some(next) => next.since(now) + per_token(ahead, self.limits.rate),
+            Some(next) => next.since(now) + per_token(ahead, self.rate(now)),
             None => Duration::ZERO,
         }
+    }
+
+    /// Until a valve lets something through, or its probe is back.
+    fn probe_wait(&self, until: Option<Moment>, now: Moment) -> Duration {
+        until.map_or_else(|| self.permit_wait(0), |until| until.since(now))
     }
 
     /// Until there is a permit: as long as it takes to land those in flight and those ahead.

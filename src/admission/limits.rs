@@ -72,3 +72,43 @@ pub(super) const RECONNECT: Duration = Duration::from_millis(200);
 pub(super) const RECENT_RENDERS: usize = 32;
 /// The least `retry_after`.
 pub(super) const LEAST_RETRY_AFTER: Duration = Duration::from_millis(10);
+/// Failures in a row that open the breaker.
+pub(super) const BREAKER_FAILURES: u32 = 5;
+/// How long the breaker stays open: at first, and at most.
+pub(super) const BREAKER_OPEN: (Duration, Duration) =
+    (Duration::from_secs(2), Duration::from_secs(30));
+/// The longest ramp after the breaker closed.
+pub(super) const BREAKER_RAMP: Duration = Duration::from_secs(30);
+/// The longest ramp after a global hold.
+pub(super) const HOLD_RAMP: Duration = Duration::from_secs(60);
+/// The longest that a pushback is obeyed.
+pub(super) const PUSHBACK_CAP: Duration = Duration::from_secs(120);
+/// Two projects pushed back within so long hold everything.
+pub(super) const PUSHBACK_WINDOW: Duration = Duration::from_secs(5);
+/// The pace falls at most once in so long.
+pub(super) const PACE_EPOCH: Duration = Duration::from_secs(5);
+/// The pace is full so long after the last sign of overload.
+pub(super) const PACE_RECOVERY: Duration = Duration::from_secs(60);
+/// The least pace.
+pub(super) const PACE_FLOOR: f64 = 0.02;
+/// What the pace is multiplied by on a global pushback.
+pub(super) const PACE_ON_PUSHBACK: f64 = 0.7;
+/// What the pace is multiplied by when the renderer is unavailable or late.
+pub(super) const PACE_ON_FAILURE: f64 = 0.85;
+/// Retries per success.
+pub(super) const RETRY_RATIO: f64 = 0.1;
+/// The most retries saved up.
+pub(super) const RETRY_CAP: f64 = 5.0;
+/// One retry in so long is allowed whatever the successes.
+pub(super) const RETRY_FLOOR: Duration = Duration::from_secs(300);
+/// How often a missing project is tried while somebody waits.
+pub(super) const MISSING_ATTEMPTS: u32 = 3;
+/// The back-off of retries: U(0, min(cap, base × 2^n)).
+pub(super) const RETRY_BACKOFF: (Duration, Duration) =
+    (Duration::from_millis(200), Duration::from_secs(10));
+/// While a ramp or the pace is below 1, the rate is set anew so often.
+pub(super) const RATE_STEP: Duration = Duration::from_millis(500);
+/// Of how many first renders half are NOT_FOUND in a flood of projects that do not exist.
+pub(super) const FLOOD_WINDOW: usize = 20;
+/// The share of the rate that projects of which nothing is held get in such a flood.
+pub(super) const FLOOD_SHARE: f64 = 0.2;

@@ -8,7 +8,7 @@ use super::{
         BEHIND_COOL_DOWN, GONE_COOL_DOWN, INTEREST, MISSING_COOL_DOWN, OUTDATED_COOL_DOWN,
         RAISE_INTERVAL,
     },
-    wanted::{Standing, Weight},
+    wanted::{Kind, Standing, Weight},
 };
 use crate::{
     moment::Moment,
@@ -26,6 +26,8 @@ pub(super) struct Entry {
     /// The latest moment until which someone waits.
     pub(super) deadline: Moment,
     pub(super) flight: Option<Flight>,
+    /// How often it was tried for those who wait.
+    pub(super) attempts: u32,
     /// Whether a fetch comes before a render while nothing is held.
     pub(super) needs_fetch: bool,
     pub(super) standing: Standing,
@@ -50,6 +52,18 @@ pub(super) struct Flight {
     pub(super) class: Class,
     /// The project's last render failed.
     pub(super) is_cooling: bool,
+    /// Nothing is held of the project.
+    pub(super) is_unseen: bool,
+    /// It tells whether a valve opens.
+    pub(super) is_probe: bool,
+    /// Counted from 1 for those who wait.
+    pub(super) attempt: u32,
+}
+
+impl Flight {
+    pub(super) fn is_outdated(&self) -> bool {
+        self.class == Class::Outdated
+    }
 }
 
 /// Where a project stands.
@@ -58,8 +72,7 @@ pub(super) enum Place {
     InFlight,
     ToFetch,
     Missing,
-    Wanted(Standing),
-    Again(Standing),
+    Wanted(Kind, Standing),
     /// Wanted, behind its own gate.
     Cooling,
     /// Not wanted, but not to be forgotten yet.
@@ -89,6 +102,8 @@ struct CoolDown {
     last: Duration,
     /// Renders in a row that failed.
     failures: u32,
+    /// The last failed because the renderer was away.
+    was_away: bool,
     /// Renders in a row that brought less than was asked for.
     behind: u32,
 }
@@ -99,6 +114,7 @@ impl CoolDown {
         reason: NotRefreshed::CoolingDown,
         last: Duration::ZERO,
         failures: 0,
+        was_away: false,
         behind: 0,
     };
 }
@@ -112,6 +128,7 @@ impl Entry {
             waiters: 0,
             deadline: now,
             flight: None,
+            attempts: 0,
             needs_fetch: true,
             standing: Standing {
                 weight: Weight::first(now),
@@ -212,11 +229,14 @@ impl Entry {
     }
 
     fn place_among_wanted(&self) -> Place {
-        if self.is_cooling() {
-            Place::Again(self.standing)
+        let kind = if self.is_cooling() {
+            Kind::Failing
+        } else if self.held.is_some() {
+            Kind::Held
         } else {
-            Place::Wanted(self.standing)
-        }
+            Kind::Unseen
+        };
+        Place::Wanted(kind, self.standing)
     }
 
     pub(super) fn counts_as(&self) -> Counted {
@@ -226,8 +246,7 @@ impl Entry {
             _ if self.waiters > 0 => Counted::WaitedFor,
             Place::ToFetch
             | Place::Missing
-            | Place::Wanted(_)
-            | Place::Again(_)
+            | Place::Wanted(..)
             | Place::Cooling
             | Place::Resting => Counted::Demoted,
         }
@@ -265,6 +284,13 @@ impl Entry {
         self.cool_down = CoolDown::NONE;
     }
 
+    /// As [`Entry::forgive`], where the renderer had been away.
+    pub(super) fn forgive_absence(&mut self) {
+        if self.cool_down.was_away {
+            self.forgive();
+        }
+    }
+
     /// Notes the revision that a render brought.
     pub(super) fn landed_with(
         &mut self,
@@ -292,6 +318,7 @@ impl Entry {
     pub(super) fn cool_down(
         &mut self,
         reason: NotRefreshed,
+        was_away: bool,
         now: Moment,
         rng: &mut fastrand::Rng,
     ) -> Outcome {
@@ -303,6 +330,7 @@ impl Entry {
         let drawn = base + (last * 3 - base).mul_f64(rng.f64());
         self.cool_down.last = drawn.min(cap);
         self.cool_down.failures += 1;
+        self.cool_down.was_away = was_away;
         self.leave_alone(self.cool_down.last, reason, now)
     }
 
@@ -325,12 +353,17 @@ impl Entry {
         self.held = None;
         self.interest_until = now;
         let failures = self.cool_down.failures;
-        self.cool_down(NotRefreshed::CoolingDown, now, rng);
+        self.cool_down(NotRefreshed::CoolingDown, false, now, rng);
         self.cool_down.failures = failures;
         Outcome::NotFound
     }
 
-    fn leave_alone(&mut self, duration: Duration, reason: NotRefreshed, now: Moment) -> Outcome {
+    pub(super) fn leave_alone(
+        &mut self,
+        duration: Duration,
+        reason: NotRefreshed,
+        now: Moment,
+    ) -> Outcome {
         self.cool_down.until = now + duration;
         self.cool_down.reason = reason;
         Outcome::Refused(Refusal {

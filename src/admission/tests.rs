@@ -128,8 +128,8 @@ impl World {
         Order::new(self.target, number)
     }
 
-    fn take(&mut self, step: Step) {
-        match step {
+    fn take(&mut self, step: &Step) {
+        match *step {
             Step::Want {
                 project,
                 patience,
@@ -256,7 +256,7 @@ impl World {
             }
             (None, Brought::Nothing | Brought::Gone) => Landing::NotFound,
             (None, Brought::Unreachable) => Landing::Unreachable,
-            (None, Brought::Failure) => Landing::Failed,
+            (None, Brought::Failure) => Landing::Failed(CallFailure::Other),
             (None, _) => Landing::Rejected,
         };
         self.admission.landed(&project, landing, self.now);
@@ -289,7 +289,7 @@ impl World {
         for action in self.admission.take_actions() {
             match action {
                 Action::Resolve { project, .. } => {
-                    self.waiters.retain(|(waited, _)| *waited != project)
+                    self.waiters.retain(|(waited, _)| *waited != project);
                 }
                 Action::Fetch { project, .. } => self.launch(&project, true, self.target),
                 Action::Render {
@@ -398,7 +398,7 @@ impl World {
     fn check_priority(&self) {
         let machine = &self.admission;
         let could_go = machine.link == Link::Up
-            && machine.next_missing().is_some()
+            && machine.next_missing(self.now).is_some()
             && machine.next_token.is_none()
             && machine.limits.rate > 0.0;
         assert!(
@@ -409,13 +409,13 @@ impl World {
 
     /// Everything that is wanted becomes fresh, and every permit comes home.
     fn converges(&mut self) {
-        self.take(Step::Limits {
+        self.take(&Step::Limits {
             rate: 20.0,
             burst: 3,
             concurrency: 4,
             queue: 8,
         });
-        self.take(Step::Link(None));
+        self.take(&Step::Link(None));
         for _ in 0..5_000 {
             while let Some(flight) = self.flights.pop() {
                 self.land(flight, Brought::WhatWasAsked);
@@ -453,7 +453,7 @@ proptest! {
     fn every_sequence_of_events_keeps_the_invariants_and_ends_fresh(steps in steps(), seed in any::<u64>()) {
         let mut world = World::new(seed);
         for step in steps {
-            world.take(step);
+            world.take(&step);
         }
         world.converges();
     }

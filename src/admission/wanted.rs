@@ -3,7 +3,7 @@
 //! The most wanted goes first: the one with the most seconds in which it was looked up since it became outdated, each
 //! second's weight decaying over [`WEIGHT_DECAY`]. Every [`AGING_TURN`]th turn goes to the longest wanted, so that none starves.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, ops::Bound};
 
 use super::limits::{AGING_TURN, WEIGHT_DECAY};
 use crate::{moment::Moment, revision::Project};
@@ -68,33 +68,61 @@ pub(super) struct Standing {
     pub(super) since: Moment,
 }
 
+/// Kinds of wanted projects, each of which may be let through or not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// A revision is held.
+    Held,
+    /// Nothing is held, and nobody waits any more.
+    Unseen,
+    /// The last render failed.
+    Failing,
+}
+
+impl Kind {
+    const ALL: [Self; 3] = [Self::Held, Self::Unseen, Self::Failing];
+}
+
 /// Projects by how much, and by how long, they are wanted.
 #[derive(Debug, Default)]
 pub(super) struct Wanted {
-    by_weight: BTreeSet<(u64, Project)>,
-    by_age: BTreeSet<(Moment, Project)>,
+    shelves: [Shelf; Kind::ALL.len()],
     turns: u32,
 }
 
+#[derive(Debug, Default)]
+struct Shelf {
+    by_weight: BTreeSet<(u64, Project)>,
+    by_age: BTreeSet<(Moment, Project)>,
+}
+
 impl Wanted {
-    pub(super) fn insert(&mut self, project: &Project, standing: Standing) {
-        self.by_weight
+    pub(super) fn insert(&mut self, project: &Project, kind: Kind, standing: Standing) {
+        let shelf = &mut self.shelves[kind as usize];
+        shelf
+            .by_weight
             .insert((standing.weight.rank(), project.clone()));
-        self.by_age.insert((standing.since, project.clone()));
+        shelf.by_age.insert((standing.since, project.clone()));
     }
 
-    pub(super) fn remove(&mut self, project: &Project, standing: Standing) {
-        self.by_weight
+    pub(super) fn remove(&mut self, project: &Project, kind: Kind, standing: Standing) {
+        let shelf = &mut self.shelves[kind as usize];
+        shelf
+            .by_weight
             .remove(&(standing.weight.rank(), project.clone()));
-        self.by_age.remove(&(standing.since, project.clone()));
+        shelf.by_age.remove(&(standing.since, project.clone()));
     }
 
-    /// The project whose turn it is.
-    pub(super) fn peek(&self) -> Option<&Project> {
+    /// The project whose turn it is, among the kinds that may go.
+    pub(super) fn peek(&self, may_go: impl Fn(Kind) -> bool) -> Option<&Project> {
+        let shelves = Kind::ALL.into_iter().filter(|&kind| may_go(kind));
+        let shelves = shelves.map(|kind| &self.shelves[kind as usize]);
         if self.turns % AGING_TURN == AGING_TURN - 1 {
-            self.by_age.first().map(|(_, project)| project)
+            let oldest = shelves.filter_map(|shelf| shelf.by_age.first()).min();
+            oldest.map(|(_, project)| project)
         } else {
-            self.by_weight.last().map(|(_, project)| project)
+            let heaviest = shelves.filter_map(|shelf| shelf.by_weight.last()).max();
+            heaviest.map(|(_, project)| project)
         }
     }
 
@@ -106,15 +134,17 @@ impl Wanted {
     /// How many stand before a project, itself left out.
     pub(super) fn ahead_of(&self, project: &Project, standing: Standing) -> usize {
         let place = (standing.weight.rank(), project.clone());
-        self.by_weight.range(place..).count().saturating_sub(1)
+        let after = (Bound::Excluded(&place), Bound::Unbounded);
+        let ahead = |shelf: &Shelf| shelf.by_weight.range(after).count();
+        self.shelves.iter().map(ahead).sum()
     }
 
     pub(super) fn len(&self) -> usize {
-        self.by_weight.len()
+        self.shelves.iter().map(|shelf| shelf.by_weight.len()).sum()
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.by_weight.is_empty()
+        self.len() == 0
     }
 }
 
@@ -136,43 +166,46 @@ mod tests {
         let mut seconds = seconds.into_iter();
         let since = at(seconds.next().unwrap());
         let mut weight = Weight::first(since);
-        seconds.for_each(|second| drop(weight.count(at(second))));
+        seconds.for_each(|second| {
+            weight.count(at(second));
+        });
         Standing { weight, since }
     }
 
     #[test]
     fn more_seconds_with_a_lookup_go_first_and_more_lookups_in_a_second_count_once() {
         let mut wanted = Wanted::default();
-        wanted.insert(&project("often"), looked_up(10..15));
+        wanted.insert(&project("often"), Kind::Held, looked_up(10..15));
         wanted.insert(
             &project("hot-loop"),
+            Kind::Held,
             looked_up([10, 10, 10, 10, 10, 10, 14]),
         );
-        wanted.insert(&project("once"), looked_up([14]));
-        assert_eq!(wanted.peek(), Some(&project("often")));
+        wanted.insert(&project("once"), Kind::Held, looked_up([14]));
+        assert_eq!(wanted.peek(|_| true), Some(&project("often")));
         assert_eq!(wanted.ahead_of(&project("once"), looked_up([14])), 2);
     }
 
     #[test]
     fn weight_decays_so_that_what_was_wanted_long_ago_yields() {
         let mut wanted = Wanted::default();
-        wanted.insert(&project("then"), looked_up(0..10));
-        wanted.insert(&project("now"), looked_up(598..600));
-        assert_eq!(wanted.peek(), Some(&project("now")));
+        wanted.insert(&project("then"), Kind::Held, looked_up(0..10));
+        wanted.insert(&project("now"), Kind::Held, looked_up(598..600));
+        assert_eq!(wanted.peek(|_| true), Some(&project("now")));
     }
 
     #[test]
     fn none_starves_while_others_are_wanted_more() {
         let mut wanted = Wanted::default();
         let cold = looked_up([0]);
-        wanted.insert(&project("cold"), cold);
+        wanted.insert(&project("cold"), Kind::Held, cold);
         let turns = (1..).find(|turn| {
             let hot = project(&format!("hot-{turn}"));
-            wanted.insert(&hot, looked_up(*turn..turn + 100));
-            let next = wanted.peek().unwrap().clone();
+            wanted.insert(&hot, Kind::Held, looked_up(*turn..turn + 100));
+            let next = wanted.peek(|_| true).unwrap().clone();
             wanted.turn();
             if next == hot {
-                wanted.remove(&hot, looked_up(*turn..turn + 100));
+                wanted.remove(&hot, Kind::Held, looked_up(*turn..turn + 100));
             }
             next == project("cold")
         });

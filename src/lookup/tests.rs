@@ -9,13 +9,14 @@ use crate::{
     admission::{self, FetchLimits, Link},
     refresh,
     render::{
-        Message, RenderError, RenderReason,
+        Message, Pushback, RenderError, RenderReason,
         fake::{Behaviour, FakeRenderer},
     },
 };
 
 mod decisions;
 mod demands;
+mod faults;
 mod storms;
 mod watches;
 
@@ -63,6 +64,17 @@ pub(super) const fn secs(n: u64) -> Duration {
 
 pub(super) fn unavailable() -> RenderError {
     RenderError::Unavailable(Message::new("403 Forbidden"))
+}
+
+/// RESOURCE_EXHAUSTED with a pushback of so many seconds.
+pub(super) fn exhausted(seconds: u64, is_global: bool) -> RenderError {
+    RenderError::Exhausted {
+        pushback: Some(Pushback {
+            after: Some(secs(seconds)),
+            is_global,
+        }),
+        message: Message::new("too many renders"),
+    }
 }
 
 impl Core {
@@ -219,7 +231,7 @@ async fn a_missing_project_is_rendered_while_the_caller_waits_and_then_held_fres
 async fn an_outdated_project_is_answered_within_patience_and_becomes_fresh_behind_it() {
     let core = Core::new().await;
     let shop = project("demo/shop");
-    core.holds(&[shop.clone()]).await;
+    core.holds(std::slice::from_ref(&shop)).await;
     core.renderer.costs(millis(300));
     core.refresh.set_target(2);
     let start = Instant::now();
@@ -235,7 +247,7 @@ async fn an_outdated_project_is_answered_within_patience_and_becomes_fresh_behin
 async fn a_caller_without_patience_is_told_that_the_refresh_it_caused_is_scheduled() {
     let core = Core::new().await;
     let shop = project("demo/shop");
-    core.holds(&[shop.clone()]).await;
+    core.holds(std::slice::from_ref(&shop)).await;
     core.renderer.costs(millis(300));
     core.refresh.set_target(2);
     assert_eq!(
@@ -267,7 +279,7 @@ async fn a_first_caller_that_leaves_before_a_failure_wedges_nobody() {
 async fn traffic_never_hides_that_a_project_is_outdated() {
     let core = Core::new().await;
     let shop = project("demo/shop");
-    core.holds(&[shop.clone()]).await;
+    core.holds(std::slice::from_ref(&shop)).await;
     core.renderer.behaves(Behaviour::Fails(unavailable()));
     core.refresh.set_target(2);
     let mut last = Duration::ZERO;
@@ -321,7 +333,7 @@ async fn a_crowd_on_one_missing_project_costs_one_render_though_most_hang_up() {
 async fn those_who_wait_for_a_failed_flight_are_answered_outdated_and_start_none() {
     let core = Core::new().await;
     let shop = project("demo/shop");
-    core.holds(&[shop.clone()]).await;
+    core.holds(std::slice::from_ref(&shop)).await;
     core.refresh.set_target(2);
     core.renderer.costs(millis(20));
     core.renderer.behaves(Behaviour::Fails(unavailable()));
@@ -417,7 +429,7 @@ async fn a_batch_asks_for_at_most_a_quarter_of_the_queue() {
 async fn a_caller_whose_deadline_is_shorter_than_its_patience_gets_the_outdated_answer_in_time() {
     let core = Core::new().await;
     let shop = project("demo/shop");
-    core.holds(&[shop.clone()]).await;
+    core.holds(std::slice::from_ref(&shop)).await;
     core.refresh.set_target(2);
     core.renderer.behaves(Behaviour::Stalls);
     for _ in 0..40 {
@@ -439,7 +451,7 @@ async fn a_caller_whose_deadline_is_shorter_than_its_patience_gets_the_outdated_
 async fn a_deadline_already_past_is_answered_from_memory_and_still_counts_as_interest() {
     let core = Core::new().await;
     let shop = project("demo/shop");
-    core.holds(&[shop.clone()]).await;
+    core.holds(std::slice::from_ref(&shop)).await;
     core.refresh.set_target(2);
     let past = Some(Instant::now());
     sleep(millis(1)).await;

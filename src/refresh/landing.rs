@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use super::{Complaints, Shared, State, complaints::Complaint, mark, observe::RenderResult};
 use crate::{
-    admission::{Class, FetchLanding, Landing},
+    admission::{CallFailure, Class, FetchLanding, Landing},
     cache::{Held, Stored},
     moment::Moment,
     render::{Rejected, RenderError},
@@ -137,7 +137,7 @@ impl Shared {
         error: &RenderError,
         now: Moment,
     ) -> (Landing, RenderResult) {
-        let (landing, complaint) = match error {
+        let failure = match error {
             RenderError::NotFound => {
                 return (
                     self.land_not_found(state, project, now),
@@ -145,17 +145,24 @@ impl Shared {
                 );
             }
             RenderError::Unreachable => return (Landing::Unreachable, RenderResult::Unreachable),
-            RenderError::Rejected(_) => (Landing::Rejected, Complaint::Rejected),
-            RenderError::Unavailable(_)
-            | RenderError::Aborted(_)
-            | RenderError::DeadlineExceeded
-            | RenderError::Exhausted { .. }
-            | RenderError::Unimplemented
-            | RenderError::Failed { .. }
-            | RenderError::Panicked => (Landing::Failed, Complaint::Failed),
+            RenderError::Rejected(_) => {
+                state
+                    .complaints
+                    .raise(Complaint::Rejected, project, error, now);
+                return (Landing::Rejected, RenderResult::Rejected);
+            }
+            RenderError::Unavailable(_) => CallFailure::Unavailable,
+            RenderError::Aborted(_) => CallFailure::Aborted,
+            RenderError::DeadlineExceeded => CallFailure::DeadlineExceeded,
+            RenderError::Exhausted { pushback, .. } => CallFailure::Exhausted(*pushback),
+            RenderError::Unimplemented | RenderError::Failed { .. } | RenderError::Panicked => {
+                CallFailure::Other
+            }
         };
-        state.complaints.raise(complaint, project, error, now);
-        (landing, result_of(error))
+        state
+            .complaints
+            .raise(Complaint::Failed, project, error, now);
+        (Landing::Failed(failure), result_of(error))
     }
 
     /// A missing project is absent for a while. A held one stays until a second NOT_FOUND, and even then while too many

@@ -78,9 +78,6 @@ fn impossible(holding: Holding, reason: NotRefreshed) -> Option<&'static str> {
         (NotRefreshed::RenderFailed, _) => {
             Some("it is told when a flight lands; the gate then says COOLING_DOWN")
         }
-        (NotRefreshed::BreakerOpen | NotRefreshed::PushedBack, _) => {
-            Some("there is no such gate yet")
-        }
         (_, Holding::Fresh) => None,
         (NotRefreshed::QueueFull, Holding::Outdated) => {
             Some("the queue is that of missing projects")
@@ -94,6 +91,8 @@ fn impossible(holding: Holding, reason: NotRefreshed) -> Option<&'static str> {
             | NotRefreshed::ConcurrencyLimited
             | NotRefreshed::QueueFull
             | NotRefreshed::CoolingDown
+            | NotRefreshed::BreakerOpen
+            | NotRefreshed::PushedBack
             | NotRefreshed::Unreachable
             | NotRefreshed::RendererBehind
             | NotRefreshed::Rejected
@@ -128,7 +127,7 @@ async fn refuse(core: &Core, shop: &Project, reason: NotRefreshed) {
         }
         NotRefreshed::CoolingDown => fails_once(Behaviour::Fails(unavailable())).await,
         NotRefreshed::Rejected => {
-            fails_once(Behaviour::Garbles(|offer| offer.project.clear())).await
+            fails_once(Behaviour::Garbles(|offer| offer.project.clear())).await;
         }
         NotRefreshed::RendererBehind => fails_once(Behaviour::AnswersWith(1)).await,
         NotRefreshed::ProjectGone => fails_once(Behaviour::Fails(RenderError::NotFound)).await,
@@ -137,11 +136,22 @@ async fn refuse(core: &Core, shop: &Project, reason: NotRefreshed) {
             core.refresh.set_link(Link::Down { retry_at });
         }
         NotRefreshed::Draining => core.refresh.drain(),
-        NotRefreshed::Scheduled
-        | NotRefreshed::TimedOut
-        | NotRefreshed::RenderFailed
-        | NotRefreshed::BreakerOpen
-        | NotRefreshed::PushedBack => unreachable!("no gate says {reason}"),
+        NotRefreshed::BreakerOpen => {
+            for other in projects(5) {
+                core.renderer
+                    .behaves_for(&other, Behaviour::Fails(unavailable()));
+                let _ = core.get_within(&other, PATIENCE).await;
+            }
+        }
+        NotRefreshed::PushedBack => {
+            let other = project("other/pushed-back");
+            core.renderer
+                .behaves_for(&other, Behaviour::Fails(exhausted(3, true)));
+            let _ = core.get_within(&other, PATIENCE).await;
+        }
+        NotRefreshed::Scheduled | NotRefreshed::TimedOut | NotRefreshed::RenderFailed => {
+            unreachable!("no gate says {reason}")
+        }
     }
 }
 
@@ -163,9 +173,9 @@ async fn observed(holding: Holding, admitting: Admitting, rendering: Rendering) 
     let shop = project("demo/shop");
     match holding {
         Holding::Nothing => {}
-        Holding::Fresh => core.holds(&[shop.clone()]).await,
+        Holding::Fresh => core.holds(std::slice::from_ref(&shop)).await,
         Holding::Outdated => {
-            core.holds(&[shop.clone()]).await;
+            core.holds(std::slice::from_ref(&shop)).await;
             core.refresh.set_target(2);
         }
     }
@@ -226,5 +236,9 @@ async fn every_row_of_the_decision_table_holds() {
             }
         }
     }
-    assert_eq!(rows, 5 * (1 + 7 + 1 + 9 + 1 + 8), "the table has lost rows");
+    assert_eq!(
+        rows,
+        5 * (1 + 9 + 1 + 11 + 1 + 10),
+        "the table has lost rows"
+    );
 }

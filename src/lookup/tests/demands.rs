@@ -21,7 +21,7 @@ async fn get_at_least(
 async fn a_demand_that_is_met_is_answered_from_memory() {
     let core = Core::new().await;
     let shop = project("demo/shop");
-    core.holds(&[shop.clone()]).await;
+    core.holds(std::slice::from_ref(&shop)).await;
     assert_eq!(
         get_at_least(&core, &shop, 1, 0).await.unwrap().served,
         Served::Fresh
@@ -33,7 +33,7 @@ async fn a_demand_that_is_met_is_answered_from_memory() {
 async fn a_demand_above_what_is_held_is_rendered_for() {
     let core = Core::new().await;
     let shop = project("demo/shop");
-    core.holds(&[shop.clone()]).await;
+    core.holds(std::slice::from_ref(&shop)).await;
     core.renderer.numbers(2);
     let answer = get_at_least(&core, &shop, 1, 2).await.unwrap();
     assert_eq!(
@@ -47,7 +47,7 @@ async fn a_demand_above_what_is_held_is_rendered_for() {
 async fn a_demand_that_the_renderer_does_not_meet_fails_while_others_are_answered() {
     let core = Core::new().await;
     let shop = project("demo/shop");
-    core.holds(&[shop.clone()]).await;
+    core.holds(std::slice::from_ref(&shop)).await;
     for _ in 0..20 {
         let answer = get_at_least(&core, &shop, 1, 9).await;
         let newest = Order::new(1, 1);
@@ -64,7 +64,7 @@ async fn a_demand_that_the_renderer_does_not_meet_fails_while_others_are_answere
 async fn a_demand_that_a_gate_refuses_fails_with_its_reason() {
     let core = Core::new().await;
     let shop = project("demo/shop");
-    core.holds(&[shop.clone()]).await;
+    core.holds(std::slice::from_ref(&shop)).await;
     core.refresh.set_limits(admission::Limits {
         rate: 0.0,
         ..limits()
@@ -79,7 +79,7 @@ async fn a_demand_that_a_gate_refuses_fails_with_its_reason() {
 async fn a_bound_on_how_long_it_has_been_outdated_fails_only_beyond_it() {
     let core = Core::new().await;
     let shop = project("demo/shop");
-    core.holds(&[shop.clone()]).await;
+    core.holds(std::slice::from_ref(&shop)).await;
     core.renderer.behaves(Behaviour::Stalls);
     core.refresh.set_target(2);
     let within = |max| {

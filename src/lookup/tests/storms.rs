@@ -172,7 +172,7 @@ async fn shrinking_the_concurrency_below_what_is_in_flight_cancels_none_and_admi
 async fn rate_zero_pauses_renders_and_what_is_held_is_served() {
     let core = Core::new().await;
     let shop = project("demo/shop");
-    core.holds(&[shop.clone()]).await;
+    core.holds(std::slice::from_ref(&shop)).await;
     core.refresh.set_limits(admission::Limits {
         rate: 0.0,
         ..limits()
@@ -226,7 +226,7 @@ async fn a_pod_suspended_for_a_minute_gets_no_more_than_the_burst() {
 async fn a_renderer_that_stays_behind_is_asked_ever_more_seldom_and_used_once_it_is_right() {
     let core = Core::new().await;
     let shop = project("demo/shop");
-    core.holds(&[shop.clone()]).await;
+    core.holds(std::slice::from_ref(&shop)).await;
     core.renderer.behaves(Behaviour::AnswersWith(1));
     core.refresh.set_target(2);
     let before = core.renders();
@@ -249,7 +249,7 @@ async fn a_renderer_that_stays_behind_is_asked_ever_more_seldom_and_used_once_it
 async fn a_renderer_behind_is_used_as_far_as_it_is_better_than_what_is_held() {
     let core = Core::new().await;
     let shop = project("demo/shop");
-    core.holds(&[shop.clone()]).await;
+    core.holds(std::slice::from_ref(&shop)).await;
     core.renderer.behaves(Behaviour::AnswersWith(2));
     core.refresh.set_target(3);
     let answer = core.get(&shop).await;
@@ -261,14 +261,14 @@ async fn a_renderer_behind_is_used_as_far_as_it_is_better_than_what_is_held() {
 async fn a_target_raised_during_a_render_lets_it_land_and_wants_the_project_once_more() {
     let core = Core::new().await;
     let shop = project("demo/shop");
-    core.holds(&[shop.clone()]).await;
+    core.holds(std::slice::from_ref(&shop)).await;
     core.renderer.costs(secs(1));
     core.refresh.set_target(2);
     core.get(&shop).await.unwrap();
     core.refresh.set_target(3);
     let before = core.renders();
-    core.converges(&[shop.clone()], 2).await;
-    core.converges(&[shop.clone()], 3).await;
+    core.converges(std::slice::from_ref(&shop), 2).await;
+    core.converges(std::slice::from_ref(&shop), 3).await;
     sleep(secs(60)).await;
     assert_eq!(core.renders(), before + 1);
 }
@@ -278,13 +278,13 @@ async fn a_target_raised_during_a_render_lets_it_land_and_wants_the_project_once
 async fn a_project_just_rendered_for_a_raised_target_waits_before_it_is_rendered_for_the_next() {
     let core = Core::new().await;
     let shop = project("demo/shop");
-    core.holds(&[shop.clone()]).await;
+    core.holds(std::slice::from_ref(&shop)).await;
     core.refresh.set_target(2);
     assert_eq!(core.get(&shop).await.unwrap().served, Served::Rendered);
     core.refresh.set_target(3);
     assert_eq!(reason(&core.get(&shop).await), NotRefreshed::CoolingDown);
     core.refresh.set_target(4);
-    let took = core.converges(&[shop.clone()], 4).await;
+    let took = core.converges(std::slice::from_ref(&shop), 4).await;
     assert!(took > secs(9) && took <= millis(10_020), "{took:?}");
     assert_eq!(core.renderer.renders_of(&shop), 3);
 }
@@ -358,7 +358,7 @@ async fn a_flood_of_unknown_projects_fills_a_bounded_queue_and_leaves_others_alo
     .await;
     core.renderer.offers_no_fetch();
     let shop = project("demo/shop");
-    core.holds(&[shop.clone()]).await;
+    core.holds(std::slice::from_ref(&shop)).await;
     core.renderer
         .behaves(Behaviour::Fails(RenderError::NotFound));
     core.renderer.behaves_for(&shop, Behaviour::Answers);
@@ -400,7 +400,7 @@ async fn a_blank_garbled_or_wrong_render_is_rejected_and_the_held_one_served() {
     for garble in garbles {
         let core = Core::new().await;
         let shop = project("demo/shop");
-        core.holds(&[shop.clone()]).await;
+        core.holds(std::slice::from_ref(&shop)).await;
         core.renderer.behaves(Behaviour::Garbles(garble));
         core.refresh.set_target(2);
         let answer = core.get(&shop).await;
@@ -427,7 +427,7 @@ async fn an_older_result_that_lands_late_overwrites_nothing() {
     let core = Core::new().await;
     let shop = project("demo/shop");
     core.renderer.numbers(5);
-    core.holds(&[shop.clone()]).await;
+    core.holds(std::slice::from_ref(&shop)).await;
     core.renderer.numbers(3);
     core.refresh.changed(&shop, Order::new(1, 6));
     assert_eq!(reason(&core.get(&shop).await), NotRefreshed::RendererBehind);
@@ -441,7 +441,7 @@ async fn an_older_result_that_lands_late_overwrites_nothing() {
 async fn a_renderer_that_vouches_for_what_is_held_makes_it_fresh_without_a_payload() {
     let core = Core::new().await;
     let shop = project("demo/shop");
-    core.holds(&[shop.clone()]).await;
+    core.holds(std::slice::from_ref(&shop)).await;
     let payload = core.get(&shop).await.unwrap().revision.payload.clone();
     core.renderer.behaves(Behaviour::Vouches);
     core.refresh.set_target(2);
@@ -475,7 +475,7 @@ async fn a_full_cache_throws_the_least_recently_looked_up_away_and_never_what_wa
 async fn a_landing_is_held_though_its_entry_was_evicted_meanwhile_and_eviction_splits_no_flight() {
     let core = Core::new().await;
     let shop = project("demo/shop");
-    core.holds(&[shop.clone()]).await;
+    core.holds(std::slice::from_ref(&shop)).await;
     core.renderer.costs(secs(1));
     core.refresh.set_target(2);
     core.get(&shop).await.unwrap();
@@ -525,7 +525,7 @@ async fn a_transient_error_is_never_remembered_as_absence() {
 async fn a_held_project_is_served_until_the_renderer_says_twice_that_it_is_gone() {
     let core = Core::new().await;
     let shop = project("demo/shop");
-    core.holds(&[shop.clone()]).await;
+    core.holds(std::slice::from_ref(&shop)).await;
     core.renderer
         .behaves(Behaviour::Fails(RenderError::NotFound));
     core.refresh.set_target(2);
@@ -639,7 +639,7 @@ async fn queued_callers_are_told_at_once_that_the_renderer_is_unreachable() {
 async fn draining_launches_nothing_and_answers_what_is_held() {
     let core = Core::new().await;
     let (shop, mail) = (project("demo/shop"), project("demo/mail"));
-    core.holds(&[shop.clone()]).await;
+    core.holds(std::slice::from_ref(&shop)).await;
     core.refresh.set_target(2);
     core.renderer.costs(secs(1));
     let flight = core.get(&shop).await;

@@ -5,10 +5,7 @@ use std::{
     sync::{Arc, Mutex, atomic::Ordering},
 };
 
-use tokio::{
-    sync::watch,
-    time::{Duration, Instant, sleep},
-};
+use tokio::time::{Duration, Instant, sleep};
 
 use super::{
     network::{Network, Route, on_loopback},

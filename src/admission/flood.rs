@@ -1,0 +1,44 @@
+//! Notices a flood of projects that do not exist, so that it does not eat the budget of those that do.
+
+use std::{collections::VecDeque, time::Duration};
+
+use super::limits::{FLOOD_SHARE, FLOOD_WINDOW};
+use crate::moment::Moment;
+
+/// What the last first renders of projects brought.
+#[derive(Debug, Default)]
+pub(super) struct Flood {
+    unknown: VecDeque<bool>,
+    /// When a project of which nothing is held was last launched.
+    launched: Option<Moment>,
+}
+
+impl Flood {
+    /// Notes a first render.
+    pub(super) fn note(&mut self, is_unknown: bool) {
+        if self.unknown.len() == FLOOD_WINDOW {
+            self.unknown.pop_front();
+        }
+        self.unknown.push_back(is_unknown);
+    }
+
+    pub(super) fn launched(&mut self, now: Moment) {
+        self.launched = Some(now);
+    }
+
+    /// Until when projects of which nothing is held are to wait, so that they get no more than their share of the rate.
+    pub(super) fn holds_until(&self, rate: f64, now: Moment) -> Option<Moment> {
+        let unknown = self
+            .unknown
+            .iter()
+            .filter(|is_unknown| **is_unknown)
+            .count();
+        if self.unknown.len() < FLOOD_WINDOW || unknown * 2 < FLOOD_WINDOW || rate <= 0.0 {
+            return None;
+        }
+        let gap = Duration::try_from_secs_f64(1.0 / (rate * FLOOD_SHARE)).unwrap_or(Duration::MAX);
+        self.launched
+            .map(|launched| launched + gap)
+            .filter(|&until| until > now)
+    }
+}

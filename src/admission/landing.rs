@@ -1,0 +1,222 @@
+//! What a render or a fetch that came back means for its project, and for all.
+
+use std::time::Duration;
+
+use super::{
+    Admission, CallFailure, FetchLanding, Landing, Link, Outcome, Pushback,
+    limits::{MISSING_ATTEMPTS, PACE_ON_FAILURE, PACE_ON_PUSHBACK, RECONNECT, RETRY_BACKOFF},
+    project::{Entry, Flight},
+};
+use crate::{
+    moment::Moment,
+    reason::{NotRefreshed, Refusal},
+    revision::Project,
+};
+
+impl Admission {
+    /// Notes what a render brought.
+    pub fn landed(&mut self, project: &Project, landing: Landing, now: Moment) {
+        let Some(mut entry) = self.take_entry(project) else {
+            return;
+        };
+        let Some(flight) = entry.flight.take() else {
+            self.put_entry(project, entry, now);
+            return;
+        };
+        self.in_flight.renders -= 1;
+        self.in_flight.outdated -= u32::from(flight.is_outdated());
+        self.in_flight.cooling -= u32::from(flight.is_cooling);
+        entry.needs_fetch = true;
+        entry.demand = None;
+        if flight.is_unseen {
+            self.flood.note(landing == Landing::NotFound);
+        }
+        self.judge_renderer(landing, &flight, now);
+        if let Some(outcome) = self.judge_project(project, &mut entry, landing, &flight, now) {
+            entry.attempts = 0;
+            self.resolve(project, &mut entry, outcome);
+        }
+        self.put_entry(project, entry, now);
+        self.tick(now);
+        self.review_all(now);
+    }
+
+    /// Notes what a fetch brought.
+    pub fn fetched(&mut self, project: &Project, landing: FetchLanding, now: Moment) {
+        if landing == FetchLanding::Unimplemented {
+            self.offers_fetch = false;
+            for project in std::mem::take(&mut self.to_fetch).into_values() {
+                self.settle(&project, now);
+            }
+        }
+        let Some(mut entry) = self.take_entry(project) else {
+            return;
+        };
+        if entry.flight.take().is_some() {
+            self.in_flight.fetches -= 1;
+            entry.needs_fetch = false;
+            if let FetchLanding::Held(held) = landing {
+                entry.stored(held);
+                self.resolve(project, &mut entry, Outcome::Landed);
+            }
+        }
+        self.put_entry(project, entry, now);
+        self.tick(now);
+        self.review([project.clone()], now);
+    }
+
+    /// What a landing says of the renderer: breaker, hold, pace and the budget of retries.
+    fn judge_renderer(&mut self, landing: Landing, flight: &Flight, now: Moment) {
+        match landing {
+            Landing::Failed(CallFailure::Unavailable | CallFailure::DeadlineExceeded) => {
+                self.pace.slow(PACE_ON_FAILURE, now);
+                self.breaker.failed(flight.is_probe, now, &mut self.rng);
+                if flight.is_probe {
+                    self.pushbacks.valve.probe_failed(RECONNECT, now);
+                }
+            }
+            Landing::Unreachable => {
+                if flight.is_probe {
+                    self.breaker.valve.probe_failed(RECONNECT, now);
+                    self.pushbacks.valve.probe_failed(RECONNECT, now);
+                }
+                if self.link == Link::Up {
+                    let retry_at = now + RECONNECT;
+                    self.link = Link::Down { retry_at };
+                }
+            }
+            Landing::Failed(CallFailure::Exhausted(_)) => {
+                self.close_breaker(flight, now);
+                if flight.is_probe {
+                    self.pushbacks.valve.probe_failed(RECONNECT, now);
+                }
+            }
+            Landing::Held(_)
+            | Landing::Rejected
+            | Landing::NotFound
+            | Landing::Gone
+            | Landing::Failed(CallFailure::Aborted | CallFailure::Other) => {
+                self.close_breaker(flight, now);
+                if flight.is_probe && self.pushbacks.valve.probe_succeeded(now) {
+                    self.bucket.empty(now);
+                }
+            }
+        }
+        if let Landing::Held(_) = landing {
+            self.recent.note(now.since(flight.since));
+            if flight.attempt == 1 {
+                self.retries.deposit();
+            }
+        }
+    }
+
+    /// Closes the breaker when this was its probe: what had come to cool down because the renderer was away is forgiven.
+    fn close_breaker(&mut self, flight: &Flight, now: Moment) {
+        if !self.breaker.answered(flight.is_probe, now) {
+            return;
+        }
+        self.bucket.empty(now);
+        for project in self.entries.keys().cloned().collect::<Vec<_>>() {
+            if let Some(mut entry) = self.take_entry(&project) {
+                entry.forgive_absence();
+                self.put_entry(&project, entry, now);
+            }
+        }
+    }
+
+    /// What a landing says of its project, and what those who wait are told; nothing when it is tried again for them.
+    fn judge_project(
+        &mut self,
+        project: &Project,
+        entry: &mut Entry,
+        landing: Landing,
+        flight: &Flight,
+        now: Moment,
+    ) -> Option<Outcome> {
+        let failure = match landing {
+            Landing::Held(held) => {
+                return Some(entry.landed_with(held, flight, now, &mut self.rng));
+            }
+            Landing::Rejected => {
+                return Some(entry.cool_down(NotRefreshed::Rejected, false, now, &mut self.rng));
+            }
+            Landing::Gone => return Some(entry.is_gone(now)),
+            Landing::NotFound => return Some(entry.is_not_found(now, &mut self.rng)),
+            Landing::Unreachable => return Some(refused(NotRefreshed::Unreachable, RECONNECT)),
+            Landing::Failed(failure) => failure,
+        };
+        let pushback = match failure {
+            CallFailure::Exhausted(pushback) => pushback,
+            CallFailure::Unavailable
+            | CallFailure::Aborted
+            | CallFailure::DeadlineExceeded
+            | CallFailure::Other => None,
+        };
+        if let Some(Pushback {
+            after: Some(after),
+            is_global,
+        }) = pushback
+        {
+            let (obeyed, holds_all) =
+                self.pushbacks
+                    .note(project, after, is_global, now, &mut self.rng);
+            if holds_all {
+                self.pace.slow(PACE_ON_PUSHBACK, now);
+            }
+            if !self.retry(entry, flight, obeyed, NotRefreshed::PushedBack, now) {
+                return Some(entry.leave_alone(obeyed, NotRefreshed::PushedBack, now));
+            }
+            return None;
+        }
+        if matches!(failure, CallFailure::Unavailable | CallFailure::Aborted) {
+            let wait = backoff(flight.attempt, &mut self.rng);
+            if self.retry(entry, flight, wait, NotRefreshed::CoolingDown, now) {
+                return None;
+            }
+        }
+        let was_away = matches!(
+            failure,
+            CallFailure::Unavailable | CallFailure::DeadlineExceeded
+        );
+        entry.cool_down(NotRefreshed::CoolingDown, was_away, now, &mut self.rng);
+        Some(refused(NotRefreshed::RenderFailed, entry.cooling_for(now)))
+    }
+
+    /// Has a missing project tried again while somebody waits long enough, and the budget of retries allows it. A retry is a new
+    /// trip through all gates.
+    fn retry(
+        &mut self,
+        entry: &mut Entry,
+        flight: &Flight,
+        wait: Duration,
+        reason: NotRefreshed,
+        now: Moment,
+    ) -> bool {
+        let is_waited_for = entry.held.is_none()
+            && entry.waiters > 0
+            && now + wait + self.recent.median() < entry.deadline;
+        let retries =
+            is_waited_for && flight.attempt < MISSING_ATTEMPTS && self.retries.withdraw(now);
+        if retries {
+            entry.attempts = flight.attempt;
+            entry.needs_fetch = false;
+            entry.leave_alone(wait, reason, now);
+        }
+        retries
+    }
+}
+
+/// Full jitter: U(0, min(cap, base × 2^n)) (M. Brooker, "Exponential Backoff and Jitter", AWS architecture blog, 2015).
+fn backoff(attempt: u32, rng: &mut fastrand::Rng) -> Duration {
+    let (base, cap) = RETRY_BACKOFF;
+    (base * 2_u32.pow(attempt.saturating_sub(1).min(16)))
+        .min(cap)
+        .mul_f64(rng.f64())
+}
+
+fn refused(reason: NotRefreshed, retry_after: Duration) -> Outcome {
+    Outcome::Refused(Refusal {
+        reason,
+        retry_after,
+    })
+}

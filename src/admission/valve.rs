@@ -1,0 +1,130 @@
+//! A valve shuts the flow of renders for a while, then lets one probe through, then opens over a ramp, so that those who were
+//! held back do not come as a herd. The breaker is one, and what the renderer's pushback shuts is another.
+
+use std::time::Duration;
+
+use crate::moment::Moment;
+
+/// The share of the rate with which a ramp begins.
+const RAMP_START: f64 = 0.1;
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Valve {
+    flow: Flow,
+    /// How long the ramp after the current stop takes.
+    ramp: Duration,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Flow {
+    Open,
+    /// Nothing passes until then, and one probe after.
+    Shut(Moment),
+    /// One probe is in flight.
+    Probing,
+    Opening(Moment),
+}
+
+impl Valve {
+    pub(super) const OPEN: Self = Self {
+        flow: Flow::Open,
+        ramp: Duration::ZERO,
+    };
+
+    /// Shuts until then; the ramp that follows a successful probe will take so long.
+    pub(super) fn shut(&mut self, until: Moment, ramp: Duration) {
+        let until = match self.flow {
+            Flow::Shut(before) => before.max(until),
+            Flow::Open | Flow::Probing | Flow::Opening(_) => until,
+        };
+        *self = Self {
+            flow: Flow::Shut(until),
+            ramp,
+        };
+    }
+
+    /// Whether nothing passes at `now`: until when; while a probe flies, nobody knows.
+    pub(super) fn is_shut(&self, now: Moment) -> Option<Option<Moment>> {
+        match self.flow {
+            Flow::Shut(until) if until > now => Some(Some(until)),
+            Flow::Probing => Some(None),
+            Flow::Open | Flow::Shut(_) | Flow::Opening(_) => None,
+        }
+    }
+
+    /// Whether the next that passes is the probe.
+    pub(super) fn wants_probe(&self, now: Moment) -> bool {
+        matches!(self.flow, Flow::Shut(until) if until <= now)
+    }
+
+    /// Notes a launch, which is the probe when one is wanted.
+    pub(super) fn launched(&mut self, now: Moment) {
+        if self.wants_probe(now) {
+            self.flow = Flow::Probing;
+        }
+    }
+
+    /// Notes that the probe came back well; true when one was out.
+    pub(super) fn probe_succeeded(&mut self, now: Moment) -> bool {
+        let was_probing = self.flow == Flow::Probing;
+        if was_probing {
+            self.flow = Flow::Opening(now);
+        }
+        was_probing
+    }
+
+    /// Notes that the probe came back, but not well: another may go after `wait`.
+    pub(super) fn probe_failed(&mut self, wait: Duration, now: Moment) {
+        if self.flow == Flow::Probing {
+            self.flow = Flow::Shut(now + wait);
+        }
+    }
+
+    /// The share of the rate that passes: 1 when open, and rising from a tenth over the ramp.
+    pub(super) fn share(&self, now: Moment) -> f64 {
+        let Flow::Opening(since) = self.flow else {
+            return 1.0;
+        };
+        let elapsed = now.since(since);
+        if elapsed >= self.ramp {
+            return 1.0;
+        }
+        RAMP_START + (1.0 - RAMP_START) * elapsed.as_secs_f64() / self.ramp.as_secs_f64()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(seconds: u64) -> Moment {
+        Moment::after_start(Duration::from_secs(seconds))
+    }
+
+    #[test]
+    fn shuts_probes_and_opens_over_the_ramp() {
+        let mut valve = Valve::OPEN;
+        valve.shut(at(10), Duration::from_secs(20));
+        assert_eq!(valve.is_shut(at(9)), Some(Some(at(10))));
+        assert!(!valve.wants_probe(at(9)));
+        assert!(valve.wants_probe(at(10)));
+        valve.launched(at(10));
+        assert_eq!(valve.is_shut(at(11)), Some(None));
+        assert!(valve.probe_succeeded(at(12)));
+        assert_eq!(valve.is_shut(at(12)), None);
+        assert!((valve.share(at(12)) - 0.1).abs() < 1e-9);
+        assert!((valve.share(at(22)) - 0.55).abs() < 1e-9);
+        assert!((valve.share(at(32)) - 1.0).abs() < 1e-9);
+    }
+
+    #[test]
+    fn a_longer_stop_prevails_and_a_stop_during_the_probe_starts_anew() {
+        let mut valve = Valve::OPEN;
+        valve.shut(at(10), Duration::ZERO);
+        valve.shut(at(5), Duration::ZERO);
+        assert_eq!(valve.is_shut(at(6)), Some(Some(at(10))));
+        valve.launched(at(10));
+        valve.shut(at(20), Duration::ZERO);
+        assert_eq!(valve.is_shut(at(12)), Some(Some(at(20))));
+    }
+}

@@ -1,0 +1,335 @@
+//! Renderers that fail all at once, push back, or are ruined by one project; and how it ends.
+
+use super::*;
+
+/// Keeps looking projects up, every 100 ms each, for as long as it is polled.
+async fn look_up(core: &Core, projects: &[Project]) {
+    loop {
+        for project in projects {
+            let _ = core.get_within(project, Duration::ZERO).await;
+        }
+        sleep(millis(100)).await;
+    }
+}
+
+async fn under_load<T>(core: &Core, projects: &[Project], done: impl Future<Output = T>) -> T {
+    tokio::select! {
+        done = done => done,
+        () = look_up(core, projects) => unreachable!("it never ends"),
+    }
+}
+
+/// flagd#2027, unleash-edge's loop of one second: an upstream that is dead for long is asked again and again.
+#[tokio::test(start_paused = true)]
+async fn a_renderer_that_is_unavailable_for_long_is_asked_seldom_and_used_soon_after() {
+    let core = Core::with(
+        admission::Limits {
+            rate: 50.0,
+            ..limits()
+        },
+        64 << 20,
+    )
+    .await;
+    let projects = projects(50);
+    core.holds(&projects).await;
+    core.renderer.behaves(Behaviour::Fails(unavailable()));
+    let before = core.renders();
+    core.refresh.set_target(2);
+    under_load(&core, &projects, sleep(secs(40))).await;
+    let attempts = core.renders() - before;
+    assert!(attempts <= 60, "{attempts} attempts");
+    core.renderer.behaves(Behaviour::Answers);
+    let took = under_load(&core, &projects, core.converges(&projects, 2)).await;
+    assert!(took <= secs(90), "{took:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn ten_minutes_of_a_dead_renderer_cost_no_more_than_its_probes() {
+    let core = Core::new().await;
+    let projects = projects(100);
+    core.holds(&projects).await;
+    core.renderer.behaves(Behaviour::Fails(unavailable()));
+    let before = core.renders();
+    core.refresh.set_target(2);
+    under_load(&core, &projects, sleep(secs(600))).await;
+    let attempts = core.renders() - before;
+    assert!(attempts <= 8 + 6 + 600 / 15, "{attempts} attempts");
+}
+
+/// linkerd: a breaker that closes lets a herd through.
+#[tokio::test(start_paused = true)]
+async fn a_breaker_that_closes_lets_one_probe_through_and_then_a_ramp() {
+    let core = Core::with(
+        admission::Limits {
+            rate: 20.0,
+            burst: count(20),
+            ..limits()
+        },
+        64 << 20,
+    )
+    .await;
+    let projects = projects(200);
+    core.holds(&projects).await;
+    core.renderer.costs(millis(10));
+    core.renderer.behaves(Behaviour::Fails(unavailable()));
+    core.refresh.set_target(2);
+    under_load(&core, &projects, sleep(secs(20))).await;
+    assert_eq!(
+        reason(&core.get(&projects[0]).await),
+        NotRefreshed::BreakerOpen
+    );
+    core.renderer.behaves(Behaviour::Answers);
+    let before = core.renders();
+    let probed = async {
+        while core.renders() == before {
+            sleep(millis(1)).await;
+        }
+    };
+    under_load(&core, &projects, probed).await;
+    assert_eq!(core.renders(), before + 1);
+    under_load(&core, &projects, sleep(secs(1))).await;
+    let first_second = core.renders() - before;
+    assert!(
+        first_second <= 1 + 6,
+        "{first_second} in the first second after the probe"
+    );
+    let took = under_load(&core, &projects, core.converges(&projects, 2)).await;
+    assert!(took <= secs(60), "{took:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn exhaustion_and_timeouts_of_our_own_making_do_not_open_the_breaker() {
+    let core = Core::new().await;
+    let projects = projects(20);
+    core.holds(&projects).await;
+    core.renderer
+        .behaves(Behaviour::Fails(RenderError::Exhausted {
+            pushback: None,
+            message: Message::new("busy"),
+        }));
+    core.refresh.set_target(2);
+    under_load(&core, &projects, sleep(secs(5))).await;
+    for project in &projects {
+        assert_eq!(reason(&core.get(project).await), NotRefreshed::CoolingDown);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_project_pushed_back_holds_only_that_project() {
+    let core = Core::new().await;
+    let projects = projects(20);
+    core.holds(&projects).await;
+    core.renderer
+        .behaves_for(&projects[0], Behaviour::Fails(exhausted(3, false)));
+    core.refresh.set_target(2);
+    under_load(&core, &projects, sleep(secs(1))).await;
+    assert_eq!(
+        reason(&core.get(&projects[0]).await),
+        NotRefreshed::PushedBack
+    );
+    for project in &projects[1..] {
+        assert_eq!(core.get(project).await.unwrap().served, Served::Fresh);
+    }
+    let before = core.renderer.renders_of(&projects[0]);
+    under_load(&core, &projects, sleep(secs(9))).await;
+    assert!(core.renderer.renders_of(&projects[0]) - before <= 3);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_global_pushback_holds_everything_then_probes_then_ramps() {
+    let core = Core::with(
+        admission::Limits {
+            rate: 50.0,
+            ..limits()
+        },
+        64 << 20,
+    )
+    .await;
+    let projects = projects(100);
+    core.holds(&projects).await;
+    core.renderer.behaves(Behaviour::Fails(exhausted(3, false)));
+    core.refresh.set_target(2);
+    under_load(&core, &projects, sleep(millis(500))).await;
+    assert_eq!(
+        reason(&core.get(&projects[50]).await),
+        NotRefreshed::PushedBack
+    );
+    let first_burst = core.renders();
+    under_load(&core, &projects, sleep(secs(12))).await;
+    let attempts = core.renders() - first_burst;
+    assert!(attempts <= 3 * 4, "{attempts} attempts in four holds");
+    core.renderer.behaves(Behaviour::Answers);
+    let took = under_load(&core, &projects, core.converges(&projects, 2)).await;
+    assert!(took <= secs(90), "{took:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_pushback_that_forbids_retries_is_not_retried() {
+    let core = Core::new().await;
+    core.renderer
+        .behaves(Behaviour::Fails(RenderError::Exhausted {
+            pushback: Some(Pushback {
+                after: None,
+                is_global: false,
+            }),
+            message: Message::new("never"),
+        }));
+    let shop = project("demo/shop");
+    assert_eq!(
+        failure(&core.get_within(&shop, millis(400)).await),
+        NotRefreshed::RenderFailed
+    );
+    assert_eq!(core.renders(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_missing_project_is_tried_again_while_somebody_waits_and_the_budget_allows() {
+    let core = Core::new().await;
+    core.holds(&projects(30)).await;
+    let before = core.renders();
+    let shop = project("new/shop");
+    core.renderer
+        .behaves_for(&shop, Behaviour::Fails(unavailable()));
+    let answer = core.get_within(&shop, secs(10)).await;
+    assert_eq!(failure(&answer), NotRefreshed::RenderFailed);
+    assert_eq!(core.renders() - before, 3);
+}
+
+/// dapr#4512: the retries of sidecar, application and mesh multiply.
+#[tokio::test(start_paused = true)]
+async fn retries_of_every_layer_together_stay_within_a_tenth_of_the_first_attempts() {
+    let core = Core::with(
+        admission::Limits {
+            rate: 100.0,
+            concurrency: count(16),
+            ..limits()
+        },
+        64 << 20,
+    )
+    .await;
+    let mut retries = 0;
+    for (index, project) in projects(1_000).iter().enumerate() {
+        if index % 4 == 0 {
+            let aborted = RenderError::Aborted(Message::new("again"));
+            core.renderer
+                .behaves_for(project, Behaviour::Fails(aborted));
+        }
+        for _application_retry in 0..3 {
+            let _ = core.get_within(project, millis(450)).await;
+        }
+        retries += core.renderer.renders_of(project) - 1;
+    }
+    assert!(
+        (50..=1_000 / 10 + 2).contains(&retries),
+        "{retries} retries"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_poison_project_cools_down_alone() {
+    let core = Core::new().await;
+    let projects = projects(40);
+    core.holds(&projects).await;
+    core.renderer.behaves_for(&projects[0], Behaviour::Stalls);
+    core.renderer.behaves_for(
+        &projects[1],
+        Behaviour::Garbles(|offer| offer.payload = vec![b' '; 17 << 20].into()),
+    );
+    core.renderer.behaves_for(&projects[2], Behaviour::Panics);
+    core.refresh.set_target(2);
+    let well = &projects[3..];
+    let took = under_load(&core, &projects, core.converges(well, 2)).await;
+    assert!(took <= secs(2), "{took:?}");
+    under_load(&core, &projects, sleep(secs(300))).await;
+    for poison in &projects[..3] {
+        assert!(
+            core.renderer.renders_of(poison) <= 30,
+            "{}",
+            core.renderer.renders_of(poison)
+        );
+        assert!(core.get(poison).await.is_ok());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_flood_of_projects_that_do_not_exist_gets_a_fifth_of_the_rate() {
+    let core = Core::with(
+        admission::Limits {
+            rate: 20.0,
+            burst: count(1),
+            ..limits()
+        },
+        64 << 20,
+    )
+    .await;
+    core.renderer.offers_no_fetch();
+    core.renderer
+        .behaves(Behaviour::Fails(RenderError::NotFound));
+    let flood: Vec<_> = (0..2_000).map(|n| project(&format!("flood/{n}"))).collect();
+    under_load(&core, &flood, sleep(secs(10))).await;
+    let before = core.renders();
+    under_load(&core, &flood, sleep(secs(10))).await;
+    let renders = core.renders() - before;
+    assert!((30..=45).contains(&renders), "{renders} of 200");
+}
+
+/// Google Cloud, 2025-06-12; flagd#1944: everyone starts at once, and asks at once.
+#[tokio::test(start_paused = true)]
+async fn sidecars_that_start_together_ask_at_different_times() {
+    let mut firsts = Vec::new();
+    for seed in 0..20 {
+        let slow = admission::Limits {
+            rate: 0.1,
+            ..limits()
+        };
+        let mut admission = admission::Admission::new(slow, 2, seed, Moment::START);
+        admission.set_link(Link::Up, Moment::START);
+        let wish = admission::Wish {
+            held: Some(admission::HeldMark {
+                order: Order::rollout(1),
+                validated_at: Moment::START,
+            }),
+            want: admission::Want {
+                floor: Order::rollout(2),
+                validated_since: Moment::START,
+            },
+            demand: None,
+            until: None,
+        };
+        admission.want(&project("demo/shop"), wish, Moment::START);
+        firsts.push(
+            admission
+                .next_wake()
+                .expect("it waits for its first token")
+                .since_start(),
+        );
+    }
+    firsts.sort_unstable();
+    assert!(
+        firsts
+            .windows(2)
+            .all(|pair| pair[1] - pair[0] > Duration::ZERO)
+    );
+    assert!(
+        firsts[0] < secs(2) && firsts[19] > secs(8) && firsts[19] <= secs(10),
+        "{firsts:?}"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_renderer_restarted_with_its_numbers_from_one_loses_nothing_and_is_right_again_with_the_next_rollout()
+ {
+    let core = Core::new().await;
+    let shop = project("demo/shop");
+    core.renderer.numbers(50);
+    core.holds(std::slice::from_ref(&shop)).await;
+    core.renderer.numbers(1);
+    core.refresh.changed(&shop, Order::new(1, 2));
+    assert_eq!(core.get(&shop).await.unwrap().served, Served::Fresh);
+    core.refresh.set_target(2);
+    let answer = core.get(&shop).await.unwrap();
+    assert_eq!(
+        (answer.served, answer.revision.order),
+        (Served::Rendered, Order::new(2, 1))
+    );
+}
