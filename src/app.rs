@@ -20,7 +20,7 @@ use tokio::{
     sync::watch,
     task::{JoinError, JoinSet},
 };
-use tokio_util::sync::CancellationToken;
+use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::{
     cache::Cache,
@@ -67,7 +67,7 @@ pub enum Error {
     Task(#[from] JoinError),
 }
 
-/// A running sidecar.
+/// A running sidecar. Dropping it closes its listeners and, a second later, their connections.
 #[derive(Debug)]
 pub struct Sidecar {
     core: Arc<Core>,
@@ -78,6 +78,7 @@ pub struct Sidecar {
     _followers: JoinSet<()>,
     reloader: Arc<Reloader>,
     drain_grace: Duration,
+    _closing: DropGuard,
 }
 
 /// Where a sidecar listens.
@@ -143,6 +144,7 @@ impl Sidecar {
         followers.spawn(hot::follow(Arc::clone(&core)));
         followers.spawn(follow::readiness(Arc::clone(&core)));
         Ok(Self {
+            _closing: core.closing.clone().drop_guard(),
             core,
             addresses: Addresses {
                 lookup,

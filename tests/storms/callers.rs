@@ -14,35 +14,25 @@ use serde_json::json;
 use tokio::{net::TcpStream, task::JoinSet, time::timeout};
 use tonic::transport::Endpoint;
 
-use super::support::{HUNG, Renderer, Sidecar, asking, millis, sample, secs, until};
+use super::support::{HUNG, Renderer, Sidecar, asking, millis, sample, secs, until, waiting};
 
 #[tokio::test]
-async fn two_hundred_callers_of_a_missing_project_share_one_render_and_those_who_stay_are_answered()
-{
+async fn two_hundred_callers_of_a_missing_project_share_one_render_though_most_hang_up() {
     let renderer = Renderer::start(sample(23, secs(2))).await;
     let sidecar = Sidecar::start(&renderer, json!({})).await;
     let project = &renderer.projects()[0];
     let mut callers = JoinSet::new();
     let mut leaving = Vec::new();
     for caller in 0..200 {
-        let mut client = sidecar.client();
-        let mut request = asking(project);
-        request.get_mut().patience = HUNG.try_into().ok();
+        let (mut client, request) = (sidecar.client(), waiting(project, HUNG));
         let calling = callers.spawn(async move { client.get_config(request).await });
         if caller % 4 != 3 {
             leaving.push(calling);
         }
     }
-    let waiting = async |callers: f64| {
-        sidecar
-            .until("they wait", HUNG, |page| {
-                page.sum("lookups_waiting", &[]) == callers
-            })
-            .await;
-    };
-    waiting(200.0).await;
+    sidecar.until_waiting(200).await;
     leaving.iter().for_each(|calling| calling.abort());
-    waiting(50.0).await;
+    sidecar.until_waiting(50).await;
 
     let mut answered = 0;
     while let Some(ended) = callers.join_next().await {
@@ -62,16 +52,10 @@ async fn a_lone_caller_that_hangs_up_leaves_its_result_behind() {
     let project = &renderer.projects()[0];
     let (mut client, request) = (sidecar.client(), asking(project));
     let calling = tokio::spawn(async move { client.get_config(request).await });
-    until("it renders", HUNG, async || {
-        renderer.renders().in_flight == 1
-    })
-    .await;
+    let renders = async || renderer.renders().in_flight == 1;
+    until("it renders", HUNG, renders).await;
     calling.abort();
-    sidecar
-        .until("nobody waits", HUNG, |page| {
-            page.sum("lookups_waiting", &[]) == 0.0
-        })
-        .await;
+    sidecar.until_waiting(0).await;
     sidecar.until_fresh(1, HUNG).await;
     let answer = sidecar.get(project).await.unwrap();
     assert_eq!(answer.served(), Served::Fresh);
@@ -97,27 +81,18 @@ async fn applications_that_cancel_by_the_hundred_keep_their_connection_and_cance
     for round in 0..40 {
         let mut calls = JoinSet::new();
         for call in 0..100 {
-            let (mut client, mut request) = (client.clone(), asking(&projects[call % 8]));
-            request.get_mut().patience = HUNG.try_into().ok();
+            let (mut client, mut request) = (client.clone(), waiting(&projects[call % 8], HUNG));
             if round % 2 == 0 {
                 // The sidecar is told as well.
                 request.set_timeout(millis(10));
             }
-            calls.spawn(async move {
-                timeout(millis(10), client.get_config(request))
-                    .await
-                    .is_ok()
-            });
+            calls.spawn(async move { drop(timeout(millis(10), client.get_config(request)).await) });
         }
         calls.join_all().await;
     }
     sidecar.until_fresh(8, HUNG).await;
-    let answer = client
-        .clone()
-        .get_config(asking(&projects[0]))
-        .await
-        .unwrap();
-    assert_eq!(answer.get_ref().served(), Served::Fresh);
+    let answer = client.clone().get_config(asking(&projects[0])).await;
+    assert_eq!(answer.unwrap().get_ref().served(), Served::Fresh);
     assert_eq!(dials.load(Relaxed), 1, "one connection lasted");
     let renders = renderer.renders();
     assert_eq!((renders.asked, renders.count(Outcome::Rendered)), (8, 8));

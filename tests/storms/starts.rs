@@ -19,7 +19,7 @@ async fn the_first_lookup_after_ready_is_answered_in_a_hundred_starts() {
 }
 
 #[tokio::test]
-#[ignore = "takes minutes: tests/long/starts runs it"]
+#[ignore = "takes 20 s: tests/long/starts runs it"]
 async fn the_first_lookup_after_ready_is_answered_in_a_thousand_starts() {
     first_lookups_are_answered(1000).await;
 }

@@ -17,7 +17,7 @@ pub(crate) use self::{
     load::Load,
     metrics::Page,
     renderer::{Renderer, sample},
-    sidecar::{HUNG, Sidecar, asking},
+    sidecar::{HUNG, Sidecar, asking, waiting},
 };
 
 pub(crate) fn millis(millis: u64) -> Duration {

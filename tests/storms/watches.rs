@@ -50,7 +50,7 @@ async fn a_watcher_that_does_not_read_ends_on_the_newest() {
     write(0);
     let renderer = Renderer::start(Options {
         projects: folder.path().to_owned(),
-        pad: 1 << 20,
+        pad: 3 << 20,
         ..sample(1, millis(1))
     })
     .await;

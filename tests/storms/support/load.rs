@@ -2,26 +2,20 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
+use evenkeel::proto::v1::{GetConfigResponse, NotRefreshed, Served};
 use tokio::{task::JoinSet, time::sleep};
 use tokio_util::sync::CancellationToken;
-use tonic::Status;
 
 use super::{Sidecar, asking, millis, sidecar::call};
 
 /// Several callers, each with a connection of its own.
 pub(crate) struct Load {
-    callers: JoinSet<Tally>,
+    callers: JoinSet<Vec<GetConfigResponse>>,
     stop: CancellationToken,
 }
 
-/// How lookups went.
-#[derive(Debug, Default)]
-pub(crate) struct Tally {
-    /// Answers by how they were served and why they are not fresh, such as `SERVED_FRESH` and `""`.
-    pub(crate) answers: BTreeMap<(&'static str, &'static str), u64>,
-    /// The lookups that failed.
-    pub(crate) failures: Vec<Status>,
-}
+/// Answers by how they were served and why they are not fresh, as the contract names it.
+pub(crate) type Answers = BTreeMap<(&'static str, &'static str), u64>;
 
 impl Load {
     /// Starts callers that ask for all these projects in turn, each from another one on.
@@ -33,15 +27,18 @@ impl Load {
             let (projects, stop) = (Arc::clone(&projects), stop.clone());
             let first = caller * projects.len() / callers;
             tasks.spawn(async move {
-                let mut tally = Tally::default();
+                let mut answers = Vec::new();
                 for project in projects.iter().cycle().skip(first) {
-                    tally.add(call(&mut client, asking(project)).await);
+                    let answer = call(&mut client, asking(project)).await;
+                    let mut answer = answer.expect("a lookup of what is held is answered");
+                    answer.payload.clear();
+                    answers.push(answer);
                     sleep(millis(5)).await;
                     if stop.is_cancelled() {
                         break;
                     }
                 }
-                tally
+                answers
             });
         }
         Self {
@@ -50,31 +47,21 @@ impl Load {
         }
     }
 
-    /// Stops them, and tells how their lookups went.
-    pub(crate) async fn stop(self) -> Tally {
+    /// Stops them. Fails when a lookup failed, or was answered outdated without saying why or when to come back.
+    pub(crate) async fn stop(self) -> Answers {
         self.stop.cancel();
-        let tallies = self.callers.join_all().await;
-        tallies.into_iter().fold(Tally::default(), Tally::and)
-    }
-}
-
-impl Tally {
-    fn add(&mut self, result: Result<super::GetConfigResponse, Status>) {
-        match result {
-            Ok(answer) => {
-                let (served, reason) = super::served(&answer);
-                let key = (served.as_str_name(), reason.as_str_name());
-                *self.answers.entry(key).or_default() += 1;
-            }
-            Err(failure) => self.failures.push(failure),
-        }
-    }
-
-    fn and(mut self, other: Self) -> Self {
-        for (key, count) in other.answers {
-            *self.answers.entry(key).or_default() += count;
-        }
-        self.failures.extend(other.failures);
-        self
+        let answers = self.callers.join_all().await.into_iter().flatten();
+        answers.fold(Answers::new(), |mut answers, answer| {
+            let is_outdated = answer.served() == Served::Outdated;
+            let says_why = answer.not_refreshed() != NotRefreshed::Unspecified;
+            assert_eq!(says_why, is_outdated, "{answer:?}");
+            assert_eq!(answer.retry_after.is_some(), is_outdated, "{answer:?}");
+            let key = (
+                answer.served().as_str_name(),
+                answer.not_refreshed().as_str_name(),
+            );
+            *answers.entry(key).or_default() += 1;
+            answers
+        })
     }
 }

@@ -5,7 +5,10 @@ use std::net::SocketAddr;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
+    time::timeout,
 };
+
+use super::HUNG;
 
 /// A page of metrics.
 pub(crate) struct Page(String);
@@ -33,8 +36,12 @@ impl Page {
     }
 }
 
-/// Asks a listener for telemetry; nothing when nobody listens.
+/// Asks a listener for telemetry; nothing when nobody answers.
 pub(crate) async fn http(address: SocketAddr, path: &str) -> Option<(u16, String)> {
+    timeout(HUNG, get(address, path)).await.ok().flatten()
+}
+
+async fn get(address: SocketAddr, path: &str) -> Option<(u16, String)> {
     let mut stream = TcpStream::connect(address).await.ok()?;
     let request = format!("GET {path} HTTP/1.0\r\n\r\n");
     stream.write_all(request.as_bytes()).await.ok()?;

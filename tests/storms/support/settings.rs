@@ -22,7 +22,7 @@ impl Settings {
             "component": "identity",
             "upstream": { "url": url, "deadline": "10s" },
             "lookup": { "listen": ["127.0.0.1:0"] },
-            "admission": { "rate": 1000, "burst": 1000, "concurrency": 64, "queue": 1000 },
+            "admission": { "rate": 1000, "burst": 1000, "concurrency": 64, "queue": 4000 },
             "telemetry": { "listen": "127.0.0.1:0" },
         });
         let folder = tempfile::tempdir().expect("a folder");

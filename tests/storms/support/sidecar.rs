@@ -172,6 +172,12 @@ impl Sidecar {
         until(what, limit, async || is_so(&self.metrics().await)).await
     }
 
+    /// Waits until so many lookups wait.
+    pub(crate) async fn until_waiting(&self, lookups: usize) {
+        let they_wait = |page: &Page| page.sum("lookups_waiting", &[]) == lookups as f64;
+        self.until("they wait", HUNG, they_wait).await;
+    }
+
     /// Waits until so many projects are held and all of them are fresh.
     pub(crate) async fn until_fresh(&self, projects: usize, limit: Duration) -> Duration {
         let all_are = |page: &Page| {
@@ -254,6 +260,13 @@ pub(crate) fn asking(project: &str) -> tonic::Request<GetConfigRequest> {
         project: project.to_owned(),
         ..GetConfigRequest::default()
     })
+}
+
+/// A lookup that waits for so long.
+pub(crate) fn waiting(project: &str, patience: Duration) -> tonic::Request<GetConfigRequest> {
+    let mut request = asking(project);
+    request.get_mut().patience = patience.try_into().ok();
+    request
 }
 
 pub(crate) async fn call(
