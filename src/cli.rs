@@ -1,12 +1,6 @@
 //! The command line: one subcommand a file, each turning its arguments into a call of a room.
 //!
-//! Printing to the terminal happens here and nowhere else. Exit codes: 0 done, 1 not so, 2 wrong usage, 69 sidecar or
-//! renderer unreachable, 78 bad settings (those above 2 as in BSD's `sysexits.h`).
-#![expect(
-    clippy::print_stdout,
-    clippy::print_stderr,
-    reason = "the command line talks to a terminal"
-)]
+//! Printing to the terminal happens in `terminal` and nowhere else. What scripts need to know is in the exit codes.
 
 use std::process::ExitCode;
 
@@ -16,10 +10,22 @@ mod check;
 mod get;
 mod renderer;
 mod serve;
+mod terminal;
+
+/// Exit code for bad settings: `EX_CONFIG` of BSD's `sysexits.h`.
+const BAD_SETTINGS: u8 = 78;
+
+const EXIT_CODES: &str = "\
+Exit codes:
+   0  done
+   1  failed
+   2  wrong usage
+  78  bad settings
+Those of `evenkeel get` say more: see its help.";
 
 /// A sidecar that answers configuration lookups from memory and keeps the renders behind it within a budget.
 #[derive(Debug, Parser)]
-#[command(version, about)]
+#[command(version, about, after_help = EXIT_CODES)]
 struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -46,7 +52,7 @@ pub fn main() -> ExitCode {
         Command::Check(args) => check::run(args),
     };
     done.unwrap_or_else(|error| {
-        eprintln!("evenkeel: {error:#}");
+        terminal::complain(format_args!("evenkeel: {error:#}"));
         ExitCode::FAILURE
     })
 }

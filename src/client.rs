@@ -292,7 +292,8 @@ impl Refused {
     }
 }
 
-fn code_name(code: Code) -> &'static str {
+/// The name of a code, as the gRPC specification spells it.
+pub fn code_name(code: Code) -> &'static str {
     match code {
         Code::Ok => "OK",
         Code::Cancelled => "CANCELLED",

@@ -7,6 +7,7 @@ pub mod admin;
 pub mod health;
 pub mod listener;
 pub mod lookup;
+pub mod reasons;
 pub mod telemetry;
 
 mod answers;

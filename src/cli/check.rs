@@ -4,10 +4,11 @@
 
 use std::{path::PathBuf, process::ExitCode};
 
+use super::{
+    BAD_SETTINGS,
+    terminal::{complain, say},
+};
 use crate::settings::{self, Sources};
-
-/// Exit code for bad settings: `EX_CONFIG` of BSD's `sysexits.h`.
-pub(super) const BAD_SETTINGS: u8 = 78;
 
 /// Arguments of `evenkeel check`.
 #[derive(Debug, clap::Args)]
@@ -23,7 +24,7 @@ pub(super) struct Args {
 /// Runs it.
 pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
     if args.print_schema {
-        println!("{:#}", settings::schema());
+        say(format_args!("{:#}", settings::schema()))?;
         return Ok(ExitCode::SUCCESS);
     }
     let sources = Sources {
@@ -32,12 +33,12 @@ pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
     };
     Ok(match settings::load(&sources) {
         Ok(loaded) => {
-            println!("ok  hash {}", loaded.hash);
-            loaded.notes().iter().for_each(|note| println!("{note}"));
+            say(format_args!("ok  hash {}", loaded.hash))?;
+            loaded.notes().iter().try_for_each(say)?;
             ExitCode::SUCCESS
         }
         Err(invalid) => {
-            eprintln!("{invalid}");
+            complain(invalid);
             BAD_SETTINGS.into()
         }
     })

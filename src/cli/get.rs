@@ -4,16 +4,16 @@
 //! know is in the exit code.
 
 use std::{
-    io::{self, IsTerminal as _, Write as _},
+    io::{self, IsTerminal as _, StdoutLock, Write as _},
     process::ExitCode,
     time::Duration,
 };
 
-use anyhow::Context as _;
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use serde::Serialize;
 use serde_json::value::RawValue;
 
+use super::terminal::{complain, print};
 use crate::{
     client::{self, Address, Lookup, LookupError, Refused, Reply},
     revision::{Order, Project},
@@ -127,12 +127,12 @@ pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
     };
     match args.output {
         Output::Text => {
-            eprintln!("{}", summary(&reply));
-            print_payload(reply.payload.as_deref().unwrap_or_default())
+            complain(summary(&reply));
+            let payload = reply.payload.as_deref().unwrap_or_default();
+            print(|stdout| write_payload(payload, stdout))?;
         }
-        Output::Json => print_json(&reply),
+        Output::Json => print(|stdout| write_json(&reply, stdout))?,
     }
-    .context("cannot write to stdout")?;
     Ok(if args.fresh && reply.outdated.is_some() {
         ExitCode::from(NOT_NOW)
     } else {
@@ -147,7 +147,7 @@ fn failed(error: LookupError) -> ExitCode {
         | LookupError::Broken { .. }
         | LookupError::Unanswered { .. }) => (with_root_cause(unanswered), UNREACHABLE),
     };
-    eprintln!("evenkeel: {message}");
+    complain(format_args!("evenkeel: {message}"));
     ExitCode::from(code)
 }
 
@@ -216,20 +216,17 @@ fn shown(duration: Duration) -> String {
     }
 }
 
-fn print_payload(payload: &[u8]) -> io::Result<()> {
-    let mut stdout = io::stdout().lock();
+fn write_payload(payload: &[u8], stdout: &mut StdoutLock<'_>) -> io::Result<()> {
     stdout.write_all(payload)?;
     if stdout.is_terminal() && !payload.is_empty() && !payload.ends_with(b"\n") {
         stdout.write_all(b"\n")?;
     }
-    stdout.flush()
+    Ok(())
 }
 
-fn print_json(reply: &Reply) -> io::Result<()> {
-    let mut stdout = io::stdout().lock();
-    serde_json::to_writer(&mut stdout, &ReplyAsJson::from(reply))?;
-    stdout.write_all(b"\n")?;
-    stdout.flush()
+fn write_json(reply: &Reply, stdout: &mut StdoutLock<'_>) -> io::Result<()> {
+    serde_json::to_writer(&mut *stdout, &ReplyAsJson::from(reply))?;
+    stdout.write_all(b"\n")
 }
 
 #[derive(Serialize)]

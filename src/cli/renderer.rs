@@ -1,7 +1,6 @@
 //! `evenkeel renderer`: the embedded renderer alone.
 
 use std::{
-    io::stderr,
     net::{AddrParseError, SocketAddr},
     num::{NonZeroU64, NonZeroUsize},
     path::PathBuf,
@@ -16,10 +15,14 @@ use tokio::{
     signal::unix::{SignalKind, signal},
 };
 
-use crate::renderer::{Cost, FaultOrder, Options, Renderer};
-
-/// The exit code for settings that are wrong, as in BSD's `sysexits.h`.
-const BAD_SETTINGS: u8 = 78;
+use super::{
+    BAD_SETTINGS,
+    terminal::{complain, say},
+};
+use crate::{
+    renderer::{Cost, FaultOrder, Options, Renderer},
+    telemetry::{self, Format},
+};
 
 /// Arguments of `evenkeel renderer`.
 #[derive(Debug, clap::Args)]
@@ -68,7 +71,7 @@ pub(super) struct Args {
 
 /// Runs it until SIGINT or SIGTERM.
 pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
-    tracing_subscriber::fmt().with_writer(stderr).init();
+    let _log = telemetry::install(Format::Text, "info".parse()?)?;
     runtime::Builder::new_current_thread()
         .enable_all()
         .build()?
@@ -83,7 +86,7 @@ async fn serve(args: Args) -> anyhow::Result<ExitCode> {
     let renderer = match Renderer::new(args.into()) {
         Ok(renderer) => renderer,
         Err(error) => {
-            eprintln!("evenkeel: {:#}", anyhow::Error::from(error));
+            complain(format_args!("evenkeel: {:#}", anyhow::Error::from(error)));
             return Ok(BAD_SETTINGS.into());
         }
     };
@@ -97,7 +100,10 @@ async fn serve(args: Args) -> anyhow::Result<ExitCode> {
         ready += &format!(", control on http://{}", listener.local_addr()?);
         renderer.serve_controls(listener);
     }
-    println!("{ready}, {} projects", renderer.projects().len());
+    say(format_args!(
+        "{ready}, {} projects",
+        renderer.projects().len()
+    ))?;
 
     let mut terminate = signal(SignalKind::terminate())?;
     tokio::select! {

@@ -8,7 +8,7 @@ use tokio::{
     signal::unix::{SignalKind, signal},
 };
 
-use super::check::BAD_SETTINGS;
+use super::{BAD_SETTINGS, terminal::complain};
 use crate::{
     app::Sidecar,
     drain::Signals,
@@ -29,7 +29,7 @@ pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
     let loaded = match settings::load(&sources) {
         Ok(loaded) => loaded,
         Err(invalid) => {
-            eprintln!("{invalid}");
+            complain(invalid);
             return Ok(BAD_SETTINGS.into());
         }
     };
@@ -45,7 +45,13 @@ pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
     let ended = runtime.block_on(serve(sources, loaded));
     // A reader of settings that hangs on its file system does not keep the process.
     runtime.shutdown_background();
-    ended.map(|()| ExitCode::SUCCESS)
+    Ok(match ended {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            tracing::error!("{error:#}");
+            ExitCode::FAILURE
+        }
+    })
 }
 
 async fn serve(sources: Sources, loaded: Loaded) -> anyhow::Result<()> {

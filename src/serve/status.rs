@@ -42,29 +42,23 @@ pub(super) struct Refused {
 impl Refused {
     /// Tells a failure of the core.
     pub(super) fn because_of(failure: &Failure) -> Self {
-        let (code, retry_after) = match *failure {
-            Failure::ProjectNotFound { .. } => (Code::NotFound, None),
+        let (is_deadline, retry_after) = match *failure {
             Failure::NotRefreshed {
-                refusal:
-                    Refusal {
-                        reason,
-                        retry_after,
-                    },
+                refusal: Refusal { retry_after, .. },
                 held: _,
                 deadline_exceeded,
-            } => {
-                let code = if deadline_exceeded {
-                    Code::DeadlineExceeded
-                } else {
-                    code(reason)
-                };
-                (code, Some(retry_after))
-            }
-            Failure::BelowMinRevision { .. } | Failure::BeyondMaxOutdated { .. } => {
-                (Code::FailedPrecondition, None)
-            }
+            } => (deadline_exceeded, Some(retry_after)),
+            Failure::ProjectNotFound { .. }
+            | Failure::BelowMinRevision { .. }
+            | Failure::BeyondMaxOutdated { .. } => (false, None),
         };
-        Self::new(code, failure.to_string(), reason(failure), retry_after)
+        let told = Self::new(failure.to_string(), reason(failure), retry_after);
+        if is_deadline {
+            let code = Code::DeadlineExceeded;
+            Self { code, ..told }
+        } else {
+            told
+        }
     }
 
     /// Tells that a request is not accepted.
@@ -73,42 +67,26 @@ impl Refused {
         let reason = invalid.reason();
         Self {
             violations: invalid.into_violations(),
-            ..Self::new(Code::InvalidArgument, message, reason, None)
+            ..Self::new(message, reason, None)
         }
     }
 
     /// Tells a watcher that the sidecar leaves.
     pub(super) fn draining() -> Self {
         let message = "the sidecar is shutting down".to_owned();
-        let reason = NotRefreshed::Draining;
-        Self::new(
-            code(reason),
-            message,
-            FailureReason::NotRefreshed(reason),
-            Some(AFTER_DRAIN),
-        )
+        let reason = FailureReason::NotRefreshed(NotRefreshed::Draining);
+        Self::new(message, reason, Some(AFTER_DRAIN))
     }
 
     /// Tells that a batch has no room for the payload, which is there for whoever asks for it alone.
     pub(super) fn batch_too_large() -> Self {
         let message = "the batch has no room for this payload: ask singly".to_owned();
-        let reason = FailureReason::BatchTooLarge;
-        Self::new(
-            Code::ResourceExhausted,
-            message,
-            reason,
-            Some(Duration::ZERO),
-        )
+        Self::new(message, FailureReason::BatchTooLarge, Some(Duration::ZERO))
     }
 
-    fn new(
-        code: Code,
-        message: String,
-        reason: FailureReason,
-        retry_after: Option<Duration>,
-    ) -> Self {
+    fn new(message: String, reason: FailureReason, retry_after: Option<Duration>) -> Self {
         Self {
-            code,
+            code: code(reason),
             message,
             reason,
             retry_after,
@@ -169,8 +147,18 @@ pub(super) const fn reason(failure: &Failure) -> FailureReason {
     }
 }
 
-/// The code of a lookup that failed because its project could not be refreshed.
-const fn code(reason: NotRefreshed) -> Code {
+/// The code of a lookup that failed, unless its caller's own deadline made it fail.
+pub(super) const fn code(reason: FailureReason) -> Code {
+    match reason {
+        FailureReason::NotRefreshed(reason) => code_of_refusal(reason),
+        FailureReason::ProjectNotFound => Code::NotFound,
+        FailureReason::DemandNotMet => Code::FailedPrecondition,
+        FailureReason::InvalidProject | FailureReason::InvalidRequest => Code::InvalidArgument,
+        FailureReason::BatchTooLarge => Code::ResourceExhausted,
+    }
+}
+
+const fn code_of_refusal(reason: NotRefreshed) -> Code {
     match reason {
         NotRefreshed::Throttled
         | NotRefreshed::ConcurrencyLimited

@@ -70,7 +70,10 @@ pub fn markdown_table() -> String {
             field.default
         };
         let hot = if field.is_hot { "hot" } else { "" };
-        let meaning = field.meaning.trim();
+        let mut meaning = field.meaning.trim().to_owned();
+        if !field.choices.is_empty() {
+            meaning += &format!(" One of {}.", field.choices.join(", "));
+        }
         table += &format!("| `{}` | `{default}` | {hot} | {meaning} |\n", field.path);
     }
     table

@@ -1,0 +1,38 @@
+//! The terminal: the one way to stdout and stderr, for every command.
+//!
+//! A reader that has left (`| head`) wants no more, and that is no error. What cannot be written to stderr is lost: there is
+//! nobody left to tell.
+
+use std::{
+    fmt::Display,
+    io::{self, ErrorKind, StdoutLock, Write as _},
+};
+
+use anyhow::Context as _;
+
+/// Has something written to stdout, and sees it through.
+///
+/// # Errors
+/// When stdout takes no more, as on a full disk.
+pub(super) fn print(
+    write: impl FnOnce(&mut StdoutLock<'static>) -> io::Result<()>,
+) -> anyhow::Result<()> {
+    let mut stdout = io::stdout().lock();
+    match write(&mut stdout).and_then(|()| stdout.flush()) {
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
+        written => written.context("cannot write to stdout"),
+    }
+}
+
+/// Says a line on stdout.
+///
+/// # Errors
+/// As [`print`].
+pub(super) fn say(line: impl Display) -> anyhow::Result<()> {
+    print(|stdout| writeln!(stdout, "{line}"))
+}
+
+/// Says a line on stderr.
+pub(super) fn complain(line: impl Display) {
+    let _lost = writeln!(io::stderr(), "{line}");
+}

@@ -1,0 +1,109 @@
+"""Follows the README: runs its shell blocks in order, in a copy of what is committed, and compares what they print."""
+
+import os
+import re
+import shutil
+import signal
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from sidecar import BINARY, free_port
+
+ROOT = Path(__file__).parents[2]
+BLOCK = re.compile(r"^```(sh|text)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+
+# What differs from run to run.
+VARIES = re.compile(r"^\S+Z +|number \d+|digest \w+…|\d[\d.]*m?s\b|generation=\d+")
+
+# Stands in for cargo: what it would build is built. Any other use than those of the README fails.
+CARGO = """#!/bin/sh
+[ "$1 $2" = "build --release" ] && [ $# = 2 ] && exit
+[ "$1 $2 $3" = "run --release --" ] || exit 101
+shift 3
+exec target/release/evenkeel "$@"
+"""
+
+# The binary, on ports of this test.
+EVENKEEL = """#!/bin/sh
+[ "$1" = renderer ] && set -- "$@" --listen "$RENDERER"
+exec "{binary}" "$@"
+"""
+
+
+def section(title: str) -> list[tuple[str, str]]:
+    """The blocks of a section of the README: language and text."""
+    readme = (ROOT / "README.md").read_text()
+    body = readme.split(f"\n## {title}\n")[1].split("\n## ")[0]
+    return BLOCK.findall(body)
+
+
+def plain(text: str) -> list[str]:
+    return [VARIES.sub("#", line.strip()).removeprefix("#") for line in text.splitlines()]
+
+
+@pytest.fixture
+def copy(tmp_path):
+    """A copy of what is committed, or about to be."""
+    folder = tmp_path / "evenkeel"
+    listed = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+    for name in subprocess.check_output(listed, cwd=ROOT, text=True).split("\0"):
+        if name and (ROOT / name).exists():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(ROOT / name, folder / name)
+    return folder
+
+
+def executable(path: Path, text: str):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+    path.chmod(0o755)
+
+
+def test_whoever_copies_the_commands_sees_what_the_readme_shows(copy, tmp_path):
+    executable(copy / "target/release/evenkeel", EVENKEEL.format(binary=BINARY.resolve()))
+    executable(tmp_path / "bin/cargo", CARGO)
+    renderer, lookup, telemetry = (f"127.0.0.1:{free_port()}" for _ in range(3))
+    environment = {
+        **os.environ,
+        "PATH": f"{tmp_path / 'bin'}:{os.environ['PATH']}",
+        "RENDERER": renderer,
+        "EVENKEEL_UPSTREAM__URL": f"http://{renderer}",
+        "EVENKEEL_LOOKUP__LISTEN": lookup,
+        "EVENKEEL_TELEMETRY__LISTEN": telemetry,
+        "EVENKEEL_ADDRESS": lookup,
+    }
+    blocks = section("Run it")
+    commands = "".join(text for language, text in blocks if language == "sh")
+    assert "/tmp/evenkeel.yaml" in commands
+    commands = commands.replace("/tmp/evenkeel.yaml", str(tmp_path / "evenkeel.yaml"))
+    with (tmp_path / "said").open("w+") as said:
+        shell = subprocess.Popen(
+            ["bash", "-eu", "-o", "pipefail", "-c", f"{commands}\nkill $sidecar $renderer\nwait $sidecar"],
+            cwd=copy,
+            env=environment,
+            stdout=said,
+            stderr=said,
+            start_new_session=True,
+        )
+        try:
+            code = shell.wait(timeout=60)
+        finally:
+            if shell.poll() is None:
+                os.killpg(shell.pid, signal.SIGKILL)
+        said.seek(0)
+        text = said.read()
+    print(text)
+    assert code == 0
+    said, shown = plain(text), plain("".join(text for language, text in blocks if language == "text"))
+    assert not set(shown) - set(said)
+    answers = iter(line for line in said if " evenkeel::" not in line)
+    for line in (line for line in shown if " evenkeel::" not in line):
+        assert line in answers, f"not in this order: {line}"
+
+
+def test_the_tests_are_run_by_what_the_readme_says():
+    (language, command), *_ = section("Test it")
+    assert (language, command) == ("sh", "tests/run\n")
+    assert os.access(ROOT / command.strip(), os.X_OK)
