@@ -446,8 +446,10 @@ impl Admission {
             None => Entry::new(wish, self.arrivals, now),
         };
         entry.note(wish, now);
-        let was_in_flight = entry.flight.is_some();
-        let is_queued = was_in_flight || entry.waiters > 0 || wish.held.is_some();
+        let is_in_flight = entry.flight.is_some();
+        // Only one that would not wait, and found no flight, is told that its refresh is scheduled.
+        let was_in_flight = is_in_flight || wish.until.is_some();
+        let is_queued = is_in_flight || entry.waiters > 0 || wish.held.is_some();
         let has_room = is_queued || self.counts.waited_for < self.limits.queue.get() as usize;
         let until = wish.until.filter(|_| has_room);
         if let Some(until) = until {

@@ -3,6 +3,7 @@
 //! It decides nothing. What it starts runs until [`Sidecar::run`] has drained it; two sidecars can run in one process.
 
 mod follow;
+mod hot;
 mod page;
 mod plain;
 
@@ -19,7 +20,7 @@ use tokio::{
     sync::watch,
     task::{JoinError, JoinSet},
 };
-use tokio_util::sync::CancellationToken;
+use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::{
     cache::Cache,
@@ -66,7 +67,7 @@ pub enum Error {
     Task(#[from] JoinError),
 }
 
-/// A running sidecar.
+/// A running sidecar. Dropping it closes its listeners and, a second later, their connections.
 #[derive(Debug)]
 pub struct Sidecar {
     core: Arc<Core>,
@@ -77,6 +78,7 @@ pub struct Sidecar {
     _followers: JoinSet<()>,
     reloader: Arc<Reloader>,
     drain_grace: Duration,
+    _closing: DropGuard,
 }
 
 /// Where a sidecar listens.
@@ -139,9 +141,10 @@ impl Sidecar {
             settings.start.grace,
         ));
         followers.spawn(follow::changes(Arc::clone(&core), upstream.changes()));
-        followers.spawn(follow::settings(Arc::clone(&core)));
+        followers.spawn(hot::follow(Arc::clone(&core)));
         followers.spawn(follow::readiness(Arc::clone(&core)));
         Ok(Self {
+            _closing: core.closing.clone().drop_guard(),
             core,
             addresses: Addresses {
                 lookup,
@@ -231,7 +234,12 @@ impl Core {
             render: Arc::new(upstream),
             observe: Arc::new(metrics.clone()),
         };
-        let refresh = Refresh::new(clock, options, plain::admission(settings), parts);
+        let refresh = Refresh::new(
+            clock,
+            options,
+            plain::admission(settings, settings.admission.rate()),
+            parts,
+        );
         let lookup = Lookup::new(
             clock,
             cache,

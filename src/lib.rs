@@ -20,5 +20,6 @@ pub mod renderer;
 pub mod revision;
 pub mod serve;
 pub mod settings;
+pub mod share;
 pub mod telemetry;
 pub mod upstream;

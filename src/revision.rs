@@ -139,7 +139,13 @@ impl Digest {
 
 impl fmt::Display for Digest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+        const DIGITS: &[u8; 16] = b"0123456789abcdef";
+        let mut text = String::with_capacity(2 * self.0.len());
+        for byte in self.0 {
+            text.push(char::from(DIGITS[usize::from(byte >> 4)]));
+            text.push(char::from(DIGITS[usize::from(byte & 15)]));
+        }
+        f.pad(&text)
     }
 }
 
@@ -164,4 +170,56 @@ pub struct Revision {
     pub content_type: Arc<str>,
     /// The configuration.
     pub payload: Bytes,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_project_is_1_to_253_bytes_of_the_accepted_characters() {
+        assert!(Project::new("Team-1/shop_eu.v2:blue").is_ok());
+        assert!(Project::new(&"a".repeat(253)).is_ok());
+        assert_eq!(Project::new("").unwrap_err(), InvalidProject::Empty);
+        assert_eq!(
+            Project::new(&"a".repeat(254)).unwrap_err(),
+            InvalidProject::TooLong(254)
+        );
+        for (name, found, at) in [
+            ("a b", ' ', 1),
+            ("käse", 'ä', 1),
+            ("a\n", '\n', 1),
+            ("a\\b", '\\', 1),
+        ] {
+            assert_eq!(
+                Project::new(name).unwrap_err(),
+                InvalidProject::Character { found, at }
+            );
+        }
+    }
+
+    #[test]
+    fn revisions_are_ordered_by_rollout_then_number() {
+        let mut orders = [
+            Order::new(2, 1),
+            Order::new(1, 9),
+            Order::new(1, 2),
+            Order::new(3, 0),
+        ];
+        orders.sort();
+        assert_eq!(
+            orders.map(|order| order.to_string()),
+            ["1/2", "1/9", "2/1", "3/0"]
+        );
+    }
+
+    /// The vector of FIPS 180-2.
+    #[test]
+    fn a_digest_is_the_sha256_in_lower_case_hexadecimal() {
+        let digest = Digest::of(b"abc").to_string();
+        assert_eq!(
+            digest,
+            "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+        );
+    }
 }

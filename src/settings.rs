@@ -131,6 +131,8 @@ section! {
         concurrency: NonZeroU32 = "4" ["1" to "10000"] hot;
         /// Projects of which nothing is held that may wait for a render.
         queue: NonZeroU32 = "512" ["1" to "1000000"] hot;
+        /// A raised rollout is picked up after a part of this, fixed by the name of the host; 0s = at once.
+        splay: Duration = "0s" ["0s" to "1h"] hot;
     }
 }
 

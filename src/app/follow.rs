@@ -10,7 +10,7 @@ use tokio::{
     time::sleep,
 };
 
-use super::{Block, Core, plain};
+use super::{Block, Core};
 use crate::{
     admission::Link,
     upstream::{Change, Connection},
@@ -55,19 +55,6 @@ pub(super) async fn connection(
 pub(super) async fn changes(core: Arc<Core>, mut changes: mpsc::Receiver<Change>) {
     while let Some(Change { project, order }) = changes.recv().await {
         core.refresh.changed(&project, order);
-    }
-}
-
-/// Puts hot settings in force when they change.
-pub(super) async fn settings(core: Arc<Core>) {
-    let mut in_force = core.settings.clone();
-    while in_force.changed().await.is_ok() {
-        let settings = in_force.borrow_and_update().settings.clone();
-        core.refresh.set_limits(plain::admission(&settings));
-        core.lookup.set_limits(plain::lookup(&settings));
-        core.freshness.set_max_age(settings.lookup.max_age);
-        core.refresh.set_target(settings.rollout.get());
-        core.health.set_degraded(core.is_degraded()).await;
     }
 }
 

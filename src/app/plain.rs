@@ -5,11 +5,13 @@ use crate::{
     lookup,
     serve::listener::Address,
     settings::{Listen, Settings, Size},
+    share::Fleet,
 };
 
-pub(super) fn admission(settings: &Settings) -> admission::Limits {
+/// The limits, but for the rate, which may be on its way up.
+pub(super) fn admission(settings: &Settings, rate: f64) -> admission::Limits {
     admission::Limits {
-        rate: settings.admission.rate(),
+        rate,
         burst: settings.admission.burst,
         concurrency: settings.admission.concurrency,
         queue: settings.admission.queue,
@@ -18,6 +20,13 @@ pub(super) fn admission(settings: &Settings) -> admission::Limits {
             concurrency: settings.upstream.fetch.concurrency,
         },
     }
+}
+
+pub(super) fn fleet(settings: &Settings) -> Option<Fleet> {
+    Some(Fleet {
+        rate: settings.admission.fleet_rate?,
+        size: settings.admission.fleet_size?.get(),
+    })
 }
 
 pub(super) fn lookup(settings: &Settings) -> lookup::Limits {

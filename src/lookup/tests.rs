@@ -14,9 +14,11 @@ use crate::{
     },
 };
 
+mod absences;
 mod decisions;
 mod demands;
 mod faults;
+mod renderers;
 mod storms;
 mod watches;
 
@@ -81,6 +83,16 @@ impl Core {
     /// A core whose connection is up and whose first token is there.
     pub(super) async fn new() -> Self {
         Self::with(limits(), 64 << 20).await
+    }
+
+    /// As [`Core::new`], at so many renders per second, with such a burst.
+    pub(super) async fn paced(rate: f64, burst: u32) -> Self {
+        let paced = admission::Limits {
+            rate,
+            burst: count(burst),
+            ..limits()
+        };
+        Self::with(paced, 64 << 20).await
     }
 
     pub(super) async fn with(limits: admission::Limits, max_bytes: usize) -> Self {

@@ -15,6 +15,10 @@ def pytest_configure():
         pytest.exit(f"{BINARY} is not built: run tests/run, or set EVENKEEL_BIN", returncode=4)
 
 
+def pytest_collection_modifyitems(items):
+    items.sort(key=lambda item: item.get_closest_marker("long") is None)
+
+
 @pytest.fixture
 def renderer():
     renderer = Renderer()

@@ -6,7 +6,6 @@ import json
 import os
 import re
 import signal
-import socket
 import subprocess
 import time
 from dataclasses import dataclass
@@ -33,6 +32,8 @@ BINARY = Path(os.environ.get("EVENKEEL_BIN", Path(__file__).parents[2] / "target
 SAMPLE = re.compile(r"(?P<name>\w+)(\{(?P<labels>.*)\})? (?P<value>\S+)")
 LABEL = re.compile(r'(\w+)="([^"]*)"')
 
+LISTENS = re.compile(r"(lookups are answered|probes and metrics are served) address=(\S+)")
+
 # How long a call may take before a test calls it hung.
 HUNG = 20.0
 
@@ -47,12 +48,6 @@ def wait_until(condition, within: float = 5.0, every: float = 0.02):
         if time.monotonic() > end:
             pytest.fail(f"not so within {within} s")
         time.sleep(every)
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 def duration(seconds: float | None) -> Duration | None:
@@ -125,20 +120,20 @@ class Sidecar:
 
     def __init__(self, folder: Path, renderer_url: str, **settings):
         self.folder = folder
-        self.lookup_port = free_port()
-        self.telemetry_port = free_port()
         self.settings = {
             "rollout": 1,
             "component": "identity",
             "upstream": {"url": renderer_url, "deadline": "10s"},
-            "lookup": {"listen": [f"127.0.0.1:{self.lookup_port}"]},
+            "lookup": {"listen": ["127.0.0.1:0"]},
             # As good as unlimited: a test that is about a limit sets it.
             "admission": {"rate": 1000, "burst": 1000, "concurrency": 16, "queue": 512},
-            "telemetry": {"listen": f"127.0.0.1:{self.telemetry_port}"},
+            "telemetry": {"listen": "127.0.0.1:0"},
             "drain": {"grace": "5s"},
             "log": {"format": "text", "level": "debug"},
         }
         self._merge(settings)
+        self.address: str | None = None
+        self.telemetry: str | None = None
         self._process: subprocess.Popen | None = None
         self._channel: grpc.Channel | None = None
 
@@ -187,10 +182,18 @@ class Sidecar:
         with self.log_file.open("a") as log:
             command = [BINARY, "serve", "--config", self.settings_file]
             self._process = subprocess.Popen(command, stdout=log, stderr=log)
-        wait_until(lambda: self.is_ready() or self.exit_code() is not None, within=15)
+        wait_until(lambda: self.exit_code() is not None or self._has_started(), within=15)
         if self.exit_code() is not None:
             pytest.fail(f"the sidecar ended with {self.exit_code()}:\n{self.log()}")
+        wait_until(self.is_ready, within=15)
         return self
+
+    def _has_started(self) -> bool:
+        """Learns where it listens: the settings leave the ports to the system, and it says which."""
+        listens = dict(LISTENS.findall(self.log()))
+        self.address = listens.get("lookups are answered")
+        self.telemetry = listens.get("probes and metrics are served")
+        return self.telemetry is not None
 
     def signal(self, number: signal.Signals) -> None:
         self._process.send_signal(number)
@@ -215,7 +218,7 @@ class Sidecar:
 
     def http(self, path: str) -> tuple[int, str]:
         """Asks the telemetry listener; status 0 when nobody listens."""
-        connection = http.client.HTTPConnection("127.0.0.1", self.telemetry_port, timeout=5)
+        connection = http.client.HTTPConnection(self.telemetry, timeout=5)
         try:
             connection.request("GET", path)
             response = connection.getresponse()
@@ -242,16 +245,14 @@ class Sidecar:
     # Lookups.
 
     @property
-    def address(self) -> str:
-        return f"127.0.0.1:{self.lookup_port}"
-
-    @property
     def channel(self) -> grpc.Channel:
         if self._channel is None:
             options = [
                 ("grpc.enable_http_proxy", 0),
                 ("grpc.enable_retries", 0),
                 ("grpc.max_receive_message_length", 64 << 20),
+                # Windows that do not grow: one who does not read is not read ahead for.
+                ("grpc.http2.bdp_probe", 0),
             ]
             self._channel = grpc.insecure_channel(self.address, options=options)
         return self._channel

@@ -3,13 +3,14 @@
 import base64
 import json
 import os
+import socket
 import subprocess
 
 import grpc
 import pytest
 
 from renderer import payload_of
-from sidecar import BINARY, free_port
+from sidecar import BINARY
 
 NOT_FOUND, UNREACHABLE, NOT_NOW = 3, 69, 75
 
@@ -79,7 +80,9 @@ def test_its_exit_code_tells_what_failed(get, renderer):
 
 
 def test_it_says_when_there_is_no_sidecar():
-    got = evenkeel_get(f"127.0.0.1:{free_port()}", "demo/shop")
+    with socket.socket() as nobody:
+        nobody.bind(("127.0.0.1", 0))
+        got = evenkeel_get("{}:{}".format(*nobody.getsockname()), "demo/shop")
     assert got.returncode == UNREACHABLE
     assert b"no sidecar answers at 127.0.0.1:" in got.stderr
 

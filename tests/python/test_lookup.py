@@ -96,7 +96,7 @@ def test_zero_patience_never_waits(sidecar, renderer):
     renderer.stalls()
     missing = failure_of(sidecar.get, "demo/shop", patience=0)
     assert missing.code == "UNAVAILABLE"
-    assert missing.reason in ("SCHEDULED", "TIMED_OUT")
+    assert missing.reason == "SCHEDULED"
     assert missing.retry_after is not None
 
     renderer.answers()
@@ -104,8 +104,7 @@ def test_zero_patience_never_waits(sidecar, renderer):
     renderer.stalls()
     sidecar.release(2)
     answer = sidecar.get("demo/shop", patience=0)
-    assert served(answer) == "OUTDATED"
-    assert reason(answer) in ("SCHEDULED", "TIMED_OUT")
+    assert (served(answer), reason(answer)) == ("OUTDATED", "SCHEDULED")
 
 
 def test_an_empty_bucket_is_said(start_sidecar):
@@ -124,16 +123,6 @@ def test_a_dead_renderer_is_said_and_found_again(sidecar, renderer):
     wait_until(lambda: reason(sidecar.get("demo/shop")) == "UNREACHABLE", within=10)
     renderer.start()
     wait_until(lambda: served(sidecar.get("demo/shop")) == "FRESH", within=60)
-
-
-def test_a_failed_render_is_said_and_cools_down(sidecar, renderer):
-    sidecar.get("demo/shop")
-    renderer.fails(grpc.StatusCode.INTERNAL, "rendered nonsense: 403")
-    sidecar.release(2)
-    first = sidecar.get("demo/shop", patience=2)
-    assert (served(first), reason(first)) == ("OUTDATED", "RENDER_FAILED")
-    assert reason(sidecar.get("demo/shop")) in ("RENDER_FAILED", "COOLING_DOWN")
-    assert len(renderer.renders()) == 2
 
 
 GARBAGE = {
@@ -157,23 +146,6 @@ def test_garbage_is_rejected_and_the_held_one_served(sidecar, renderer, garbage)
 
     missing = failure_of(sidecar.get, "demo/missing")
     assert (missing.code, missing.reason) == ("UNAVAILABLE", "REJECTED")
-
-
-def test_a_renderer_on_the_old_rollout_is_not_asked_in_a_tight_loop(sidecar, renderer):
-    sidecar.get("demo/shop")
-    renderer.answers(rollouts_behind=1)
-    sidecar.release(2)
-    start = time.monotonic()
-    behind = sidecar.get("demo/shop", patience=1)
-    assert (served(behind), reason(behind)) == ("OUTDATED", "RENDERER_BEHIND")
-    while time.monotonic() < start + 3:
-        assert served(sidecar.get("demo/shop")) == "OUTDATED"
-        time.sleep(0.05)
-    asked = [render for render in renderer.renders() if render.request.rollout == 2]
-    assert 1 <= len(asked) <= 2
-
-    renderer.answers()
-    wait_until(lambda: served(sidecar.get("demo/shop")) == "FRESH", within=30)
 
 
 def test_deadlines_of_60_ms_are_answered_outdated_although_the_patience_is_500_ms(sidecar, renderer):
@@ -247,6 +219,7 @@ def test_a_missing_project_beyond_the_queue_is_resource_exhausted(start_sidecar,
     sidecar = start_sidecar(admission={"concurrency": 1, "queue": 1})
     renderer.stalls()
     failure_of(sidecar.get, "demo/in-flight", patience=0)
+    wait_until(renderer.renders)
     queued = sidecar.getting("demo/queued", patience=20)
     wait_until(lambda: sidecar.metric("lookups_waiting") == 1)
     failed = failure_of(sidecar.get, "demo/beyond", patience=0.2)

@@ -1,5 +1,6 @@
 """What an operator does to a running sidecar: probe it, change its settings, end it."""
 
+import re
 import signal
 import subprocess
 
@@ -49,17 +50,47 @@ def test_a_higher_rate_is_taken_on_sighup(start_sidecar):
     wait_until(lambda: served(sidecar.get("demo/shop")) == "FRESH")
 
 
-def test_a_release_is_taken_from_the_file_without_a_signal(sidecar):
-    sidecar.get("demo/shop")
-    sidecar.edit(rollout=2)
-    wait_until(lambda: sidecar.get("demo/shop", patience=0).revision.rollout == 2, within=2.5)
+def renamed(file, text):
+    new = file.with_name("settings.new")
+    new.write_text(text)
+    new.replace(file)
 
 
-def test_a_file_that_is_rewritten_in_place_is_taken(sidecar):
+def rewritten_in_place(file, text):
+    file.write_text(text)
+
+
+def deleted_and_created(file, text):
+    file.unlink()
+    file.write_text(text)
+
+
+def swapped_as_a_config_map(file, text):
+    """Puts the file behind `..data`, and swaps that, as the kubelet does."""
+    for version, content in (("..1", file.read_text()), ("..2", text)):
+        folder = file.with_name(version)
+        folder.mkdir()
+        (folder / file.name).write_text(content)
+        link(file.with_name("..data"), folder.name)
+        link(file, f"..data/{file.name}")
+
+
+def link(place, target):
+    new = place.with_name("link")
+    new.symlink_to(target)
+    new.replace(place)
+
+
+@pytest.mark.parametrize("replace", [renamed, rewritten_in_place, deleted_and_created, swapped_as_a_config_map])
+def test_a_file_that_is_replaced_is_taken_once_without_a_signal(sidecar, replace):
+    # ratelimit#379, istio#34890, limitador#95
     sidecar.get("demo/shop")
-    edited = sidecar.settings_file.read_text().replace('"rollout": 1', '"rollout": 2')
-    sidecar.settings_file.write_text(edited)
+    replace(sidecar.settings_file, sidecar.settings_file.read_text().replace('"rollout": 1', '"rollout": 2'))
     wait_until(lambda: sidecar.get("demo/shop", patience=0).revision.rollout == 2, within=2.5)
+    sidecar.signal(signal.SIGHUP)
+    wait_until(lambda: "settings read: nothing changed" in sidecar.log())
+    (reloaded,) = re.findall(r"settings reloaded: .*hash=(\w+)", sidecar.log())
+    assert sidecar.metric("settings_info", hash=reloaded) == 1
 
 
 @pytest.mark.parametrize("bad", ["", "\n", "rollout: [", "admission: {rate: -1}", "speed: 9"])

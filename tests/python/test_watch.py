@@ -3,6 +3,7 @@
 from concurrent.futures import ThreadPoolExecutor
 
 import grpc
+import pytest
 
 from renderer import payload_of
 from sidecar import failure_of, served, wait_until
@@ -69,6 +70,7 @@ def test_a_bad_name_ends_the_stream(sidecar):
     assert failure_of(next, sidecar.watch("no project")).code == "INVALID_ARGUMENT"
 
 
+@pytest.mark.long
 def test_a_deletion_is_an_event(sidecar, renderer):
     # Of many held projects, so that it is no mass deletion, which is suspended.
     projects = [f"demo/{n}" for n in range(40)]

@@ -22,14 +22,7 @@ async fn under_load<T>(core: &Core, projects: &[Project], done: impl Future<Outp
 /// flagd#2027, unleash-edge's loop of one second: an upstream that is dead for long is asked again and again.
 #[tokio::test(start_paused = true)]
 async fn a_renderer_that_is_unavailable_for_long_is_asked_seldom_and_used_soon_after() {
-    let core = Core::with(
-        admission::Limits {
-            rate: 50.0,
-            ..limits()
-        },
-        64 << 20,
-    )
-    .await;
+    let core = Core::paced(50.0, 100).await;
     let projects = projects(50);
     core.holds(&projects).await;
     core.renderer.behaves(Behaviour::Fails(unavailable()));
@@ -59,15 +52,7 @@ async fn ten_minutes_of_a_dead_renderer_cost_no_more_than_its_probes() {
 /// linkerd: a breaker that closes lets a herd through.
 #[tokio::test(start_paused = true)]
 async fn a_breaker_that_closes_lets_one_probe_through_and_then_a_ramp() {
-    let core = Core::with(
-        admission::Limits {
-            rate: 20.0,
-            burst: count(20),
-            ..limits()
-        },
-        64 << 20,
-    )
-    .await;
+    let core = Core::paced(20.0, 20).await;
     let projects = projects(200);
     core.holds(&projects).await;
     core.renderer.costs(millis(10));
@@ -137,14 +122,7 @@ async fn one_project_pushed_back_holds_only_that_project() {
 
 #[tokio::test(start_paused = true)]
 async fn a_global_pushback_holds_everything_then_probes_then_ramps() {
-    let core = Core::with(
-        admission::Limits {
-            rate: 50.0,
-            ..limits()
-        },
-        64 << 20,
-    )
-    .await;
+    let core = Core::paced(50.0, 100).await;
     let projects = projects(100);
     core.holds(&projects).await;
     core.renderer.behaves(Behaviour::Fails(exhausted(3, false)));
@@ -253,15 +231,7 @@ async fn a_poison_project_cools_down_alone() {
 
 #[tokio::test(start_paused = true)]
 async fn a_flood_of_projects_that_do_not_exist_gets_a_fifth_of_the_rate() {
-    let core = Core::with(
-        admission::Limits {
-            rate: 20.0,
-            burst: count(1),
-            ..limits()
-        },
-        64 << 20,
-    )
-    .await;
+    let core = Core::paced(20.0, 1).await;
     core.renderer.offers_no_fetch();
     core.renderer
         .behaves(Behaviour::Fails(RenderError::NotFound));
@@ -313,5 +283,23 @@ async fn sidecars_that_start_together_ask_at_different_times() {
     assert!(
         firsts[0] < secs(2) && firsts[19] > secs(8) && firsts[19] <= secs(10),
         "{firsts:?}"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_renderer_restarted_with_its_numbers_from_one_loses_nothing_and_is_right_again_with_the_next_rollout()
+ {
+    let core = Core::new().await;
+    let shop = project("demo/shop");
+    core.renderer.numbers(50);
+    core.holds(std::slice::from_ref(&shop)).await;
+    core.renderer.numbers(1);
+    core.refresh.changed(&shop, Order::new(1, 2));
+    assert_eq!(core.get(&shop).await.unwrap().served, Served::Fresh);
+    core.refresh.set_target(2);
+    let answer = core.get(&shop).await.unwrap();
+    assert_eq!(
+        (answer.served, answer.revision.order),
+        (Served::Rendered, Order::new(2, 1))
     );
 }

@@ -1,4 +1,4 @@
-//! Many projects at once: releases, floods, failures of all, and the order in which they converge.
+//! Many projects at once: releases, reloads of the limits, and the order in which they converge.
 
 use super::*;
 
@@ -17,12 +17,7 @@ fn excess(arrivals: &[Instant], rate: f64, burst: f64) -> f64 {
 /// The incident; argo-cd#27971: every project outdated at one instant.
 #[tokio::test(start_paused = true)]
 async fn a_release_under_load_renders_each_project_once_within_the_budget_and_fails_no_lookup() {
-    let tight = admission::Limits {
-        rate: 20.0,
-        burst: count(10),
-        ..limits()
-    };
-    let core = Core::with(tight, 64 << 20).await;
+    let core = Core::paced(20.0, 10).await;
     let projects = projects(200);
     core.holds(&projects).await;
     core.renderer.costs(millis(100));
@@ -54,15 +49,7 @@ async fn a_release_under_load_renders_each_project_once_within_the_budget_and_fa
 
 #[tokio::test(start_paused = true)]
 async fn projects_looked_up_once_after_a_release_become_fresh_without_further_traffic() {
-    let core = Core::with(
-        admission::Limits {
-            rate: 4.0,
-            burst: count(1),
-            ..limits()
-        },
-        64 << 20,
-    )
-    .await;
+    let core = Core::paced(4.0, 1).await;
     let projects = projects(40);
     core.holds(&projects).await;
     core.refresh.set_target(2);
@@ -74,15 +61,7 @@ async fn projects_looked_up_once_after_a_release_become_fresh_without_further_tr
 
 #[tokio::test(start_paused = true)]
 async fn the_most_wanted_become_fresh_first() {
-    let core = Core::with(
-        admission::Limits {
-            rate: 1.0,
-            burst: count(1),
-            ..limits()
-        },
-        64 << 20,
-    )
-    .await;
+    let core = Core::paced(1.0, 1).await;
     let projects = projects(10);
     core.holds(&projects).await;
     core.refresh.set_limits(admission::Limits {
@@ -222,370 +201,18 @@ async fn a_pod_suspended_for_a_minute_gets_no_more_than_the_burst() {
 }
 
 /// argo-cd#29766: a replica on the old rollout is asked in a tight loop.
-#[tokio::test(start_paused = true)]
-async fn a_renderer_that_stays_behind_is_asked_ever_more_seldom_and_used_once_it_is_right() {
-    let core = Core::new().await;
-    let shop = project("demo/shop");
-    core.holds(std::slice::from_ref(&shop)).await;
-    core.renderer.behaves(Behaviour::AnswersWith(1));
-    core.refresh.set_target(2);
-    let before = core.renders();
-    core.get(&shop).await.unwrap();
-    for _ in 0..29 {
-        sleep(millis(100)).await;
-        assert_eq!(reason(&core.get(&shop).await), NotRefreshed::RendererBehind);
-    }
-    assert!(core.renders() - before <= 2);
-    for _ in 0..300 {
-        sleep(secs(1)).await;
-        core.get(&shop).await.unwrap();
-    }
-    assert!(core.renders() - before <= 20);
-    core.renderer.behaves(Behaviour::Answers);
-    assert!(core.converges(&[shop], 2).await <= secs(30));
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_renderer_behind_is_used_as_far_as_it_is_better_than_what_is_held() {
-    let core = Core::new().await;
-    let shop = project("demo/shop");
-    core.holds(std::slice::from_ref(&shop)).await;
-    core.renderer.behaves(Behaviour::AnswersWith(2));
-    core.refresh.set_target(3);
-    let answer = core.get(&shop).await;
-    assert_eq!(reason(&answer), NotRefreshed::RendererBehind);
-    assert_eq!(answer.unwrap().revision.order.rollout, 2);
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_target_raised_during_a_render_lets_it_land_and_wants_the_project_once_more() {
-    let core = Core::new().await;
-    let shop = project("demo/shop");
-    core.holds(std::slice::from_ref(&shop)).await;
-    core.renderer.costs(secs(1));
-    core.refresh.set_target(2);
-    core.get(&shop).await.unwrap();
-    core.refresh.set_target(3);
-    let before = core.renders();
-    core.converges(std::slice::from_ref(&shop), 2).await;
-    core.converges(std::slice::from_ref(&shop), 3).await;
-    sleep(secs(60)).await;
-    assert_eq!(core.renders(), before + 1);
-}
 
 /// A release a minute, two releases ten seconds apart: only the newest counts, and a project is not rendered for each.
-#[tokio::test(start_paused = true)]
-async fn a_project_just_rendered_for_a_raised_target_waits_before_it_is_rendered_for_the_next() {
-    let core = Core::new().await;
-    let shop = project("demo/shop");
-    core.holds(std::slice::from_ref(&shop)).await;
-    core.refresh.set_target(2);
-    assert_eq!(core.get(&shop).await.unwrap().served, Served::Rendered);
-    core.refresh.set_target(3);
-    assert_eq!(reason(&core.get(&shop).await), NotRefreshed::CoolingDown);
-    core.refresh.set_target(4);
-    let took = core.converges(std::slice::from_ref(&shop), 4).await;
-    assert!(took > secs(9) && took <= millis(10_020), "{took:?}");
-    assert_eq!(core.renderer.renders_of(&shop), 3);
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_missing_lookup_that_joins_a_queued_refresh_promotes_it_in_place() {
-    let core = Core::with(
-        admission::Limits {
-            rate: 1.0,
-            burst: count(1),
-            ..limits()
-        },
-        64 << 20,
-    )
-    .await;
-    let held = projects(20);
-    core.holds(&held).await;
-    core.refresh.set_target(2);
-    for project in &held {
-        core.get(project).await.unwrap();
-    }
-    let new = project("new/shop");
-    assert!(
-        core.get_within(&new, Duration::ZERO).await.is_err(),
-        "queued, though nobody waits"
-    );
-    let start = Instant::now();
-    assert_eq!(
-        core.get_within(&new, secs(5)).await.unwrap().served,
-        Served::Rendered
-    );
-    assert!(start.elapsed() <= secs(2));
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_missing_project_whose_callers_all_leave_is_rendered_after_those_that_are_waited_for() {
-    let core = Core::with(
-        admission::Limits {
-            rate: 1.0,
-            burst: count(1),
-            ..limits()
-        },
-        64 << 20,
-    )
-    .await;
-    core.holds(&[project("demo/shop")]).await;
-    let (left, waited_for) = (project("new/left"), project("new/waited-for"));
-    let _ = tokio::time::timeout(millis(100), core.get_within(&left, secs(20))).await;
-    assert!(core.get_within(&waited_for, secs(20)).await.is_ok());
-    let order: Vec<_> = core
-        .renderer
-        .renders()
-        .into_iter()
-        .map(|ask| ask.project)
-        .collect();
-    assert_eq!(order.last(), Some(&waited_for));
-    core.converges(&[left], 1).await;
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_flood_of_unknown_projects_fills_a_bounded_queue_and_leaves_others_alone() {
-    let core = Core::with(
-        admission::Limits {
-            rate: 10.0,
-            burst: count(1),
-            queue: count(16),
-            ..limits()
-        },
-        64 << 20,
-    )
-    .await;
-    core.renderer.offers_no_fetch();
-    let shop = project("demo/shop");
-    core.holds(std::slice::from_ref(&shop)).await;
-    core.renderer
-        .behaves(Behaviour::Fails(RenderError::NotFound));
-    core.renderer.behaves_for(&shop, Behaviour::Answers);
-    let flood = projects(2_000);
-    let answers = join_all(
-        flood
-            .iter()
-            .map(|project| core.get_within(project, secs(5))),
-    )
-    .await;
-    assert!(answers.iter().any(|answer| matches!(answer, Err(Failure::NotRefreshed { refusal, .. }) if refusal.reason == NotRefreshed::QueueFull)));
-    assert!(core.refresh.snapshot().wanted <= 32);
-    core.refresh.set_target(2);
-    let (took, _) = tokio::join!(
-        core.converges(std::slice::from_ref(&shop), 2),
-        join_all(
-            [core.get(&shop)]
-                .into_iter()
-                .chain(flood.iter().map(|project| core.get(project)))
-        )
-    );
-    assert!(
-        took <= secs(5),
-        "every tenth token is for outdated projects: {took:?}"
-    );
-}
 
 /// flagd logs and applies what it cannot read; Google Cloud, 2025-06-12: blank fields took readers down.
-#[tokio::test(start_paused = true)]
-async fn a_blank_garbled_or_wrong_render_is_rejected_and_the_held_one_served() {
-    let garbles: [fn(&mut crate::render::Offer); 6] = [
-        |offer| offer.payload = [].as_slice().into(),
-        |offer| offer.payload = vec![b' '; (16 << 20) + 1].into(),
-        |offer| offer.digest = "0".repeat(64),
-        |offer| offer.project = "demo/other".into(),
-        |offer| offer.project = String::new(),
-        |offer| offer.order.rollout = 0,
-    ];
-    for garble in garbles {
-        let core = Core::new().await;
-        let shop = project("demo/shop");
-        core.holds(std::slice::from_ref(&shop)).await;
-        core.renderer.behaves(Behaviour::Garbles(garble));
-        core.refresh.set_target(2);
-        let answer = core.get(&shop).await;
-        assert_eq!(reason(&answer), NotRefreshed::Rejected);
-        assert_eq!(answer.unwrap().revision.order.rollout, 1);
-        assert_eq!(
-            failure(&core.get(&project("new/shop")).await),
-            NotRefreshed::Rejected
-        );
-    }
-}
 
 /// argo-cd#26530, #17874: a manifest of another revision was relabelled with the one asked for.
-#[tokio::test(start_paused = true)]
-async fn a_revision_is_held_under_its_own_order_never_under_the_one_asked_for() {
-    let core = Core::new().await;
-    let shop = project("demo/shop");
-    core.renderer.behaves(Behaviour::AnswersWith(7));
-    assert_eq!(core.get(&shop).await.unwrap().revision.order.rollout, 7);
-}
-
-#[tokio::test(start_paused = true)]
-async fn an_older_result_that_lands_late_overwrites_nothing() {
-    let core = Core::new().await;
-    let shop = project("demo/shop");
-    core.renderer.numbers(5);
-    core.holds(std::slice::from_ref(&shop)).await;
-    core.renderer.numbers(3);
-    core.refresh.changed(&shop, Order::new(1, 6));
-    assert_eq!(reason(&core.get(&shop).await), NotRefreshed::RendererBehind);
-    assert_eq!(
-        core.get(&shop).await.unwrap().revision.order,
-        Order::new(1, 5)
-    );
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_renderer_that_vouches_for_what_is_held_makes_it_fresh_without_a_payload() {
-    let core = Core::new().await;
-    let shop = project("demo/shop");
-    core.holds(std::slice::from_ref(&shop)).await;
-    let payload = core.get(&shop).await.unwrap().revision.payload.clone();
-    core.renderer.behaves(Behaviour::Vouches);
-    core.refresh.set_target(2);
-    let answer = core.get(&shop).await.unwrap();
-    assert_eq!(answer.served, Served::Rendered);
-    assert_eq!(
-        (answer.revision.order, &answer.revision.payload),
-        (Order::new(2, 1), &payload)
-    );
-}
 
 /// moka's TinyLFU; unleash-edge#750: the newcomer is the one thrown away.
-#[tokio::test(start_paused = true)]
-async fn a_full_cache_throws_the_least_recently_looked_up_away_and_never_what_was_just_rendered() {
-    let core = Core::with(limits(), 20 * 700).await;
-    let projects = projects(100);
-    for project in &projects {
-        assert!(core.get(project).await.is_ok());
-        assert_eq!(core.get(project).await.unwrap().served, Served::Fresh);
-        assert_eq!(
-            core.get(&projects[0]).await.unwrap().served,
-            Served::Fresh,
-            "it is looked up all the time"
-        );
-    }
-    assert!(core.cache.bytes() <= 20 * 700);
-    assert!(core.held_rollout(&projects[50]).is_none());
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_landing_is_held_though_its_entry_was_evicted_meanwhile_and_eviction_splits_no_flight() {
-    let core = Core::new().await;
-    let shop = project("demo/shop");
-    core.holds(std::slice::from_ref(&shop)).await;
-    core.renderer.costs(secs(1));
-    core.refresh.set_target(2);
-    core.get(&shop).await.unwrap();
-    core.cache.remove(&shop);
-    assert_eq!(
-        core.get(&shop).await.unwrap().served,
-        Served::Rendered,
-        "it joins the flight"
-    );
-    assert_eq!(core.renderer.renders_of(&shop), 2);
-}
 
 /// ld-relay: an absence that is not the renderer's word is remembered, or one that is wipes what is held.
-#[tokio::test(start_paused = true)]
-async fn a_missing_project_that_the_renderer_does_not_know_is_not_asked_for_again_for_a_while() {
-    let core = Core::new().await;
-    let shop = project("demo/shop");
-    core.renderer
-        .behaves(Behaviour::Fails(RenderError::NotFound));
-    for _ in 0..28 {
-        let Err(Failure::ProjectNotFound { retry_after }) = core.get(&shop).await else {
-            panic!("the project is found");
-        };
-        assert!(retry_after <= secs(30));
-        sleep(secs(1)).await;
-    }
-    assert_eq!(core.renders(), 1);
-    core.renderer.behaves(Behaviour::Answers);
-    core.refresh.set_target(2);
-    assert!(
-        core.get(&shop).await.is_ok(),
-        "a raised target ends the absence"
-    );
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_transient_error_is_never_remembered_as_absence() {
-    let core = Core::new().await;
-    let shop = project("demo/shop");
-    core.renderer.behaves(Behaviour::Fails(unavailable()));
-    assert_eq!(failure(&core.get(&shop).await), NotRefreshed::RenderFailed);
-    core.renderer.behaves(Behaviour::Answers);
-    assert!(core.get_within(&shop, secs(20)).await.is_ok());
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_held_project_is_served_until_the_renderer_says_twice_that_it_is_gone() {
-    let core = Core::new().await;
-    let shop = project("demo/shop");
-    core.holds(std::slice::from_ref(&shop)).await;
-    core.renderer
-        .behaves(Behaviour::Fails(RenderError::NotFound));
-    core.refresh.set_target(2);
-    for _ in 0..29 {
-        assert_eq!(reason(&core.get(&shop).await), NotRefreshed::ProjectGone);
-        sleep(secs(1)).await;
-    }
-    sleep(secs(2)).await;
-    assert!(matches!(
-        core.get(&shop).await,
-        Err(Failure::ProjectNotFound { .. })
-    ));
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_replica_that_knows_nothing_does_not_wipe_what_is_held() {
-    let core = Core::new().await;
-    let projects = projects(100);
-    core.holds(&projects).await;
-    core.renderer
-        .behaves(Behaviour::Fails(RenderError::NotFound));
-    core.refresh.set_target(2);
-    for _ in 0..80 {
-        for project in &projects {
-            let _ = core.get_within(project, Duration::ZERO).await;
-        }
-        sleep(secs(1)).await;
-    }
-    assert!(core.cache.len() >= 95, "{}", core.cache.len());
-}
 
 /// The incident; Google Cloud, 2025-06-12: an ordinary release replaces pods, and a new pod holds nothing.
-#[tokio::test(start_paused = true)]
-async fn a_new_pod_fetches_what_is_stored_without_a_render() {
-    let core = Core::new().await;
-    let projects = projects(200);
-    for project in &projects {
-        core.renderer.stores(project, Order::new(1, 4));
-    }
-    let answers = join_all(projects.iter().map(|project| core.get(project))).await;
-    assert!(answers.iter().all(Result::is_ok));
-    assert_eq!(core.renders(), 0);
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_fetched_revision_of_an_older_rollout_is_served_outdated_at_once_and_then_rendered() {
-    let core = Core::new().await;
-    core.refresh.set_target(3);
-    core.renderer.costs(millis(700));
-    let shop = project("demo/shop");
-    core.renderer.stores(&shop, Order::new(2, 4));
-    let answer = core.get(&shop).await;
-    assert!(matches!(
-        reason(&answer),
-        NotRefreshed::TimedOut | NotRefreshed::Scheduled
-    ));
-    assert_eq!(answer.unwrap().revision.order, Order::new(2, 4));
-    core.converges(&[shop], 3).await;
-}
-
 #[tokio::test(start_paused = true)]
 async fn renders_start_with_one_token_after_a_random_part_of_a_second_at_most() {
     let core = Core::unconnected(
@@ -612,30 +239,6 @@ async fn renders_start_with_one_token_after_a_random_part_of_a_second_at_most() 
 
 /// tonic#1635, #2839: calls queue behind a connect that never ends.
 #[tokio::test(start_paused = true)]
-async fn queued_callers_are_told_at_once_that_the_renderer_is_unreachable() {
-    let core = Core::unconnected(limits(), 64 << 20);
-    let projects = projects(50);
-    let start = Instant::now();
-    let down = async {
-        sleep(millis(100)).await;
-        let retry_at = core.clock.now() + secs(20);
-        core.refresh.set_link(Link::Down { retry_at });
-    };
-    let (answers, ()) = tokio::join!(
-        join_all(projects.iter().map(|project| core.get(project))),
-        down
-    );
-    assert!(
-        answers
-            .iter()
-            .all(|answer| failure(answer) == NotRefreshed::Unreachable)
-    );
-    assert!(start.elapsed() <= millis(100));
-    core.refresh.set_link(Link::Up);
-    core.converges(&projects, 1).await;
-}
-
-#[tokio::test(start_paused = true)]
 async fn draining_launches_nothing_and_answers_what_is_held() {
     let core = Core::new().await;
     let (shop, mail) = (project("demo/shop"), project("demo/mail"));
@@ -650,24 +253,4 @@ async fn draining_launches_nothing_and_answers_what_is_held() {
     core.refresh.landed().await;
     assert!(start.elapsed() >= millis(900), "what flies lands");
     assert_eq!(core.held_rollout(&shop), Some(2));
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_renderer_that_hangs_holds_no_more_than_its_permits_and_recovers_by_itself() {
-    let core = Core::new().await;
-    let projects = projects(30);
-    core.holds(&projects).await;
-    core.renderer.behaves(Behaviour::Stalls);
-    core.refresh.set_target(2);
-    for _ in 0..50 {
-        for project in &projects {
-            let start = Instant::now();
-            core.get(project).await.unwrap();
-            assert!(start.elapsed() <= millis(50));
-        }
-        assert!(core.renderer.in_flight() <= 4);
-        sleep(millis(200)).await;
-    }
-    core.renderer.behaves(Behaviour::Answers);
-    assert!(core.converges(&projects, 2).await <= secs(90));
 }

@@ -8,15 +8,7 @@ async fn next_within(watch: &mut Watch, patience: Duration) -> Option<Result<Ans
 
 #[tokio::test(start_paused = true)]
 async fn watchers_see_every_project_renewed_after_a_release_without_a_lookup() {
-    let core = Core::with(
-        admission::Limits {
-            rate: 5.0,
-            burst: count(1),
-            ..limits()
-        },
-        64 << 20,
-    )
-    .await;
+    let core = Core::paced(5.0, 1).await;
     let projects = projects(20);
     let mut watches: Vec<_> = projects
         .iter()

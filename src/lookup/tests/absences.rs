@@ -1,0 +1,197 @@
+//! What is missing, gone, unknown or thrown away.
+
+use super::*;
+
+#[tokio::test(start_paused = true)]
+async fn a_missing_lookup_that_joins_a_queued_refresh_promotes_it_in_place() {
+    let core = Core::paced(1.0, 1).await;
+    let held = projects(20);
+    core.holds(&held).await;
+    core.refresh.set_target(2);
+    for project in &held {
+        core.get(project).await.unwrap();
+    }
+    let new = project("new/shop");
+    assert!(
+        core.get_within(&new, Duration::ZERO).await.is_err(),
+        "queued, though nobody waits"
+    );
+    let start = Instant::now();
+    assert_eq!(
+        core.get_within(&new, secs(5)).await.unwrap().served,
+        Served::Rendered
+    );
+    assert!(start.elapsed() <= secs(2));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_missing_project_whose_callers_all_leave_is_rendered_after_those_that_are_waited_for() {
+    let core = Core::paced(1.0, 1).await;
+    core.holds(&[project("demo/shop")]).await;
+    let (left, waited_for) = (project("new/left"), project("new/waited-for"));
+    let _ = tokio::time::timeout(millis(100), core.get_within(&left, secs(20))).await;
+    assert!(core.get_within(&waited_for, secs(20)).await.is_ok());
+    let order: Vec<_> = core
+        .renderer
+        .renders()
+        .into_iter()
+        .map(|ask| ask.project)
+        .collect();
+    assert_eq!(order.last(), Some(&waited_for));
+    core.converges(&[left], 1).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_flood_of_unknown_projects_fills_a_bounded_queue_and_leaves_others_alone() {
+    let core = Core::with(
+        admission::Limits {
+            rate: 10.0,
+            burst: count(1),
+            queue: count(16),
+            ..limits()
+        },
+        64 << 20,
+    )
+    .await;
+    core.renderer.offers_no_fetch();
+    let shop = project("demo/shop");
+    core.holds(std::slice::from_ref(&shop)).await;
+    core.renderer
+        .behaves(Behaviour::Fails(RenderError::NotFound));
+    core.renderer.behaves_for(&shop, Behaviour::Answers);
+    let flood = projects(2_000);
+    let answers = join_all(
+        flood
+            .iter()
+            .map(|project| core.get_within(project, secs(5))),
+    )
+    .await;
+    assert!(answers.iter().any(|answer| matches!(answer, Err(Failure::NotRefreshed { refusal, .. }) if refusal.reason == NotRefreshed::QueueFull)));
+    assert!(core.refresh.snapshot().wanted <= 32);
+    core.refresh.set_target(2);
+    let (took, _) = tokio::join!(
+        core.converges(std::slice::from_ref(&shop), 2),
+        join_all(
+            [core.get(&shop)]
+                .into_iter()
+                .chain(flood.iter().map(|project| core.get(project)))
+        )
+    );
+    assert!(
+        took <= secs(5),
+        "every tenth token is for outdated projects: {took:?}"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_landing_is_held_though_its_entry_was_evicted_meanwhile_and_eviction_splits_no_flight() {
+    let core = Core::new().await;
+    let shop = project("demo/shop");
+    core.holds(std::slice::from_ref(&shop)).await;
+    core.renderer.costs(secs(1));
+    core.refresh.set_target(2);
+    core.get(&shop).await.unwrap();
+    core.cache.remove(&shop);
+    assert_eq!(
+        core.get(&shop).await.unwrap().served,
+        Served::Rendered,
+        "it joins the flight"
+    );
+    assert_eq!(core.renderer.renders_of(&shop), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_missing_project_that_the_renderer_does_not_know_is_not_asked_for_again_for_a_while() {
+    let core = Core::new().await;
+    let shop = project("demo/shop");
+    core.renderer
+        .behaves(Behaviour::Fails(RenderError::NotFound));
+    for _ in 0..28 {
+        let Err(Failure::ProjectNotFound { retry_after }) = core.get(&shop).await else {
+            panic!("the project is found");
+        };
+        assert!(retry_after <= secs(30));
+        sleep(secs(1)).await;
+    }
+    assert_eq!(core.renders(), 1);
+    core.renderer.behaves(Behaviour::Answers);
+    core.refresh.set_target(2);
+    assert!(
+        core.get(&shop).await.is_ok(),
+        "a raised target ends the absence"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_transient_error_is_never_remembered_as_absence() {
+    let core = Core::new().await;
+    let shop = project("demo/shop");
+    core.renderer.behaves(Behaviour::Fails(unavailable()));
+    assert_eq!(failure(&core.get(&shop).await), NotRefreshed::RenderFailed);
+    core.renderer.behaves(Behaviour::Answers);
+    assert!(core.get_within(&shop, secs(20)).await.is_ok());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_held_project_is_served_until_the_renderer_says_twice_that_it_is_gone() {
+    let core = Core::new().await;
+    let shop = project("demo/shop");
+    core.holds(std::slice::from_ref(&shop)).await;
+    core.renderer
+        .behaves(Behaviour::Fails(RenderError::NotFound));
+    core.refresh.set_target(2);
+    for _ in 0..29 {
+        assert_eq!(reason(&core.get(&shop).await), NotRefreshed::ProjectGone);
+        sleep(secs(1)).await;
+    }
+    sleep(secs(2)).await;
+    assert!(matches!(
+        core.get(&shop).await,
+        Err(Failure::ProjectNotFound { .. })
+    ));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_replica_that_knows_nothing_does_not_wipe_what_is_held() {
+    let core = Core::new().await;
+    let projects = projects(100);
+    core.holds(&projects).await;
+    core.renderer
+        .behaves(Behaviour::Fails(RenderError::NotFound));
+    core.refresh.set_target(2);
+    for _ in 0..80 {
+        for project in &projects {
+            let _ = core.get_within(project, Duration::ZERO).await;
+        }
+        sleep(secs(1)).await;
+    }
+    assert!(core.cache.len() >= 95, "{}", core.cache.len());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_new_pod_fetches_what_is_stored_without_a_render() {
+    let core = Core::new().await;
+    let projects = projects(200);
+    for project in &projects {
+        core.renderer.stores(project, Order::new(1, 4));
+    }
+    let answers = join_all(projects.iter().map(|project| core.get(project))).await;
+    assert!(answers.iter().all(Result::is_ok));
+    assert_eq!(core.renders(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_fetched_revision_of_an_older_rollout_is_served_outdated_at_once_and_then_rendered() {
+    let core = Core::new().await;
+    core.refresh.set_target(3);
+    core.renderer.costs(millis(700));
+    let shop = project("demo/shop");
+    core.renderer.stores(&shop, Order::new(2, 4));
+    let answer = core.get(&shop).await;
+    assert!(matches!(
+        reason(&answer),
+        NotRefreshed::TimedOut | NotRefreshed::Scheduled
+    ));
+    assert_eq!(answer.unwrap().revision.order, Order::new(2, 4));
+    core.converges(&[shop], 3).await;
+}

@@ -1,0 +1,195 @@
+//! Renderers that are behind, wrong, slow or away, and releases that follow each other.
+
+use super::*;
+
+#[tokio::test(start_paused = true)]
+async fn a_renderer_that_stays_behind_is_asked_ever_more_seldom_and_used_once_it_is_right() {
+    let core = Core::new().await;
+    let shop = project("demo/shop");
+    core.holds(std::slice::from_ref(&shop)).await;
+    core.renderer.behaves(Behaviour::AnswersWith(1));
+    core.refresh.set_target(2);
+    let before = core.renders();
+    core.get(&shop).await.unwrap();
+    for _ in 0..29 {
+        sleep(millis(100)).await;
+        assert_eq!(reason(&core.get(&shop).await), NotRefreshed::RendererBehind);
+    }
+    assert!(core.renders() - before <= 2);
+    for _ in 0..300 {
+        sleep(secs(1)).await;
+        core.get(&shop).await.unwrap();
+    }
+    assert!(core.renders() - before <= 20);
+    core.renderer.behaves(Behaviour::Answers);
+    assert!(core.converges(&[shop], 2).await <= secs(30));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_renderer_behind_is_used_as_far_as_it_is_better_than_what_is_held() {
+    let core = Core::new().await;
+    let shop = project("demo/shop");
+    core.holds(std::slice::from_ref(&shop)).await;
+    core.renderer.behaves(Behaviour::AnswersWith(2));
+    core.refresh.set_target(3);
+    let answer = core.get(&shop).await;
+    assert_eq!(reason(&answer), NotRefreshed::RendererBehind);
+    assert_eq!(answer.unwrap().revision.order.rollout, 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_target_raised_during_a_render_lets_it_land_and_wants_the_project_once_more() {
+    let core = Core::new().await;
+    let shop = project("demo/shop");
+    core.holds(std::slice::from_ref(&shop)).await;
+    core.renderer.costs(secs(1));
+    core.refresh.set_target(2);
+    core.get(&shop).await.unwrap();
+    core.refresh.set_target(3);
+    let before = core.renders();
+    core.converges(std::slice::from_ref(&shop), 2).await;
+    core.converges(std::slice::from_ref(&shop), 3).await;
+    sleep(secs(60)).await;
+    assert_eq!(core.renders(), before + 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_project_just_rendered_for_a_raised_target_waits_before_it_is_rendered_for_the_next() {
+    let core = Core::new().await;
+    let shop = project("demo/shop");
+    core.holds(std::slice::from_ref(&shop)).await;
+    core.refresh.set_target(2);
+    assert_eq!(core.get(&shop).await.unwrap().served, Served::Rendered);
+    core.refresh.set_target(3);
+    assert_eq!(reason(&core.get(&shop).await), NotRefreshed::CoolingDown);
+    core.refresh.set_target(4);
+    let took = core.converges(std::slice::from_ref(&shop), 4).await;
+    assert!(took > secs(9) && took <= millis(10_020), "{took:?}");
+    assert_eq!(core.renderer.renders_of(&shop), 3);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_blank_garbled_or_wrong_render_is_rejected_and_the_held_one_served() {
+    let garbles: [fn(&mut crate::render::Offer); 6] = [
+        |offer| offer.payload = [].as_slice().into(),
+        |offer| offer.payload = vec![b' '; (16 << 20) + 1].into(),
+        |offer| offer.digest = "0".repeat(64),
+        |offer| offer.project = "demo/other".into(),
+        |offer| offer.project = String::new(),
+        |offer| offer.order.rollout = 0,
+    ];
+    for garble in garbles {
+        let core = Core::new().await;
+        let shop = project("demo/shop");
+        core.holds(std::slice::from_ref(&shop)).await;
+        core.renderer.behaves(Behaviour::Garbles(garble));
+        core.refresh.set_target(2);
+        let answer = core.get(&shop).await;
+        assert_eq!(reason(&answer), NotRefreshed::Rejected);
+        assert_eq!(answer.unwrap().revision.order.rollout, 1);
+        assert_eq!(
+            failure(&core.get(&project("new/shop")).await),
+            NotRefreshed::Rejected
+        );
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_revision_is_held_under_its_own_order_never_under_the_one_asked_for() {
+    let core = Core::new().await;
+    let shop = project("demo/shop");
+    core.renderer.behaves(Behaviour::AnswersWith(7));
+    assert_eq!(core.get(&shop).await.unwrap().revision.order.rollout, 7);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_older_result_that_lands_late_overwrites_nothing() {
+    let core = Core::new().await;
+    let shop = project("demo/shop");
+    core.renderer.numbers(5);
+    core.holds(std::slice::from_ref(&shop)).await;
+    core.renderer.numbers(3);
+    core.refresh.changed(&shop, Order::new(1, 6));
+    assert_eq!(reason(&core.get(&shop).await), NotRefreshed::RendererBehind);
+    assert_eq!(
+        core.get(&shop).await.unwrap().revision.order,
+        Order::new(1, 5)
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_renderer_that_vouches_for_what_is_held_makes_it_fresh_without_a_payload() {
+    let core = Core::new().await;
+    let shop = project("demo/shop");
+    core.holds(std::slice::from_ref(&shop)).await;
+    let payload = core.get(&shop).await.unwrap().revision.payload.clone();
+    core.renderer.behaves(Behaviour::Vouches);
+    core.refresh.set_target(2);
+    let answer = core.get(&shop).await.unwrap();
+    assert_eq!(answer.served, Served::Rendered);
+    assert_eq!(
+        (answer.revision.order, &answer.revision.payload),
+        (Order::new(2, 1), &payload)
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_full_cache_throws_the_least_recently_looked_up_away_and_never_what_was_just_rendered() {
+    let core = Core::with(limits(), 20 * 700).await;
+    let projects = projects(100);
+    for project in &projects {
+        assert!(core.get(project).await.is_ok());
+        assert_eq!(core.get(project).await.unwrap().served, Served::Fresh);
+        assert_eq!(
+            core.get(&projects[0]).await.unwrap().served,
+            Served::Fresh,
+            "it is looked up all the time"
+        );
+    }
+    assert!(core.cache.bytes() <= 20 * 700);
+    assert!(core.held_rollout(&projects[50]).is_none());
+}
+
+#[tokio::test(start_paused = true)]
+async fn queued_callers_are_told_at_once_that_the_renderer_is_unreachable() {
+    let core = Core::unconnected(limits(), 64 << 20);
+    let projects = projects(50);
+    let start = Instant::now();
+    let down = async {
+        sleep(millis(100)).await;
+        let retry_at = core.clock.now() + secs(20);
+        core.refresh.set_link(Link::Down { retry_at });
+    };
+    let (answers, ()) = tokio::join!(
+        join_all(projects.iter().map(|project| core.get(project))),
+        down
+    );
+    assert!(
+        answers
+            .iter()
+            .all(|answer| failure(answer) == NotRefreshed::Unreachable)
+    );
+    assert!(start.elapsed() <= millis(100));
+    core.refresh.set_link(Link::Up);
+    core.converges(&projects, 1).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_renderer_that_hangs_holds_no_more_than_its_permits_and_recovers_by_itself() {
+    let core = Core::new().await;
+    let projects = projects(30);
+    core.holds(&projects).await;
+    core.renderer.behaves(Behaviour::Stalls);
+    core.refresh.set_target(2);
+    for _ in 0..50 {
+        for project in &projects {
+            let start = Instant::now();
+            core.get(project).await.unwrap();
+            assert!(start.elapsed() <= millis(50));
+        }
+        assert!(core.renderer.in_flight() <= 4);
+        sleep(millis(200)).await;
+    }
+    core.renderer.behaves(Behaviour::Answers);
+    assert!(core.converges(&projects, 2).await <= secs(90));
+}

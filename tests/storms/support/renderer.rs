@@ -1,0 +1,65 @@
+//! The embedded renderer, on a thread of its own as if it were another machine: what arrives is written down at once.
+
+use std::{ops::Deref, thread, time::Duration};
+
+use evenkeel::renderer::{self, Cost, Options, Running};
+use tokio::{net::TcpListener, runtime, sync::oneshot};
+
+/// How many projects `deploy/demo` has.
+const SAMPLES: usize = 23;
+
+/// The sample input, so many projects of it, and a renderer that is never short of workers.
+pub(crate) fn sample(projects: usize, cost: Duration) -> Options {
+    Options {
+        generate: projects.saturating_sub(SAMPLES),
+        workers: 512.try_into().expect("it is not zero"),
+        cost: Cost::fixed(cost),
+        ..Options::default()
+    }
+}
+
+/// A renderer that runs until it is dropped.
+pub(crate) struct Renderer {
+    running: Running,
+    /// Its thread ends when this is gone.
+    _life: oneshot::Sender<()>,
+}
+
+impl Renderer {
+    /// Starts one on a port of its own.
+    pub(crate) async fn start(options: Options) -> Self {
+        let (tell, told) = oneshot::channel();
+        let (life, death) = oneshot::channel();
+        let live = async move {
+            let listener = TcpListener::bind("127.0.0.1:0").await;
+            let listener = listener.expect("a port is free");
+            let renderer = renderer::Renderer::new(options).expect("the sample input is there");
+            if tell.send(renderer.serve(listener)).is_ok() {
+                drop(death.await);
+            }
+        };
+        thread::spawn(move || {
+            let mut runtime = runtime::Builder::new_current_thread();
+            let runtime = runtime.enable_all().build();
+            runtime.expect("a runtime is to be had").block_on(live);
+        });
+        let running = told.await.expect("it starts").expect("it has an address");
+        Self {
+            running,
+            _life: life,
+        }
+    }
+
+    /// What a sidecar calls it by.
+    pub(crate) fn url(&self) -> String {
+        format!("http://{}", self.address())
+    }
+}
+
+impl Deref for Renderer {
+    type Target = Running;
+
+    fn deref(&self) -> &Running {
+        &self.running
+    }
+}
