@@ -123,7 +123,7 @@ pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
         .block_on(client::lookup(&args.address, lookup, timeout));
     let reply = match became {
         Ok(reply) => reply,
-        Err(error) => return Ok(failed(error)),
+        Err(error) => return Ok(failed(error, &args.address)),
     };
     match args.output {
         Output::Text => {
@@ -140,8 +140,12 @@ pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
     })
 }
 
-fn failed(error: LookupError) -> ExitCode {
+fn failed(error: LookupError, address: &Address) -> ExitCode {
     let (message, code) = match error {
+        LookupError::Refused(refused) if refused.code == tonic::Code::Unimplemented => (
+            format!("what answers at {address} is no sidecar"),
+            UNREACHABLE,
+        ),
         LookupError::Refused(refused) => (refusal(&refused), exit_code(&refused)),
         unanswered @ (LookupError::Unreachable { .. }
         | LookupError::Broken { .. }

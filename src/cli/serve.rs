@@ -16,8 +16,16 @@ use crate::{
     telemetry::{self, Format},
 };
 
+const SETTINGS: &str = "\
+Every field of the settings can stand in a file, in an environment variable such as EVENKEEL_ADMISSION__RATE, or be left at
+its default; the common ones are flags. A flag is above the environment, which is above the files. For all fields see
+`evenkeel check --print-schema`, or the README.
+
+SIGHUP reads the files at once; without it a change is seen within 2.5 s. SIGTERM and SIGINT drain, a second one exits at once.";
+
 /// Arguments of `evenkeel serve`.
 #[derive(Debug, clap::Args)]
+#[command(after_help = SETTINGS)]
 pub(super) struct Args {
     #[command(flatten)]
     settings: Flags,
