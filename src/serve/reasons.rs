@@ -63,7 +63,7 @@ fn row(reason: FailureReason) -> Row {
 const fn refusal(reason: NotRefreshed) -> (&'static str, &'static str) {
     match reason {
         NotRefreshed::Scheduled => (
-            "A render is due or under way, later than the caller would wait.",
+            "A render is wanted, and the caller would not wait for it.",
             "Nothing: it will be fresh after `retry_after`.",
         ),
         NotRefreshed::Throttled => (
@@ -79,7 +79,7 @@ const fn refusal(reason: NotRefreshed) -> (&'static str, &'static str) {
             "Look for a caller that walks through all projects. Else raise `admission.queue` or `lookup.max_waiting`.",
         ),
         NotRefreshed::TimedOut => (
-            "The render is still running, beyond the caller's patience.",
+            "The render is running, and takes longer than the caller would wait.",
             "Nothing: its result will be used. If it lasts, look at the renderer.",
         ),
         NotRefreshed::RenderFailed => (

@@ -1,6 +1,7 @@
 """Follows the README: runs its shell blocks in order, in a copy of what is committed, and compares what they print."""
 
 import os
+import random
 import re
 import shutil
 import signal
@@ -9,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from sidecar import BINARY, free_port
+from sidecar import BINARY
 
 ROOT = Path(__file__).parents[2]
 BLOCK = re.compile(r"^```(sh|text)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -17,18 +18,16 @@ BLOCK = re.compile(r"^```(sh|text)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 # What differs from run to run.
 VARIES = re.compile(r"^\S+Z +|number \d+|digest \w+…|\d[\d.]*m?s\b|generation=\d+")
 
-# Stands in for cargo: what it would build is built. Any other use than those of the README fails.
+# Stands in for cargo, with the binary that is built, and the renderer on an address of this test. Any other use fails.
 CARGO = """#!/bin/sh
-[ "$1 $2" = "build --release" ] && [ $# = 2 ] && exit
-[ "$1 $2 $3" = "run --release --" ] || exit 101
-shift 3
-exec target/release/evenkeel "$@"
-"""
-
-# The binary, on ports of this test.
-EVENKEEL = """#!/bin/sh
-[ "$1" = renderer ] && set -- "$@" --listen "$RENDERER"
-exec "{binary}" "$@"
+case "$*" in
+"build --release") exit ;;
+"run --release -- "*) shift 3 ;;
+"run --quiet --release -- "*) shift 4 ;;
+*) exit 101 ;;
+esac
+[ "$1" = renderer ] && set -- "$@" --listen "$HOST:7070"
+exec "$EVENKEEL_BIN" "$@"
 """
 
 
@@ -55,24 +54,22 @@ def copy(tmp_path):
     return folder
 
 
-def executable(path: Path, text: str):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(text)
-    path.chmod(0o755)
-
-
 def test_whoever_copies_the_commands_sees_what_the_readme_shows(copy, tmp_path):
-    executable(copy / "target/release/evenkeel", EVENKEEL.format(binary=BINARY.resolve()))
-    executable(tmp_path / "bin/cargo", CARGO)
-    renderer, lookup, telemetry = (f"127.0.0.1:{free_port()}" for _ in range(3))
+    cargo = tmp_path / "bin/cargo"
+    cargo.parent.mkdir()
+    cargo.write_text(CARGO)
+    cargo.chmod(0o755)
+    # The ports stay those of the README; the host is one of the loopback's many.
+    host = f"127.{random.randint(1, 254)}.{random.randint(0, 255)}.{random.randint(1, 254)}"
     environment = {
         **os.environ,
-        "PATH": f"{tmp_path / 'bin'}:{os.environ['PATH']}",
-        "RENDERER": renderer,
-        "EVENKEEL_UPSTREAM__URL": f"http://{renderer}",
-        "EVENKEEL_LOOKUP__LISTEN": lookup,
-        "EVENKEEL_TELEMETRY__LISTEN": telemetry,
-        "EVENKEEL_ADDRESS": lookup,
+        "PATH": f"{cargo.parent}:{os.environ['PATH']}",
+        "EVENKEEL_BIN": str(BINARY.resolve()),
+        "HOST": host,
+        "EVENKEEL_UPSTREAM__URL": f"http://{host}:7070",
+        "EVENKEEL_LOOKUP__LISTEN": f"{host}:7400",
+        "EVENKEEL_TELEMETRY__LISTEN": f"{host}:7402",
+        "EVENKEEL_ADDRESS": f"{host}:7400",
     }
     blocks = section("Run it")
     commands = "".join(text for language, text in blocks if language == "sh")
@@ -97,7 +94,8 @@ def test_whoever_copies_the_commands_sees_what_the_readme_shows(copy, tmp_path):
     print(text)
     assert code == 0
     said, shown = plain(text), plain("".join(text for language, text in blocks if language == "text"))
-    assert not set(shown) - set(said)
+    never = set(shown) - set(said)
+    assert not never
     answers = iter(line for line in said if " evenkeel::" not in line)
     for line in (line for line in shown if " evenkeel::" not in line):
         assert line in answers, f"not in this order: {line}"
