@@ -10,6 +10,7 @@
 
 mod breaker;
 mod bucket;
+mod controllers;
 mod dispatch;
 mod explain;
 mod flood;
@@ -28,9 +29,12 @@ use std::{
     time::Duration,
 };
 
+#[cfg(test)]
+pub(crate) use self::controllers::Controllers;
 use self::{
     breaker::Breaker,
     bucket::Bucket,
+    controllers::Controller,
     flood::Flood,
     pace::Pace,
     project::{Counted, Entry, Place},
@@ -344,6 +348,8 @@ pub struct Admission {
     flood: Flood,
     rng: fastrand::Rng,
     actions: Vec<Action>,
+    #[cfg(test)]
+    controllers: Controllers,
 }
 
 /// How many projects there are of a kind.
@@ -411,6 +417,8 @@ impl Admission {
             flood: Flood::default(),
             rng,
             actions: Vec::new(),
+            #[cfg(test)]
+            controllers: Controllers::default(),
         }
     }
 
@@ -651,5 +659,7 @@ impl Admission {
     }
 }
 
+#[cfg(test)]
+mod fleet;
 #[cfg(test)]
 mod tests;
