@@ -34,7 +34,6 @@ pub(crate) use self::controllers::Controllers;
 use self::{
     breaker::Breaker,
     bucket::Bucket,
-    controllers::Controller,
     flood::Flood,
     pace::Pace,
     project::{Counted, Entry, Place},

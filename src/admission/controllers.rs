@@ -20,6 +20,24 @@ pub(super) enum Controller {
     Ramps,
 }
 
+#[cfg(test)]
+impl Controller {
+    pub(super) const ALL: [Self; 12] = [
+        Self::Breaker,
+        Self::GlobalHold,
+        Self::Pace,
+        Self::RetryBudget,
+        Self::CoolDown,
+        Self::FirstToken,
+        Self::MissingPermits,
+        Self::OutdatedTurn,
+        Self::FailingShare,
+        Self::FloodShare,
+        Self::RaiseInterval,
+        Self::Ramps,
+    ];
+}
+
 /// The controllers that are switched off.
 #[cfg(test)]
 #[derive(Clone, Copy, Debug, Default)]

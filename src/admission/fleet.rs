@@ -6,6 +6,7 @@ mod renderer;
 mod scenarios;
 mod sidecar;
 mod sim;
+mod verdict;
 
 /// How many sidecars, and how many projects: `EVENKEEL_FLEET=1000x200`.
 fn size() -> (usize, usize) {

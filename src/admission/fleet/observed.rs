@@ -6,18 +6,23 @@ use super::sim::Plan;
 use crate::{
     admission::{CallFailure, Landing},
     moment::Moment,
-    reason::NotRefreshed,
+    reason::{NotRefreshed, Refusal},
 };
 
 /// Arrivals are counted in bins of so long, for windows of a second.
 const BIN: Duration = Duration::from_millis(50);
+const BINS: usize = 20;
 
 #[derive(Debug, Default)]
 pub(super) struct Observed {
     pub(super) events: u64,
     pub(super) lookups: u64,
     pub(super) launches: u64,
+    /// Of them, those that try again for callers who wait.
+    pub(super) retries: u64,
+    /// Of them, those of projects whose last render failed.
     pub(super) repeats: u64,
+    pub(super) pushed_back_for_others: u64,
     pub(super) largest_excess: f64,
     pub(super) failed_though_held: u64,
     pub(super) overdue: usize,
@@ -27,11 +32,13 @@ pub(super) struct Observed {
     pub(super) latest_resolution: Duration,
     pub(super) told: BTreeMap<NotRefreshed, u64>,
     /// How long things took, as a multiple of what was promised.
-    pub(super) promises: BTreeMap<NotRefreshed, Vec<(f64, f64)>>,
+    pub(super) promises: BTreeMap<NotRefreshed, Vec<(Moment, f64, f64)>>,
     pub(super) demanded: Seconds,
     pub(super) useful: Seconds,
     pub(super) pushed_back: Seconds,
     pub(super) timed_out: Seconds,
+    /// Launches for projects of which something is held.
+    pub(super) refreshes: Seconds,
     pub(super) missing_asked: Seconds,
     pub(super) missing_answered: Seconds,
     pub(super) missing_failed: Seconds,
@@ -81,22 +88,23 @@ impl Observed {
 
     /// The most renders that were offered in any second from one second up to another.
     pub(super) fn peak(&self, from: u64, to: u64) -> u32 {
-        let bins = 20;
-        let (from, to) = (
-            from as usize * bins,
-            (to as usize * bins).min(self.offered.len()),
-        );
-        let windows = self.offered[from..to].windows(bins);
-        windows.map(|window| window.iter().sum()).max().unwrap_or(0)
+        let windows = self.bins(from, to).windows(BINS);
+        windows
+            .map(|window| window.iter().sum())
+            .max()
+            .unwrap_or_default()
     }
 
-    pub(super) fn offered_sum(&self, from: u64, to: u64) -> u32 {
-        let bins = 20;
-        let (from, to) = (
-            from as usize * bins,
-            (to as usize * bins).min(self.offered.len()),
-        );
-        self.offered[from..to].iter().sum()
+    /// How many renders were offered a second, from one second up to another.
+    #[expect(clippy::cast_precision_loss, reason = "a run is short")]
+    pub(super) fn offered_mean(&self, from: u64, to: u64) -> f64 {
+        f64::from(self.bins(from, to).iter().sum::<u32>()) / (to - from) as f64
+    }
+
+    #[expect(clippy::cast_possible_truncation, reason = "a run is short")]
+    fn bins(&self, from: u64, to: u64) -> &[u32] {
+        let to = (to as usize * BINS).min(self.offered.len());
+        &self.offered[from as usize * BINS..to]
     }
 
     pub(super) fn demanded(&mut self, now: Moment) {
@@ -123,8 +131,13 @@ impl Observed {
         self.missing_failed.add(now);
     }
 
-    pub(super) fn launched(&mut self, repeats: bool) {
+    pub(super) fn refreshes(&mut self, now: Moment) {
+        self.refreshes.add(now);
+    }
+
+    pub(super) fn launched(&mut self, is_retry: bool, repeats: bool) {
         self.launches += 1;
+        self.retries += u64::from(is_retry);
         self.repeats += u64::from(repeats);
     }
 
@@ -146,32 +159,36 @@ impl Observed {
         self.latest_resolution = self.latest_resolution.max(now.since(until));
     }
 
-    pub(super) fn kept_promise(
-        &mut self,
-        now: Moment,
-        at: Moment,
-        after: f64,
-        reason: NotRefreshed,
-    ) {
-        let took = now.since(at).as_secs_f64();
-        self.promises.entry(reason).or_default().push((after, took));
+    pub(super) fn kept_promise(&mut self, now: Moment, at: Moment, refusal: Refusal) {
+        let promise = (
+            at,
+            refusal.retry_after.as_secs_f64(),
+            now.since(at).as_secs_f64(),
+        );
+        self.promises
+            .entry(refusal.reason)
+            .or_default()
+            .push(promise);
     }
 
     /// The median of how long things took as a multiple of what was promised, where that was long enough to matter.
-    pub(super) fn honesty(&self, reason: NotRefreshed) -> Option<f64> {
+    pub(super) fn honesty(&self, reason: NotRefreshed, from: u64, to: u64) -> Option<f64> {
         let promises = self.promises.get(&reason)?;
         let mut ratios: Vec<_> = promises
             .iter()
-            .filter(|(after, _)| *after >= 0.5)
-            .map(|(after, took)| took / after)
+            .filter(|(at, after, _)| {
+                *after >= 0.5 && (from..to).contains(&at.since_start().as_secs())
+            })
+            .map(|(_, after, took)| took / after)
             .collect();
         ratios.sort_by(f64::total_cmp);
         ratios.get(ratios.len() / 2).copied()
     }
 
     /// One line.
+    #[expect(clippy::cast_precision_loss, reason = "it is only shown")]
     pub(super) fn summary(&self, plan: &Plan) -> String {
-        let retries = self.repeats as f64 / (self.launches - self.repeats).max(1) as f64;
+        let end = plan.seconds;
         let slowest = self
             .converged
             .iter()
@@ -180,22 +197,20 @@ impl Observed {
             .fold(0.0, f64::max);
         let unconverged = self.converged.iter().filter(|one| one.is_none()).count();
         format!(
-            "events {} lookups {} launches {} repeats {:.3} peak {} of {:.0}/s excess {:.2} pushed back {} timed out {} missing {}/{} unfresh {} converged in {:.0} s (not {}) honesty {:?} untrue {} told {:?}",
+            "events {} launches {} retries {} repeats {} peak {}/s of {:.0}/s excess {:.2} pushed back {} timed out {} missing {}/{} unfresh {} converged in {slowest:.0} s (not {unconverged}) honesty {:?} untrue {} told {:?}",
             self.events,
-            self.lookups,
             self.launches,
-            retries,
-            self.peak(0, plan.seconds),
+            self.retries,
+            self.repeats,
+            self.peak(0, end),
             plan.sidecars as f64 * plan.rate,
             self.largest_excess,
-            self.pushed_back.sum(0, plan.seconds),
-            self.timed_out.sum(0, plan.seconds),
-            self.missing_answered.sum(0, plan.seconds),
-            self.missing_asked.sum(0, plan.seconds),
+            self.pushed_back.sum(0, end),
+            self.timed_out.sum(0, end),
+            self.missing_answered.sum(0, end),
+            self.missing_asked.sum(0, end),
             self.unfresh,
-            slowest,
-            unconverged,
-            self.honesty(NotRefreshed::Throttled),
+            self.honesty(NotRefreshed::Throttled, 0, end),
             self.untrue.len(),
             self.told,
         )

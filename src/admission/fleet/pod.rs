@@ -102,8 +102,19 @@ impl World {
     pub(super) fn application_looks_up(&mut self, sidecar: usize) {
         let next = self.gap(self.plan.lookups);
         self.at(next, Event::Lookup(sidecar));
-        let project = self.rng.usize(..self.plan.projects);
+        let project = self.popular();
         self.look_up(sidecar, project, 0);
+    }
+
+    /// A project as applications look them up: some often, most seldom.
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_precision_loss,
+        clippy::cast_sign_loss,
+        reason = "projects are few"
+    )]
+    fn popular(&mut self) -> ProjectId {
+        (self.plan.projects as f64 * self.rng.f64().powi(3)) as ProjectId
     }
 
     /// Has something wanted of a sidecar: a changed project, or one that was evicted.
@@ -118,7 +129,7 @@ impl World {
         let id = self.rng.usize(..self.sidecars.len());
         let project = self.rng.usize(..self.plan.projects);
         self.observed.demanded(self.now);
-        let is_missing = self.rng.f64() < self.fate.missing;
+        let is_missing = self.rng.f64() < self.fate.missing && !self.is_poison(project);
         let now = self.now;
         let sidecar = &mut self.sidecars[id];
         if is_missing {
@@ -184,7 +195,8 @@ impl World {
             demand: None,
             until: Some(until),
         };
-        match sidecar.admission.want(&self.names[project], wish, now) {
+        let verdict = sidecar.admission.want(&self.names[project], wish, now);
+        match verdict {
             Verdict::Wait => {
                 self.waiters += 1;
                 sidecar.waiting.push(Waiting {
@@ -196,10 +208,13 @@ impl World {
                 });
                 let leave = Event::Leave(id, sidecar.incarnation, self.waiters);
                 self.at_moment(until, leave);
+                self.settle(id);
             }
-            Verdict::Refused(refused) => self.told(id, project, refused.refusal, is_missing, tries),
+            Verdict::Refused(refused) => {
+                self.settle(id);
+                self.told(id, project, refused.refusal, is_missing, tries);
+            }
         }
-        self.settle(id);
     }
 
     /// A caller is told why its project is not fresh.
@@ -219,6 +234,11 @@ impl World {
                 .push((now, id, project, refusal.reason));
         }
         self.observed.told(refusal.reason);
+        if refusal.reason == NotRefreshed::PushedBack
+            && self.fate.quota.is_some_and(|quota| quota != project)
+        {
+            self.observed.pushed_back_for_others += 1;
+        }
         let slot = &mut sidecar.slots[project];
         if !is_missing
             && !matches!(
@@ -228,10 +248,8 @@ impl World {
         {
             slot.quiet = Some((now + refusal.retry_after, sidecar.epoch));
         }
-        let is_settled = now.since(sidecar.learned_at) > Duration::from_secs(3);
-        if slot.promise.is_none() && is_settled {
-            slot.promise = Some((now, refusal.retry_after.as_secs_f64(), refusal.reason));
-        }
+        let promise = (project, now, refusal);
+        sidecar.promises.push(promise);
         if is_missing {
             self.observed.missing_failed(now);
             self.try_again(id, project, refusal.retry_after, tries);
@@ -334,8 +352,13 @@ impl World {
             );
             let excess = sidecar.ledger.launched(now);
             self.observed.excess(excess);
+            let entry = &sidecar.admission.entries[name];
+            let attempt = entry.flight.map_or(1, |flight| flight.attempt);
             let repeats = sidecar.slots[project].repeats;
-            self.observed.launched(repeats);
+            self.observed.launched(attempt > 1, repeats);
+            if sidecar.slots[project].held.is_some() {
+                self.observed.refreshes(now);
+            }
         }
         let call = Call {
             sidecar: id,
@@ -356,13 +379,14 @@ impl World {
 
     fn resolve(&mut self, id: usize, name: &Project, outcome: Outcome) {
         let (project, now) = (self.id(name), self.now);
+        let resumed = self.sidecars[id].suspended_until;
         let waiting = &mut self.sidecars[id].waiting;
         let (resolved, rest) = std::mem::take(waiting)
             .into_iter()
             .partition::<Vec<_>, _>(|waiting| waiting.project == project);
         *waiting = rest;
         for waiting in resolved {
-            self.observed.resolved(now, waiting.until);
+            self.observed.resolved(now, waiting.until.max(resumed));
             match outcome {
                 Outcome::Landed if waiting.is_missing => self.observed.missing_answered(now),
                 Outcome::Landed | Outcome::NotFound => {}
@@ -474,11 +498,13 @@ impl World {
             }
         }
         if !was_fresh && sidecar.is_fresh(call.project) {
-            let slot = &mut sidecar.slots[call.project];
-            if let Some((at, after, reason)) = slot.promise.take() {
-                self.observed.kept_promise(now, at, after, reason);
+            sidecar.slots[call.project].become_fresh();
+            for (_, at, refusal) in sidecar
+                .promises
+                .extract_if(.., |(project, ..)| *project == call.project)
+            {
+                self.observed.kept_promise(now, at, refusal);
             }
-            slot.become_fresh();
             self.observed.useful(now);
         }
         held
@@ -496,7 +522,7 @@ impl World {
     }
 
     fn render_as_in_the_incident(&mut self, sidecar: usize, project: ProjectId, tries: u32) {
-        self.observed.launched(tries > 0);
+        self.observed.launched(tries > 0, tries > 0);
         let call = Call {
             sidecar,
             incarnation: 0,

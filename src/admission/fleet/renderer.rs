@@ -47,6 +47,8 @@ pub(super) struct Renderer {
     /// Renders that run at once; more of them wait in the queue.
     pub(super) slots: usize,
     pub(super) queue: usize,
+    /// What a refusal costs, as a share of the work that is refused.
+    pub(super) refusal: f64,
     /// The newest rollout that was rendered of each project.
     pub(super) stored: Vec<Option<u64>>,
     cores: f64,
@@ -72,6 +74,7 @@ impl Renderer {
             mood: Mood::Working,
             slots: cores_up * 2,
             queue: cores_up * 8,
+            refusal: 0.05,
             stored: vec![None; projects],
             cores,
             running: 0,
@@ -81,6 +84,11 @@ impl Renderer {
             progress: 0.0,
             at: Moment::START,
         }
+    }
+
+    /// Takes whatever comes, however long it takes.
+    pub(super) fn sheds_nothing(&mut self) {
+        self.slots = usize::MAX;
     }
 
     pub(super) fn set_cores(&mut self, cores: f64, now: Moment) {
@@ -99,6 +107,9 @@ impl Renderer {
             #[expect(clippy::cast_precision_loss, reason = "queues are short")]
             let backlog = self.queue as f64 * work / self.cores.max(1e-3);
             let after = Duration::from_secs_f64(backlog.clamp(1.0, 10.0));
+            #[expect(clippy::cast_precision_loss, reason = "slots are few")]
+            let lost = work * self.refusal / self.running as f64;
+            self.progress -= lost * UNIT;
             return Taken::Full { after };
         }
         Taken::Accepted

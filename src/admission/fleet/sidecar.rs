@@ -4,7 +4,7 @@
 use crate::{
     admission::{Admission, HeldMark, Limits, Link},
     moment::Moment,
-    reason::NotRefreshed,
+    reason::{NotRefreshed, Refusal},
     revision::Order,
 };
 
@@ -22,8 +22,6 @@ pub(super) struct Slot {
     /// Outdated lookups are answered without asking until then, but for one a second, in the epoch in which that was told.
     pub(super) quiet: Option<(Moment, u64)>,
     pub(super) told_in: u64,
-    /// When a caller was told to come back after how long, and why; the first promise since it was last fresh.
-    pub(super) promise: Option<(Moment, f64, NotRefreshed)>,
     /// What happened to its renders, for the truth of reasons.
     pub(super) is_flying: bool,
     pub(super) has_failed: bool,
@@ -52,6 +50,8 @@ pub(super) struct Sidecar {
     pub(super) target: u64,
     pub(super) slots: Vec<Slot>,
     pub(super) waiting: Vec<Waiting>,
+    /// What callers were told of projects that are not fresh since.
+    pub(super) promises: Vec<(ProjectId, Moment, Refusal)>,
     pub(super) wakes_at: Option<Moment>,
     pub(super) suspended_until: Moment,
     pub(super) epoch: u64,
@@ -117,6 +117,7 @@ impl Sidecar {
             target,
             slots: vec![Slot::default(); projects],
             waiting: Vec::new(),
+            promises: Vec::new(),
             wakes_at: None,
             suspended_until: Moment::START,
             epoch: 0,
@@ -145,6 +146,7 @@ impl Sidecar {
 
     /// Drops what is held of a project, as a full cache does.
     pub(super) fn evict(&mut self, project: ProjectId) {
+        self.promises.retain(|(promised, ..)| *promised != project);
         let slot = &mut self.slots[project];
         let target = Order::rollout(self.target);
         self.behind += usize::from(slot.held.is_some_and(|held| held.order >= target));

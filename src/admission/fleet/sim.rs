@@ -52,7 +52,10 @@ pub(super) struct Plan {
     pub(super) offers_fetch: bool,
     /// What a render costs that the renderer has done before, as a share of its work.
     pub(super) memo: f64,
-    pub(super) is_cold: bool,
+    /// The renderer's pushback is for every project.
+    pub(super) pushes_all_back: bool,
+    /// How many projects may be made poison.
+    pub(super) poisoned: usize,
     pub(super) seconds: u64,
     pub(super) seed: u64,
     pub(super) controllers: Controllers,
@@ -71,7 +74,13 @@ impl Plan {
     /// Renders per second that the renderer can do.
     #[expect(clippy::cast_precision_loss, reason = "a few sidecars")]
     pub(super) fn capacity(&self) -> f64 {
-        self.sidecars as f64 * self.rate * self.headroom
+        self.fleet_rate() * self.headroom
+    }
+
+    /// Renders per second that all sidecars may ask for.
+    #[expect(clippy::cast_precision_loss, reason = "a few sidecars")]
+    pub(super) fn fleet_rate(&self) -> f64 {
+        self.sidecars as f64 * self.rate
     }
 
     pub(super) fn limits(&self) -> Limits {
@@ -275,9 +284,7 @@ impl World {
         for sidecar in 0..world.plan.sidecars {
             let made = world.new_sidecar();
             world.sidecars.push(made);
-            if !world.plan.is_cold {
-                world.warm(sidecar);
-            }
+            world.warm(sidecar);
             let first = world.gap(world.plan.lookups);
             world.at(first, Event::Lookup(sidecar));
             world.settle(sidecar);
@@ -311,6 +318,12 @@ impl World {
             Moment::after_start(Duration::from_secs(second)),
             Box::new(act),
         ));
+    }
+
+    /// Leaves the renderer that part of its cores.
+    pub(super) fn set_capacity(&mut self, part: f64) {
+        let cores = self.plan.capacity() * self.plan.work * part;
+        self.renderer.set_cores(cores, self.now);
     }
 
     /// Lets the world run until its end.
@@ -442,7 +455,7 @@ impl World {
         if let Taken::Full { after } = self.renderer.take(id, work, self.now) {
             self.observed.pushed_back(self.now);
             let after = Some(after);
-            let is_global = false;
+            let is_global = self.plan.pushes_all_back;
             self.reply(id, Answer::Exhausted(Pushback { after, is_global }));
         }
         self.renderer_changed();
@@ -461,8 +474,8 @@ impl World {
         self.plan.work * spread * memo * self.fate.slowness
     }
 
-    fn is_poison(&self, project: ProjectId) -> bool {
-        self.fate.poison != Poison::None && project < (self.plan.projects / 100).max(1)
+    pub(super) fn is_poison(&self, project: ProjectId) -> bool {
+        self.fate.poison != Poison::None && project < self.plan.poisoned
     }
 
     pub(super) fn renderer_changed(&mut self) {
