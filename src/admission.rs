@@ -30,7 +30,7 @@ use std::{
 };
 
 #[cfg(test)]
-pub(crate) use self::controllers::Controllers;
+use self::controllers::Controllers;
 use self::{
     breaker::Breaker,
     bucket::Bucket,

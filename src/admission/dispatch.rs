@@ -25,6 +25,7 @@ impl Admission {
         self.set_rate(now);
         while !self.is_stopped(now) {
             let Some((project, class)) = self.next_candidate(now) else {
+                self.next_token = self.flooded_until(now);
                 break;
             };
             if !self.take_token(class, now) {

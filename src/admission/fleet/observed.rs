@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, time::Duration};
 
 use super::sim::Plan;
 use crate::{
-    admission::{CallFailure, Landing},
+    admission::{CallFailure, Class, Landing},
     moment::Moment,
     reason::{NotRefreshed, Refusal},
 };
@@ -37,8 +37,8 @@ pub(super) struct Observed {
     pub(super) useful: Seconds,
     pub(super) pushed_back: Seconds,
     pub(super) timed_out: Seconds,
-    /// Launches for projects of which something is held.
-    pub(super) refreshes: Seconds,
+    /// Launches in the class of outdated projects.
+    pub(super) outdated: Seconds,
     pub(super) missing_asked: Seconds,
     pub(super) missing_answered: Seconds,
     pub(super) missing_failed: Seconds,
@@ -131,8 +131,10 @@ impl Observed {
         self.missing_failed.add(now);
     }
 
-    pub(super) fn refreshes(&mut self, now: Moment) {
-        self.refreshes.add(now);
+    pub(super) fn admitted(&mut self, now: Moment, class: Class) {
+        if class == Class::Outdated {
+            self.outdated.add(now);
+        }
     }
 
     pub(super) fn launched(&mut self, is_retry: bool, repeats: bool) {

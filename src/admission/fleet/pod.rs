@@ -228,7 +228,7 @@ impl World {
     ) {
         let now = self.now;
         let sidecar = &mut self.sidecars[id];
-        if !sidecar.is_true(project, refusal.reason) {
+        if !sidecar.is_true(project, refusal.reason, now) {
             self.observed
                 .untrue
                 .push((now, id, project, refusal.reason));
@@ -316,8 +316,14 @@ impl World {
         for action in self.sidecars[id].admission.take_actions() {
             match action {
                 Action::Render {
-                    project, rollout, ..
-                } => self.launch(id, &project, rollout, false),
+                    project,
+                    rollout,
+                    class,
+                    ..
+                } => {
+                    self.observed.admitted(self.now, class);
+                    self.launch(id, &project, rollout, false);
+                }
                 Action::Fetch { project, .. } => self.launch(id, &project, 0, true),
                 Action::Resolve { project, outcome } => self.resolve(id, &project, outcome),
             }
@@ -356,9 +362,6 @@ impl World {
             let attempt = entry.flight.map_or(1, |flight| flight.attempt);
             let repeats = sidecar.slots[project].repeats;
             self.observed.launched(attempt > 1, repeats);
-            if sidecar.slots[project].held.is_some() {
-                self.observed.refreshes(now);
-            }
         }
         let call = Call {
             sidecar: id,

@@ -47,7 +47,7 @@ pub(super) struct Renderer {
     /// Renders that run at once; more of them wait in the queue.
     pub(super) slots: usize,
     pub(super) queue: usize,
-    /// What a refusal costs, as a share of the work that is refused.
+    /// What a refusal costs, in seconds of a core.
     pub(super) refusal: f64,
     /// The newest rollout that was rendered of each project.
     pub(super) stored: Vec<Option<u64>>,
@@ -74,7 +74,7 @@ impl Renderer {
             mood: Mood::Working,
             slots: cores_up * 2,
             queue: cores_up * 8,
-            refusal: 0.05,
+            refusal: 0.0,
             stored: vec![None; projects],
             cores,
             running: 0,
@@ -108,7 +108,7 @@ impl Renderer {
             let backlog = self.queue as f64 * work / self.cores.max(1e-3);
             let after = Duration::from_secs_f64(backlog.clamp(1.0, 10.0));
             #[expect(clippy::cast_precision_loss, reason = "slots are few")]
-            let lost = work * self.refusal / self.running as f64;
+            let lost = self.refusal / self.running as f64;
             self.progress -= lost * UNIT;
             return Taken::Full { after };
         }

@@ -1,17 +1,20 @@
-//! The scenarios: what happens to a fleet, and what has to hold then.
+//! The scenarios: what happens to a fleet, and what has to hold then. The usual plan stands here; each scenario says what is
+//! different in it. `EVENKEEL_FLEET_SHOW=1` prints what was measured, with `--nocapture`.
+
+mod faults;
+mod pods;
+mod projects;
+mod releases;
 
 use std::time::Duration;
 
+use self::{faults::*, pods::*, projects::*, releases::*};
 use super::{
     observed::Observed,
-    renderer::Mood,
-    sim::{Plan, Poison, Way, World},
-    verdict::{Broken, Fault, always, converges, recovers},
+    sim::{Plan, Way, World},
+    verdict::{Broken, always},
 };
-use crate::{
-    admission::{Controllers, controllers::Controller},
-    reason::NotRefreshed,
-};
+use crate::admission::controllers::{Controller, Controllers};
 
 /// Something that happens to a fleet.
 #[derive(Clone, Copy)]
@@ -69,11 +72,6 @@ impl Scenario {
         }
         broken
     }
-
-    fn holds(&self) {
-        let broken = self.broken(Way::Admission, Controllers::default());
-        assert!(broken.is_empty(), "{}: {broken:#?}", self.name);
-    }
 }
 
 #[expect(clippy::print_stdout, reason = "a person asked for it")]
@@ -95,581 +93,106 @@ fn show(name: &str, observed: &Observed, plan: &Plan) {
     }
 }
 
-const RELEASE: Scenario = Scenario {
-    name: "a release at steady load",
-    plan: |_| {},
-    script: |world| world.script(60, |world| world.release(SPREAD)),
-    judge: |observed, plan| converges(observed, plan),
-};
-
-const REPLACED: Scenario = Scenario {
-    name: "a release that replaces all pods",
-    plan: |_| {},
-    script: replace_all,
-    judge: |observed, _| recovers(observed, Fault { from: 60, to: 180 }),
-};
-
-const REPLACED_WITH_FETCH: Scenario = Scenario {
-    name: "a release that replaces all pods, with Fetch",
-    plan: |plan| plan.offers_fetch = true,
-    script: replace_all,
-    judge: |observed, _| {
-        let mut broken = recovers(observed, Fault { from: 60, to: 120 });
-        let (asked, failed) = (
-            observed.missing_asked.sum(60, 200),
-            observed.missing_failed.sum(60, 200),
-        );
-        if f64::from(failed) > 0.01 * f64::from(asked) {
-            broken.push(format!(
-                "{failed} of {asked} lookups of projects of which nothing was held failed"
-            ));
-        }
-        broken
-    },
-};
-
-fn replace_all(world: &mut World) {
-    world.script(60, |world| world.fate.target += 1);
-    let fleet = world.plan.sidecars;
-    for sidecar in 0..fleet {
-        let second = 60 + (30 * sidecar / fleet) as u64;
-        world.script(second, move |world| world.replace(sidecar));
-    }
-}
-
-const BUSY: Scenario = Scenario {
-    name: "a release with the renderer at 90 %",
-    plan: |plan| (plan.load, plan.headroom, plan.seconds) = (0.9, 0.7, 900),
-    script: |world| world.script(60, |world| world.release(SPREAD)),
-    judge: |observed, _| {
-        let mut broken = recovers(observed, Fault { from: 60, to: 90 });
-        broken.extend(recovers(observed, Fault { from: 60, to: 700 }));
-        broken
-    },
-};
-
-const HALVED: Scenario = Scenario {
-    name: "capacity halved for 5 min",
-    plan: |_| {},
-    script: |world| {
-        world.script(60, |world| world.set_capacity(0.5));
-        world.script(90, |world| world.release(SPREAD));
-        world.script(360, |world| world.set_capacity(1.0));
-    },
-    judge: |observed, _| recovers(observed, Fault { from: 60, to: 360 }),
-};
-
-const BLACK_HOLE: Scenario = Scenario {
-    name: "a black hole for 2 min",
-    plan: |_| {},
-    script: |world| {
-        world.script(60, |world| world.renderer.mood = Mood::BlackHole);
-        world.script(180, |world| world.renderer.mood = Mood::Working);
-    },
-    judge: |observed, _| recovers(observed, Fault { from: 60, to: 180 }),
-};
-
-const SLOW: Scenario = Scenario {
-    name: "10 times slower without errors",
-    plan: |_| {},
-    script: |world| {
-        world.renderer.sheds_nothing();
-        world.script(60, |world| world.fate.slowness = 10.0);
-        world.script(60, |world| world.release(SPREAD));
-        world.script(300, |world| world.fate.slowness = 1.0);
-    },
-    judge: |observed, plan| {
-        let mut broken = recovers(observed, Fault { from: 60, to: 300 });
-        let during = observed.useful.mean(120, 300);
-        let possible = plan.capacity() / 10.0;
-        if during < 0.5 * possible {
-            broken.push(format!("goodput was {during:.1}/s of {possible:.1}/s"));
-        }
-        broken
-    },
-};
-
-const POISON: Scenario = Scenario {
-    name: "1 % poison projects that never end",
-    plan: |_| {},
-    script: |world| {
-        world.script(55, |world| world.fate.poison = Poison::Endless);
-        world.script(60, |world| world.release(SPREAD));
-        world.script(300, |world| world.fate.poison = Poison::None);
-    },
-    judge: |observed, _| {
-        let mut broken = recovers(observed, Fault { from: 55, to: 300 });
-        let during = observed.useful.mean(65, 300);
-        let before = observed.useful.mean(25, 55);
-        if during < 0.95 * before {
-            broken.push(format!(
-                "goodput was {during:.1}/s while the poison lasted, {before:.1}/s before"
-            ));
-        }
-        broken
-    },
-};
-
-const CRASH: Scenario = Scenario {
-    name: "1 % poison projects that end in an error",
-    script: |world| {
-        world.script(55, |world| world.fate.poison = Poison::Crash);
-        world.script(60, |world| world.release(SPREAD));
-        world.script(300, |world| world.fate.poison = Poison::None);
-    },
-    ..POISON
-};
-
-const KILL: Scenario = Scenario {
-    name: "1 % poison projects that kill the renderer's process",
-    script: |world| {
-        world.script(55, |world| world.fate.poison = Poison::Kill);
-        world.script(60, |world| world.release(SPREAD));
-        world.script(300, |world| world.fate.poison = Poison::None);
-    },
-    ..POISON
-};
-
-const ROLLBACK: Scenario = Scenario {
-    name: "two releases 10 s apart and a rollback",
-    plan: |_| {},
-    script: |world| {
-        for second in [60, 70, 80] {
-            world.script(second, |world| world.release(SPREAD));
-        }
-    },
-    judge: |observed, plan| converges(observed, plan),
-};
-
-const MIXED: Scenario = Scenario {
-    name: "mixed rollouts for 10 min",
-    plan: |plan| plan.seconds = 840,
-    script: |world| {
-        world.script(60, |world| world.release(SPREAD));
-        world.script(60, |world| world.fate.behind = 0.5);
-        world.script(660, |world| world.fate.behind = 0.0);
-    },
-    judge: |observed, _| recovers(observed, Fault { from: 60, to: 660 }),
-};
-
-const RELOADED: Scenario = Scenario {
-    name: "limits reloaded every second at rates below one",
-    plan: |_| {},
-    script: |world| {
-        world.script(60, |world| world.release(SPREAD));
-        for second in 30..400 {
-            world.script(second, move |world| {
-                for sidecar in 0..world.plan.sidecars {
-                    let step = (second + sidecar as u64) % 4;
-                    world.set_rate(sidecar, [0.5, 0.8, 0.9, 0.6][step as usize]);
-                }
-            });
-        }
-    },
-    judge: |observed, _| recovers(observed, Fault { from: 30, to: 400 }),
-};
-
-const SUSPENDED: Scenario = Scenario {
-    name: "pods suspended for a minute",
-    plan: |_| {},
-    script: |world| {
-        world.script(60, |world| {
-            let until = world.now + Duration::from_secs(60);
-            for sidecar in world.sidecars.iter_mut().step_by(2) {
-                sidecar.suspended_until = until;
-            }
-        });
-        world.script(70, |world| world.release(SPREAD));
-    },
-    judge: |observed, plan| {
-        let mut broken = recovers(observed, Fault { from: 60, to: 120 });
-        broken.extend(converges(observed, plan));
-        broken
-    },
-};
-
-const CANCELLED: Scenario = Scenario {
-    name: "all applications cancel at 50 ms",
-    plan: |plan| plan.missing = 0.5,
-    script: |world| {
-        world.script(60, |world| {
-            world.fate.callers_leave_after = Duration::from_millis(50)
-        });
-        world.script(60, |world| world.release(SPREAD));
-        world.script(180, |world| world.fate.callers_leave_after = Duration::MAX);
-    },
-    judge: |observed, plan| {
-        let mut broken = recovers(observed, Fault { from: 60, to: 180 });
-        broken.extend(converges(observed, plan));
-        broken
-    },
-};
-
-const REPLICA_BEHIND: Scenario = Scenario {
-    name: "one of four replicas is for ever behind",
-    plan: |_| {},
-    script: |world| {
-        world.script(60, |world| world.release(SPREAD));
-        world.script(60, |world| world.fate.behind = 0.25);
-    },
-    judge: |observed, _| recovers(observed, Fault { from: 60, to: 240 }),
-};
-
-const QUOTA: Scenario = Scenario {
-    name: "one project is pushed back by a quota of its own",
-    plan: |_| {},
-    script: |world| {
-        world.script(30, |world| world.fate.quota = Some(0));
-        world.script(60, |world| world.release(SPREAD));
-    },
-    judge: |observed, _| {
-        let mut broken = recovers(observed, Fault { from: 60, to: 180 });
-        let others = observed.pushed_back_for_others;
-        if others > 0 {
-            broken.push(format!("other projects were held {others} times"));
-        }
-        broken
-    },
-};
-
-const FLAPPING: Scenario = Scenario {
-    name: "half of the renders are answered UNAVAILABLE for 7 min",
-    plan: |plan| plan.missing = 1.0,
-    script: |world| {
-        world.script(60, |world| world.renderer.mood = Mood::Flaky(0.5));
-        world.script(480, |world| world.renderer.mood = Mood::Working);
-    },
-    judge: |observed, _| recovers(observed, Fault { from: 60, to: 480 }),
-};
-
-const OUTAGE: Scenario = Scenario {
-    name: "the renderer is unavailable for 40 s",
-    plan: |_| {},
-    script: |world| {
-        world.script(60, |world| world.renderer.mood = Mood::Unavailable);
-        world.script(100, |world| world.renderer.mood = Mood::Working);
-    },
-    judge: |observed, _| recovers(observed, Fault { from: 60, to: 100 }),
-};
-
-const TYPOS: Scenario = Scenario {
-    name: "a loop over mistyped names during a release",
-    plan: |plan| plan.unknown = 2_000,
-    script: |world| {
-        world.script(30, |world| {
-            world.fate.typos = world.plan.sidecars as f64 * 3.0;
-            world.mistype();
-        });
-        world.script(60, |world| world.release(SPREAD));
-        world.script(240, |world| world.fate.typos = 0.0);
-    },
-    judge: |observed, _| {
-        let mut broken = recovers(observed, Fault { from: 30, to: 240 });
-        let during = observed.useful.mean(65, 125);
-        if during < 50.0 {
-            broken.push(format!("goodput during the flood was {during:.1}/s"));
-        }
-        broken
-    },
-};
-
-const STORM: Scenario = Scenario {
-    name: "a storm of missing projects during a release",
-    plan: |_| {},
-    script: |world| {
-        world.script(60, |world| world.release(SPREAD));
-        world.script(60, |world| {
-            (world.fate.load, world.fate.missing) = (1.5, 1.0)
-        });
-        world.script(180, |world| {
-            (world.fate.load, world.fate.missing) = (0.3, 0.2)
-        });
-    },
-    judge: |observed, plan| {
-        let mut broken = recovers(observed, Fault { from: 60, to: 180 });
-        let refreshed = observed.refreshes.mean(65, 125);
-        let share = 0.08 * plan.fleet_rate();
-        if refreshed < share {
-            broken.push(format!(
-                "{refreshed:.1} refreshes/s during the storm, at least {share:.1}"
-            ));
-        }
-        broken
-    },
-};
-
-const ALONE: Scenario = Scenario {
-    name: "one sidecar at 50 renders/s while the renderer is unavailable for 40 s",
-    plan: |plan| {
-        (plan.sidecars, plan.projects, plan.rate, plan.burst) = (1, 50, 50.0, 10);
-        (plan.load, plan.seconds) = (0.0, 190);
-    },
-    script: |world| {
-        world.script(60, |world| world.renderer.mood = Mood::Unavailable);
-        world.script(60, |world| world.release(SPREAD));
-        world.script(100, |world| world.renderer.mood = Mood::Working);
-    },
-    judge: |observed, _| {
-        let mut broken = Broken::new();
-        let attempts = observed.offered_mean(60, 100) * 40.0;
-        if attempts > 60.0 {
-            broken.push(format!("{attempts} attempts reached the renderer"));
-        }
-        if observed.unfresh > 0 {
-            broken.push(format!(
-                "{} projects are outdated 90 s after",
-                observed.unfresh
-            ));
-        }
-        broken
-    },
-};
-
-const PUSHED: Scenario = Scenario {
-    name: "all projects are pushed back by 3 s, for half a minute",
-    plan: |plan| (plan.rate, plan.burst) = (5.0, 5),
-    script: |world| {
-        let after = Duration::from_secs(3);
-        world.script(60, |world| world.release(Duration::ZERO));
-        world.script(62, move |world| {
-            world.renderer.mood = Mood::PushingBack {
-                after,
-                is_global: true,
-            }
-        });
-        world.script(92, |world| world.renderer.mood = Mood::Working);
-    },
-    judge: |observed, plan| {
-        let mut broken = recovers(observed, Fault { from: 60, to: 92 });
-        let attempts = observed.offered_mean(65, 92) * 3.0;
-        #[expect(clippy::cast_precision_loss, reason = "a few sidecars")]
-        let allowed = 3.0 * plan.sidecars as f64;
-        if attempts > allowed {
-            broken.push(format!(
-                "{attempts:.1} attempts per hold, at most {allowed}"
-            ));
-        }
-        broken
-    },
-};
-
-const TENTH: Scenario = Scenario {
-    name: "a tenth of the projects never ends, on a renderer with cores to spare",
-    plan: |plan| {
-        (plan.headroom, plan.load) = (80.0, 0.3 * 1.25 / 80.0);
-        plan.poisoned = plan.projects / 10;
-    },
-    script: |world| {
-        world.script(59, |world| world.fate.poison = Poison::Endless);
-        world.script(60, |world| world.release(SPREAD));
-        world.script(300, |world| world.fate.poison = Poison::None);
-    },
-    judge: |observed, plan| {
-        let mut broken = recovers(observed, Fault { from: 55, to: 300 });
-        let (answered, asked) = (
-            observed.missing_answered.sum(60, 180),
-            observed.missing_asked.sum(60, 180),
-        );
-        if f64::from(answered) < 0.95 * f64::from(asked) {
-            broken.push(format!(
-                "{answered} of {asked} lookups of projects of which nothing was held were answered"
-            ));
-        }
-        let (during, possible) = (observed.useful.mean(60, 150), plan.fleet_rate());
-        if during < 0.85 * possible {
-            broken.push(format!("goodput was {during:.1}/s of {possible:.1}/s"));
-        }
-        broken
-    },
-};
-
-const RAPID: Scenario = Scenario {
-    name: "six releases 2 s apart",
-    plan: |plan| {
-        (plan.rate, plan.burst, plan.concurrency, plan.load) = (50.0, 10, 50, 0.0);
-        plan.seconds = 180;
-    },
-    script: |world| {
-        for second in [60, 62, 64, 66, 68, 70] {
-            world.script(second, |world| world.release(Duration::ZERO));
-        }
-    },
-    judge: |observed, plan| {
-        let mut broken = converges(observed, plan);
-        let pairs = plan.sidecars * plan.projects;
-        if observed.launches as usize > 5 * pairs / 2 {
-            broken.push(format!("{} renders of {pairs} projects", observed.launches));
-        }
-        broken
-    },
-};
-
-const RESTARTED: Scenario = Scenario {
-    name: "all pods start at once, with Fetch, at a low rate",
-    plan: |plan| (plan.rate, plan.offers_fetch) = (0.2, true),
-    script: |world| {
-        world.script(60, |world| {
-            world.fate.target += 1;
-            (0..world.plan.sidecars).for_each(|sidecar| world.replace(sidecar));
-        });
-    },
-    judge: |observed, plan| {
-        let (peak, allowed) = (f64::from(observed.peak(60, 65)), 2.0 * plan.fleet_rate());
-        if peak <= allowed {
-            return Broken::new();
-        }
-        vec![format!(
-            "{peak} renders were offered in a second, at most {allowed}"
-        )]
-    },
-};
-
-const WEAKENED: Scenario = Scenario {
-    name: "the renderer pushes back for 10 s and comes back with a quarter of its cores",
-    plan: |_| {},
-    script: |world| {
-        let after = Duration::from_secs(10);
-        world.script(60, |world| world.release(SPREAD));
-        world.script(65, move |world| {
-            world.renderer.mood = Mood::PushingBack {
-                after,
-                is_global: true,
-            }
-        });
-        world.script(75, |world| world.renderer.mood = Mood::Working);
-        world.script(75, |world| world.set_capacity(0.25));
-        world.script(110, |world| world.set_capacity(1.0));
-    },
-    judge: |observed, _| {
-        let mut broken = recovers(observed, Fault { from: 60, to: 110 });
-        let (pushed, offered) = (
-            observed.pushed_back.mean(75, 95),
-            observed.offered_mean(75, 95),
-        );
-        if pushed > 0.1 * offered {
-            broken.push(format!(
-                "{pushed:.1}/s of {offered:.1}/s were pushed back just after the hold"
-            ));
-        }
-        broken
-    },
-};
-
-const TENFOLD: Scenario = Scenario {
-    name: "limits ten times higher than the renderer bears",
-    plan: |plan| (plan.headroom, plan.load) = (0.1, 0.6),
-    script: |world| world.script(60, |world| world.release(SPREAD)),
-    judge: |observed, plan| {
-        let mut broken = Broken::new();
-        let (useful, pushed) = (
-            observed.useful.mean(120, 600),
-            observed.pushed_back.mean(120, 600),
-        );
-        if pushed > 5.0 * useful {
-            broken.push(format!(
-                "{pushed:.1}/s were pushed back for {useful:.1}/s that were rendered"
-            ));
-        }
-        if useful < 0.7 * plan.capacity() {
-            broken.push(format!(
-                "goodput was {useful:.1}/s of {:.1}/s",
-                plan.capacity()
-            ));
-        }
-        broken
-    },
-};
-
-const HYSTERESIS: Scenario = Scenario {
-    name: "load 0.3, then 1.5, then 0.3 of what the renderer can do",
-    plan: |plan| (plan.headroom, plan.projects, plan.seconds) = (0.6, 40, 900),
-    script: |world| {
-        world.script(300, |world| world.fate.load = 1.5);
-        world.script(600, |world| world.fate.load = 0.3);
-    },
-    judge: |observed, plan| {
-        let mut broken = Broken::new();
-        let (up, top, down) = (
-            observed.useful.mean(200, 300),
-            observed.useful.mean(500, 600),
-            observed.useful.mean(800, 900),
-        );
-        if (up - down).abs() > 0.05 * up {
-            broken.push(format!(
-                "goodput was {up:.1}/s on the way up and {down:.1}/s on the way down"
-            ));
-        }
-        if top < 0.8 * plan.capacity() {
-            broken.push(format!(
-                "goodput at the top was {top:.1}/s of {:.1}/s",
-                plan.capacity()
-            ));
-        }
-        broken
-    },
-};
-
-const HONEST: Scenario = Scenario {
-    name: "a release while nothing else happens",
-    plan: |plan| plan.load = 0.0,
-    script: |world| world.script(60, |world| world.release(SPREAD)),
-    judge: |observed, plan| {
-        let mut broken = converges(observed, plan);
-        let honesty = observed.honesty(NotRefreshed::Throttled, 70, 120);
-        if honesty.is_none_or(|honesty| !(0.8..=1.2).contains(&honesty)) {
-            broken.push(format!("retry_after: it took {honesty:?} times as long"));
-        }
-        broken
-    },
-};
-
-pub(super) const ALL: [Scenario; 30] = [
-    RELEASE,
-    REPLACED,
-    REPLACED_WITH_FETCH,
-    BUSY,
-    HALVED,
-    BLACK_HOLE,
-    SLOW,
-    POISON,
-    CRASH,
-    KILL,
-    ROLLBACK,
-    MIXED,
-    RELOADED,
-    SUSPENDED,
-    CANCELLED,
-    REPLICA_BEHIND,
-    QUOTA,
-    FLAPPING,
-    OUTAGE,
-    TYPOS,
-    STORM,
-    ALONE,
-    PUSHED,
-    TENTH,
-    RAPID,
-    RESTARTED,
-    WEAKENED,
-    TENFOLD,
-    HYSTERESIS,
-    HONEST,
+/// Which scenario shows that a controller is needed.
+const NEEDS: [(Controller, Scenario); 12] = [
+    (Controller::Breaker, ALONE),
+    (Controller::GlobalHold, PUSHED),
+    (Controller::Pace, TENFOLD),
+    (Controller::RetryBudget, FLAPPING),
+    (Controller::CoolDown, CRASH),
+    (Controller::FirstToken, RESTARTED),
+    (Controller::MissingPermits, LARGE),
+    (Controller::OutdatedTurn, STORM),
+    (Controller::FailingShare, TENTH),
+    (Controller::FloodShare, TYPOS),
+    (Controller::RaiseInterval, RAPID),
+    (Controller::Ramps, WEAKENED),
 ];
 
 #[test]
-fn matrix() {
-    let only = std::env::var("ONLY").unwrap_or_default();
-    let controllers = [None].into_iter().chain(Controller::ALL.map(Some));
-    for off in controllers {
-        for scenario in ALL
-            .into_iter()
-            .filter(|scenario| scenario.name.contains(&only))
-        {
-            let controllers = off.map_or_else(Controllers::default, Controllers::without);
-            let broken = scenario.broken(Way::Admission, controllers);
-            if !broken.is_empty() || off.is_none() {
-                println!("{off:?} {}: {broken:?}", scenario.name);
+fn without_any_of_the_controllers_some_scenario_fails() {
+    for (controller, scenario) in NEEDS {
+        let broken = scenario.broken(Way::Admission, Controllers::without(controller));
+        assert!(
+            !broken.is_empty(),
+            "{controller:?} is not needed: {}",
+            scenario.name
+        );
+    }
+}
+
+/// The simulator can tell: the incident's way breaks what admission keeps.
+#[test]
+fn the_way_of_the_incident_fails() {
+    for scenario in [RELEASE, SLOW, POISON] {
+        let broken = scenario.broken(Way::Incident, Controllers::default());
+        for promise in ["P1", "offered", "retries"] {
+            let is_broken = broken.iter().any(|text| text.starts_with(promise));
+            assert!(is_broken, "{}: {promise} held: {broken:?}", scenario.name);
+        }
+    }
+}
+
+/// Prints which scenarios fail without which controller: `cargo test --lib admission::fleet -- --ignored --nocapture`.
+#[test]
+#[ignore = "it is a table for people, and takes minutes"]
+#[expect(clippy::print_stdout, reason = "a person asked for it")]
+fn which_scenario_needs_which_controller() {
+    for controller in Controller::ALL {
+        for (_, scenario) in ALL {
+            let broken = scenario.broken(Way::Admission, Controllers::without(controller));
+            if !broken.is_empty() {
+                println!("{controller:?}: {}: {}", scenario.name, broken.join("; "));
             }
         }
     }
+}
+
+/// Makes a test of each scenario, and a list of all.
+macro_rules! scenarios {
+    ($($test:ident: $scenario:ident,)*) => {
+        const ALL: &[(&str, Scenario)] = &[$((stringify!($test), $scenario)),*];
+
+        $(
+            #[test]
+            fn $test() {
+                let broken = $scenario.broken(Way::Admission, Controllers::default());
+                assert!(broken.is_empty(), "{}: {broken:#?}", $scenario.name);
+            }
+        )*
+    };
+}
+
+scenarios! {
+    a_release_at_steady_load: RELEASE,
+    a_release_tells_truly_when_to_come_back: HONEST,
+    a_release_that_replaces_all_pods: REPLACED,
+    a_release_that_replaces_all_pods_with_fetch: REPLACED_WITH_FETCH,
+    all_pods_start_at_once: RESTARTED,
+    a_release_with_a_busy_renderer: BUSY,
+    two_releases_and_a_rollback: ROLLBACK,
+    six_releases_in_quick_succession: RAPID,
+    mixed_rollouts_for_ten_minutes: MIXED,
+    a_replica_that_is_for_ever_behind: REPLICA_BEHIND,
+    capacity_halved_for_five_minutes: HALVED,
+    a_black_hole_for_two_minutes: BLACK_HOLE,
+    ten_times_slower_without_errors: SLOW,
+    an_outage_of_40_s: OUTAGE,
+    an_outage_seen_by_one_sidecar: ALONE,
+    a_renderer_that_fails_every_other_time: FLAPPING,
+    a_global_pushback: PUSHED,
+    a_renderer_that_comes_back_weakened: WEAKENED,
+    limits_ten_times_too_high: TENFOLD,
+    goodput_is_the_same_on_the_way_up_and_down: HYSTERESIS,
+    poison_projects_that_never_end: POISON,
+    poison_projects_that_end_in_an_error: CRASH,
+    poison_projects_that_kill_the_renderer: KILL,
+    a_tenth_of_the_projects_never_ends: TENTH,
+    a_quarter_of_the_projects_is_large: LARGE,
+    a_project_with_a_quota_of_its_own: QUOTA,
+    a_loop_over_mistyped_names: TYPOS,
+    limits_reloaded_every_second: RELOADED,
+    pods_suspended_for_a_minute: SUSPENDED,
+    all_applications_cancel_at_50_ms: CANCELLED,
+    a_storm_of_missing_projects: STORM,
 }

@@ -161,14 +161,13 @@ impl Sidecar {
     }
 
     /// Whether a reason is true, as far as the world can tell without asking the machine.
-    pub(super) fn is_true(&self, project: ProjectId, reason: NotRefreshed) -> bool {
+    pub(super) fn is_true(&self, project: ProjectId, reason: NotRefreshed, now: Moment) -> bool {
         let slot = &self.slots[project];
         match reason {
             NotRefreshed::Throttled => self.flying < self.admission.limits().concurrency.get(),
             NotRefreshed::ConcurrencyLimited => self.flying > 0 || self.fetching(),
-            NotRefreshed::TimedOut | NotRefreshed::Scheduled => {
-                slot.is_flying || slot.held.is_some()
-            }
+            NotRefreshed::TimedOut => slot.is_flying,
+            NotRefreshed::Scheduled => slot.is_flying || self.admission.next_wake() <= Some(now),
             NotRefreshed::RenderFailed => slot.has_failed,
             NotRefreshed::CoolingDown => slot.has_failed || self.target > 2,
             NotRefreshed::BreakerOpen => self.has_failed,

@@ -14,7 +14,7 @@ use super::{
     sidecar::{ProjectId, Sidecar},
 };
 use crate::{
-    admission::{Controllers, FetchLimits, Limits, Pushback},
+    admission::{FetchLimits, Limits, Pushback, controllers::Controllers},
     moment::Moment,
     revision::Project,
 };
@@ -67,6 +67,8 @@ pub(super) const COLD_PATIENCE: Duration = Duration::from_secs(2);
 pub(super) const DEADLINE: Duration = Duration::from_secs(10);
 /// How long the incident's clients wait before they retry, and how often they do.
 pub(super) const INCIDENT_TIMEOUT: Duration = Duration::from_secs(2);
+/// What a refusal costs a renderer, as a share of a render.
+const REFUSAL: f64 = 0.05;
 /// How often an application tries again after an error.
 pub(super) const TRIES: u32 = 5;
 
@@ -239,6 +241,8 @@ pub(super) enum Poison {
     None,
     /// Never ends.
     Endless,
+    /// Takes 8 s of a core.
+    Large,
     /// Ends in an error.
     Crash,
     /// Takes the renderer's process down, so that the call ends in UNAVAILABLE.
@@ -281,6 +285,7 @@ impl World {
             plan,
         };
         world.renderer.stored.fill(Some(1));
+        world.renderer.refusal = REFUSAL * world.plan.work;
         for sidecar in 0..world.plan.sidecars {
             let made = world.new_sidecar();
             world.sidecars.push(made);
@@ -462,8 +467,12 @@ impl World {
     }
 
     fn work_of(&mut self, call: Call) -> f64 {
-        if self.is_poison(call.project) && self.fate.poison == Poison::Endless {
-            return 1e6;
+        if self.is_poison(call.project) {
+            match self.fate.poison {
+                Poison::Endless => return 1e6,
+                Poison::Large => return 8.0,
+                Poison::None | Poison::Crash | Poison::Kill => {}
+            }
         }
         if call.project >= self.plan.projects {
             return self.plan.work / 10.0;
