@@ -74,7 +74,6 @@ impl Scenario {
     }
 }
 
-#[expect(clippy::print_stdout, reason = "a person asked for it")]
 fn show(name: &str, observed: &Observed, plan: &Plan) {
     println!("{name}: {}", observed.summary(plan));
     for from in (0..plan.seconds).step_by(30) {
@@ -136,7 +135,6 @@ fn the_way_of_the_incident_fails() {
 /// Prints which scenarios fail without which controller: `cargo test --lib admission::fleet -- --ignored --nocapture`.
 #[test]
 #[ignore = "it is a table for people, and takes minutes"]
-#[expect(clippy::print_stdout, reason = "a person asked for it")]
 fn which_scenario_needs_which_controller() {
     for controller in Controller::ALL {
         for (_, scenario) in ALL {
