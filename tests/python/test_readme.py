@@ -54,6 +54,7 @@ def copy(tmp_path):
     return folder
 
 
+@pytest.mark.long
 def test_whoever_copies_the_commands_sees_what_the_readme_shows(copy, tmp_path):
     cargo = tmp_path / "bin/cargo"
     cargo.parent.mkdir()
