@@ -10,6 +10,7 @@
 
 mod breaker;
 mod bucket;
+mod controllers;
 mod dispatch;
 mod explain;
 mod flood;
@@ -28,6 +29,8 @@ use std::{
     time::Duration,
 };
 
+#[cfg(test)]
+use self::controllers::Controllers;
 use self::{
     breaker::Breaker,
     bucket::Bucket,
@@ -344,6 +347,8 @@ pub struct Admission {
     flood: Flood,
     rng: fastrand::Rng,
     actions: Vec<Action>,
+    #[cfg(test)]
+    controllers: Controllers,
 }
 
 /// How many projects there are of a kind.
@@ -411,6 +416,8 @@ impl Admission {
             flood: Flood::default(),
             rng,
             actions: Vec::new(),
+            #[cfg(test)]
+            controllers: Controllers::default(),
         }
     }
 
@@ -653,5 +660,7 @@ impl Admission {
     }
 }
 
+#[cfg(test)]
+mod fleet;
 #[cfg(test)]
 mod tests;

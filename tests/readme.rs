@@ -80,8 +80,8 @@ fn visit(folder: &Path, visitor: &mut impl FnMut(&Path, &str)) {
         "__pycache__",
         ".pytest_cache",
     ];
-    for entry in fs::read_dir(folder).unwrap() {
-        let entry = entry.unwrap();
+    for entry in fs::read_dir(folder).expect("a folder") {
+        let entry = entry.expect("an entry");
         let path = entry.path();
         if OTHERS.iter().any(|other| entry.file_name() == *other) {
             continue;
@@ -127,7 +127,7 @@ fn exit_codes(arguments: &[&str]) -> String {
     let help = Command::new(env!("CARGO_BIN_EXE_evenkeel"))
         .args(arguments)
         .output();
-    let help = String::from_utf8(help.unwrap().stdout).unwrap();
+    let help = String::from_utf8(help.expect("the binary runs").stdout).expect("text");
     let listed = help.split("Exit codes:\n").nth(1).expect("exit codes");
     let rows = listed.lines().map_while(|line| {
         let (code, meaning) = line.trim().split_once("  ")?;

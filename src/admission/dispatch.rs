@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::{
     Action, Admission, Class, FetchPermit, Link, Permit,
+    controllers::Controller,
     limits::{MISSING_START, OUTDATED_TURN, RATE_STEP},
     project::Flight,
     wanted::Kind,
@@ -24,6 +25,7 @@ impl Admission {
         self.set_rate(now);
         while !self.is_stopped(now) {
             let Some((project, class)) = self.next_candidate(now) else {
+                self.next_token = self.flooded_until(now);
                 break;
             };
             if !self.take_token(class, now) {
@@ -56,6 +58,9 @@ impl Admission {
 
     /// Renders per second that the pace and the ramps leave of the rate.
     pub(super) fn rate(&self, now: Moment) -> f64 {
+        if !self.has(Controller::Ramps) {
+            return self.limits.rate * self.pace.multiplier(now);
+        }
         let share = self
             .breaker
             .valve
@@ -88,7 +93,10 @@ impl Admission {
         let missing = self.next_missing(now);
         let outdated = self.next_outdated(now);
         match (missing, outdated) {
-            (Some(_), Some(outdated)) if self.missing_turns + 1 >= OUTDATED_TURN => {
+            (Some(_), Some(outdated))
+                if self.missing_turns + 1 >= OUTDATED_TURN
+                    && self.has(Controller::OutdatedTurn) =>
+            {
                 Some((outdated, Class::Outdated))
             }
             (Some(missing), _) => Some((missing, Class::Missing)),
@@ -97,9 +105,7 @@ impl Admission {
     }
 
     pub(super) fn next_missing(&self, now: Moment) -> Option<Project> {
-        if !self.has_permit(Class::Missing, false)
-            || self.flood.holds_until(self.rate(now), now).is_some()
-        {
+        if !self.has_permit(Class::Missing, false) || self.flooded_until(now).is_some() {
             return None;
         }
         let may_cool = self.has_permit(Class::Missing, true);
@@ -118,7 +124,7 @@ impl Admission {
         loop {
             let may_fail = self.has_permit(Class::Outdated, true);
             let may_go = self.has_permit(Class::Outdated, false);
-            let is_flooded = self.flood.holds_until(self.rate(now), now).is_some();
+            let is_flooded = self.flooded_until(now).is_some();
             let next = self.wanted.peek(|kind| match kind {
                 Kind::Held => may_go,
                 Kind::Unseen => may_go && !is_flooded,
@@ -140,8 +146,12 @@ impl Admission {
     pub(super) fn has_permit(&self, class: Class, is_cooling: bool) -> bool {
         let flying = &self.in_flight;
         flying.renders < self.limits.concurrency.get()
-            && (class == Class::Missing || flying.outdated < self.limits.outdated_permits())
-            && (!is_cooling || flying.cooling < self.limits.cooling_permits())
+            && (class == Class::Missing
+                || flying.outdated < self.limits.outdated_permits()
+                || !self.has(Controller::MissingPermits))
+            && (!is_cooling
+                || flying.cooling < self.limits.cooling_permits()
+                || !self.has(Controller::FailingShare))
     }
 
     /// Takes a token; else notes when the next is there.
@@ -160,6 +170,9 @@ impl Admission {
 
     /// When the first token is given out.
     fn opens(&self, class: Class) -> Moment {
+        if !self.has(Controller::FirstToken) {
+            return self.start;
+        }
         let held_back =
             Duration::try_from_secs_f64(self.phase / self.limits.rate).unwrap_or_default();
         self.start
@@ -167,6 +180,12 @@ impl Admission {
                 Class::Missing => held_back.min(MISSING_START),
                 Class::Outdated => held_back,
             }
+    }
+
+    /// Until when projects of which nothing is held are to wait, because too many turn out not to exist.
+    pub(super) fn flooded_until(&self, now: Moment) -> Option<Moment> {
+        let until = self.flood.holds_until(self.rate(now), now);
+        until.filter(|_| self.has(Controller::FloodShare))
     }
 
     fn launch(&mut self, project: &Project, class: Class, now: Moment) {

@@ -126,7 +126,7 @@ impl Admission {
             ));
         }
         let flood = if entry.held.is_none() {
-            self.flood.holds_until(self.rate(now), now)
+            self.flooded_until(now)
         } else {
             None
         };

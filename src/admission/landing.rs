@@ -4,8 +4,10 @@ use std::time::Duration;
 
 use super::{
     Admission, CallFailure, FetchLanding, Landing, Link, Outcome, Pushback,
+    controllers::Controller,
     limits::{MISSING_ATTEMPTS, PACE_ON_FAILURE, PACE_ON_PUSHBACK, RECONNECT, RETRY_BACKOFF},
     project::{Entry, Flight},
+    valve::Valve,
 };
 use crate::{
     moment::Moment,
@@ -69,8 +71,12 @@ impl Admission {
     fn judge_renderer(&mut self, landing: Landing, flight: &Flight, now: Moment) {
         match landing {
             Landing::Failed(CallFailure::Unavailable | CallFailure::DeadlineExceeded) => {
-                self.pace.slow(PACE_ON_FAILURE, now);
-                self.breaker.failed(flight.is_probe, now, &mut self.rng);
+                if self.has(Controller::Pace) {
+                    self.pace.slow(PACE_ON_FAILURE, now);
+                }
+                if self.has(Controller::Breaker) {
+                    self.breaker.failed(flight.is_probe, now, &mut self.rng);
+                }
                 if flight.is_probe {
                     self.pushbacks.valve.probe_failed(RECONNECT, now);
                 }
@@ -135,7 +141,14 @@ impl Admission {
     ) -> Option<Outcome> {
         let failure = match landing {
             Landing::Held(held) => {
-                return Some(entry.landed_with(held, flight, now, &mut self.rng));
+                let outcome = entry.landed_with(held, flight, now, &mut self.rng);
+                if !self.has(Controller::RaiseInterval) {
+                    entry.raised = None;
+                }
+                if !self.has(Controller::CoolDown) {
+                    entry.forgive();
+                }
+                return Some(outcome);
             }
             Landing::Rejected => {
                 return Some(entry.cool_down(NotRefreshed::Rejected, false, now, &mut self.rng));
@@ -160,7 +173,10 @@ impl Admission {
             let (obeyed, holds_all) =
                 self.pushbacks
                     .note(project, after, is_global, now, &mut self.rng);
-            if holds_all {
+            if !self.has(Controller::GlobalHold) {
+                self.pushbacks.valve = Valve::OPEN;
+            }
+            if holds_all && self.has(Controller::Pace) {
                 self.pace.slow(PACE_ON_PUSHBACK, now);
             }
             if !self.retry(entry, flight, obeyed, NotRefreshed::PushedBack, now) {
@@ -179,6 +195,9 @@ impl Admission {
             CallFailure::Unavailable | CallFailure::DeadlineExceeded
         );
         entry.cool_down(NotRefreshed::CoolingDown, was_away, now, &mut self.rng);
+        if !self.has(Controller::CoolDown) {
+            entry.forgive();
+        }
         Some(refused(NotRefreshed::RenderFailed, entry.cooling_for(now)))
     }
 
@@ -195,8 +214,9 @@ impl Admission {
         let is_waited_for = entry.held.is_none()
             && entry.waiters > 0
             && now + wait + self.recent.median() < entry.deadline;
-        let retries =
-            is_waited_for && flight.attempt < MISSING_ATTEMPTS && self.retries.withdraw(now);
+        let retries = is_waited_for
+            && flight.attempt < MISSING_ATTEMPTS
+            && (self.retries.withdraw(now) || !self.has(Controller::RetryBudget));
         if retries {
             entry.attempts = flight.attempt;
             entry.needs_fetch = false;

@@ -39,7 +39,7 @@ pub(super) struct Entry {
     interest_until: Moment,
     cool_down: CoolDown,
     /// When the last render was launched that a raised target had caused.
-    raised: Option<Moment>,
+    pub(super) raised: Option<Moment>,
 }
 
 /// The one live effort to make a project fresh.
@@ -304,6 +304,7 @@ impl Entry {
             .is_some_and(|before| before.order.rollout < flight.asked.rollout);
         self.held = Some(held);
         if held.order < flight.asked {
+            self.raised = None;
             return self.is_behind(now, rng);
         }
         self.forgive();

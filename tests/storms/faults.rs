@@ -41,22 +41,41 @@ async fn a_renderer_that_hangs_delays_no_lookup_and_is_used_again_when_it_is_wel
     load.stop().await;
 }
 
-/// tonic drops the handler and answers CANCELLED when its own deadline wins.
+/// tonic drops the handler and answers CANCELLED when its own deadline wins. A machine too busy to keep a timer by 10 ms may
+/// fail a try; a sidecar without a margin fails all three.
 #[tokio::test]
 async fn forty_lookups_with_60_ms_to_live_are_answered_while_the_render_hangs() {
     let renderer = Renderer::start(sample(23, millis(5))).await;
     let mut sidecar = Sidecar::start(&renderer, json!({})).await;
-    let project = &renderer.projects()[0];
-    sidecar.get(project).await.unwrap();
+    let projects = &renderer.projects()[..3];
+    for project in projects {
+        sidecar.get(project).await.unwrap();
+    }
     renderer.faults().set(Fault::Hang);
     sidecar.release(2).await;
+    let mut tries = Vec::new();
+    for project in projects {
+        tries.push(answered_within_60_ms(&sidecar, project).await);
+        if tries.last() == Some(&40) {
+            break;
+        }
+    }
+    assert_eq!(tries.last(), Some(&40), "answered: {tries:?}");
+    assert_eq!(renderer.renders().asked, 3 + tries.len() as u64);
+}
+
+/// How many of forty lookups are answered outdated.
+async fn answered_within_60_ms(sidecar: &Sidecar, project: &str) -> usize {
+    let mut answered = 0;
     for _ in 0..40 {
         let mut request = waiting(project, millis(500));
         request.set_timeout(millis(60));
-        let answer = sidecar.ask(request).await.unwrap();
-        assert_eq!(served(&answer), (Served::Outdated, NotRefreshed::TimedOut));
+        if let Ok(answer) = sidecar.ask(request).await {
+            assert_eq!(served(&answer), (Served::Outdated, NotRefreshed::TimedOut));
+            answered += 1;
+        }
     }
-    assert_eq!(renderer.renders().asked, 2);
+    answered
 }
 
 /// argo-cd#29766: a replica on the old rollout is asked in a tight loop.

@@ -100,6 +100,7 @@ async fn a_landing_is_held_though_its_entry_was_evicted_meanwhile_and_eviction_s
     assert_eq!(core.renderer.renders_of(&shop), 2);
 }
 
+/// ld-relay: an absence that is not the renderer's word is remembered, or one that is wipes what is held.
 #[tokio::test(start_paused = true)]
 async fn a_missing_project_that_the_renderer_does_not_know_is_not_asked_for_again_for_a_while() {
     let core = Core::new().await;
@@ -168,6 +169,7 @@ async fn a_replica_that_knows_nothing_does_not_wipe_what_is_held() {
     assert!(core.cache.len() >= 95, "{}", core.cache.len());
 }
 
+/// The incident; Google Cloud, 2025-06-12: an ordinary release replaces pods, and a new pod holds nothing.
 #[tokio::test(start_paused = true)]
 async fn a_new_pod_fetches_what_is_stored_without_a_render() {
     let core = Core::new().await;

@@ -2,6 +2,7 @@
 
 use super::*;
 
+/// argo-cd#29766: a replica on the old rollout is asked in a tight loop.
 #[tokio::test(start_paused = true)]
 async fn a_renderer_that_stays_behind_is_asked_ever_more_seldom_and_used_once_it_is_right() {
     let core = Core::new().await;
@@ -53,6 +54,7 @@ async fn a_target_raised_during_a_render_lets_it_land_and_wants_the_project_once
     assert_eq!(core.renders(), before + 1);
 }
 
+/// A release a minute, two releases ten seconds apart: only the newest counts, and a project is not rendered for each.
 #[tokio::test(start_paused = true)]
 async fn a_project_just_rendered_for_a_raised_target_waits_before_it_is_rendered_for_the_next() {
     let core = Core::new().await;
@@ -68,6 +70,7 @@ async fn a_project_just_rendered_for_a_raised_target_waits_before_it_is_rendered
     assert_eq!(core.renderer.renders_of(&shop), 3);
 }
 
+/// flagd logs and applies what it cannot read; Google Cloud, 2025-06-12: blank fields took readers down.
 #[tokio::test(start_paused = true)]
 async fn a_blank_garbled_or_wrong_render_is_rejected_and_the_held_one_served() {
     let garbles: [fn(&mut crate::render::Offer); 6] = [
@@ -94,6 +97,7 @@ async fn a_blank_garbled_or_wrong_render_is_rejected_and_the_held_one_served() {
     }
 }
 
+/// argo-cd#26530, #17874: a manifest of another revision was relabelled with the one asked for.
 #[tokio::test(start_paused = true)]
 async fn a_revision_is_held_under_its_own_order_never_under_the_one_asked_for() {
     let core = Core::new().await;
@@ -133,6 +137,7 @@ async fn a_renderer_that_vouches_for_what_is_held_makes_it_fresh_without_a_paylo
     );
 }
 
+/// moka's TinyLFU; unleash-edge#750: the newcomer is the one thrown away.
 #[tokio::test(start_paused = true)]
 async fn a_full_cache_throws_the_least_recently_looked_up_away_and_never_what_was_just_rendered() {
     let core = Core::with(limits(), 20 * 700).await;
@@ -150,6 +155,7 @@ async fn a_full_cache_throws_the_least_recently_looked_up_away_and_never_what_wa
     assert!(core.held_rollout(&projects[50]).is_none());
 }
 
+/// tonic#1635, #2839: calls queue behind a connect that never ends.
 #[tokio::test(start_paused = true)]
 async fn queued_callers_are_told_at_once_that_the_renderer_is_unreachable() {
     let core = Core::unconnected(limits(), 64 << 20);

@@ -200,19 +200,6 @@ async fn a_pod_suspended_for_a_minute_gets_no_more_than_the_burst() {
     assert!(outdated.outdated_for >= secs(60));
 }
 
-/// argo-cd#29766: a replica on the old rollout is asked in a tight loop.
-
-/// A release a minute, two releases ten seconds apart: only the newest counts, and a project is not rendered for each.
-
-/// flagd logs and applies what it cannot read; Google Cloud, 2025-06-12: blank fields took readers down.
-
-/// argo-cd#26530, #17874: a manifest of another revision was relabelled with the one asked for.
-
-/// moka's TinyLFU; unleash-edge#750: the newcomer is the one thrown away.
-
-/// ld-relay: an absence that is not the renderer's word is remembered, or one that is wipes what is held.
-
-/// The incident; Google Cloud, 2025-06-12: an ordinary release replaces pods, and a new pod holds nothing.
 #[tokio::test(start_paused = true)]
 async fn renders_start_with_one_token_after_a_random_part_of_a_second_at_most() {
     let core = Core::unconnected(
@@ -237,7 +224,6 @@ async fn renders_start_with_one_token_after_a_random_part_of_a_second_at_most() 
     assert_eq!(core.renders(), 1);
 }
 
-/// tonic#1635, #2839: calls queue behind a connect that never ends.
 #[tokio::test(start_paused = true)]
 async fn draining_launches_nothing_and_answers_what_is_held() {
     let core = Core::new().await;

@@ -1,0 +1,68 @@
+//! Which parts of admission act. In the product all of them do; the simulation of a fleet switches each off in turn, to show what
+//! goes wrong without it.
+
+use super::Admission;
+
+/// A part of admission that reacts to what it sees.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Controller {
+    Breaker,
+    GlobalHold,
+    Pace,
+    RetryBudget,
+    CoolDown,
+    FirstToken,
+    MissingPermits,
+    OutdatedTurn,
+    FailingShare,
+    FloodShare,
+    RaiseInterval,
+    Ramps,
+}
+
+#[cfg(test)]
+impl Controller {
+    pub(super) const ALL: [Self; 12] = [
+        Self::Breaker,
+        Self::GlobalHold,
+        Self::Pace,
+        Self::RetryBudget,
+        Self::CoolDown,
+        Self::FirstToken,
+        Self::MissingPermits,
+        Self::OutdatedTurn,
+        Self::FailingShare,
+        Self::FloodShare,
+        Self::RaiseInterval,
+        Self::Ramps,
+    ];
+}
+
+/// The controllers that are switched off.
+#[cfg(test)]
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Controllers {
+    off: Option<Controller>,
+}
+
+#[cfg(test)]
+impl Controllers {
+    pub(super) fn without(off: Controller) -> Self {
+        Self { off: Some(off) }
+    }
+}
+
+impl Admission {
+    /// Whether a controller acts.
+    #[cfg(test)]
+    pub(super) fn has(&self, controller: Controller) -> bool {
+        self.controllers.off != Some(controller)
+    }
+
+    /// Whether a controller acts.
+    #[cfg(not(test))]
+    #[expect(clippy::unused_self, reason = "the simulation asks the machine")]
+    pub(super) const fn has(&self, _: Controller) -> bool {
+        true
+    }
+}

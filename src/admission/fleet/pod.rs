@@ -1,0 +1,579 @@
+//! What goes on in a pod: applications look up, the machine decides, its actions are carried out, and renders land. It stands in
+//! for the rooms around admission, and does as they do.
+
+use std::time::Duration;
+
+use super::{
+    renderer::CallId,
+    sidecar::{ProjectId, Slot, Waiting},
+    sim::{
+        Answer, COLD_PATIENCE, Call, DEADLINE, Event, INCIDENT_TIMEOUT, PATIENCE, TRIES, Way, World,
+    },
+};
+use crate::{
+    admission::{
+        Action, CallFailure, FetchLanding, HeldMark, Landing, Outcome, Verdict, Want, Wish,
+    },
+    moment::Moment,
+    reason::{NotRefreshed, Refusal},
+    revision::{Order, Project},
+};
+
+impl World {
+    /// Has everything of a project held that was rendered before the run.
+    pub(super) fn warm(&mut self, sidecar: usize) {
+        let (now, target) = (self.now, self.fate.target);
+        let sidecar = &mut self.sidecars[sidecar];
+        for slot in &mut sidecar.slots[..self.plan.projects] {
+            slot.held = Some(HeldMark {
+                order: Order::rollout(target),
+                validated_at: now,
+            });
+        }
+        sidecar.behind = 0;
+    }
+
+    /// Replaces a pod by a new one, which holds nothing.
+    pub(super) fn replace(&mut self, sidecar: usize) {
+        let mut new = self.new_sidecar();
+        let old = &mut self.sidecars[sidecar];
+        new.incarnation = old.incarnation + 1;
+        new.ledger = old.ledger;
+        new.ledger.forgive_one();
+        let suspended = old.suspended_until;
+        *old = new;
+        old.suspended_until = suspended;
+        self.settle(sidecar);
+        for project in 0..self.plan.projects {
+            let after = Duration::from_micros(self.rng.u64(0..1_000_000));
+            self.at(after, Event::Return(sidecar, project, 0));
+        }
+    }
+
+    /// Raises the target of every sidecar within so long.
+    pub(super) fn release(&mut self, spread: Duration) {
+        self.fate.target += 1;
+        let rollout = self.fate.target;
+        for sidecar in 0..self.sidecars.len() {
+            let after = spread.mul_f64(self.rng.f64());
+            self.at(after, Event::Learn(sidecar, rollout));
+        }
+    }
+
+    /// Has a sidecar learn of a target. Every project is watched, so that each is looked up at once.
+    pub(super) fn learn(&mut self, id: usize, rollout: u64) {
+        let now = self.now;
+        let sidecar = &mut self.sidecars[id];
+        if sidecar.target >= rollout {
+            return;
+        }
+        sidecar.target = rollout;
+        sidecar.epoch += 1;
+        (
+            sidecar.learned_at,
+            sidecar.launched_since,
+            sidecar.converged_in,
+        ) = (now, 0, None);
+        sidecar.admission.set_target(rollout, now);
+        let floor = Order::rollout(rollout);
+        let known = &sidecar.slots[..self.plan.projects];
+        sidecar.behind = known
+            .iter()
+            .filter(|slot| slot.held.is_none_or(|held| held.order < floor))
+            .count();
+        self.settle(id);
+        for project in 0..self.plan.projects {
+            self.look_up(id, project, TRIES);
+        }
+    }
+
+    /// Sets the limits of a sidecar.
+    pub(super) fn set_rate(&mut self, id: usize, rate: f64) {
+        let now = self.now;
+        let mut limits = self.plan.limits();
+        limits.rate = rate;
+        let sidecar = &mut self.sidecars[id];
+        sidecar.ledger.set_rate(rate, now);
+        sidecar.epoch += 1;
+        sidecar.admission.set_limits(limits, now);
+        self.settle(id);
+    }
+
+    pub(super) fn application_looks_up(&mut self, sidecar: usize) {
+        let next = self.gap(self.plan.lookups);
+        self.at(next, Event::Lookup(sidecar));
+        let project = self.popular();
+        self.look_up(sidecar, project, 0);
+    }
+
+    /// A project as applications look them up: some often, most seldom.
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_precision_loss,
+        clippy::cast_sign_loss,
+        reason = "projects are few"
+    )]
+    fn popular(&mut self) -> ProjectId {
+        (self.plan.projects as f64 * self.rng.f64().powi(3)) as ProjectId
+    }
+
+    /// Has something wanted of a sidecar: a changed project, or one that was evicted.
+    pub(super) fn demand(&mut self) {
+        let per_second = self.plan.capacity() * self.fate.load;
+        if per_second > 0.0 {
+            let gap = Duration::from_secs_f64(1.0 / per_second);
+            self.at(gap, Event::Demand);
+        } else {
+            return self.at(Duration::from_secs(1), Event::Demand);
+        }
+        let id = self.rng.usize(..self.sidecars.len());
+        let project = self.rng.usize(..self.plan.projects);
+        self.observed.demanded(self.now);
+        let is_missing = self.rng.f64() < self.fate.missing && !self.is_poison(project);
+        let now = self.now;
+        let sidecar = &mut self.sidecars[id];
+        if is_missing {
+            sidecar.evict(project);
+        } else {
+            let rollout = sidecar.slots[project]
+                .held
+                .map_or(0, |held| held.order.rollout);
+            let order = Order::new(rollout.max(sidecar.target), number(now));
+            sidecar.slots[project].changed = order;
+            sidecar.slots[project].quiet = None;
+            sidecar.admission.changed(&self.names[project], order, now);
+        }
+        self.settle(id);
+        self.look_up(id, project, 0);
+    }
+
+    /// Looks up a name that is none.
+    pub(super) fn mistype(&mut self) {
+        let gap = Duration::from_secs_f64(1.0 / self.fate.typos.max(1e-3));
+        self.at(gap, Event::Typo);
+        if self.fate.typos > 0.0 {
+            let sidecar = self.rng.usize(..self.sidecars.len());
+            let project = self.plan.projects + self.rng.usize(..self.plan.unknown);
+            self.look_up(sidecar, project, TRIES);
+        }
+    }
+
+    /// A lookup, as the product does it; `tries` is how often its application has tried before.
+    pub(super) fn look_up(&mut self, id: usize, project: ProjectId, tries: u32) {
+        let now = self.now;
+        let is_suspended = self.sidecars[id].suspended_until > now;
+        let sidecar = &mut self.sidecars[id];
+        self.observed.lookups += 1;
+        if is_suspended || sidecar.is_fresh(project) || sidecar.slots[project].absent_until > now {
+            return;
+        }
+        if self.plan.way == Way::Incident {
+            return self.forget_and_render(id, project);
+        }
+        let slot = &mut sidecar.slots[project];
+        slot.is_wanted = true;
+        let is_missing = slot.held.is_none();
+        let is_quiet = slot
+            .quiet
+            .is_some_and(|(until, epoch)| until > now && epoch == sidecar.epoch);
+        let second = now.since_start().as_secs();
+        if is_quiet && slot.told_in == second && !is_missing {
+            return;
+        }
+        slot.told_in = second;
+        if is_missing {
+            self.observed.missing_asked(now);
+        }
+        let patience = if is_missing { COLD_PATIENCE } else { PATIENCE };
+        let until = now + patience.min(self.fate.callers_leave_after);
+        let wish = Wish {
+            held: slot.held,
+            want: Want {
+                floor: sidecar.floor(project),
+                validated_since: Moment::START,
+            },
+            demand: None,
+            until: Some(until),
+        };
+        let verdict = sidecar.admission.want(&self.names[project], wish, now);
+        match verdict {
+            Verdict::Wait => {
+                self.waiters += 1;
+                sidecar.waiting.push(Waiting {
+                    id: self.waiters,
+                    project,
+                    until,
+                    is_missing,
+                    tries,
+                });
+                let leave = Event::Leave(id, sidecar.incarnation, self.waiters);
+                self.at_moment(until, leave);
+                self.settle(id);
+            }
+            Verdict::Refused(refused) => {
+                self.settle(id);
+                self.told(id, project, refused.refusal, is_missing, tries);
+            }
+        }
+    }
+
+    /// A caller is told why its project is not fresh.
+    fn told(
+        &mut self,
+        id: usize,
+        project: ProjectId,
+        refusal: Refusal,
+        is_missing: bool,
+        tries: u32,
+    ) {
+        let now = self.now;
+        let sidecar = &mut self.sidecars[id];
+        if !sidecar.is_true(project, refusal.reason, now) {
+            self.observed
+                .untrue
+                .push((now, id, project, refusal.reason));
+        }
+        self.observed.told(refusal.reason);
+        if refusal.reason == NotRefreshed::PushedBack
+            && self.fate.quota.is_some_and(|quota| quota != project)
+        {
+            self.observed.pushed_back_for_others += 1;
+        }
+        let slot = &mut sidecar.slots[project];
+        if !is_missing
+            && !matches!(
+                refusal.reason,
+                NotRefreshed::Scheduled | NotRefreshed::TimedOut
+            )
+        {
+            slot.quiet = Some((now + refusal.retry_after, sidecar.epoch));
+        }
+        let promise = (project, now, refusal);
+        sidecar.promises.push(promise);
+        if is_missing {
+            self.observed.missing_failed(now);
+            self.try_again(id, project, refusal.retry_after, tries);
+        }
+    }
+
+    /// Every other application comes back when it was told to, the others soon and stubbornly.
+    fn try_again(&mut self, id: usize, project: ProjectId, after: Duration, tries: u32) {
+        if tries >= TRIES {
+            return;
+        }
+        let after = if project.is_multiple_of(2) {
+            after.mul_f64(1.0 + 0.2 * self.rng.f64())
+        } else {
+            Duration::from_millis(100)
+        };
+        self.at(after, Event::Return(id, project, tries + 1));
+    }
+
+    pub(super) fn wake(&mut self, id: usize, incarnation: u32) {
+        let now = self.now;
+        let sidecar = &mut self.sidecars[id];
+        if sidecar.incarnation != incarnation || sidecar.wakes_at.is_none_or(|at| at > now) {
+            return;
+        }
+        sidecar.wakes_at = None;
+        sidecar.admission.tick(now);
+        self.settle(id);
+    }
+
+    pub(super) fn leave(&mut self, id: usize, incarnation: u32, waiter: u64) {
+        let now = self.now;
+        let sidecar = &mut self.sidecars[id];
+        if sidecar.incarnation != incarnation {
+            return;
+        }
+        let Some(place) = sidecar
+            .waiting
+            .iter()
+            .position(|waiting| waiting.id == waiter)
+        else {
+            return;
+        };
+        let waiting = sidecar.waiting.swap_remove(place);
+        let name = &self.names[waiting.project];
+        sidecar.admission.left(name, now);
+        let explained = sidecar.admission.explain(name, now);
+        if let Some(explained) = explained {
+            self.told(
+                id,
+                waiting.project,
+                explained.refusal,
+                waiting.is_missing,
+                waiting.tries,
+            );
+        } else if waiting.is_missing {
+            self.observed.missing_failed(now);
+        }
+        self.settle(id);
+    }
+
+    /// Carries out what the machine decided, and sets its alarm.
+    pub(super) fn settle(&mut self, id: usize) {
+        for action in self.sidecars[id].admission.take_actions() {
+            match action {
+                Action::Render {
+                    project,
+                    rollout,
+                    class,
+                    ..
+                } => {
+                    self.observed.admitted(self.now, class);
+                    self.launch(id, &project, rollout, false);
+                }
+                Action::Fetch { project, .. } => self.launch(id, &project, 0, true),
+                Action::Resolve { project, outcome } => self.resolve(id, &project, outcome),
+            }
+        }
+        let sidecar = &mut self.sidecars[id];
+        let next = sidecar.admission.next_wake();
+        if let Some(next) = next
+            && sidecar.wakes_at.is_none_or(|at| next < at)
+        {
+            sidecar.wakes_at = Some(next);
+            let wake = Event::Wake(id, sidecar.incarnation);
+            self.at_moment(next, wake);
+        }
+    }
+
+    fn launch(&mut self, id: usize, name: &Project, rollout: u64, is_fetch: bool) {
+        let (project, now) = (self.id(name), self.now);
+        let sidecar = &mut self.sidecars[id];
+        assert!(
+            !sidecar.slots[project].is_flying,
+            "one live flight per project"
+        );
+        sidecar.slots[project].is_flying = true;
+        if !is_fetch {
+            sidecar.flying += 1;
+            sidecar.launched_since += 1;
+            let limit = self.plan.concurrency;
+            assert!(
+                sidecar.flying <= limit,
+                "P2: {} in flight, at most {limit}",
+                sidecar.flying
+            );
+            let excess = sidecar.ledger.launched(now);
+            self.observed.excess(excess);
+            let entry = &sidecar.admission.entries[name];
+            let attempt = entry.flight.map_or(1, |flight| flight.attempt);
+            let repeats = sidecar.slots[project].repeats;
+            self.observed.launched(attempt > 1, repeats);
+        }
+        let call = Call {
+            sidecar: id,
+            incarnation: sidecar.incarnation,
+            project,
+            is_fetch,
+            rollout,
+            is_answered: false,
+            tries: 0,
+        };
+        let deadline = if is_fetch {
+            Duration::from_secs(1)
+        } else {
+            DEADLINE
+        };
+        self.send(call, deadline);
+    }
+
+    fn resolve(&mut self, id: usize, name: &Project, outcome: Outcome) {
+        let (project, now) = (self.id(name), self.now);
+        let resumed = self.sidecars[id].suspended_until;
+        let waiting = &mut self.sidecars[id].waiting;
+        let (resolved, rest) = std::mem::take(waiting)
+            .into_iter()
+            .partition::<Vec<_>, _>(|waiting| waiting.project == project);
+        *waiting = rest;
+        for waiting in resolved {
+            self.observed.resolved(now, waiting.until.max(resumed));
+            match outcome {
+                Outcome::Landed if waiting.is_missing => self.observed.missing_answered(now),
+                Outcome::Landed | Outcome::NotFound => {}
+                Outcome::Refused(refusal) => {
+                    self.told(id, project, refusal, waiting.is_missing, waiting.tries);
+                }
+            }
+        }
+    }
+
+    pub(super) fn answered(&mut self, call: CallId, answer: Answer) {
+        if std::mem::replace(&mut self.calls[call].is_answered, true) {
+            return;
+        }
+        let call = self.calls[call];
+        if self.plan.way == Way::Incident {
+            return self.incident_lands(call, answer);
+        }
+        if self.sidecars[call.sidecar].incarnation != call.incarnation {
+            return;
+        }
+        self.sidecars[call.sidecar].slots[call.project].is_flying = false;
+        if call.is_fetch {
+            self.fetched(call, answer);
+        } else {
+            self.sidecars[call.sidecar].flying -= 1;
+            self.landed(call, answer);
+        }
+        self.settle(call.sidecar);
+    }
+
+    fn fetched(&mut self, call: Call, answer: Answer) {
+        let landing = match answer {
+            Answer::Stored {
+                rollout: Some(rollout),
+            } => FetchLanding::Held(self.store(call, Order::rollout(rollout))),
+            Answer::Unimplemented => FetchLanding::Unimplemented,
+            Answer::Stored { rollout: None }
+            | Answer::Rendered { .. }
+            | Answer::NotFound
+            | Answer::Unavailable
+            | Answer::Broken
+            | Answer::Exhausted(_)
+            | Answer::DeadlineExceeded => FetchLanding::Nothing,
+        };
+        let name = &self.names[call.project];
+        self.sidecars[call.sidecar]
+            .admission
+            .fetched(name, landing, self.now);
+    }
+
+    fn landed(&mut self, call: Call, answer: Answer) {
+        let now = self.now;
+        let landing = match answer {
+            Answer::Rendered { rollout } => {
+                Landing::Held(self.store(call, Order::new(rollout, number(now))))
+            }
+            Answer::NotFound => {
+                let slot = &mut self.sidecars[call.sidecar].slots[call.project];
+                slot.absent_until = now + Duration::from_secs(30);
+                Landing::NotFound
+            }
+            Answer::Unavailable => Landing::Failed(CallFailure::Unavailable),
+            Answer::Broken | Answer::Stored { .. } | Answer::Unimplemented => {
+                Landing::Failed(CallFailure::Other)
+            }
+            Answer::Exhausted(pushback) => Landing::Failed(CallFailure::Exhausted(Some(pushback))),
+            Answer::DeadlineExceeded => Landing::Failed(CallFailure::DeadlineExceeded),
+        };
+        let sidecar = &mut self.sidecars[call.sidecar];
+        let is_fresh = sidecar.is_fresh(call.project);
+        let slot = &mut sidecar.slots[call.project];
+        let has_failed = matches!(landing, Landing::Failed(_));
+        let was_pushed_back = matches!(landing, Landing::Failed(CallFailure::Exhausted(_)));
+        slot.has_failed |= has_failed;
+        slot.was_pushed_back |= was_pushed_back;
+        slot.repeats = has_failed;
+        sidecar.has_failed |= has_failed;
+        sidecar.was_pushed_back |= was_pushed_back;
+        if matches!(landing, Landing::Held(_)) && !is_fresh {
+            slot.was_behind = true;
+        }
+        self.observed.landed(now, &landing);
+        let name = &self.names[call.project];
+        self.sidecars[call.sidecar]
+            .admission
+            .landed(name, landing, now);
+    }
+
+    /// Holds what a call brought, if it is newer, and tells what is held then.
+    fn store(&mut self, call: Call, order: Order) -> HeldMark {
+        let now = self.now;
+        let sidecar = &mut self.sidecars[call.sidecar];
+        let was_fresh = sidecar.is_fresh(call.project);
+        let target = Order::rollout(sidecar.target);
+        let slot = &mut sidecar.slots[call.project];
+        let was_behind = slot.held.is_none_or(|held| held.order < target);
+        let order = slot.held.map_or(order, |held| held.order.max(order));
+        let held = HeldMark {
+            order,
+            validated_at: now,
+        };
+        slot.held = Some(held);
+        if was_behind && order >= target {
+            sidecar.behind -= 1;
+            if sidecar.behind == 0 && sidecar.converged_in.is_none() {
+                let took = now.since(sidecar.learned_at).as_secs_f64();
+                sidecar.converged_in = Some((took, sidecar.launched_since));
+            }
+        }
+        if !was_fresh && sidecar.is_fresh(call.project) {
+            sidecar.slots[call.project].become_fresh();
+            for (_, at, refusal) in sidecar
+                .promises
+                .extract_if(.., |(project, ..)| *project == call.project)
+            {
+                self.observed.kept_promise(now, at, refusal);
+            }
+            self.observed.useful(now);
+        }
+        held
+    }
+
+    /// The incident's way: what is outdated is forgotten, and each lookup renders.
+    fn forget_and_render(&mut self, id: usize, project: ProjectId) {
+        let sidecar = &mut self.sidecars[id];
+        let was_held = sidecar.slots[project].held.is_some();
+        let changed = sidecar.slots[project].changed;
+        sidecar.evict(project);
+        let slot = &mut sidecar.slots[project];
+        (slot.is_wanted, slot.changed) = (was_held, changed);
+        self.render_as_in_the_incident(id, project, 0);
+    }
+
+    fn render_as_in_the_incident(&mut self, sidecar: usize, project: ProjectId, tries: u32) {
+        self.observed.launched(tries > 0, tries > 0);
+        let call = Call {
+            sidecar,
+            incarnation: 0,
+            project,
+            is_fetch: false,
+            rollout: self.sidecars[sidecar].target,
+            is_answered: false,
+            tries,
+        };
+        self.send(call, INCIDENT_TIMEOUT);
+    }
+
+    fn incident_lands(&mut self, call: Call, answer: Answer) {
+        if let Answer::Rendered { rollout } = answer {
+            self.store(call, Order::new(rollout, number(self.now)));
+        } else if call.tries < TRIES {
+            self.render_as_in_the_incident(call.sidecar, call.project, call.tries + 1);
+        } else if self.sidecars[call.sidecar].slots[call.project].is_wanted {
+            self.observed.failed_though_held += 1;
+        }
+    }
+
+    /// Notes what the run ended with.
+    pub(super) fn conclude(&mut self) {
+        for sidecar in &self.sidecars {
+            self.observed.converged.push(sidecar.converged_in);
+            let known = 0..self.plan.projects;
+            let is_late =
+                |project: &usize| sidecar.slots[*project].is_wanted && !sidecar.is_fresh(*project);
+            self.observed.unfresh += known.filter(is_late).count();
+            let overdue = |waiting: &&Waiting| waiting.until < self.now;
+            self.observed.overdue += sidecar.waiting.iter().filter(overdue).count();
+        }
+    }
+}
+
+/// The version of every project's input: it changes all the time.
+fn number(now: Moment) -> u64 {
+    u64::try_from(now.since_start().as_micros()).expect("BUG: a run is short")
+}
+
+impl Slot {
+    fn become_fresh(&mut self) {
+        *self = Self {
+            held: self.held,
+            changed: self.changed,
+            is_flying: self.is_flying,
+            ..Self::default()
+        };
+    }
+}

@@ -1,0 +1,210 @@
+//! A renderer as a model: some cores that share themselves evenly among the renders that run, a bounded queue before them, and
+//! a store of what was rendered. What it cannot queue it pushes back; what was given up it stops. It knows nothing of time but what it is told.
+
+use std::{
+    cmp::Reverse,
+    collections::{BinaryHeap, HashSet, VecDeque},
+    time::Duration,
+};
+
+use crate::moment::Moment;
+
+/// The number of a call in the world's books.
+pub(super) type CallId = usize;
+
+/// Units of work are millionths of a second of one core, counted so finely that sums stay exact enough to be compared.
+const UNIT: f64 = 1e9;
+
+/// How a renderer takes calls.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) enum Mood {
+    Working,
+    /// Calls vanish.
+    BlackHole,
+    /// Every call is answered UNAVAILABLE at once.
+    Unavailable,
+    /// So much of the calls is answered UNAVAILABLE at once.
+    Flaky(f64),
+    /// Every call is pushed back at once.
+    PushingBack {
+        after: Duration,
+        is_global: bool,
+    },
+}
+
+/// What became of a call on its arrival.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) enum Taken {
+    /// It runs or waits in the queue.
+    Accepted,
+    /// The queue is full.
+    Full { after: Duration },
+}
+
+#[derive(Debug)]
+pub(super) struct Renderer {
+    pub(super) mood: Mood,
+    /// Renders that run at once; more of them wait in the queue.
+    pub(super) slots: usize,
+    pub(super) queue: usize,
+    /// What a refusal costs, in seconds of a core.
+    pub(super) refusal: f64,
+    /// The newest rollout that was rendered of each project.
+    pub(super) stored: Vec<Option<u64>>,
+    cores: f64,
+    running: usize,
+    /// By the progress at which they are done.
+    ends: BinaryHeap<Reverse<(u64, CallId)>>,
+    waiting: VecDeque<(CallId, f64)>,
+    given_up: HashSet<CallId>,
+    /// How much work each render that ran from the start on has had, in units.
+    progress: f64,
+    at: Moment,
+}
+
+impl Renderer {
+    pub(super) fn new(cores: f64, projects: usize) -> Self {
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "a few cores"
+        )]
+        let cores_up = cores.ceil() as usize;
+        Self {
+            mood: Mood::Working,
+            slots: cores_up * 2,
+            queue: cores_up * 8,
+            refusal: 0.0,
+            stored: vec![None; projects],
+            cores,
+            running: 0,
+            ends: BinaryHeap::new(),
+            waiting: VecDeque::new(),
+            given_up: HashSet::new(),
+            progress: 0.0,
+            at: Moment::START,
+        }
+    }
+
+    /// Takes whatever comes, however long it takes.
+    pub(super) fn sheds_nothing(&mut self) {
+        self.slots = usize::MAX;
+    }
+
+    pub(super) fn set_cores(&mut self, cores: f64, now: Moment) {
+        self.advance(now);
+        self.cores = cores;
+    }
+
+    /// Takes a render of so many seconds of a core.
+    pub(super) fn take(&mut self, call: CallId, work: f64, now: Moment) -> Taken {
+        self.advance(now);
+        if self.running < self.slots {
+            self.run(call, work);
+        } else if self.waiting.len() < self.queue {
+            self.waiting.push_back((call, work));
+        } else {
+            #[expect(clippy::cast_precision_loss, reason = "queues are short")]
+            let backlog = self.queue as f64 * work / self.cores.max(1e-3);
+            let after = Duration::from_secs_f64(backlog.clamp(1.0, 10.0));
+            #[expect(clippy::cast_precision_loss, reason = "slots are few")]
+            let lost = self.refusal / self.running as f64;
+            self.progress -= lost * UNIT;
+            return Taken::Full { after };
+        }
+        Taken::Accepted
+    }
+
+    /// Stops a render whose caller gave it up.
+    pub(super) fn give_up(&mut self, call: CallId, now: Moment) {
+        self.advance(now);
+        if let Some(place) = self
+            .waiting
+            .iter()
+            .position(|&(waiting, _)| waiting == call)
+        {
+            self.waiting.remove(place);
+            return;
+        }
+        if self
+            .ends
+            .iter()
+            .any(|Reverse((_, running))| *running == call)
+        {
+            self.given_up.insert(call);
+            self.running -= 1;
+            self.refill();
+        }
+    }
+
+    /// When the next render is done, unless something happens before.
+    pub(super) fn next_end(&mut self) -> Option<Moment> {
+        while let Some(Reverse((_, call))) = self.ends.peek() {
+            if !self.given_up.remove(call) {
+                break;
+            }
+            self.ends.pop();
+        }
+        let Reverse((end, _)) = self.ends.peek()?;
+        let speed = self.speed();
+        if speed <= 0.0 {
+            return None;
+        }
+        #[expect(clippy::cast_precision_loss, reason = "progress is small")]
+        let left = (*end as f64 - self.progress).max(0.0) / UNIT / speed;
+        Some(self.at + Duration::from_secs_f64(left) + Duration::from_nanos(1))
+    }
+
+    /// The renders that are done by now.
+    pub(super) fn ended(&mut self, now: Moment) -> Vec<CallId> {
+        self.advance(now);
+        let mut ended = Vec::new();
+        #[expect(clippy::cast_precision_loss, reason = "progress is small")]
+        while let Some(&Reverse((end, call))) = self.ends.peek() {
+            if self.given_up.remove(&call) {
+                self.ends.pop();
+            } else if end as f64 <= self.progress + 1.0 {
+                self.ends.pop();
+                self.running -= 1;
+                ended.push(call);
+            } else {
+                break;
+            }
+        }
+        self.refill();
+        ended
+    }
+
+    fn refill(&mut self) {
+        while self.running < self.slots
+            && let Some((call, work)) = self.waiting.pop_front()
+        {
+            self.run(call, work);
+        }
+    }
+
+    fn run(&mut self, call: CallId, work: f64) {
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "work is positive"
+        )]
+        let end = (self.progress + work * UNIT) as u64;
+        self.running += 1;
+        self.ends.push(Reverse((end, call)));
+    }
+
+    fn advance(&mut self, now: Moment) {
+        self.progress += now.since(self.at).as_secs_f64() * self.speed() * UNIT;
+        self.at = self.at.max(now);
+    }
+
+    /// Seconds of a core that each running render gets per second.
+    #[expect(clippy::cast_precision_loss, reason = "slots are few")]
+    fn speed(&self) -> f64 {
+        if self.running == 0 {
+            return 1.0;
+        }
+        (self.cores / self.running as f64).min(1.0)
+    }
+}

@@ -1,0 +1,198 @@
+//! The scenarios: what happens to a fleet, and what has to hold then. The usual plan stands here; each scenario says what is
+//! different in it. `EVENKEEL_FLEET_SHOW=1` prints what was measured, with `--nocapture`.
+
+mod faults;
+mod pods;
+mod projects;
+mod releases;
+
+use std::time::Duration;
+
+use self::{faults::*, pods::*, projects::*, releases::*};
+use super::{
+    observed::Observed,
+    sim::{Plan, Way, World},
+    verdict::{Broken, always},
+};
+use crate::admission::controllers::{Controller, Controllers};
+
+/// Something that happens to a fleet.
+#[derive(Clone, Copy)]
+pub(super) struct Scenario {
+    pub(super) name: &'static str,
+    plan: fn(&mut Plan),
+    script: fn(&mut World),
+    judge: fn(&Observed, &Plan) -> Broken,
+}
+
+const SPREAD: Duration = Duration::from_secs(2);
+
+fn plan() -> Plan {
+    let (sidecars, projects) = super::size();
+    Plan {
+        way: Way::Admission,
+        sidecars,
+        projects,
+        unknown: 0,
+        rate: 1.0,
+        burst: 2,
+        concurrency: 4,
+        headroom: 1.25,
+        work: 0.1,
+        load: 0.3,
+        missing: 0.2,
+        lookups: 2.0,
+        offers_fetch: false,
+        memo: 1.0,
+        pushes_all_back: false,
+        seconds: 600,
+        poisoned: (projects / 100).max(1),
+        seed: 1,
+        controllers: Controllers::default(),
+    }
+}
+
+impl Scenario {
+    fn observe(&self, way: Way, controllers: Controllers) -> (Observed, Plan) {
+        let mut plan = plan();
+        (self.plan)(&mut plan);
+        (plan.way, plan.controllers) = (way, controllers);
+        let mut world = World::new(plan.clone());
+        (self.script)(&mut world);
+        (world.run(), plan)
+    }
+
+    /// What is broken when a fleet goes through this.
+    pub(super) fn broken(&self, way: Way, controllers: Controllers) -> Broken {
+        let (observed, plan) = self.observe(way, controllers);
+        let mut broken = always(&observed, &plan);
+        broken.extend((self.judge)(&observed, &plan));
+        if std::env::var_os("EVENKEEL_FLEET_SHOW").is_some() {
+            show(self.name, &observed, &plan);
+        }
+        broken
+    }
+}
+
+#[expect(clippy::print_stdout, reason = "a person asked for it")]
+fn show(name: &str, observed: &Observed, plan: &Plan) {
+    println!("{name}: {}", observed.summary(plan));
+    for from in (0..plan.seconds).step_by(30) {
+        let to = from + 30;
+        println!(
+            "  {from:4} demanded {:6.1} useful {:6.1} offered {:6.1} peak {:4} pushed {:5.1} timed out {:5.1} missing {:5.1}/{:5.1}",
+            observed.demanded.mean(from, to),
+            observed.useful.mean(from, to),
+            observed.offered_mean(from, to),
+            observed.peak(from, to),
+            observed.pushed_back.mean(from, to),
+            observed.timed_out.mean(from, to),
+            observed.missing_answered.mean(from, to),
+            observed.missing_asked.mean(from, to)
+        );
+    }
+}
+
+/// Which scenario shows that a controller is needed.
+const NEEDS: [(Controller, Scenario); 12] = [
+    (Controller::Breaker, ALONE),
+    (Controller::GlobalHold, PUSHED),
+    (Controller::Pace, TENFOLD),
+    (Controller::RetryBudget, FLAPPING),
+    (Controller::CoolDown, CRASH),
+    (Controller::FirstToken, RESTARTED),
+    (Controller::MissingPermits, LARGE),
+    (Controller::OutdatedTurn, STORM),
+    (Controller::FailingShare, TENTH),
+    (Controller::FloodShare, TYPOS),
+    (Controller::RaiseInterval, RAPID),
+    (Controller::Ramps, WEAKENED),
+];
+
+#[test]
+fn without_any_of_the_controllers_some_scenario_fails() {
+    for (controller, scenario) in NEEDS {
+        let broken = scenario.broken(Way::Admission, Controllers::without(controller));
+        assert!(
+            !broken.is_empty(),
+            "{controller:?} is not needed: {}",
+            scenario.name
+        );
+    }
+}
+
+/// The simulator can tell: the incident's way breaks what admission keeps.
+#[test]
+fn the_way_of_the_incident_fails() {
+    for scenario in [RELEASE, SLOW, POISON] {
+        let broken = scenario.broken(Way::Incident, Controllers::default());
+        for promise in ["P1", "offered", "retries"] {
+            let is_broken = broken.iter().any(|text| text.starts_with(promise));
+            assert!(is_broken, "{}: {promise} held: {broken:?}", scenario.name);
+        }
+    }
+}
+
+/// Prints which scenarios fail without which controller: `cargo test --lib admission::fleet -- --ignored --nocapture`.
+#[test]
+#[ignore = "it is a table for people, and takes minutes"]
+#[expect(clippy::print_stdout, reason = "a person asked for it")]
+fn which_scenario_needs_which_controller() {
+    for controller in Controller::ALL {
+        for (_, scenario) in ALL {
+            let broken = scenario.broken(Way::Admission, Controllers::without(controller));
+            if !broken.is_empty() {
+                println!("{controller:?}: {}: {}", scenario.name, broken.join("; "));
+            }
+        }
+    }
+}
+
+/// Makes a test of each scenario, and a list of all.
+macro_rules! scenarios {
+    ($($test:ident: $scenario:ident,)*) => {
+        const ALL: &[(&str, Scenario)] = &[$((stringify!($test), $scenario)),*];
+
+        $(
+            #[test]
+            fn $test() {
+                let broken = $scenario.broken(Way::Admission, Controllers::default());
+                assert!(broken.is_empty(), "{}: {broken:#?}", $scenario.name);
+            }
+        )*
+    };
+}
+
+scenarios! {
+    a_release_at_steady_load: RELEASE,
+    a_release_tells_truly_when_to_come_back: HONEST,
+    a_release_that_replaces_all_pods: REPLACED,
+    a_release_that_replaces_all_pods_with_fetch: REPLACED_WITH_FETCH,
+    all_pods_start_at_once: RESTARTED,
+    a_release_with_a_busy_renderer: BUSY,
+    two_releases_and_a_rollback: ROLLBACK,
+    six_releases_in_quick_succession: RAPID,
+    mixed_rollouts_for_ten_minutes: MIXED,
+    a_replica_that_is_for_ever_behind: REPLICA_BEHIND,
+    capacity_halved_for_five_minutes: HALVED,
+    a_black_hole_for_two_minutes: BLACK_HOLE,
+    ten_times_slower_without_errors: SLOW,
+    an_outage_of_40_s: OUTAGE,
+    an_outage_seen_by_one_sidecar: ALONE,
+    a_renderer_that_fails_every_other_time: FLAPPING,
+    a_global_pushback: PUSHED,
+    a_renderer_that_comes_back_weakened: WEAKENED,
+    limits_ten_times_too_high: TENFOLD,
+    goodput_is_the_same_on_the_way_up_and_down: HYSTERESIS,
+    poison_projects_that_never_end: POISON,
+    poison_projects_that_end_in_an_error: CRASH,
+    poison_projects_that_kill_the_renderer: KILL,
+    a_tenth_of_the_projects_never_ends: TENTH,
+    a_quarter_of_the_projects_is_large: LARGE,
+    a_project_with_a_quota_of_its_own: QUOTA,
+    a_loop_over_mistyped_names: TYPOS,
+    limits_reloaded_every_second: RELOADED,
+    pods_suspended_for_a_minute: SUSPENDED,
+    all_applications_cancel_at_50_ms: CANCELLED,
+    a_storm_of_missing_projects: STORM,
+}

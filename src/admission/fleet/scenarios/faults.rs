@@ -1,0 +1,210 @@
+//! Faults of the renderer: slow, dead, flapping, overloaded.
+
+use std::time::Duration;
+
+use super::{SPREAD, Scenario};
+use crate::admission::fleet::{
+    renderer::Mood,
+    verdict::{Broken, Fault, recovers},
+};
+
+pub(in crate::admission::fleet) const HALVED: Scenario = Scenario {
+    name: "capacity halved for 5 min",
+    plan: |_| {},
+    script: |world| {
+        world.script(60, |world| world.set_capacity(0.5));
+        world.script(90, |world| world.release(SPREAD));
+        world.script(360, |world| world.set_capacity(1.0));
+    },
+    judge: |observed, _| recovers(observed, Fault { from: 60, to: 360 }),
+};
+
+pub(in crate::admission::fleet) const BLACK_HOLE: Scenario = Scenario {
+    name: "a black hole for 2 min",
+    plan: |_| {},
+    script: |world| {
+        world.script(60, |world| world.renderer.mood = Mood::BlackHole);
+        world.script(180, |world| world.renderer.mood = Mood::Working);
+    },
+    judge: |observed, _| recovers(observed, Fault { from: 60, to: 180 }),
+};
+
+pub(in crate::admission::fleet) const SLOW: Scenario = Scenario {
+    name: "10 times slower without errors",
+    plan: |_| {},
+    script: |world| {
+        world.renderer.sheds_nothing();
+        world.script(60, |world| world.fate.slowness = 10.0);
+        world.script(60, |world| world.release(SPREAD));
+        world.script(300, |world| world.fate.slowness = 1.0);
+    },
+    judge: |observed, plan| {
+        let mut broken = recovers(observed, Fault { from: 60, to: 300 });
+        let during = observed.useful.mean(120, 300);
+        let possible = plan.capacity() / 10.0;
+        if during < 0.5 * possible {
+            broken.push(format!("goodput was {during:.1}/s of {possible:.1}/s"));
+        }
+        broken
+    },
+};
+
+pub(in crate::admission::fleet) const OUTAGE: Scenario = Scenario {
+    name: "the renderer is unavailable for 40 s",
+    plan: |_| {},
+    script: |world| {
+        world.script(60, |world| world.renderer.mood = Mood::Unavailable);
+        world.script(100, |world| world.renderer.mood = Mood::Working);
+    },
+    judge: |observed, _| recovers(observed, Fault { from: 60, to: 100 }),
+};
+
+pub(in crate::admission::fleet) const ALONE: Scenario = Scenario {
+    name: "one sidecar at 50 renders/s while the renderer is unavailable for 40 s",
+    plan: |plan| {
+        (plan.sidecars, plan.projects, plan.rate, plan.burst) = (1, 50, 50.0, 10);
+        (plan.load, plan.seconds) = (0.0, 190);
+    },
+    script: |world| {
+        world.script(60, |world| world.renderer.mood = Mood::Unavailable);
+        world.script(60, |world| world.release(SPREAD));
+        world.script(100, |world| world.renderer.mood = Mood::Working);
+    },
+    judge: |observed, _| {
+        let mut broken = Broken::new();
+        let attempts = observed.offered_mean(60, 100) * 40.0;
+        if attempts > 60.0 {
+            broken.push(format!("{attempts} attempts reached the renderer"));
+        }
+        if observed.unfresh > 0 {
+            broken.push(format!(
+                "{} projects are outdated 90 s after",
+                observed.unfresh
+            ));
+        }
+        broken
+    },
+};
+
+pub(in crate::admission::fleet) const FLAPPING: Scenario = Scenario {
+    name: "half of the renders are answered UNAVAILABLE for 7 min",
+    plan: |plan| plan.missing = 1.0,
+    script: |world| {
+        world.script(60, |world| world.renderer.mood = Mood::Flaky(0.5));
+        world.script(480, |world| world.renderer.mood = Mood::Working);
+    },
+    judge: |observed, _| recovers(observed, Fault { from: 60, to: 480 }),
+};
+
+pub(in crate::admission::fleet) const PUSHED: Scenario = Scenario {
+    name: "all projects are pushed back by 3 s, for half a minute",
+    plan: |plan| (plan.rate, plan.burst) = (5.0, 5),
+    script: |world| {
+        let after = Duration::from_secs(3);
+        world.script(60, |world| world.release(Duration::ZERO));
+        world.script(62, move |world| {
+            world.renderer.mood = Mood::PushingBack {
+                after,
+                is_global: true,
+            }
+        });
+        world.script(92, |world| world.renderer.mood = Mood::Working);
+    },
+    judge: |observed, plan| {
+        let mut broken = recovers(observed, Fault { from: 60, to: 92 });
+        let attempts = observed.offered_mean(65, 92) * 3.0;
+        #[expect(clippy::cast_precision_loss, reason = "a few sidecars")]
+        let allowed = 3.0 * plan.sidecars as f64;
+        if attempts > allowed {
+            broken.push(format!(
+                "{attempts:.1} attempts per hold, at most {allowed}"
+            ));
+        }
+        broken
+    },
+};
+
+pub(in crate::admission::fleet) const WEAKENED: Scenario = Scenario {
+    name: "the renderer pushes back for 10 s and comes back with a quarter of its cores",
+    plan: |_| {},
+    script: |world| {
+        let after = Duration::from_secs(10);
+        world.script(60, |world| world.release(SPREAD));
+        world.script(65, move |world| {
+            world.renderer.mood = Mood::PushingBack {
+                after,
+                is_global: true,
+            }
+        });
+        world.script(75, |world| world.renderer.mood = Mood::Working);
+        world.script(75, |world| world.set_capacity(0.25));
+        world.script(110, |world| world.set_capacity(1.0));
+    },
+    judge: |observed, _| {
+        let mut broken = recovers(observed, Fault { from: 60, to: 110 });
+        let (pushed, offered) = (
+            observed.pushed_back.mean(75, 95),
+            observed.offered_mean(75, 95),
+        );
+        if pushed > 0.1 * offered {
+            broken.push(format!(
+                "{pushed:.1}/s of {offered:.1}/s were pushed back just after the hold"
+            ));
+        }
+        broken
+    },
+};
+
+pub(in crate::admission::fleet) const TENFOLD: Scenario = Scenario {
+    name: "limits ten times higher than the renderer bears",
+    plan: |plan| (plan.headroom, plan.load) = (0.1, 0.6),
+    script: |world| world.script(60, |world| world.release(SPREAD)),
+    judge: |observed, plan| {
+        let mut broken = Broken::new();
+        let (useful, pushed) = (
+            observed.useful.mean(120, 600),
+            observed.pushed_back.mean(120, 600),
+        );
+        if pushed > 5.0 * useful {
+            broken.push(format!(
+                "{pushed:.1}/s were pushed back for {useful:.1}/s that were rendered"
+            ));
+        }
+        if useful < 0.7 * plan.capacity() {
+            broken.push(format!(
+                "goodput was {useful:.1}/s of {:.1}/s",
+                plan.capacity()
+            ));
+        }
+        broken
+    },
+};
+
+pub(in crate::admission::fleet) const HYSTERESIS: Scenario = Scenario {
+    name: "load 0.3, then 1.5, then 0.3 of what the renderer can do",
+    plan: |plan| (plan.headroom, plan.projects, plan.seconds) = (0.6, 40, 900),
+    script: |world| {
+        world.script(300, |world| world.fate.load = 1.5);
+        world.script(600, |world| world.fate.load = 0.3);
+    },
+    judge: |observed, plan| {
+        let mut broken = Broken::new();
+        let (up, top, down) = (
+            observed.useful.mean(200, 300),
+            observed.useful.mean(500, 600),
+            observed.useful.mean(800, 900),
+        );
+        if (up - down).abs() > 0.05 * up {
+            broken.push(format!(
+                "goodput was {up:.1}/s on the way up and {down:.1}/s on the way down"
+            ));
+        }
+        if top < 0.8 * plan.capacity() {
+            broken.push(format!(
+                "goodput at the top was {top:.1}/s of {:.1}/s",
+                plan.capacity()
+            ));
+        }
+        broken
+    },
+};

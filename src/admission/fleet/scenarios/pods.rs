@@ -1,0 +1,84 @@
+//! What goes on in pods: limits reloaded, suspension, callers that leave, storms of missing projects.
+
+use std::time::Duration;
+
+use super::{SPREAD, Scenario};
+use crate::admission::fleet::verdict::{Fault, converges, recovers};
+
+pub(in crate::admission::fleet) const RELOADED: Scenario = Scenario {
+    name: "limits reloaded every second at rates below one",
+    plan: |_| {},
+    script: |world| {
+        world.script(60, |world| world.release(SPREAD));
+        for second in 30..400 {
+            world.script(second, move |world| {
+                for sidecar in 0..world.plan.sidecars {
+                    let step = (second + sidecar as u64) % 4;
+                    world.set_rate(sidecar, [0.5, 0.8, 0.9, 0.6][step as usize]);
+                }
+            });
+        }
+    },
+    judge: |observed, _| recovers(observed, Fault { from: 30, to: 400 }),
+};
+
+pub(in crate::admission::fleet) const SUSPENDED: Scenario = Scenario {
+    name: "pods suspended for a minute",
+    plan: |_| {},
+    script: |world| {
+        world.script(60, |world| {
+            let until = world.now + Duration::from_secs(60);
+            for sidecar in world.sidecars.iter_mut().step_by(2) {
+                sidecar.suspended_until = until;
+            }
+        });
+        world.script(70, |world| world.release(SPREAD));
+    },
+    judge: |observed, plan| {
+        let mut broken = recovers(observed, Fault { from: 60, to: 120 });
+        broken.extend(converges(observed, plan));
+        broken
+    },
+};
+
+pub(in crate::admission::fleet) const CANCELLED: Scenario = Scenario {
+    name: "all applications cancel at 50 ms",
+    plan: |plan| plan.missing = 0.5,
+    script: |world| {
+        world.script(60, |world| {
+            world.fate.callers_leave_after = Duration::from_millis(50)
+        });
+        world.script(60, |world| world.release(SPREAD));
+        world.script(180, |world| world.fate.callers_leave_after = Duration::MAX);
+    },
+    judge: |observed, plan| {
+        let mut broken = recovers(observed, Fault { from: 60, to: 180 });
+        broken.extend(converges(observed, plan));
+        broken
+    },
+};
+
+pub(in crate::admission::fleet) const STORM: Scenario = Scenario {
+    name: "a storm of missing projects during a release",
+    plan: |_| {},
+    script: |world| {
+        world.script(60, |world| world.release(SPREAD));
+        world.script(60, |world| {
+            (world.fate.load, world.fate.missing) = (1.5, 1.0)
+        });
+        world.script(180, |world| {
+            (world.fate.load, world.fate.missing) = (0.3, 0.2)
+        });
+    },
+    judge: |observed, plan| {
+        let mut broken = recovers(observed, Fault { from: 60, to: 180 });
+        let refreshed = observed.outdated.mean(65, 125);
+        let share = 0.08 * plan.fleet_rate();
+        if refreshed < share {
+            broken.push(format!(
+                "{refreshed:.1} outdated projects/s during the storm, at least {share:.1}"
+            ));
+        }
+        broken
+    },
+};

@@ -1,0 +1,156 @@
+//! Releases: at steady load, with new pods, in quick succession, while the renderer is busy.
+
+use std::time::Duration;
+
+use super::{SPREAD, Scenario};
+use crate::admission::fleet::{
+    sim::World,
+    verdict::{Broken, Fault, converges, recovers},
+};
+use crate::reason::NotRefreshed;
+
+pub(in crate::admission::fleet) const RELEASE: Scenario = Scenario {
+    name: "a release at steady load",
+    plan: |_| {},
+    script: |world| world.script(60, |world| world.release(SPREAD)),
+    judge: |observed, plan| converges(observed, plan),
+};
+
+pub(in crate::admission::fleet) const HONEST: Scenario = Scenario {
+    name: "a release while nothing else happens",
+    plan: |plan| (plan.load, plan.lookups) = (0.0, 0.2),
+    script: |world| world.script(60, |world| world.release(SPREAD)),
+    judge: |observed, plan| {
+        let mut broken = converges(observed, plan);
+        let honesty = observed.honesty(NotRefreshed::Throttled, 70, 120);
+        if honesty.is_none_or(|honesty| !(0.8..=1.2).contains(&honesty)) {
+            broken.push(format!("retry_after: it took {honesty:?} times as long"));
+        }
+        broken
+    },
+};
+
+pub(in crate::admission::fleet) const REPLACED: Scenario = Scenario {
+    name: "a release that replaces all pods",
+    plan: |_| {},
+    script: replace_all,
+    judge: |observed, _| recovers(observed, Fault { from: 60, to: 180 }),
+};
+
+pub(in crate::admission::fleet) const REPLACED_WITH_FETCH: Scenario = Scenario {
+    name: "a release that replaces all pods, with Fetch",
+    plan: |plan| plan.offers_fetch = true,
+    script: replace_all,
+    judge: |observed, _| {
+        let mut broken = recovers(observed, Fault { from: 60, to: 120 });
+        let (asked, failed) = (
+            observed.missing_asked.sum(60, 200),
+            observed.missing_failed.sum(60, 200),
+        );
+        if f64::from(failed) > 0.01 * f64::from(asked) {
+            broken.push(format!(
+                "{failed} of {asked} lookups of projects of which nothing was held failed"
+            ));
+        }
+        broken
+    },
+};
+
+fn replace_all(world: &mut World) {
+    world.script(60, |world| world.fate.target += 1);
+    let fleet = world.plan.sidecars;
+    for sidecar in 0..fleet {
+        let second = 60 + (30 * sidecar / fleet) as u64;
+        world.script(second, move |world| world.replace(sidecar));
+    }
+}
+
+pub(in crate::admission::fleet) const RESTARTED: Scenario = Scenario {
+    name: "all pods start at once, with Fetch, at a low rate",
+    plan: |plan| (plan.rate, plan.offers_fetch) = (0.2, true),
+    script: |world| {
+        world.script(60, |world| {
+            world.fate.target += 1;
+            (0..world.plan.sidecars).for_each(|sidecar| world.replace(sidecar));
+        });
+    },
+    judge: |observed, plan| {
+        let (peak, allowed) = (f64::from(observed.peak(60, 65)), 2.0 * plan.fleet_rate());
+        if peak <= allowed {
+            return Broken::new();
+        }
+        vec![format!(
+            "{peak} renders were offered in a second, at most {allowed}"
+        )]
+    },
+};
+
+pub(in crate::admission::fleet) const BUSY: Scenario = Scenario {
+    name: "a release with the renderer at 90 %",
+    plan: |plan| (plan.load, plan.headroom, plan.seconds) = (0.9, 0.7, 900),
+    script: |world| world.script(60, |world| world.release(SPREAD)),
+    judge: |observed, _| {
+        let mut broken = recovers(observed, Fault { from: 60, to: 90 });
+        broken.extend(recovers(observed, Fault { from: 60, to: 700 }));
+        broken
+    },
+};
+
+pub(in crate::admission::fleet) const ROLLBACK: Scenario = Scenario {
+    name: "two releases 10 s apart and a rollback",
+    plan: |_| {},
+    script: |world| {
+        for second in [60, 70, 80] {
+            world.script(second, |world| world.release(SPREAD));
+        }
+    },
+    judge: |observed, plan| converges(observed, plan),
+};
+
+pub(in crate::admission::fleet) const RAPID: Scenario = Scenario {
+    name: "six releases 2 s apart",
+    plan: |plan| {
+        (plan.rate, plan.burst, plan.concurrency, plan.load) = (50.0, 10, 50, 0.0);
+        plan.seconds = 180;
+    },
+    script: |world| {
+        for second in [60, 62, 64, 66, 68, 70] {
+            world.script(second, |world| world.release(Duration::ZERO));
+        }
+    },
+    judge: |observed, plan| {
+        let mut broken = Broken::new();
+        if observed.unfresh > 0 {
+            broken.push(format!(
+                "{} projects are outdated at the end",
+                observed.unfresh
+            ));
+        }
+        let pairs = plan.sidecars * plan.projects;
+        if observed.launches as usize > 5 * pairs / 2 {
+            broken.push(format!("{} renders of {pairs} projects", observed.launches));
+        }
+        broken
+    },
+};
+
+pub(in crate::admission::fleet) const MIXED: Scenario = Scenario {
+    name: "mixed rollouts for 10 min",
+    plan: |plan| plan.seconds = 840,
+    script: |world| {
+        world.script(60, |world| world.release(SPREAD));
+        world.script(60, |world| world.fate.behind = 0.5);
+        world.script(660, |world| world.fate.behind = 0.0);
+    },
+    judge: |observed, _| recovers(observed, Fault { from: 60, to: 660 }),
+};
+
+pub(in crate::admission::fleet) const REPLICA_BEHIND: Scenario = Scenario {
+    name: "one of four replicas is for ever behind",
+    plan: |_| {},
+    script: |world| {
+        world.script(60, |world| world.release(SPREAD));
+        world.script(60, |world| world.fate.behind = 0.25);
+    },
+    judge: |observed, _| recovers(observed, Fault { from: 60, to: 240 }),
+};

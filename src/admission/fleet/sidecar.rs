@@ -1,0 +1,187 @@
+//! One sidecar of the fleet: a real machine, and around it as little of a cache and of callers as makes it work: what is held of
+//! each project, who waits, and what was told to whom.
+
+use crate::{
+    admission::{Admission, HeldMark, Limits, Link},
+    moment::Moment,
+    reason::{NotRefreshed, Refusal},
+    revision::Order,
+};
+
+/// A project in the books of the simulation.
+pub(super) type ProjectId = usize;
+
+/// What a sidecar knows of one project.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Slot {
+    pub(super) held: Option<HeldMark>,
+    /// What is held below this is outdated by a change.
+    pub(super) changed: Order,
+    /// Somebody looked it up since it is not fresh.
+    pub(super) is_wanted: bool,
+    /// Outdated lookups are answered without asking until then, but for one a second, in the epoch in which that was told.
+    pub(super) quiet: Option<(Moment, u64)>,
+    pub(super) told_in: u64,
+    /// What happened to its renders, for the truth of reasons.
+    pub(super) is_flying: bool,
+    pub(super) has_failed: bool,
+    pub(super) was_behind: bool,
+    pub(super) was_pushed_back: bool,
+    /// The last attempt failed, and what was wanted then is wanted still.
+    pub(super) repeats: bool,
+    pub(super) absent_until: Moment,
+}
+
+/// One who waits.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Waiting {
+    pub(super) id: u64,
+    pub(super) project: ProjectId,
+    pub(super) until: Moment,
+    pub(super) is_missing: bool,
+    pub(super) tries: u32,
+}
+
+#[derive(Debug)]
+pub(super) struct Sidecar {
+    pub(super) admission: Admission,
+    /// Counts restarts: what was meant for an earlier one is void.
+    pub(super) incarnation: u32,
+    pub(super) target: u64,
+    pub(super) slots: Vec<Slot>,
+    pub(super) waiting: Vec<Waiting>,
+    /// What callers were told of projects that are not fresh since.
+    pub(super) promises: Vec<(ProjectId, Moment, Refusal)>,
+    pub(super) wakes_at: Option<Moment>,
+    pub(super) suspended_until: Moment,
+    pub(super) epoch: u64,
+    pub(super) flying: u32,
+    pub(super) was_pushed_back: bool,
+    pub(super) has_failed: bool,
+    /// Projects of which what is held is below the target.
+    pub(super) behind: usize,
+    pub(super) learned_at: Moment,
+    pub(super) launched_since: u32,
+    pub(super) converged_in: Option<(f64, u32)>,
+    pub(super) ledger: Ledger,
+}
+
+/// Watches promise P2: the most that was launched in any window, less what the rate allows in it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Ledger {
+    excess: f64,
+    rate: f64,
+    at: Moment,
+}
+
+impl Ledger {
+    pub(super) fn new(rate: f64, at: Moment) -> Self {
+        Self {
+            excess: 0.0,
+            rate,
+            at,
+        }
+    }
+
+    pub(super) fn set_rate(&mut self, rate: f64, now: Moment) {
+        self.excess = (self.excess - self.rate * now.since(self.at).as_secs_f64()).max(0.0);
+        (self.rate, self.at) = (rate, now);
+    }
+
+    /// A new process starts with one token.
+    pub(super) fn forgive_one(&mut self) {
+        self.excess = (self.excess - 1.0).max(0.0);
+    }
+
+    /// Notes a launch, and tells the largest excess over all windows that end now.
+    pub(super) fn launched(&mut self, now: Moment) -> f64 {
+        self.set_rate(self.rate, now);
+        self.excess += 1.0;
+        self.excess
+    }
+}
+
+impl Sidecar {
+    pub(super) fn new(
+        limits: Limits,
+        target: u64,
+        projects: usize,
+        seed: u64,
+        now: Moment,
+    ) -> Self {
+        let mut admission = Admission::new(limits, target, seed, now);
+        admission.set_link(Link::Up, now);
+        Self {
+            admission,
+            incarnation: 0,
+            target,
+            slots: vec![Slot::default(); projects],
+            waiting: Vec::new(),
+            promises: Vec::new(),
+            wakes_at: None,
+            suspended_until: Moment::START,
+            epoch: 0,
+            flying: 0,
+            was_pushed_back: false,
+            has_failed: false,
+            behind: projects,
+            learned_at: now,
+            launched_since: 0,
+            converged_in: None,
+            ledger: Ledger::new(limits.rate, now),
+        }
+    }
+
+    /// The least order of a project that is fresh.
+    pub(super) fn floor(&self, project: ProjectId) -> Order {
+        Order::rollout(self.target).max(self.slots[project].changed)
+    }
+
+    pub(super) fn is_fresh(&self, project: ProjectId) -> bool {
+        let floor = self.floor(project);
+        self.slots[project]
+            .held
+            .is_some_and(|held| held.order >= floor)
+    }
+
+    /// Drops what is held of a project, as a full cache does.
+    pub(super) fn evict(&mut self, project: ProjectId) {
+        self.promises.retain(|(promised, ..)| *promised != project);
+        let slot = &mut self.slots[project];
+        let target = Order::rollout(self.target);
+        self.behind += usize::from(slot.held.is_some_and(|held| held.order >= target));
+        *slot = Slot {
+            is_flying: slot.is_flying,
+            has_failed: slot.has_failed,
+            was_behind: slot.was_behind,
+            was_pushed_back: slot.was_pushed_back,
+            repeats: slot.repeats,
+            ..Slot::default()
+        };
+    }
+
+    /// Whether a reason is true, as far as the world can tell without asking the machine.
+    pub(super) fn is_true(&self, project: ProjectId, reason: NotRefreshed, now: Moment) -> bool {
+        let slot = &self.slots[project];
+        match reason {
+            NotRefreshed::Throttled => self.flying < self.admission.limits().concurrency.get(),
+            NotRefreshed::ConcurrencyLimited => self.flying > 0 || self.fetching(),
+            NotRefreshed::TimedOut => slot.is_flying,
+            NotRefreshed::Scheduled => slot.is_flying || self.admission.next_wake() <= Some(now),
+            NotRefreshed::RenderFailed => slot.has_failed,
+            NotRefreshed::CoolingDown => slot.has_failed || self.target > 2,
+            NotRefreshed::BreakerOpen => self.has_failed,
+            NotRefreshed::PushedBack => self.was_pushed_back || slot.was_pushed_back,
+            NotRefreshed::RendererBehind => slot.was_behind,
+            NotRefreshed::QueueFull => true,
+            NotRefreshed::Unreachable
+            | NotRefreshed::Rejected
+            | NotRefreshed::ProjectGone
+            | NotRefreshed::Draining => false,
+        }
+    }
+
+    fn fetching(&self) -> bool {
+        self.slots.iter().any(|slot| slot.is_flying)
+    }
+}
