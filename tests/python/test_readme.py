@@ -1,5 +1,6 @@
 """Follows the README: runs its shell blocks in order, in a copy of what is committed, and compares what they print."""
 
+import contextlib
 import os
 import random
 import re
@@ -54,6 +55,7 @@ def copy(tmp_path):
     return folder
 
 
+@pytest.mark.long
 def test_whoever_copies_the_commands_sees_what_the_readme_shows(copy, tmp_path):
     cargo = tmp_path / "bin/cargo"
     cargo.parent.mkdir()
@@ -87,7 +89,7 @@ def test_whoever_copies_the_commands_sees_what_the_readme_shows(copy, tmp_path):
         try:
             code = shell.wait(timeout=60)
         finally:
-            if shell.poll() is None:
+            with contextlib.suppress(ProcessLookupError):
                 os.killpg(shell.pid, signal.SIGKILL)
         said.seek(0)
         text = said.read()
