@@ -488,18 +488,27 @@ impl Admission {
         }
     }
 
-    /// Notes that the target is another rollout. A higher one ends every cool-down.
+    /// Notes that the target is another rollout. A higher one ends every cool-down, but no pushback;
+    /// after a lower one, nothing is wanted any more for the higher one's sake.
     pub fn set_target(&mut self, rollout: u64, now: Moment) {
-        let is_raised = rollout > self.target;
-        self.target = rollout;
-        if is_raised {
-            for project in self.entries.keys().cloned().collect::<Vec<_>>() {
-                if let Some(entry) = self.entries.get_mut(&project) {
-                    entry.want.floor = entry.want.floor.max(Order::rollout(rollout));
-                    entry.forgive();
-                }
-                self.settle(&project, now);
+        let before = std::mem::replace(&mut self.target, rollout);
+        if rollout == before {
+            return;
+        }
+        for project in self.entries.keys().cloned().collect::<Vec<_>>() {
+            let Some(mut entry) = self.take_entry(&project) else {
+                continue;
+            };
+            if rollout > before {
+                entry.want.floor = entry.want.floor.max(Order::rollout(rollout));
+                entry.forgive_failures();
+            } else if entry.want.floor.rollout > rollout {
+                entry.want.floor = Order::rollout(rollout);
             }
+            if entry.is_satisfied() && entry.flight.is_none() {
+                self.resolve(&project, &mut entry, Outcome::Landed);
+            }
+            self.put_entry(&project, entry, now);
         }
         self.tick(now);
     }
@@ -526,8 +535,13 @@ impl Admission {
 
     /// Notes what became of the connection.
     pub fn set_link(&mut self, link: Link, now: Moment) {
-        self.offers_fetch |= link == Link::Up;
         self.link = link;
+        if link == Link::Up && !self.offers_fetch {
+            self.offers_fetch = true;
+            for project in self.entries.keys().cloned().collect::<Vec<_>>() {
+                self.settle(&project, now);
+            }
+        }
         self.tick(now);
         self.review_all(now);
     }
