@@ -505,9 +505,7 @@ impl World {
     fn check_priority(&self) {
         let machine = &self.admission;
         let valves = [machine.breaker.valve, machine.pushbacks.valve];
-        let is_stopped = valves
-            .iter()
-            .any(|valve| valve.is_shut(self.now).is_some());
+        let is_stopped = valves.iter().any(|valve| valve.is_shut(self.now).is_some());
         let could_go = machine.link == Link::Up
             && !is_stopped
             && machine.next_missing(self.now).is_some()
@@ -676,4 +674,96 @@ fn every_tenth_token_goes_to_an_outdated_project_while_missing_ones_wait() {
         .filter(|class| **class == Class::Outdated)
         .count();
     assert_eq!(outdated, 3, "{classes:?}");
+}
+
+/// A machine without Fetch that wants so many missing projects, each waited for.
+fn machine_that_misses(projects: std::ops::Range<usize>, limits: Limits, now: Moment) -> Admission {
+    let mut admission = Admission::new(limits, 1, 1, Moment::START);
+    admission.set_link(Link::Up, now);
+    admission.fetched(&name(0), FetchLanding::Unimplemented, now);
+    for project in projects {
+        let patience = Some(Duration::from_secs(100));
+        admission.want(&name(project), wish(None, 1, patience, now), now);
+    }
+    admission
+}
+
+fn wish(held: Option<HeldMark>, rollout: u64, patience: Option<Duration>, now: Moment) -> Wish {
+    Wish {
+        held,
+        want: Want {
+            floor: Order::rollout(rollout),
+            validated_since: Moment::START,
+        },
+        demand: None,
+        until: patience.map(|patience| now + patience),
+    }
+}
+
+fn pushed_back(after: Duration) -> Landing {
+    Landing::Failed(CallFailure::Exhausted(Some(Pushback {
+        after: Some(after),
+        is_global: false,
+    })))
+}
+
+#[test]
+fn wakes_at_the_end_of_a_hold_against_a_flood_of_unknown_projects() {
+    let mut now = Moment::after_start(Duration::from_secs(100));
+    let mut admission = machine_that_misses(0..30, limits(10.0, 30, 1, 100), now);
+    let mut landed = 0;
+    while landed < 30 {
+        for (project, _) in launched(&mut admission) {
+            admission.landed(&project, Landing::NotFound, now);
+            landed += 1;
+        }
+        if landed < 30 {
+            now = admission.next_wake().expect("a flood's hold ends");
+            admission.tick(now);
+        }
+    }
+}
+
+#[test]
+fn goes_on_when_a_new_connection_may_offer_fetch_again() {
+    let now = Moment::after_start(Duration::from_secs(100));
+    let mut admission = machine_that_misses(0..1, limits(0.0, 1, 1, 100), now);
+    admission.set_link(Link::Down { retry_at: now }, now);
+    admission.set_link(Link::Up, now);
+    let actions = admission.take_actions();
+    assert!(
+        matches!(actions.as_slice(), [.., Action::Fetch { .. }]),
+        "{actions:?}"
+    );
+}
+
+#[test]
+fn a_pushback_outlives_a_raised_target_and_a_full_queue() {
+    let now = Moment::after_start(Duration::from_secs(100));
+    let mut admission = machine_that_misses(0..1, limits(100.0, 10, 1, 2), now);
+    launched(&mut admission);
+    admission.landed(&name(0), pushed_back(Duration::from_secs(5)), now);
+    admission.set_target(2, now);
+    for project in 1..10 {
+        admission.want(&name(project), wish(None, 2, None, now), now);
+    }
+    let Verdict::Refused(refused) = admission.want(&name(0), wish(None, 2, None, now), now) else {
+        panic!("nobody waits");
+    };
+    assert_eq!(refused.refusal.reason, NotRefreshed::PushedBack);
+}
+
+#[test]
+fn a_lowered_target_is_no_longer_asked_for() {
+    let now = Moment::after_start(Duration::from_secs(100));
+    let mut admission = machine_that_misses(0..0, limits(0.0, 1, 1, 2), now);
+    let held = HeldMark {
+        order: Order::rollout(1),
+        validated_at: now,
+    };
+    admission.set_target(2, now);
+    admission.want(&name(0), wish(Some(held), 2, None, now), now);
+    assert!(admission.is_wanted(&name(0)));
+    admission.set_target(1, now);
+    assert!(!admission.is_wanted(&name(0)));
 }

@@ -248,8 +248,9 @@ impl World {
         {
             slot.quiet = Some((now + refusal.retry_after, sidecar.epoch));
         }
-        let promise = (project, now, refusal);
-        sidecar.promises.push(promise);
+        if project < self.plan.projects {
+            sidecar.promises.push((project, now, refusal));
+        }
         if is_missing {
             self.observed.missing_failed(now);
             self.try_again(id, project, refusal.retry_after, tries);
