@@ -713,12 +713,18 @@ fn wakes_at_the_end_of_a_hold_against_a_flood_of_unknown_projects() {
     let mut admission = machine_that_misses(0..30, limits(10.0, 30, 1, 100), now);
     let mut landed = 0;
     while landed < 30 {
-        for (project, _) in launched(&mut admission) {
-            admission.landed(&project, Landing::NotFound, now);
-            landed += 1;
+        let flying = launched(&mut admission);
+        landed += flying.len();
+        for (project, _) in &flying {
+            admission.landed(project, Landing::NotFound, now);
         }
-        if landed < 30 {
-            now = admission.next_wake().expect("a flood's hold ends");
+        if flying.is_empty() {
+            let next = admission.next_wake().expect("a flood's hold ends");
+            assert!(
+                next <= now + Duration::from_millis(500),
+                "a fifth of 10 a second"
+            );
+            now = next;
             admission.tick(now);
         }
     }
@@ -742,11 +748,12 @@ fn a_pushback_outlives_a_raised_target_and_a_full_queue() {
     let now = Moment::after_start(Duration::from_secs(100));
     let mut admission = machine_that_misses(0..1, limits(100.0, 10, 1, 2), now);
     launched(&mut admission);
+    for project in 1..10 {
+        admission.want(&name(project), wish(None, 1, None, now), now);
+    }
+    admission.left(&name(0), now);
     admission.landed(&name(0), pushed_back(Duration::from_secs(5)), now);
     admission.set_target(2, now);
-    for project in 1..10 {
-        admission.want(&name(project), wish(None, 2, None, now), now);
-    }
     let Verdict::Refused(refused) = admission.want(&name(0), wish(None, 2, None, now), now) else {
         panic!("nobody waits");
     };
