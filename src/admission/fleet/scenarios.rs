@@ -74,7 +74,6 @@ impl Scenario {
     }
 }
 
-#[expect(clippy::print_stdout, reason = "a person asked for it")]
 fn show(name: &str, observed: &Observed, plan: &Plan) {
     println!("{name}: {}", observed.summary(plan));
     for from in (0..plan.seconds).step_by(30) {
@@ -103,7 +102,7 @@ const NEEDS: [(Controller, Scenario); 12] = [
     (Controller::FirstToken, RESTARTED),
     (Controller::MissingPermits, LARGE),
     (Controller::OutdatedTurn, STORM),
-    (Controller::FailingShare, TENTH),
+    (Controller::FailingShare, ENDLESS),
     (Controller::FloodShare, TYPOS),
     (Controller::RaiseInterval, RAPID),
     (Controller::Ramps, WEAKENED),
@@ -136,7 +135,6 @@ fn the_way_of_the_incident_fails() {
 /// Prints which scenarios fail without which controller: `cargo test --lib admission::fleet -- --ignored --nocapture`.
 #[test]
 #[ignore = "it is a table for people, and takes minutes"]
-#[expect(clippy::print_stdout, reason = "a person asked for it")]
 fn which_scenario_needs_which_controller() {
     for controller in Controller::ALL {
         for (_, scenario) in ALL {
@@ -187,7 +185,7 @@ scenarios! {
     poison_projects_that_never_end: POISON,
     poison_projects_that_end_in_an_error: CRASH,
     poison_projects_that_kill_the_renderer: KILL,
-    a_tenth_of_the_projects_never_ends: TENTH,
+    ten_projects_that_never_end: ENDLESS,
     a_quarter_of_the_projects_is_large: LARGE,
     a_project_with_a_quota_of_its_own: QUOTA,
     a_loop_over_mistyped_names: TYPOS,

@@ -74,7 +74,6 @@ pub(super) const TRIES: u32 = 5;
 
 impl Plan {
     /// Renders per second that the renderer can do.
-    #[expect(clippy::cast_precision_loss, reason = "a few sidecars")]
     pub(super) fn capacity(&self) -> f64 {
         self.fleet_rate() * self.headroom
     }

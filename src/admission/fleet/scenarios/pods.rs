@@ -46,7 +46,7 @@ pub(in crate::admission::fleet) const CANCELLED: Scenario = Scenario {
     plan: |plan| plan.missing = 0.5,
     script: |world| {
         world.script(60, |world| {
-            world.fate.callers_leave_after = Duration::from_millis(50)
+            world.fate.callers_leave_after = Duration::from_millis(50);
         });
         world.script(60, |world| world.release(SPREAD));
         world.script(180, |world| world.fate.callers_leave_after = Duration::MAX);
@@ -64,10 +64,10 @@ pub(in crate::admission::fleet) const STORM: Scenario = Scenario {
     script: |world| {
         world.script(60, |world| world.release(SPREAD));
         world.script(60, |world| {
-            (world.fate.load, world.fate.missing) = (1.5, 1.0)
+            (world.fate.load, world.fate.missing) = (1.5, 1.0);
         });
         world.script(180, |world| {
-            (world.fate.load, world.fate.missing) = (0.3, 0.2)
+            (world.fate.load, world.fate.missing) = (0.3, 0.2);
         });
     },
     judge: |observed, plan| {
