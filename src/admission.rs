@@ -322,8 +322,9 @@ pub struct Admission {
     bucket: Bucket,
     fetch_bucket: Bucket,
     start: Moment,
-    /// The part of a token's period for which the first token is held back.
+    /// The part of a token's period after which the first token is there.
     phase: f64,
+    advance: Advance,
     /// The moments before which the buckets are known to be empty.
     next_token: Option<Moment>,
     next_fetch_token: Option<Moment>,
@@ -361,6 +362,15 @@ struct Counts {
     demoted: usize,
 }
 
+/// The first token, which a missing project may have before it is there: nothing is held, so that somebody waits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Advance {
+    Offered,
+    /// A missing project had it, and the bucket has yet to give it.
+    Owed,
+    Settled,
+}
+
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct InFlight {
     renders: u32,
@@ -383,20 +393,22 @@ pub struct Wish {
 }
 
 impl Admission {
-    /// Makes a machine that wants nothing yet. The buckets start with one token, which is held back for a random part of
-    /// the time that it takes to refill, so that many sidecars that start at once do not render at once.
+    /// Makes a machine that wants nothing yet. The bucket starts with a random part of a token, so that many sidecars that start
+    /// at once render neither at once nor in step afterwards.
     pub fn new(limits: Limits, target: u64, seed: u64, now: Moment) -> Self {
         let mut rng = fastrand::Rng::with_seed(seed);
+        let phase = rng.f64();
         Self {
             limits,
             target,
             link: Link::Dialling,
             is_draining: false,
             offers_fetch: true,
-            bucket: Bucket::new(limits.rate, limits.burst, now),
-            fetch_bucket: Bucket::new(limits.fetch.rate, limits.fetch.concurrency, now),
+            bucket: Bucket::new(limits.rate, limits.burst, 1.0 - phase, now),
+            fetch_bucket: Bucket::new(limits.fetch.rate, limits.fetch.concurrency, 1.0, now),
             start: now,
-            phase: rng.f64(),
+            phase,
+            advance: Advance::Offered,
             next_token: None,
             next_fetch_token: None,
             entries: BTreeMap::new(),
