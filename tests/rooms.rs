@@ -194,7 +194,7 @@ fn sources() -> Vec<Source> {
             !source
                 .room
                 .split('/')
-                .any(|part| matches!(part, "tests" | "fake"))
+                .any(|part| matches!(part, "tests" | "fake" | "fleet"))
         })
         .collect()
 }
