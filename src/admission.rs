@@ -322,8 +322,9 @@ pub struct Admission {
     bucket: Bucket,
     fetch_bucket: Bucket,
     start: Moment,
-    /// The part of a token's period for which the first token is held back.
+    /// The part of a token's period after which the first token is there.
     phase: f64,
+    advance: Advance,
     /// The moments before which the buckets are known to be empty.
     next_token: Option<Moment>,
     next_fetch_token: Option<Moment>,
@@ -361,6 +362,15 @@ struct Counts {
     demoted: usize,
 }
 
+/// The first token, which a missing project may have before it is there: nothing is held, so that somebody waits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Advance {
+    Offered,
+    /// A missing project had it, and the bucket has yet to give it.
+    Owed,
+    Settled,
+}
+
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct InFlight {
     renders: u32,
@@ -383,20 +393,22 @@ pub struct Wish {
 }
 
 impl Admission {
-    /// Makes a machine that wants nothing yet. The buckets start with one token, which is held back for a random part of
-    /// the time that it takes to refill, so that many sidecars that start at once do not render at once.
+    /// Makes a machine that wants nothing yet. The bucket starts with a random part of a token, so that many sidecars that start
+    /// at once render neither at once nor in step afterwards.
     pub fn new(limits: Limits, target: u64, seed: u64, now: Moment) -> Self {
         let mut rng = fastrand::Rng::with_seed(seed);
+        let phase = rng.f64();
         Self {
             limits,
             target,
             link: Link::Dialling,
             is_draining: false,
             offers_fetch: true,
-            bucket: Bucket::new(limits.rate, limits.burst, now),
-            fetch_bucket: Bucket::new(limits.fetch.rate, limits.fetch.concurrency, now),
+            bucket: Bucket::new(limits.rate, limits.burst, 1.0 - phase, now),
+            fetch_bucket: Bucket::new(limits.fetch.rate, limits.fetch.concurrency, 1.0, now),
             start: now,
-            phase: rng.f64(),
+            phase,
+            advance: Advance::Offered,
             next_token: None,
             next_fetch_token: None,
             entries: BTreeMap::new(),
@@ -490,18 +502,27 @@ impl Admission {
         }
     }
 
-    /// Notes that the target is another rollout. A higher one ends every cool-down.
+    /// Notes that the target is another rollout. A higher one ends every cool-down, but no pushback;
+    /// after a lower one, nothing is wanted any more for the higher one's sake.
     pub fn set_target(&mut self, rollout: u64, now: Moment) {
-        let is_raised = rollout > self.target;
-        self.target = rollout;
-        if is_raised {
-            for project in self.entries.keys().cloned().collect::<Vec<_>>() {
-                if let Some(entry) = self.entries.get_mut(&project) {
-                    entry.want.floor = entry.want.floor.max(Order::rollout(rollout));
-                    entry.forgive();
-                }
-                self.settle(&project, now);
+        let before = std::mem::replace(&mut self.target, rollout);
+        if rollout == before {
+            return;
+        }
+        for project in self.entries.keys().cloned().collect::<Vec<_>>() {
+            let Some(mut entry) = self.take_entry(&project) else {
+                continue;
+            };
+            if rollout > before {
+                entry.want.floor = entry.want.floor.max(Order::rollout(rollout));
+                entry.forgive_failures();
+            } else if entry.want.floor.rollout > rollout {
+                entry.want.floor = Order::rollout(rollout);
             }
+            if entry.is_satisfied() && entry.flight.is_none() {
+                self.resolve(&project, &mut entry, Outcome::Landed);
+            }
+            self.put_entry(&project, entry, now);
         }
         self.tick(now);
     }
@@ -528,8 +549,13 @@ impl Admission {
 
     /// Notes what became of the connection.
     pub fn set_link(&mut self, link: Link, now: Moment) {
-        self.offers_fetch |= link == Link::Up;
         self.link = link;
+        if link == Link::Up && !self.offers_fetch {
+            self.offers_fetch = true;
+            for project in self.entries.keys().cloned().collect::<Vec<_>>() {
+                self.settle(&project, now);
+            }
+        }
         self.tick(now);
         self.review_all(now);
     }

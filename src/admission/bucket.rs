@@ -47,12 +47,8 @@ enum State {
 }
 
 impl Bucket {
-    /// Makes a bucket that holds one token at `now`.
-    pub(super) fn new(rate: f64, burst: NonZeroU32, now: Moment) -> Self {
-        Self::with_level(rate, burst, 1.0, now)
-    }
-
-    fn with_level(rate: f64, burst: NonZeroU32, level: f64, now: Moment) -> Self {
+    /// Makes a bucket that holds so many tokens at `now`.
+    pub(super) fn new(rate: f64, burst: NonZeroU32, level: f64, now: Moment) -> Self {
         let level = level.clamp(0.0, f64::from(burst.get()));
         let state = match period(rate) {
             Some(period) => State::Refilling(charged(period, burst, level, now)),
@@ -93,12 +89,12 @@ impl Bucket {
             State::Refilling(limiter) => drain(limiter, self.rate, self.burst, now),
             State::Paused { level } => *level,
         };
-        *self = Self::with_level(rate, burst, level, now);
+        *self = Self::new(rate, burst, level, now);
     }
 
     /// Takes all tokens, and what there is of the next.
     pub(super) fn empty(&mut self, now: Moment) {
-        *self = Self::with_level(self.rate, self.burst, 0.0, now);
+        *self = Self::new(self.rate, self.burst, 0.0, now);
     }
 
     /// How many tokens there are, with the fraction of the next: to be shown.

@@ -2,6 +2,8 @@
 //! goes wrong without it.
 
 use super::Admission;
+#[cfg(test)]
+use super::{Advance, bucket::Bucket};
 
 /// A part of admission that reacts to what it sees.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,6 +55,16 @@ impl Controllers {
 }
 
 impl Admission {
+    /// Switches controllers off, before anything else happens.
+    #[cfg(test)]
+    pub(super) fn switch_off(&mut self, controllers: Controllers) {
+        self.controllers = controllers;
+        if !self.has(Controller::FirstToken) {
+            self.bucket = Bucket::new(self.limits.rate, self.limits.burst, 1.0, self.start);
+            self.advance = Advance::Settled;
+        }
+    }
+
     /// Whether a controller acts.
     #[cfg(test)]
     pub(super) fn has(&self, controller: Controller) -> bool {

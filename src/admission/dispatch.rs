@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::{
-    Action, Admission, Class, FetchPermit, Link, Permit,
+    Action, Admission, Advance, Class, FetchPermit, Link, Permit,
     controllers::Controller,
     limits::{MISSING_START, OUTDATED_TURN, RATE_STEP},
     project::Flight,
@@ -156,30 +156,27 @@ impl Admission {
 
     /// Takes a token; else notes when the next is there.
     fn take_token(&mut self, class: Class, now: Moment) -> bool {
-        let opens = self.opens(class);
-        self.next_token = if now < opens {
-            Some(opens)
-        } else {
-            match self.bucket.take(now) {
-                Ok(()) => return true,
-                Err(next) => next,
+        if self.advance == Advance::Owed {
+            if let Err(next) = self.bucket.take(now) {
+                self.next_token = next;
+                return false;
             }
-        };
-        false
-    }
-
-    /// When the first token is given out.
-    fn opens(&self, class: Class) -> Moment {
-        if !self.has(Controller::FirstToken) {
-            return self.start;
+            self.advance = Advance::Settled;
         }
-        let held_back =
-            Duration::try_from_secs_f64(self.phase / self.limits.rate).unwrap_or_default();
-        self.start
-            + match class {
-                Class::Missing => held_back.min(MISSING_START),
-                Class::Outdated => held_back,
+        let Err(next) = self.bucket.take(now) else {
+            self.advance = Advance::Settled;
+            return true;
+        };
+        self.next_token = next;
+        if class == Class::Missing && self.advance == Advance::Offered && next.is_some() {
+            let opens = self.start + MISSING_START.mul_f64(self.phase / self.limits.rate.max(1.0));
+            if opens <= now {
+                self.advance = Advance::Owed;
+                return true;
             }
+            self.next_token = next.min(Some(opens));
+        }
+        false
     }
 
     /// Until when projects of which nothing is held are to wait, because too many turn out not to exist.

@@ -180,7 +180,7 @@ impl Admission {
                 self.pace.slow(PACE_ON_PUSHBACK, now);
             }
             if !self.retry(entry, flight, obeyed, NotRefreshed::PushedBack, now) {
-                return Some(entry.leave_alone(obeyed, NotRefreshed::PushedBack, now));
+                return Some(entry.push_back(obeyed, now));
             }
             return None;
         }

@@ -244,11 +244,9 @@ impl Entry {
             Place::InFlight => Counted::Not,
             _ if self.held.is_some() => Counted::Not,
             _ if self.waiters > 0 => Counted::WaitedFor,
-            Place::ToFetch
-            | Place::Missing
-            | Place::Wanted(..)
-            | Place::Cooling
-            | Place::Resting => Counted::Demoted,
+            Place::ToFetch | Place::Missing | Place::Wanted(..) => Counted::Demoted,
+            // Each of these was launched, so that the rate bounds them. Forgetting them would forget that they are left alone.
+            Place::Cooling | Place::Resting => Counted::Not,
         }
     }
 
@@ -282,6 +280,13 @@ impl Entry {
     /// Ends the cool-down, and what it had grown to.
     pub(super) fn forgive(&mut self) {
         self.cool_down = CoolDown::NONE;
+    }
+
+    /// As [`Entry::forgive`], unless the renderer asked to leave the project alone.
+    pub(super) fn forgive_failures(&mut self) {
+        if self.cool_down.reason != NotRefreshed::PushedBack {
+            self.forgive();
+        }
     }
 
     /// As [`Entry::forgive`], where the renderer had been away.
@@ -357,6 +362,12 @@ impl Entry {
         self.cool_down(NotRefreshed::CoolingDown, false, now, rng);
         self.cool_down.failures = failures;
         Outcome::NotFound
+    }
+
+    /// Notes that the renderer asked to leave the project alone.
+    pub(super) fn push_back(&mut self, duration: Duration, now: Moment) -> Outcome {
+        self.cool_down.was_away = false;
+        self.leave_alone(duration, NotRefreshed::PushedBack, now)
     }
 
     pub(super) fn leave_alone(

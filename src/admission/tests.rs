@@ -23,6 +23,9 @@ enum Step {
         queue: u32,
     },
     Raise,
+    Lower,
+    /// Time passes, and nothing is done.
+    Stall(Duration),
     Change(usize),
     Evict(usize),
     Link(Option<Duration>),
@@ -34,12 +37,25 @@ enum Brought {
     LessThanAsked,
     Nothing,
     Gone,
-    Failure,
+    Failure(CallFailure),
     Unreachable,
     Unimplemented,
 }
 
 const PROJECTS: usize = 12;
+
+fn failures() -> impl Strategy<Value = CallFailure> {
+    let after = prop::option::of((1_u64..20_000).prop_map(Duration::from_millis));
+    let pushback = (after, prop::bool::weighted(0.2))
+        .prop_map(|(after, is_global)| Pushback { after, is_global });
+    prop_oneof![
+        3 => Just(CallFailure::Unavailable),
+        1 => Just(CallFailure::Aborted),
+        2 => Just(CallFailure::DeadlineExceeded),
+        3 => prop::option::weighted(0.8, pushback).prop_map(CallFailure::Exhausted),
+        1 => Just(CallFailure::Other),
+    ]
+}
 
 fn steps() -> impl Strategy<Value = Vec<Step>> {
     let project = 0..PROJECTS;
@@ -48,7 +64,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         2 => Just(Brought::LessThanAsked),
         1 => Just(Brought::Nothing),
         1 => Just(Brought::Gone),
-        2 => Just(Brought::Failure),
+        6 => failures().prop_map(Brought::Failure),
         1 => Just(Brought::Unreachable),
         1 => Just(Brought::Unimplemented),
     ];
@@ -62,6 +78,8 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         1 => (prop::sample::select(vec![0.0, 0.3, 2.0, 20.0]), 1_u32..6, 1_u32..6, 1_u32..8)
             .prop_map(|(rate, burst, concurrency, queue)| Step::Limits { rate, burst, concurrency, queue }),
         1 => Just(Step::Raise),
+        1 => Just(Step::Lower),
+        1 => (1_u64..120_000).prop_map(|millis| Step::Stall(Duration::from_millis(millis))),
         1 => project.clone().prop_map(Step::Change),
         1 => project.prop_map(Step::Evict),
         1 => prop::option::of((1_u64..5_000).prop_map(Duration::from_millis)).prop_map(Step::Link),
@@ -102,6 +120,15 @@ struct World {
     launches: Vec<Moment>,
     /// The limits that were in force from each moment on.
     history: Vec<(Moment, Limits)>,
+    /// Until when the renderer asked to be left alone, altogether and of single projects.
+    hold: Moment,
+    holds: HashMap<Project, Moment>,
+    /// First attempts that succeeded, and retries.
+    succeeded: u32,
+    retries: u32,
+    /// Tokens given to missing projects since one went to an outdated one.
+    missing_turns: u32,
+    is_draining: bool,
 }
 
 impl World {
@@ -120,6 +147,12 @@ impl World {
             waiters: Vec::new(),
             launches: Vec::new(),
             history: vec![(now, limits)],
+            hold: now,
+            holds: HashMap::new(),
+            succeeded: 0,
+            retries: 0,
+            missing_turns: 0,
+            is_draining: false,
         }
     }
 
@@ -159,6 +192,14 @@ impl World {
                 self.target += 1;
                 self.changes.clear();
                 self.admission.set_target(self.target, self.now);
+            }
+            Step::Lower => {
+                self.target = (self.target - 1).max(1);
+                self.admission.set_target(self.target, self.now);
+            }
+            Step::Stall(duration) => {
+                self.now = self.now + duration;
+                self.wait(self.now);
             }
             Step::Change(project) => {
                 let project = name(project);
@@ -223,7 +264,7 @@ impl World {
             Brought::LessThanAsked
             | Brought::Nothing
             | Brought::Gone
-            | Brought::Failure
+            | Brought::Failure(_)
             | Brought::Unreachable
             | Brought::Unimplemented => None,
         };
@@ -240,6 +281,9 @@ impl World {
         });
         if let Some(held) = held {
             self.held.insert(project.clone(), held);
+            self.holds.remove(&project);
+            let flight = self.admission.entries[&project].flight;
+            self.succeeded += u32::from(flight.is_some_and(|flight| flight.attempt == 1));
         }
         if is_fetch {
             let landing = match (held, brought) {
@@ -256,10 +300,27 @@ impl World {
             }
             (None, Brought::Nothing | Brought::Gone) => Landing::NotFound,
             (None, Brought::Unreachable) => Landing::Unreachable,
-            (None, Brought::Failure) => Landing::Failed(CallFailure::Other),
+            (None, Brought::Failure(failure)) => {
+                self.note_pushback(&project, failure);
+                Landing::Failed(failure)
+            }
             (None, _) => Landing::Rejected,
         };
         self.admission.landed(&project, landing, self.now);
+    }
+
+    fn note_pushback(&mut self, project: &Project, failure: CallFailure) {
+        if let CallFailure::Exhausted(Some(Pushback {
+            after: Some(after),
+            is_global,
+        })) = failure
+        {
+            let until = self.now + after;
+            self.holds.insert(project.clone(), until);
+            if is_global {
+                self.hold = self.hold.max(until);
+            }
+        }
     }
 
     /// Lets time pass, doing what is due when it is.
@@ -293,11 +354,18 @@ impl World {
                 }
                 Action::Fetch { project, .. } => self.launch(&project, true, self.target),
                 Action::Render {
-                    project, rollout, ..
+                    project,
+                    rollout,
+                    class,
+                    ..
                 } => {
                     self.launches.push(self.now);
                     self.launch(&project, false, rollout);
                     self.check_budget();
+                    self.check_retries(&project);
+                    self.check_turn(class);
+                    let hold = self.holds.get(&project).copied().unwrap_or_default();
+                    assert!(hold.max(self.hold) <= self.now, "a pushback is obeyed");
                 }
             }
         }
@@ -312,7 +380,40 @@ impl World {
             self.is_unsatisfied(project),
             "no token for what was satisfied"
         );
+        assert!(!self.is_draining, "nothing is launched while draining");
+        assert_eq!(
+            self.admission.link,
+            Link::Up,
+            "nothing is launched without a connection"
+        );
         self.flights.push((project.clone(), is_fetch, rollout));
+    }
+
+    /// Retries are a tenth of the first attempts that succeeded, and one in 5 min.
+    fn check_retries(&mut self, project: &Project) {
+        let flight = self.admission.entries[project].flight;
+        self.retries += u32::from(flight.is_some_and(|flight| flight.attempt > 1));
+        let floor = self.now.since_start().as_secs() / 300 + 1;
+        let allowed = 0.1 * f64::from(self.succeeded) + floor as f64;
+        assert!(
+            f64::from(self.retries) <= allowed + 1e-6,
+            "{} retries",
+            self.retries
+        );
+    }
+
+    /// No lower class goes first beyond its share: of ten tokens, nine go to missing projects that could go.
+    fn check_turn(&mut self, class: Class) {
+        if class == Class::Missing {
+            self.missing_turns += 1;
+            return;
+        }
+        let could_go = self.admission.next_missing(self.now).is_some();
+        assert!(
+            !could_go || self.missing_turns >= 9,
+            "an outdated project overtakes"
+        );
+        self.missing_turns = 0;
     }
 
     fn is_unsatisfied(&self, project: &Project) -> bool {
@@ -391,13 +492,22 @@ impl World {
             .map(|(_, limits)| limits.queue.get() as usize)
             .max();
         assert!(counts.demoted <= largest.unwrap_or_default());
+        let flew = 5 + 2;
+        assert!(
+            counts.waited_for <= largest.unwrap_or_default() + flew,
+            "only what was in flight comes back to a full queue"
+        );
         self.check_priority();
+        self.check_reasons();
     }
 
     /// No lower class goes first: while a missing project waits that could go, no token lies unused.
     fn check_priority(&self) {
         let machine = &self.admission;
+        let valves = [machine.breaker.valve, machine.pushbacks.valve];
+        let is_stopped = valves.iter().any(|valve| valve.is_shut(self.now).is_some());
         let could_go = machine.link == Link::Up
+            && !is_stopped
             && machine.next_missing(self.now).is_some()
             && machine.next_token.is_none()
             && machine.limits.rate > 0.0;
@@ -405,6 +515,43 @@ impl World {
             !could_go,
             "a token and a permit lie unused while a missing project waits"
         );
+    }
+
+    /// Whatever is wanted flies or is held back by a gate, and something is going to open that gate.
+    fn check_reasons(&self) {
+        let machine = &self.admission;
+        for (project, entry) in &machine.entries {
+            let Some(explained) = machine.explain(project, self.now) else {
+                continue;
+            };
+            assert_eq!(explained.is_in_flight, entry.flight.is_some());
+            assert_eq!(
+                explained.gate.is_none(),
+                entry.flight.is_some(),
+                "{project}: {explained:?} {entry:?} {machine:?}"
+            );
+            let is_for_ever =
+                machine.is_draining || machine.link != Link::Up || machine.limits.rate <= 0.0;
+            let goes_on = machine.next_wake().is_some() || !self.flights.is_empty();
+            assert!(
+                goes_on || is_for_ever,
+                "{project} is wanted, and nothing happens: {explained:?}"
+            );
+        }
+    }
+
+    /// Whatever lands while draining, every permit comes home and nothing is launched.
+    fn drains(&mut self) {
+        self.is_draining = true;
+        self.admission.drain(self.now);
+        self.act();
+        while let Some(flight) = self.flights.pop() {
+            self.land(flight, Brought::Failure(CallFailure::Unavailable));
+            self.act();
+        }
+        self.wait(self.now + Duration::from_secs(60));
+        assert_eq!(self.admission.in_flight, InFlight::default());
+        assert!(self.waiters.is_empty());
     }
 
     /// Everything that is wanted becomes fresh, and every permit comes home.
@@ -442,20 +589,35 @@ impl World {
     }
 }
 
+/// How many sequences: `PROPTEST_CASES`, else a thousand.
+fn cases() -> u32 {
+    let set = std::env::var("PROPTEST_CASES").ok();
+    set.map_or(1_000, |cases| {
+        cases.parse().expect("PROPTEST_CASES is no number")
+    })
+}
+
 proptest! {
     #![proptest_config(ProptestConfig {
-        cases: 1_000,
         failure_persistence: Some(Box::new(FileFailurePersistence::WithSource("regressions"))),
-        ..ProptestConfig::default()
+        ..ProptestConfig::with_cases(cases())
     })]
 
     #[test]
-    fn every_sequence_of_events_keeps_the_invariants_and_ends_fresh(steps in steps(), seed in any::<u64>()) {
+    fn every_sequence_of_events_keeps_the_invariants_and_ends_fresh_or_drained(
+        steps in steps(),
+        seed in any::<u64>(),
+        drains in prop::bool::weighted(0.2),
+    ) {
         let mut world = World::new(seed);
         for step in steps {
             world.take(&step);
         }
-        world.converges();
+        if drains {
+            world.drains();
+        } else {
+            world.converges();
+        }
     }
 }
 
@@ -512,4 +674,103 @@ fn every_tenth_token_goes_to_an_outdated_project_while_missing_ones_wait() {
         .filter(|class| **class == Class::Outdated)
         .count();
     assert_eq!(outdated, 3, "{classes:?}");
+}
+
+/// A machine without Fetch that wants so many missing projects, each waited for.
+fn machine_that_misses(projects: std::ops::Range<usize>, limits: Limits, now: Moment) -> Admission {
+    let mut admission = Admission::new(limits, 1, 1, Moment::START);
+    admission.set_link(Link::Up, now);
+    admission.fetched(&name(0), FetchLanding::Unimplemented, now);
+    for project in projects {
+        let patience = Some(Duration::from_secs(100));
+        admission.want(&name(project), wish(None, 1, patience, now), now);
+    }
+    admission
+}
+
+fn wish(held: Option<HeldMark>, rollout: u64, patience: Option<Duration>, now: Moment) -> Wish {
+    Wish {
+        held,
+        want: Want {
+            floor: Order::rollout(rollout),
+            validated_since: Moment::START,
+        },
+        demand: None,
+        until: patience.map(|patience| now + patience),
+    }
+}
+
+fn pushed_back(after: Duration) -> Landing {
+    Landing::Failed(CallFailure::Exhausted(Some(Pushback {
+        after: Some(after),
+        is_global: false,
+    })))
+}
+
+#[test]
+fn wakes_at_the_end_of_a_hold_against_a_flood_of_unknown_projects() {
+    let mut now = Moment::after_start(Duration::from_secs(100));
+    let mut admission = machine_that_misses(0..30, limits(10.0, 30, 1, 100), now);
+    let mut landed = 0;
+    while landed < 30 {
+        let flying = launched(&mut admission);
+        landed += flying.len();
+        for (project, _) in &flying {
+            admission.landed(project, Landing::NotFound, now);
+        }
+        if flying.is_empty() {
+            let next = admission.next_wake().expect("a flood's hold ends");
+            assert!(
+                next <= now + Duration::from_millis(500),
+                "a fifth of 10 a second"
+            );
+            now = next;
+            admission.tick(now);
+        }
+    }
+}
+
+#[test]
+fn goes_on_when_a_new_connection_may_offer_fetch_again() {
+    let now = Moment::after_start(Duration::from_secs(100));
+    let mut admission = machine_that_misses(0..1, limits(0.0, 1, 1, 100), now);
+    admission.set_link(Link::Down { retry_at: now }, now);
+    admission.set_link(Link::Up, now);
+    let actions = admission.take_actions();
+    assert!(
+        matches!(actions.as_slice(), [.., Action::Fetch { .. }]),
+        "{actions:?}"
+    );
+}
+
+#[test]
+fn a_pushback_outlives_a_raised_target_and_a_full_queue() {
+    let now = Moment::after_start(Duration::from_secs(100));
+    let mut admission = machine_that_misses(0..1, limits(100.0, 10, 1, 2), now);
+    launched(&mut admission);
+    for project in 1..10 {
+        admission.want(&name(project), wish(None, 1, None, now), now);
+    }
+    admission.left(&name(0), now);
+    admission.landed(&name(0), pushed_back(Duration::from_secs(5)), now);
+    admission.set_target(2, now);
+    let Verdict::Refused(refused) = admission.want(&name(0), wish(None, 2, None, now), now) else {
+        panic!("nobody waits");
+    };
+    assert_eq!(refused.refusal.reason, NotRefreshed::PushedBack);
+}
+
+#[test]
+fn a_lowered_target_is_no_longer_asked_for() {
+    let now = Moment::after_start(Duration::from_secs(100));
+    let mut admission = machine_that_misses(0..0, limits(0.0, 1, 1, 2), now);
+    let held = HeldMark {
+        order: Order::rollout(1),
+        validated_at: now,
+    };
+    admission.set_target(2, now);
+    admission.want(&name(0), wish(Some(held), 2, None, now), now);
+    assert!(admission.is_wanted(&name(0)));
+    admission.set_target(1, now);
+    assert!(!admission.is_wanted(&name(0)));
 }

@@ -18,7 +18,7 @@ fn take_all(bucket: &mut Bucket, now: Moment) -> u32 {
 fn starts_with_one_token_whatever_the_burst() {
     for tokens in [1, 2, 10] {
         assert_eq!(
-            take_all(&mut Bucket::new(5.0, burst(tokens), at(0.0)), at(0.0)),
+            take_all(&mut Bucket::new(5.0, burst(tokens), 1.0, at(0.0)), at(0.0)),
             1
         );
     }
@@ -26,13 +26,13 @@ fn starts_with_one_token_whatever_the_burst() {
 
 #[test]
 fn refills_up_to_the_burst_and_no_further() {
-    let mut bucket = Bucket::new(5.0, burst(3), at(0.0));
+    let mut bucket = Bucket::new(5.0, burst(3), 1.0, at(0.0));
     assert_eq!(take_all(&mut bucket, at(3_600.0)), 3);
 }
 
 #[test]
 fn a_refusal_names_the_moment_of_the_next_token_to_the_nanosecond() {
-    let mut bucket = Bucket::new(0.05, burst(1), at(0.0));
+    let mut bucket = Bucket::new(0.05, burst(1), 1.0, at(0.0));
     bucket.take(at(0.0)).unwrap();
     let next = bucket.take(at(1.0)).unwrap_err().unwrap();
     assert_eq!(next, at(20.0));
@@ -43,7 +43,7 @@ fn a_refusal_names_the_moment_of_the_next_token_to_the_nanosecond() {
 
 #[test]
 fn rate_zero_takes_nothing_and_keeps_the_level() {
-    let mut bucket = Bucket::new(1.0, burst(5), at(0.0));
+    let mut bucket = Bucket::new(1.0, burst(5), 1.0, at(0.0));
     bucket.set(0.0, burst(5), at(1.0));
     assert_eq!(bucket.take(at(1_000.0)), Err(None));
     bucket.set(1.0, burst(5), at(1_000.0));
@@ -52,7 +52,7 @@ fn rate_zero_takes_nothing_and_keeps_the_level() {
 
 #[test]
 fn raising_the_burst_adds_room_and_no_tokens() {
-    let mut bucket = Bucket::new(10.0, burst(2), at(0.0));
+    let mut bucket = Bucket::new(10.0, burst(2), 1.0, at(0.0));
     bucket.set(10.0, burst(100), at(60.0));
     assert_eq!(take_all(&mut bucket, at(60.0)), 2);
 }
@@ -84,7 +84,7 @@ proptest! {
         reloads in prop::collection::vec((0.0_f64..20.0, prop::sample::select(vec![0.0, 0.05, 0.3, 1.0, 7.0, 50.0]), 1_u32..20), 1..200),
         greedy in any::<bool>(),
     ) {
-        let mut bucket = Bucket::new(1.0, burst(5), at(0.0));
+        let mut bucket = Bucket::new(1.0, burst(5), 1.0, at(0.0));
         let mut exact = Exact { rate: 1.0, burst: 5.0, level: 1.0, at: 0.0 };
         let (mut now, mut granted, mut expected) = (0.0, 0_u32, 0.0);
         for (step, rate, tokens) in reloads {

@@ -197,9 +197,13 @@ impl Observed {
             .flatten()
             .map(|(took, _)| *took)
             .fold(0.0, f64::max);
+        let reasons = self.promises.keys();
+        let honesty: Vec<_> = reasons
+            .map(|&reason| (reason, self.honesty(reason, 0, end)))
+            .collect();
         let unconverged = self.converged.iter().filter(|one| one.is_none()).count();
         format!(
-            "events {} launches {} retries {} repeats {} peak {}/s of {:.0}/s excess {:.2} pushed back {} timed out {} missing {}/{} unfresh {} converged in {slowest:.0} s (not {unconverged}) honesty {:?} untrue {} told {:?}",
+            "events {} launches {} retries {} repeats {} peak {}/s of {:.0}/s excess {:.2} pushed back {} timed out {} missing {}/{} unfresh {} converged in {slowest:.0} s (not {unconverged}) took as long as promised {:.2?} untrue {} told {:?}",
             self.events,
             self.launches,
             self.retries,
@@ -212,7 +216,7 @@ impl Observed {
             self.missing_answered.sum(0, end),
             self.missing_asked.sum(0, end),
             self.unfresh,
-            self.honesty(NotRefreshed::Throttled, 0, end),
+            honesty,
             self.untrue.len(),
             self.told,
         )

@@ -19,6 +19,9 @@ use crate::{
     revision::{Order, Project},
 };
 
+/// How soon after each other an application that starts looks its projects up.
+const LOOKED_UP_EVERY: Duration = Duration::from_millis(25);
+
 impl World {
     /// Has everything of a project held that was rendered before the run.
     pub(super) fn warm(&mut self, sidecar: usize) {
@@ -44,8 +47,9 @@ impl World {
         *old = new;
         old.suspended_until = suspended;
         self.settle(sidecar);
+        let starting = LOOKED_UP_EVERY * u32::try_from(self.plan.projects).unwrap_or(u32::MAX);
         for project in 0..self.plan.projects {
-            let after = Duration::from_micros(self.rng.u64(0..1_000_000));
+            let after = starting.mul_f64(self.rng.f64());
             self.at(after, Event::Return(sidecar, project, 0));
         }
     }
@@ -248,8 +252,9 @@ impl World {
         {
             slot.quiet = Some((now + refusal.retry_after, sidecar.epoch));
         }
-        let promise = (project, now, refusal);
-        sidecar.promises.push(promise);
+        if project < self.plan.projects {
+            sidecar.promises.push((project, now, refusal));
+        }
         if is_missing {
             self.observed.missing_failed(now);
             self.try_again(id, project, refusal.retry_after, tries);

@@ -311,7 +311,7 @@ impl World {
             seed,
             self.now,
         );
-        sidecar.admission.controllers = self.plan.controllers;
+        sidecar.admission.switch_off(self.plan.controllers);
         sidecar.behind = self.plan.projects;
         sidecar
     }

@@ -3,9 +3,12 @@
 use std::time::Duration;
 
 use super::{SPREAD, Scenario};
-use crate::admission::fleet::{
-    renderer::Mood,
-    verdict::{Broken, Fault, recovers},
+use crate::{
+    admission::fleet::{
+        renderer::Mood,
+        verdict::{Broken, Fault, recovers},
+    },
+    reason::NotRefreshed,
 };
 
 pub(in crate::admission::fleet) const HALVED: Scenario = Scenario {
@@ -112,6 +115,9 @@ pub(in crate::admission::fleet) const PUSHED: Scenario = Scenario {
     },
     judge: |observed, plan| {
         let mut broken = recovers(observed, Fault { from: 60, to: 92 });
+        if !observed.told.contains_key(&NotRefreshed::PushedBack) {
+            broken.push("nobody was told PUSHED_BACK".to_owned());
+        }
         let attempts = observed.offered_mean(65, 92) * 3.0;
         #[expect(clippy::cast_precision_loss, reason = "a few sidecars")]
         let allowed = 3.0 * plan.sidecars as f64;

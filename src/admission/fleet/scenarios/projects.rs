@@ -51,11 +51,11 @@ pub(in crate::admission::fleet) const KILL: Scenario = Scenario {
     ..POISON
 };
 
-pub(in crate::admission::fleet) const TENTH: Scenario = Scenario {
-    name: "a tenth of the projects never ends, on a renderer with cores to spare",
+pub(in crate::admission::fleet) const ENDLESS: Scenario = Scenario {
+    name: "ten projects never end, on a renderer with cores to spare",
     plan: |plan| {
         (plan.headroom, plan.load) = (80.0, 0.3 * 1.25 / 80.0);
-        plan.poisoned = plan.projects / 10;
+        plan.poisoned = 10;
     },
     script: |world| {
         world.script(59, |world| world.fate.poison = Poison::Endless);

@@ -75,7 +75,7 @@ pub(in crate::admission::fleet) const RESTARTED: Scenario = Scenario {
         });
     },
     judge: |observed, plan| {
-        let (peak, allowed) = (f64::from(observed.peak(60, 65)), 2.0 * plan.fleet_rate());
+        let (peak, allowed) = (f64::from(observed.peak(60, 120)), 2.0 * plan.fleet_rate());
         if peak <= allowed {
             return Broken::new();
         }
