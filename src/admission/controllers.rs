@@ -13,6 +13,7 @@ pub(super) enum Controller {
     Pace,
     RetryBudget,
     CoolDown,
+    #[cfg(test)]
     FirstToken,
     MissingPermits,
     OutdatedTurn,

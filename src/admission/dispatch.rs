@@ -1,7 +1,5 @@
 //! Launches what passes every gate.
 
-use std::time::Duration;
-
 use super::{
     Action, Admission, Advance, Class, FetchPermit, Link, Permit,
     controllers::Controller,
