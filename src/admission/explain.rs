@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::{
-    Admission, Class, Gate, Link, Refused,
+    Admission, Advance, Class, Gate, Link, Refused,
     limits::{LEAST_RETRY_AFTER, RECONNECT},
     project::{Entry, Place},
 };
@@ -169,7 +169,10 @@ impl Admission {
             return UNKNOWN;
         }
         match self.next_token.filter(|&next| next > now) {
-            Some(next) => next.since(now) + per_token(ahead, self.rate(now)),
+            Some(next) => {
+                let owed = usize::from(self.advance == Advance::Owed);
+                next.since(now) + per_token(ahead + owed, self.rate(now))
+            }
             None => Duration::ZERO,
         }
     }

@@ -774,3 +774,33 @@ fn a_lowered_target_is_no_longer_asked_for() {
     admission.set_target(1, now);
     assert!(!admission.is_wanted(&name(0)));
 }
+
+/// What the Python suite met once: told 4.9 s, served after 10 s, since the token that came first paid for the one in advance.
+#[test]
+fn a_token_in_advance_is_paid_before_another_is_promised() {
+    let mut now = Moment::START;
+    let mut admission = machine_that_misses(0..1, limits(0.1, 1, 4, 100), now);
+    while launched(&mut admission).is_empty() {
+        now = admission.next_wake().expect("the first token comes");
+        admission.tick(now);
+    }
+    let Verdict::Refused(refused) = admission.want(&name(1), wish(None, 1, None, now), now) else {
+        panic!("nobody waits");
+    };
+    assert_eq!(refused.refusal.reason, NotRefreshed::Throttled);
+    let told = now + refused.refusal.retry_after;
+    admission.want(
+        &name(1),
+        wish(None, 1, Some(Duration::from_secs(100)), now),
+        now,
+    );
+    while launched(&mut admission).is_empty() {
+        now = admission.next_wake().expect("the next token comes");
+        admission.tick(now);
+    }
+    let off = told.since(now).max(now.since(told));
+    assert!(
+        off < Duration::from_millis(1),
+        "told {told:?}, came {now:?}"
+    );
+}
