@@ -138,6 +138,3 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Gathered<S> {
         Pin::new(&mut socket.socket).poll_shutdown(context)
     }
 }
-
-#[cfg(test)]
-mod tests;

@@ -163,3 +163,6 @@ impl Accept for UnixListener {
         self.accept().await.map(|(socket, _)| socket)
     }
 }
+
+#[cfg(test)]
+mod tests;
