@@ -7,7 +7,6 @@ import hashlib
 import json
 import os
 import re
-import shutil
 import socket
 import subprocess
 import sys
@@ -136,9 +135,15 @@ class Evenkeel(Sidecar, AbstractContextManager):
         return Target(self.name, self.pid, self.address)
 
     def holds(self, *projects: str) -> None:
-        """Looks projects up until they are held fresh."""
+        """Looks projects up, one after another, until each is held fresh."""
         for project in projects:
-            wait_until(lambda: self.get(project).served == Served.SERVED_FRESH, within=60)
+            wait_until(lambda: self._is_fresh(project), within=60)
+
+    def _is_fresh(self, project: str) -> bool:
+        try:
+            return self.get(project, patience=10).served == Served.SERVED_FRESH
+        except grpc.RpcError:
+            return False
 
     def __exit__(self, *_):
         self.stop()
@@ -226,7 +231,3 @@ def check_answer(address: str, project: str, size: int) -> GetConfigResponse:
     if found != expected:
         raise RuntimeError(f"{address} answers {found}, expected {expected}")
     return answer
-
-
-def missing_commands(*commands: str) -> list[str]:
-    return [command for command in commands if shutil.which(command) is None]

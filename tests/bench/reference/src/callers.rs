@@ -26,7 +26,9 @@ struct Call {
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let arguments: Vec<_> = env::args().skip(1).collect();
     let [address, prefix, projects, per_millisecond, seconds] = arguments.as_slice() else {
-        return Err("usage: callers ADDRESS PREFIX PROJECTS LOOKUPS_PER_MILLISECOND SECONDS".into());
+        return Err(
+            "usage: callers ADDRESS PREFIX PROJECTS LOOKUPS_PER_MILLISECOND SECONDS".into(),
+        );
     };
     let projects: usize = projects.parse()?;
     let per_millisecond: usize = per_millisecond.parse()?;
