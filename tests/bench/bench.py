@@ -18,12 +18,11 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, help="how often everything runs (default: 7)")
     parser.add_argument("--quick", action="store_true", help="one short round, to see that all works; its numbers mean nothing")
     parser.add_argument("--no-build", action="store_true", help="take the binaries that were built before")
-    parser.add_argument(
-        "--evenkeel", action="append", type=Path, metavar="PATH", help="a binary instead of the release build; a second and third are measured against the first"
-    )
+    instead = "a binary instead of the release build; may be repeated: all others are measured against the first"
+    parser.add_argument("--evenkeel", action="append", type=Path, metavar="PATH", help=instead)
     parser.add_argument("--check", action="store_true", help="fail when a bound of bounds.py is missed")
     output = parser.add_mutually_exclusive_group()
-    output.add_argument("--json", action="store_true", help="print JSON, with the raw numbers of each run")
+    output.add_argument("--json", action="store_true", help="print JSON; raw are the numbers of each run, which are no results")
     output.add_argument("--markdown", action="store_true", help="print the tables of the README")
     return parser.parse_args()
 

@@ -2,16 +2,29 @@
 
 import signal
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 
 from bounds import CPU, EVENKEEL, NGINX, P50, P99, RATE, REFERENCE, WELL, WRITES
-from contract import BatchGetConfigsRequest, Served
 from load import Lookups, Runs, callers, writes
 from ratios import Finding, Round, alternate, compare
-from servers import DERIVED, PROJECTS, TARGET, Evenkeel, Nginx, Reference, Target, check_answer, request
-from sidecar import wait_until
+from servers import (
+    DERIVED,
+    PROJECTS,
+    TARGET,
+    BatchGetConfigsRequest,
+    Evenkeel,
+    Nginx,
+    Reference,
+    Served,
+    Target,
+    check_answer,
+    evenkeel,
+    request,
+    wait_until,
+)
 
 SMALL = PROJECTS["1 KiB"][0]
 
@@ -30,12 +43,9 @@ class Bench:
     def runs(self) -> Runs:
         return Runs(seconds=0.1 if self.quick else 1.5)
 
-    def sidecar(self, name: str, binary: Path | None = None, **settings) -> Evenkeel:
-        """A sidecar that holds one project of each size."""
-        folder = self.folder / name.replace(" ", "-")
-        sidecar = Evenkeel(binary or self.binaries[0], folder, name, **settings)
-        sidecar.holds(*(project for project, _ in PROJECTS.values()))
-        return sidecar
+    def sidecar(self, name: str, binary: Path | None = None) -> AbstractContextManager[Evenkeel]:
+        """Starts a sidecar of that name, of the first binary unless told otherwise."""
+        return evenkeel(binary or self.binaries[0], self.folder / name.replace(" ", "-"), name)
 
     def alternate(self, case: str, variants: dict) -> list[Round]:
         self.raw[case] = alternate(self.rounds, variants)
@@ -58,9 +68,9 @@ def wire(bench: Bench) -> Iterator[Finding]:
         runs = bench.runs
         for case in PROJECTS:
             asked = lookups(case)
-            busy = {target.name: lambda target=target: runs.busy(target, asked) for target in targets}
+            busy = {target.name: partial(runs.busy, target, asked) for target in targets}
             yield from compare("wire", case, bench.alternate(f"wire, {case}, busy", busy), {RATE: "rate", CPU: "cpu"}, pairs)
-            alone = {target.name: lambda target=target: runs.alone(target, asked) for target in targets}
+            alone = {target.name: partial(runs.alone, target, asked) for target in targets}
             yield from compare("wire", case, bench.alternate(f"wire, {case}, alone", alone), {P50: "p50"}, pairs)
             count = 1280 if bench.quick else 12800
             for target in targets:
@@ -71,7 +81,7 @@ def wire(bench: Bench) -> Iterator[Finding]:
 def _everyone(bench: Bench, stack: ExitStack) -> list[Target]:
     """Starts all servers with the answers of the first sidecar, and checks that all answer the same."""
     names = [EVENKEEL, *(f"{EVENKEEL} {number}" for number in range(2, len(bench.binaries) + 1))]
-    sidecars = [stack.enter_context(bench.sidecar(name, binary)) for name, binary in zip(names, bench.binaries)]
+    sidecars = [stack.enter_context(bench.sidecar(name, binary)) for name, binary in zip(names, bench.binaries, strict=True)]
     sidecars.append(stack.enter_context(bench.sidecar(f"{EVENKEEL} again")))
 
     folder = bench.folder / "answers"
@@ -112,8 +122,8 @@ def outdated(bench: Bench) -> Iterator[Finding]:
         for case in PROJECTS:
             asked = lookups(case)
             variants = {
-                "fresh": lambda asked=asked: with_rollout(1, Served.SERVED_FRESH, asked),
-                "outdated": lambda asked=asked: with_rollout(2, Served.SERVED_OUTDATED, asked),
+                "fresh": partial(with_rollout, 1, Served.SERVED_FRESH, asked),
+                "outdated": partial(with_rollout, 2, Served.SERVED_OUTDATED, asked),
             }
             rounds = bench.alternate(f"outdated, {case}", variants)
             yield from compare("outdated", case, rounds, {RATE: "rate", CPU: "cpu"}, [("outdated", "fresh")])
@@ -125,12 +135,12 @@ def unix(bench: Bench) -> Iterator[Finding]:
         runs = bench.runs
         tcp = sidecar.target
         targets = {"TCP": tcp, "Unix socket": replace(tcp, unix=sidecar.unix)}
+
+        def both(target: Target, asked: Lookups) -> dict[str, float]:
+            return {**runs.busy(target, asked), **runs.alone(target, asked)}
+
         for case in PROJECTS:
-            asked = lookups(case)
-            variants = {
-                name: lambda target=target: {**runs.busy(target, asked), **runs.alone(target, asked)}
-                for name, target in targets.items()
-            }
+            variants = {name: partial(both, target, lookups(case)) for name, target in targets.items()}
             rounds = bench.alternate(f"unix, {case}", variants)
             metrics = {RATE: "rate", CPU: "cpu", P50: "p50"}
             yield from compare("unix", case, rounds, metrics, [("Unix socket", "TCP")])
@@ -151,7 +161,7 @@ def watchers(bench: Bench) -> Iterator[Finding]:
                 watch.cancel()
             return found
 
-        variants = {"no watchers": lambda: with_watches(0), "100 watchers": lambda: with_watches(100)}
+        variants = {"no watchers": partial(with_watches, 0), "100 watchers": partial(with_watches, 100)}
         rounds = bench.alternate("watchers", variants)
         yield from compare("watchers", "1 KiB", rounds, {RATE: "rate", CPU: "cpu"}, [("100 watchers", "no watchers")])
 
@@ -166,7 +176,7 @@ def storm(bench: Bench) -> Iterator[Finding]:
         sidecar.signal(signal.SIGHUP)
         wait_until(lambda: sidecar.metric("limit", setting="rate") == 20)
 
-        def asked(released: bool):
+        def look_up(released: bool):
             # Asked for one by one, since only what somebody wants is refreshed.
             sidecar.holds(*held)
             if released:
@@ -176,7 +186,7 @@ def storm(bench: Bench) -> Iterator[Finding]:
                 raise RuntimeError(f"{found['outdated']} outdated answers, and a release: {released}")
             return found
 
-        rounds = bench.alternate("storm", {"calm": lambda: asked(False), "storm": lambda: asked(True)})
+        rounds = bench.alternate("storm", {"calm": partial(look_up, False), "storm": partial(look_up, True)})
         yield from compare("storm", "1 KiB", rounds, {P99: "p99", CPU: "cpu"}, [("storm", "calm")])
 
 
@@ -193,8 +203,8 @@ def batch(bench: Bench) -> Iterator[Finding]:
             raise RuntimeError("the batch is not answered as asked")
         runs = bench.runs
         variants = {
-            "single lookup": lambda: runs.busy(sidecar.target, lookups("1 KiB")),
-            "batch of 100": lambda: runs.busy(sidecar.target, many),
+            "single lookup": partial(runs.busy, sidecar.target, lookups("1 KiB")),
+            "batch of 100": partial(runs.busy, sidecar.target, many),
         }
         rounds = bench.alternate("batch", variants)
         yield from compare("batch", "1 KiB", rounds, {CPU: "cpu"}, [("batch of 100", "single lookup")])

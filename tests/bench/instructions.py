@@ -15,10 +15,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from load import ALONE, Lookups, h2load
-from servers import PROJECTS, REFERENCE, TARGET, Evenkeel, Reference, Target, build, check_answer, request
-from contract import Served
-from sidecar import wait_until
+from servers import PROJECTS, REFERENCE, TARGET, Reference, Served, Target, build, check_answer, evenkeel, request, wait_until
 
+BINARY = TARGET / "ci/evenkeel"
 RECORDED = Path(__file__).parent / "instructions.json"
 FEW, MANY = 200, 1200
 
@@ -35,9 +34,9 @@ Started = Callable[[Path, tuple], Iterator[Target]]
 
 @contextmanager
 def fresh(folder: Path, prefix: tuple) -> Iterator[Target]:
-    with Evenkeel(TARGET / "ci/evenkeel", folder / "sidecar", prefix=prefix, drain={"grace": "0s"}) as sidecar:
-        sidecar.holds(PROJECT)
+    with evenkeel(BINARY, folder / "sidecar", prefix=prefix, drain={"grace": "0s"}) as sidecar:
         yield sidecar.target
+        # callgrind writes when the process ends by itself.
         sidecar.signal(signal.SIGTERM)
         sidecar.wait_for_exit(within=60)
 
@@ -45,8 +44,7 @@ def fresh(folder: Path, prefix: tuple) -> Iterator[Target]:
 @contextmanager
 def outdated(folder: Path, prefix: tuple) -> Iterator[Target]:
     """Outdated for a reason that is known for long: the budget is nothing."""
-    with Evenkeel(TARGET / "ci/evenkeel", folder / "sidecar", prefix=prefix, drain={"grace": "0s"}) as sidecar:
-        sidecar.holds(PROJECT)
+    with evenkeel(BINARY, folder / "sidecar", prefix=prefix, drain={"grace": "0s"}) as sidecar:
         sidecar.edit(admission={"rate": 0})
         sidecar.signal(signal.SIGHUP)
         wait_until(lambda: sidecar.metric("limit", setting="rate") == 0)
@@ -84,8 +82,7 @@ def _total(started: Started, lookups: int) -> int:
 
 def answers_of_a_sidecar(folder: Path) -> Path:
     """What the reference is to answer."""
-    with Evenkeel(TARGET / "ci/evenkeel", folder / "sidecar") as sidecar:
-        sidecar.holds(PROJECT)
+    with evenkeel(BINARY, folder / "sidecar") as sidecar:
         answers = folder / "answers"
         answers.mkdir()
         (answers / PROJECT).write_bytes(check_answer(sidecar.address, PROJECT, SIZE).SerializeToString())

@@ -16,6 +16,9 @@ from pathlib import Path
 from servers import TARGET, Target
 
 METHODS = "/evenkeel.v1.ConfigService/"
+# Seconds after which a run counts as hung.
+HUNG = 120
+
 WRITES = ("write", "writev", "send", "sendto", "sendmsg", "sendmmsg", "sendfile")
 
 FINISHED = re.compile(r"finished in \S+, ([\d.]+) req/s")
@@ -71,7 +74,7 @@ def h2load(target: Target, lookups: Lookups, shape: Shape, count: int, *, log: P
             headers = ("content-type: application/grpc", "te: trailers")
             command += [f"-d{body.name}", *(f"-H{header}" for header in headers)]
             command.append(f"http://{target.address}{METHODS}{lookups.method}")
-        output = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+        output = subprocess.run(command, check=True, capture_output=True, text=True, timeout=HUNG).stdout
     succeeded, data = SUCCEEDED.search(output), DATA.search(output)
     # A gRPC error is HTTP 200 too, but brings no data.
     if not succeeded or int(succeeded[1]) != count or int(data[1]) < count * lookups.least:
@@ -104,9 +107,11 @@ class Runs:
         key = (target, lookups, shape)
         if key not in self._counts:
             at_once = shape.connections * shape.streams
-            h2load(target, lookups, shape, 2 * at_once)
-            rate = h2load(target, lookups, shape, 10 * at_once)
-            self._counts[key] = max(10 * at_once, round(rate * self._seconds / at_once) * at_once)
+            count = at_once
+            # Short runs tell more of connecting than of answering.
+            while count < (rate := h2load(target, lookups, shape, count)) * self._seconds / 4:
+                count *= 4
+            self._counts[key] = max(count, round(rate * self._seconds / at_once) * at_once)
         return self._counts[key]
 
 
@@ -133,7 +138,7 @@ def callers(target: Target, prefix: str, projects: int, per_millisecond: int, se
     binary = TARGET / "bench/release/callers"
     command = [str(part) for part in (binary, target.address, prefix, projects, per_millisecond, seconds)]
     before = cpu(target.pid)
-    output = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    output = subprocess.run(command, check=True, capture_output=True, text=True, timeout=HUNG).stdout
     calls = json.loads(output)
     if calls["failed"]:
         raise RuntimeError(f"lookups failed: {output}")

@@ -11,7 +11,8 @@ import socket
 import subprocess
 import sys
 import urllib.request
-from contextlib import AbstractContextManager
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,7 +21,14 @@ import grpc
 ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT / "tests/python"))
 
-from contract import ConfigServiceStub, GetConfigRequest, GetConfigResponse, Served  # noqa: E402
+# Those that the other files use too are imported from here, where they can be found.
+from contract import (  # noqa: E402
+    BatchGetConfigsRequest,  # noqa: F401
+    ConfigServiceStub,
+    GetConfigRequest,
+    GetConfigResponse,
+    Served,
+)
 from sidecar import Sidecar, wait_until  # noqa: E402
 
 REFERENCE = ROOT / "tests/bench/reference"
@@ -73,7 +81,11 @@ class Process(AbstractContextManager):
 
     def says(self, pattern: re.Pattern) -> str:
         """Waits for a line of its log, and returns what the pattern's group found."""
-        found = wait_until(lambda: pattern.search(self.log.read_text()) or self._process.poll() is not None, within=30)
+        try:
+            found = wait_until(lambda: pattern.search(self.log.read_text()) or self._process.poll() is not None, within=30)
+        except BaseException:
+            self.end()
+            raise
         if found is True:
             raise RuntimeError(f"{self._process.args} ended with {self._process.returncode}:\n{self.log.read_text()}")
         return found[1]
@@ -116,16 +128,15 @@ class Renderer(Process):
         self.url = f"http://{self.says(LISTENS)}"
 
 
-class Evenkeel(Sidecar, AbstractContextManager):
-    """A sidecar under measurement, with a renderer of its own behind it."""
+class Evenkeel(Sidecar):
+    """A sidecar under measurement."""
 
-    def __init__(self, binary: Path, folder: Path, name: str = "evenkeel", prefix: tuple = (), **settings):
-        self.name, self._binary, self._prefix = name, binary, prefix
-        self.renderer = Renderer(binary, folder)
-        self.unix = folder / "lookup.sock"
+    def __init__(self, binary: Path, folder: Path, renderer: Renderer, name: str, prefix: tuple, **settings):
+        self.renderer, self.name, self.unix = renderer, name, folder / "lookup.sock"
+        self._binary, self._prefix = binary, prefix
         # The TCP listener comes last: its address is the one that is remembered.
-        super().__init__(folder, self.renderer.url, lookup={"listen": [f"unix:{self.unix}", "127.0.0.1:0"]}, log={"level": "info"}, **settings)
-        self.start()
+        listen = {"listen": [f"unix:{self.unix}", "127.0.0.1:0"]}
+        super().__init__(folder, renderer.url, lookup=listen, log={"level": "info"}, **settings)
 
     def command(self) -> list:
         return pinned(*self._prefix, self._binary, "serve", "--config", self.settings_file)
@@ -145,9 +156,18 @@ class Evenkeel(Sidecar, AbstractContextManager):
         except grpc.RpcError:
             return False
 
-    def __exit__(self, *_):
-        self.stop()
-        self.renderer.end()
+
+@contextmanager
+def evenkeel(binary: Path, folder: Path, name: str = "evenkeel", prefix: tuple = (), **settings) -> Iterator[Evenkeel]:
+    """Starts a sidecar with a renderer of its own behind it; it holds one project of each size."""
+    with Renderer(binary, folder) as renderer:
+        sidecar = Evenkeel(binary, folder, renderer, name, prefix, **settings)
+        try:
+            sidecar.start()
+            sidecar.holds(*(project for project, _ in PROJECTS.values()))
+            yield sidecar
+        finally:
+            sidecar.stop()
 
 
 class Reference(Process):
@@ -182,8 +202,6 @@ http {{
 
     def __init__(self, payloads: dict[str, bytes], folder: Path):
         (folder / "payloads").mkdir(parents=True)
-        # Its process may run as another user.
-        folder.parent.chmod(0o755)
         for project, payload in payloads.items():
             (folder / "payloads" / project).write_bytes(payload)
         address = f"127.0.0.1:{_free_port()}"
