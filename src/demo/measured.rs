@@ -48,7 +48,7 @@ pub struct Measured {
     pub beyond_budget: Option<f64>,
     /// Renders that the renderer had to do at once, since its start.
     pub most_in_flight: u64,
-    /// After how long every project was fresh.
+    /// How long after the release was known every project was fresh.
     pub fresh_after: Option<Duration>,
     /// How many projects are not fresh at the end.
     pub not_fresh: usize,
@@ -128,7 +128,7 @@ impl Measured {
             most_in_a_second: most_within(&arrivals[since..], WINDOW),
             beyond_budget: beyond_budget(&ever, terms, seen),
             most_in_flight: seen.renders.most_in_flight,
-            fresh_after: fresh_at.map(|at| at.saturating_sub(seen.release)),
+            fresh_after: fresh_at.map(|at| at.saturating_sub(seen.learned)),
             not_fresh: projects
                 - seen
                     .fresh

@@ -58,7 +58,8 @@ impl Report {
         row("  at most", &|it| milliseconds(it.latencies.max));
         row("renders asked of the renderer", &|it| it.asked.to_string());
         row("  done by it", &|it| it.done.to_string());
-        let budget = format!("  most in a second, budget {}", self.terms.rate);
+        let (rate, burst) = (self.terms.rate, self.terms.burst);
+        let budget = format!("  most in any second, budget {rate} + {burst}");
         row(&budget, &|it| it.most_in_a_second.to_string());
         if self.terms.release == Release::Replace {
             row("stored revisions fetched", &|it| it.fetched.to_string());

@@ -75,8 +75,10 @@ pub(super) enum Way {
 #[derive(Clone, Debug, Default)]
 pub(super) struct Observed {
     pub(super) length: Duration,
-    /// When the release was there to be learnt of.
+    /// When the release began.
     pub(super) release: Duration,
+    /// When those who answer lookups had learned of it.
+    pub(super) learned: Duration,
     /// When the fault began and ended.
     pub(super) fault: Option<(Duration, Duration)>,
     pub(super) samples: Vec<Sample>,
@@ -187,14 +189,15 @@ impl Side {
                 let before = self.site.running().renders();
                 (seen.done_before, seen.fetched_before) = (before.rendered, before.fetched);
                 asked_before = before.asked;
+                seen.release = load.began().elapsed();
                 self.release(terms.release).await?;
                 if terms.release == Release::Replace {
                     load.redirect(self.lookup()).await?;
                 }
-                seen.release = load.began().elapsed();
+                seen.learned = load.began().elapsed();
                 is_released = true;
             }
-            if is_released && seen.fault.is_none() && now >= seen.release + FAULT_AFTER {
+            if is_released && seen.fault.is_none() && now >= seen.learned + FAULT_AFTER {
                 seen.fault = self.strike(terms, load.began().elapsed());
             }
             let fresh = self.fresh();
@@ -293,7 +296,7 @@ fn expected(terms: &Terms) -> Duration {
 impl Observed {
     /// When so many projects were fresh for the first time after the release.
     pub(super) fn fresh_at(&self, projects: usize) -> Option<Duration> {
-        let after = self.fresh.iter().filter(|(at, _)| *at > self.release);
+        let after = self.fresh.iter().filter(|(at, _)| *at > self.learned);
         let mut after = after.skip_while(|(_, fresh)| *fresh < projects);
         after.next().map(|(at, _)| *at)
     }

@@ -62,6 +62,7 @@ fn lookups_are_counted_by_outcome_from_the_release_on() {
     let seen = Observed {
         length: Duration::from_secs(4),
         release: Duration::from_secs(1),
+        learned: Duration::from_secs(1),
         samples: vec![
             sample(500, Outcome::Failed),
             sample(1500, Outcome::Outdated("THROTTLED")),
