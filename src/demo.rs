@@ -7,14 +7,17 @@
 mod chart;
 mod evenkeel;
 mod incident;
+mod live;
 mod load;
 mod measured;
+mod observed;
 mod promises;
 mod renderer;
 mod report;
 mod storm;
 mod terms;
 mod thread;
+mod way;
 
 use std::io;
 
@@ -23,16 +26,13 @@ use tokio::sync::watch;
 
 pub use self::{
     evenkeel::Evenkeel,
+    live::{Live, Stage},
     measured::{Latencies, Measured, Series},
     promises::{Promise, promises},
     report::Report,
-    storm::{Live, Stage},
     terms::{Release, Terms},
 };
-use self::{
-    renderer::Site,
-    storm::{Side, Way},
-};
+use self::{incident::Incident, renderer::Site, storm::Side};
 use crate::{app, renderer::StartError, settings::Invalid};
 
 /// Why a demo came to no end.
@@ -71,7 +71,7 @@ pub enum Error {
 pub struct Demo {
     /// What it came to.
     pub report: Report,
-    evenkeel: Side,
+    evenkeel: Side<Evenkeel>,
     _folder: TempDir,
 }
 
@@ -81,9 +81,13 @@ pub struct Demo {
 /// When something does not start, or the renders before the storm fail.
 pub async fn run(terms: Terms, live: watch::Sender<Live>) -> Result<Demo, Error> {
     let folder = TempDir::with_prefix("evenkeel-demo-").map_err(Error::Folder)?;
-    let mut incident = Way::incident(&terms, folder.path()).await?;
-    let mut evenkeel = Way::evenkeel(&terms, folder.path()).await?;
-    storm::warm_up([&incident, &evenkeel], &live).await?;
+    let site = Site::start(&terms, &folder.path().join("incident")).await?;
+    let way = Incident::start(&terms, &site.url()).await?;
+    let mut incident = Side::new(site, way, &terms);
+    let site = Site::start(&terms, &folder.path().join("evenkeel")).await?;
+    let way = Evenkeel::start(&terms, &site.url(), folder.path()).await?;
+    let mut evenkeel = Side::new(site, way, &terms);
+    storm::warm_up(&incident, &evenkeel, &live).await?;
     let before = Measured::of(&incident.storm(&terms, &live).await?, &terms);
     drop(incident);
     let with = Measured::of(&evenkeel.storm(&terms, &live).await?, &terms);
@@ -100,7 +104,7 @@ pub async fn run(terms: Terms, live: watch::Sender<Live>) -> Result<Demo, Error>
 
 impl Demo {
     /// The sidecar, which goes on answering until this is dropped.
-    pub fn evenkeel(&self) -> Option<&Evenkeel> {
-        self.evenkeel.way.sidecar()
+    pub fn evenkeel(&self) -> &Evenkeel {
+        &self.evenkeel.way
     }
 }

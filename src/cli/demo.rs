@@ -2,14 +2,14 @@
 //!
 //! What goes on is told on stderr, what came of it on stdout.
 
-use std::{path::PathBuf, process::ExitCode, time::Duration};
+use std::{fs, path::PathBuf, process::ExitCode, time::Duration};
 
 use anyhow::Context as _;
 use tokio::{runtime, signal, sync::watch};
 
 use super::terminal::{complain, say};
 use crate::{
-    demo::{self, Live, Release, Report, Terms},
+    demo::{self, Demo, Evenkeel, Live, Release, Report, Terms},
     renderer::FaultOrder,
 };
 
@@ -57,22 +57,32 @@ pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
     let runtime = runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
-    let ended = runtime.block_on(async {
-        let mut interrupted = std::pin::pin!(signal::ctrl_c());
-        tokio::select! {
-            interrupted = &mut interrupted => {
-                interrupted?;
-                complain("evenkeel: interrupted");
-                Ok(INTERRUPTED.into())
-            }
-            ended = show(&args) => ended,
-        }
-    });
+    let ended = runtime.block_on(until_interrupted(args));
     runtime.shutdown_background();
     ended
 }
 
-async fn show(args: &Args) -> anyhow::Result<ExitCode> {
+async fn until_interrupted(args: Args) -> anyhow::Result<ExitCode> {
+    let demo = tokio::select! {
+        interrupted = signal::ctrl_c() => {
+            interrupted?;
+            complain("evenkeel: interrupted");
+            return Ok(INTERRUPTED.into());
+        }
+        demo = show(&args) => demo?,
+    };
+    if args.stay {
+        tell_how_to_play(demo.evenkeel());
+        signal::ctrl_c().await?;
+    }
+    Ok(if demo.report.is_good() {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
+}
+
+async fn show(args: &Args) -> anyhow::Result<Demo> {
     let terms = args.terms();
     for line in terms.describe() {
         complain(line);
@@ -80,23 +90,30 @@ async fn show(args: &Args) -> anyhow::Result<ExitCode> {
     let (tell, told) = watch::channel(Live::default());
     let demo = tokio::select! {
         demo = demo::run(terms, tell) => demo?,
-        () = progress::show(told, terms) => unreachable!("BUG: progress is shown until there is none"),
+        never = progress::show(told, terms) => match never {},
     };
-    let report = &demo.report;
     if let Some(path) = &args.svg {
-        std::fs::write(path, report.svg())
-            .with_context(|| format!("cannot write {}", path.display()))?;
+        let written = fs::write(path, demo.report.svg());
+        written.with_context(|| format!("cannot write {}", path.display()))?;
     }
     if args.json {
-        say(report.document())?;
+        say(demo.report.document())?;
     } else {
-        tell_people(report)?;
+        tell_people(&demo.report)?;
     }
-    Ok(if report.is_good() {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
-    })
+    Ok(demo)
+}
+
+fn tell_how_to_play(evenkeel: &Evenkeel) {
+    let (lookup, telemetry) = (evenkeel.address(), evenkeel.telemetry());
+    let settings = evenkeel.settings().display();
+    complain(format_args!(
+        "
+The sidecar and its renderer stay up until Ctrl-C.
+  look up    evenkeel get paperboy --address {lookup}
+  release    sed -i 's/^rollout: .*/rollout: 3/' {settings}
+  metrics    curl http://{telemetry}/metrics"
+    ));
 }
 
 fn tell_people(report: &Report) -> anyhow::Result<()> {

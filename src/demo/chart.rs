@@ -10,7 +10,7 @@ use self::panel::{Axes, Panel};
 use super::{Measured, Report, Series};
 
 const WIDTH: f64 = 960.0;
-const HEIGHT: f64 = 640.0;
+const HEIGHT: f64 = 612.0;
 const LEFT: f64 = 56.0;
 const TOP: f64 = 92.0;
 const PANEL: (f64, f64) = (412.0, 132.0);
@@ -20,12 +20,14 @@ const STYLE: &str = "\
 text { font: 12px system-ui, -apple-system, 'Segoe UI', 'DejaVu Sans', sans-serif; fill: #24292f }
 .head { font-size: 16px; font-weight: 600 } .small { font-size: 11px; fill: #57606a }
 .page { fill: #ffffff; stroke: #d0d7de } .grid { stroke: #d8dee4 } .mark { stroke: #57606a; stroke-dasharray: 4 3 }
+.budget { stroke: #24292f } .halo { paint-order: stroke; stroke: #ffffff; stroke-width: 3px; stroke-linejoin: round }
 .fault { fill: #57606a; opacity: .14 } .line { fill: none; stroke-width: 2 }
 .fresh { fill: #3b82c4 } .outdated { fill: #e3a008 } .failed { fill: #d1393f } .renders { fill: #8065c9 }
 .line.projects { stroke: #3b82c4; fill: none }
 @media (prefers-color-scheme: dark) {
 text { fill: #e6edf3 } .small { fill: #9198a1 } .page { fill: #0d1117; stroke: #3d444d }
-.grid { stroke: #2a313a } .mark { stroke: #9198a1 } .fault { fill: #9198a1 }
+.grid { stroke: #2a313a } .budget { stroke: #e6edf3 } .halo { stroke: #0d1117 } .mark { stroke: #9198a1 } .budget { stroke: #24292f } .halo { paint-order: stroke; stroke: #ffffff; stroke-width: 3px; stroke-linejoin: round }
+.fault { fill: #9198a1 }
 }";
 
 /// Draws it.
@@ -94,7 +96,7 @@ fn head(svg: &mut String, report: &Report) {
         ("failed", "failed"),
     ];
     for (index, (class, name)) in legend.into_iter().enumerate() {
-        let left = 560.0 + [0.0, 122.0, 262.0][index];
+        let left = 560.0 + [0.0, 122.0, 268.0][index];
         write(
             svg,
             format_args!(
@@ -113,7 +115,7 @@ fn draw_lookups(svg: &mut String, panel: &Panel, series: &Series) {
         panel.area(svg, class, series, &below, &above);
         below = above;
     }
-    panel.marks(svg, series);
+    panel.release(svg);
 }
 
 fn draw_renders(svg: &mut String, panel: &Panel, measured: &Measured, rate: f64) {
@@ -127,8 +129,8 @@ fn draw_renders(svg: &mut String, panel: &Panel, measured: &Measured, rate: f64)
         &vec![0; series.renders.len()],
         &series.renders,
     );
-    panel.marks(svg, series);
-    panel.level(svg, rate, &format!("budget: {rate}"));
+    panel.release(svg);
+    panel.budget(svg, rate, &format!("budget: {rate}"));
 }
 
 fn draw_projects(svg: &mut String, panel: &Panel, measured: &Measured) {
@@ -138,7 +140,7 @@ fn draw_projects(svg: &mut String, panel: &Panel, measured: &Measured) {
         None => format!("projects fresh: {} are not", measured.not_fresh),
     };
     panel.frame(svg, series, &what);
-    panel.marks(svg, series);
+    panel.release(svg);
     panel.line(svg, "projects", series, &series.projects_fresh);
     panel.seconds(svg);
 }

@@ -9,7 +9,7 @@ use std::{
 
 use tokio::{task::JoinSet, time::sleep};
 
-use super::{Error, Release, Terms};
+use super::{Error, Release, Stage, Terms, way::Way};
 use crate::{
     app::Sidecar,
     serve::listener::Address,
@@ -54,11 +54,39 @@ impl Evenkeel {
         })
     }
 
-    /// Releases a rollout as the terms say, and returns when the sidecar knows.
-    ///
-    /// # Errors
-    /// As [`start`](Self::start).
-    pub(super) async fn release(&mut self, rollout: u64) -> Result<(), Error> {
+    /// Where it answers lookups now.
+    pub fn address(&self) -> SocketAddr {
+        self.pod.lookup
+    }
+
+    /// Where it shows its metrics now.
+    pub fn telemetry(&self) -> SocketAddr {
+        self.pod.telemetry
+    }
+
+    /// The settings file that it reads.
+    pub fn settings(&self) -> &Path {
+        &self.pod.settings
+    }
+}
+
+impl Way for Evenkeel {
+    const STAGE: Stage = Stage::Evenkeel;
+    const RECOVERS: bool = true;
+
+    fn lookup(&self) -> SocketAddr {
+        self.pod.lookup
+    }
+
+    fn fresh(&self) -> usize {
+        self.pod.sidecar.snapshot().fresh
+    }
+
+    fn pods(&self) -> u32 {
+        self.pods
+    }
+
+    async fn release(&mut self, rollout: u64) -> Result<(), Error> {
         match self.terms.release {
             Release::Raise => {
                 let text = text(&self.terms, &self.renderer, rollout);
@@ -82,31 +110,6 @@ impl Evenkeel {
             }
         }
         Ok(())
-    }
-
-    /// Where it answers lookups now.
-    pub fn lookup(&self) -> SocketAddr {
-        self.pod.lookup
-    }
-
-    /// Where it shows its metrics now.
-    pub fn telemetry(&self) -> SocketAddr {
-        self.pod.telemetry
-    }
-
-    /// The settings file that it reads.
-    pub fn settings(&self) -> &Path {
-        &self.pod.settings
-    }
-
-    /// How many pods there were.
-    pub(super) fn pods(&self) -> u32 {
-        self.pods
-    }
-
-    /// How many projects it holds that are fresh.
-    pub(super) fn fresh(&self) -> usize {
-        self.pod.sidecar.snapshot().fresh
     }
 }
 

@@ -24,7 +24,7 @@ use tonic::{
     },
 };
 
-use super::{Error, Terms};
+use super::{Error, Release, Stage, Terms, way::Way};
 use crate::proto::v1::{
     BatchGetConfigsRequest, BatchGetConfigsResponse, GetConfigRequest, GetConfigResponse,
     RenderReason, RenderRequest, RenderResponse, Served, WatchConfigRequest, WatchConfigResponse,
@@ -36,6 +36,7 @@ use crate::proto::v1::{
 pub(super) struct Incident {
     service: Service,
     address: SocketAddr,
+    release: Release,
     _serving: AbortOnDropHandle<()>,
 }
 
@@ -76,31 +77,39 @@ impl Incident {
         Ok(Self {
             service,
             address,
+            release: terms.release,
             _serving: AbortOnDropHandle::new(serving),
         })
     }
+}
 
-    /// Where it answers lookups.
-    pub(super) fn address(&self) -> SocketAddr {
+impl Way for Incident {
+    const STAGE: Stage = Stage::Incident;
+    const RECOVERS: bool = false;
+
+    fn lookup(&self) -> SocketAddr {
         self.address
     }
 
-    /// Raises the target.
-    pub(super) fn release(&self, rollout: u64) {
-        self.service.state.target.store(rollout, Relaxed);
-    }
-
-    /// Holds nothing any more, as a pod that takes the place of another.
-    pub(super) fn forget(&self) {
-        self.service.state.held().clear();
-    }
-
-    /// How many projects it holds that are fresh.
-    pub(super) fn fresh(&self) -> usize {
+    fn fresh(&self) -> usize {
         let state = &self.service.state;
         let target = state.target.load(Relaxed);
         let held = state.held();
         held.values().filter(|held| rollout(held) >= target).count()
+    }
+
+    fn pods(&self) -> u32 {
+        1
+    }
+
+    /// A pod that takes the place of another holds nothing.
+    async fn release(&mut self, rollout: u64) -> Result<(), Error> {
+        let state = &self.service.state;
+        if self.release == Release::Replace {
+            state.held().clear();
+        }
+        state.target.store(rollout, Relaxed);
+        Ok(())
     }
 }
 

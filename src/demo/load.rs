@@ -211,7 +211,9 @@ async fn look_up(shared: &Shared, caller: usize, project: &str) -> Result<(), Du
         Ok(Err(status)) => (Outcome::Failed, breath(&status)),
         Ok(Ok(answer)) => match outcome(answer.get_ref(), project) {
             Outcome::Failed => (Outcome::Failed, BREATH),
-            outcome => (outcome, Duration::ZERO),
+            outcome @ (Outcome::Fresh | Outcome::Rendered | Outcome::Outdated(_)) => {
+                (outcome, Duration::ZERO)
+            }
         },
     };
     let sample = Sample {

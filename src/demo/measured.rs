@@ -7,15 +7,18 @@ use serde::Serialize;
 use super::{
     Terms,
     load::{Outcome, Sample},
-    storm::Observed,
+    observed::Observed,
 };
 use crate::renderer::Fault;
 
 /// From one point of a series to the next.
 pub(super) const STEP: Duration = Duration::from_millis(100);
 
-/// What is counted around a point of a series counts for so long: per second, thus.
+/// What is counted before a point of a series is counted for so long.
 const WINDOW: Duration = Duration::from_secs(1);
+
+/// What is counted when the storm has just begun is counted for so long.
+const LEAST: Duration = Duration::from_millis(500);
 
 /// How much later than it was launched a render may arrive, beside what its renderer's thread was late.
 const TRAVEL: Duration = Duration::from_millis(50);
@@ -73,7 +76,7 @@ pub struct Latencies {
     pub max: Duration,
 }
 
-/// What went on, from the start of the storm in steps of a tenth of a second; rates are of the second around each point.
+/// What went on, from the start of the storm in steps of a tenth of a second; rates are of the second before each point.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct Series {
     /// When the release came, in seconds.
@@ -201,11 +204,16 @@ fn points(length: Duration) -> impl Iterator<Item = Duration> {
     (0..=count).map(|step| STEP * step)
 }
 
-/// How many of these sorted moments lie in the second around each point.
+/// How many of these sorted moments lie in the second before each point; projected, before a second has passed.
 fn per_second(moments: &[Duration], length: Duration) -> Vec<usize> {
     let until = |end: Duration| moments.partition_point(|it| *it < end);
-    let around = |at: Duration| until(at + WINDOW / 2) - until(at.saturating_sub(WINDOW / 2));
-    points(length).map(around).collect()
+    let before = |at: Duration| {
+        let at = at.max(LEAST);
+        let from = at.saturating_sub(WINDOW);
+        let seconds = (at - from).as_secs_f64();
+        ((until(at) - until(from)) as f64 / seconds).round() as usize
+    };
+    points(length).map(before).collect()
 }
 
 /// The most of these sorted moments that lie in any window of that length.

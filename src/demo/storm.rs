@@ -1,22 +1,22 @@
 //! One storm: lookups, a release in the middle, perhaps a fault, and what was seen of it.
 //!
-//! The same for both ways; what they have in common is [`Side`]. It only watches and writes down: what it means is computed
-//! from [`Observed`] elsewhere.
+//! The same for both ways. It only watches and writes down: what it means is computed from [`Observed`] elsewhere.
 
-use std::{net::SocketAddr, path::Path, time::Duration};
+use std::time::Duration;
 
 use tokio::{
-    sync::watch,
-    time::{Instant, MissedTickBehavior, interval},
+    sync::watch::Sender,
+    time::{Instant, Interval, MissedTickBehavior, interval},
 };
 
 use super::{
-    Error, Evenkeel, Release, Site, Terms,
-    incident::Incident,
-    load::{Load, Sample},
-    terms::RECOVERY,
+    Error, Live, Release, Stage, Terms, load::Load, observed::Observed, renderer::Site,
+    terms::RECOVERY, way::Way,
 };
-use crate::renderer::{FaultOrder, Renders};
+use crate::renderer::FaultOrder;
+
+/// The rollout before the release is 1.
+const ROLLOUT: u64 = 2;
 
 /// How often is looked at what goes on.
 const TICK: Duration = Duration::from_millis(50);
@@ -24,108 +24,18 @@ const TICK: Duration = Duration::from_millis(50);
 /// How long after the release a fault begins.
 const FAULT_AFTER: Duration = Duration::from_secs(1);
 
-/// How long lookups go on when every project is fresh.
+/// How long lookups go on when every project is fresh after a fault.
 const AFTERMATH: Duration = Duration::from_secs(3);
 
-/// What the demo is doing.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Stage {
-    /// Both ways render every project once.
-    #[default]
-    WarmUp,
-    /// The storm, the way of the incident.
-    Incident,
-    /// The storm with evenkeel.
-    Evenkeel,
-}
-
-/// The few numbers that matter while a storm goes on.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Live {
-    /// What is being done.
-    pub stage: Stage,
-    /// For how long it has been done.
-    pub elapsed: Duration,
-    /// How long it will take; longer perhaps.
-    pub expected: Duration,
-    /// Lookups that were answered.
-    pub answered: usize,
-    /// Lookups that failed.
-    pub failed: usize,
-    /// Renders that the renderer was asked for since the release.
-    pub renders: u64,
-    /// Projects that are fresh.
-    pub fresh: usize,
-}
-
 /// One of the two ways, and a renderer of its own.
-pub(super) struct Side {
-    pub(super) site: Site,
-    pub(super) way: Way,
-    pub(super) projects: Vec<String>,
+pub(super) struct Side<W> {
+    site: Site,
+    pub(super) way: W,
+    projects: Vec<String>,
 }
 
-/// The two ways.
-pub(super) enum Way {
-    Incident(Incident),
-    Evenkeel(Box<Evenkeel>),
-}
-
-/// What was seen of a storm; times since it began.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Observed {
-    pub(super) length: Duration,
-    /// When the release began.
-    pub(super) release: Duration,
-    /// When those who answer lookups had learned of it.
-    pub(super) learned: Duration,
-    /// When the fault began and ended.
-    pub(super) fault: Option<(Duration, Duration)>,
-    pub(super) samples: Vec<Sample>,
-    /// How many projects were fresh.
-    pub(super) fresh: Vec<(Duration, usize)>,
-    /// What the renderer did, and when the storm began by its clock.
-    pub(super) renders: Renders,
-    pub(super) began: Duration,
-    /// Renders truly done, calls of `Fetch`: before the release.
-    pub(super) done_before: u64,
-    pub(super) fetched_before: u64,
-    /// The longest that the renderer's thread was late.
-    pub(super) stall: Duration,
-    /// Processes that had a budget of their own.
-    pub(super) pods: u32,
-}
-
-impl Way {
-    pub(super) async fn incident(terms: &Terms, folder: &Path) -> Result<Side, Error> {
-        let site = Site::start(terms, folder).await?;
-        let way = Self::Incident(Incident::start(terms, &site.url()).await?);
-        Ok(Side::new(site, way, terms))
-    }
-
-    pub(super) async fn evenkeel(terms: &Terms, folder: &Path) -> Result<Side, Error> {
-        let site = Site::start(terms, folder).await?;
-        let evenkeel = Evenkeel::start(terms, &site.url(), folder).await?;
-        Ok(Side::new(site, Self::Evenkeel(Box::new(evenkeel)), terms))
-    }
-
-    pub(super) fn sidecar(&self) -> Option<&Evenkeel> {
-        match self {
-            Self::Incident(_) => None,
-            Self::Evenkeel(evenkeel) => Some(evenkeel),
-        }
-    }
-
-    fn stage(&self) -> Stage {
-        match self {
-            Self::Incident(_) => Stage::Incident,
-            Self::Evenkeel(_) => Stage::Evenkeel,
-        }
-    }
-}
-
-impl Side {
-    fn new(site: Site, way: Way, terms: &Terms) -> Self {
+impl<W: Way> Side<W> {
+    pub(super) fn new(site: Site, way: W, terms: &Terms) -> Self {
         let mut projects = site.running().projects();
         projects.truncate(terms.projects.get());
         Self {
@@ -135,169 +45,150 @@ impl Side {
         }
     }
 
-    fn lookup(&self) -> SocketAddr {
-        match &self.way {
-            Way::Incident(incident) => incident.address(),
-            Way::Evenkeel(evenkeel) => evenkeel.lookup(),
-        }
-    }
-
-    fn fresh(&self) -> usize {
-        match &self.way {
-            Way::Incident(incident) => incident.fresh(),
-            Way::Evenkeel(evenkeel) => evenkeel.fresh(),
-        }
-    }
-
-    async fn release(&mut self, release: Release) -> Result<(), Error> {
-        const ROLLOUT: u64 = 2;
-        match &mut self.way {
-            Way::Incident(incident) => {
-                incident.release(ROLLOUT);
-                if release == Release::Replace {
-                    incident.forget();
-                }
-            }
-            Way::Evenkeel(evenkeel) => evenkeel.release(ROLLOUT).await?,
-        }
-        Ok(())
+    async fn warm_up(&self) -> Result<(), Error> {
+        Load::warm_up(self.way.lookup(), &self.projects).await
     }
 
     /// Goes through the storm.
     pub(super) async fn storm(
         &mut self,
         terms: &Terms,
-        live: &watch::Sender<Live>,
+        live: &Sender<Live>,
     ) -> Result<Observed, Error> {
-        let load = Load::start(terms, self.lookup(), &self.projects).await?;
-        let mut seen = Observed {
-            began: self
-                .site
-                .running()
-                .renders()
-                .now
-                .saturating_sub(load.began().elapsed()),
-            ..Observed::default()
+        let load = Load::start(terms, self.way.lookup(), &self.projects).await?;
+        let renderer_ran = self.site.running().renders().now;
+        let mut storm = Storm {
+            seen: Observed {
+                began: renderer_ran.saturating_sub(load.began().elapsed()),
+                ..Observed::default()
+            },
+            load,
+            ticks: ticks(),
+            terms,
+            live,
         };
-        let mut ticks = interval(TICK);
-        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let (mut is_released, mut asked_before) = (false, 0);
-        loop {
-            ticks.tick().await;
-            let now = load.began().elapsed();
-            if !is_released && now >= terms.calm {
-                let before = self.site.running().renders();
-                (seen.done_before, seen.fetched_before) = (before.rendered, before.fetched);
-                asked_before = before.asked;
-                seen.release = load.began().elapsed();
-                self.release(terms.release).await?;
-                if terms.release == Release::Replace {
-                    load.redirect(self.lookup()).await?;
-                }
-                seen.learned = load.began().elapsed();
-                is_released = true;
-            }
-            if is_released && seen.fault.is_none() && now >= seen.learned + FAULT_AFTER {
-                seen.fault = self.strike(terms, load.began().elapsed());
-            }
-            let fresh = self.fresh();
-            seen.fresh.push((load.began().elapsed(), fresh));
-            self.tell(terms, live, &load, fresh, asked_before, is_released);
-            if is_released && self.is_over(terms, now, &seen) {
-                break;
-            }
+        storm.watch(self, |storm| storm.now() >= terms.calm).await;
+        storm.release(self).await?;
+        if let Some((fault, lasts)) = terms.fault {
+            let at = storm.seen.learned + FAULT_AFTER;
+            storm.watch(self, |storm| storm.now() >= at).await;
+            let faults = self.site.running().faults();
+            faults.set(FaultOrder {
+                fault,
+                lasts: Some(lasts),
+            });
+            storm.seen.fault = Some((storm.now(), storm.now() + lasts));
         }
-        seen.length = load.began().elapsed();
-        seen.samples = load.samples();
-        seen.renders = self.site.running().renders();
-        seen.stall = self.site.stall();
-        seen.pods = match &self.way {
-            Way::Incident(_) => 1,
-            Way::Evenkeel(evenkeel) => evenkeel.pods(),
-        };
-        Ok(seen)
+        storm.watch(self, Storm::is_over::<W>).await;
+        Ok(storm.end(self))
+    }
+}
+
+/// A storm that goes on.
+struct Storm<'a> {
+    load: Load,
+    seen: Observed,
+    ticks: Interval,
+    terms: &'a Terms,
+    live: &'a Sender<Live>,
+}
+
+impl Storm<'_> {
+    fn now(&self) -> Duration {
+        self.load.began().elapsed()
     }
 
-    /// Gives the renderer its fault, if there is to be one.
-    fn strike(&self, terms: &Terms, now: Duration) -> Option<(Duration, Duration)> {
-        let (fault, lasts) = terms.fault?;
-        self.site.running().faults().set(FaultOrder {
-            fault,
-            lasts: Some(lasts),
-        });
-        Some((now, now + lasts))
-    }
-
-    /// The way of the incident has a fixed time; evenkeel has until all is fresh, or until a recovery has taken too long.
-    fn is_over(&self, terms: &Terms, now: Duration, seen: &Observed) -> bool {
-        let least = expected(terms);
-        match (&self.way, seen.fault) {
-            (Way::Incident(_), _) | (_, None) => now >= least,
-            (Way::Evenkeel(_), Some((_, ended))) => {
-                let fresh_at = seen.fresh_at(self.projects.len());
-                let is_done = fresh_at.is_some_and(|at| now >= at + AFTERMATH);
-                now >= least && (is_done || now >= ended + RECOVERY)
-            }
+    /// Writes down and tells what goes on, until something is the case.
+    async fn watch<W: Way>(&mut self, side: &Side<W>, is_so: impl Fn(&Self) -> bool) {
+        while !is_so(self) {
+            self.ticks.tick().await;
+            let fresh = side.way.fresh();
+            self.seen.fresh.push((self.now(), fresh));
+            let (lookups, failed) = self.load.count();
+            let asked = side.site.running().renders().asked;
+            self.live.send_replace(Live {
+                stage: W::STAGE,
+                elapsed: self.now(),
+                expected: expected(self.terms),
+                answered: lookups - failed,
+                failed,
+                renders: asked - self.seen.asked_before.unwrap_or(asked),
+                fresh,
+            });
         }
     }
 
-    fn tell(
-        &self,
-        terms: &Terms,
-        live: &watch::Sender<Live>,
-        load: &Load,
-        fresh: usize,
-        asked_before: u64,
-        is_released: bool,
-    ) {
-        let (all, failed) = load.count();
-        let asked = self.site.running().renders().asked;
-        live.send_replace(Live {
-            stage: self.way.stage(),
-            elapsed: load.began().elapsed(),
-            expected: expected(terms),
-            answered: all - failed,
-            failed,
-            renders: if is_released { asked - asked_before } else { 0 },
-            fresh,
-        });
+    async fn release<W: Way>(&mut self, side: &mut Side<W>) -> Result<(), Error> {
+        let before = side.site.running().renders();
+        self.seen.asked_before = Some(before.asked);
+        (self.seen.done_before, self.seen.fetched_before) = (before.rendered, before.fetched);
+        self.seen.release = self.now();
+        side.way.release(ROLLOUT).await?;
+        if self.terms.release == Release::Replace {
+            self.load.redirect(side.way.lookup()).await?;
+        }
+        self.seen.learned = self.now();
+        Ok(())
+    }
+
+    /// Whether all there was to see was seen; after a fault a way that recovers has the time for it.
+    fn is_over<W: Way>(&self) -> bool {
+        let now = self.now();
+        let recovered = self.seen.fresh_at(self.terms.projects.get());
+        let is_recovered = match self.seen.fault {
+            Some((_, ended)) if W::RECOVERS => {
+                recovered.is_some_and(|at| now >= at + AFTERMATH) || now >= ended + RECOVERY
+            }
+            Some(_) | None => true,
+        };
+        now >= expected(self.terms) && is_recovered
+    }
+
+    fn end<W: Way>(self, side: &Side<W>) -> Observed {
+        Observed {
+            length: self.now(),
+            samples: self.load.samples(),
+            renders: side.site.running().renders(),
+            stall: side.site.stall(),
+            pods: side.way.pods(),
+            ..self.seen
+        }
     }
 }
 
 /// Has both ways render every project once, at the same time.
-pub(super) async fn warm_up(sides: [&Side; 2], live: &watch::Sender<Live>) -> Result<(), Error> {
+pub(super) async fn warm_up<V: Way, W: Way>(
+    one: &Side<V>,
+    other: &Side<W>,
+    live: &Sender<Live>,
+) -> Result<(), Error> {
     let began = Instant::now();
     let tell = async {
-        let mut ticks = interval(TICK);
+        let mut ticks = ticks();
         loop {
             ticks.tick().await;
             live.send_replace(Live {
+                stage: Stage::WarmUp,
                 elapsed: began.elapsed(),
-                fresh: sides.map(Side::fresh).into_iter().min().unwrap_or(0),
+                fresh: one.way.fresh().min(other.way.fresh()),
                 ..Live::default()
             });
         }
     };
-    let [one, other] = sides.map(|side| Load::warm_up(side.lookup(), &side.projects));
     tokio::select! {
-        warm = async { tokio::try_join!(one, other) } => warm.map(drop),
+        warm = async { tokio::try_join!(one.warm_up(), other.warm_up()) } => warm.map(drop),
         () = tell => Ok(()),
     }
 }
 
-/// How long a storm takes.
-fn expected(terms: &Terms) -> Duration {
-    let fault = terms
-        .fault
-        .map_or(Duration::ZERO, |(_, lasts)| FAULT_AFTER + lasts);
-    terms.calm + terms.after + fault
+fn ticks() -> Interval {
+    let mut ticks = interval(TICK);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    ticks
 }
 
-impl Observed {
-    /// When so many projects were fresh for the first time after the release.
-    pub(super) fn fresh_at(&self, projects: usize) -> Option<Duration> {
-        let after = self.fresh.iter().filter(|(at, _)| *at > self.learned);
-        let mut after = after.skip_while(|(_, fresh)| *fresh < projects);
-        after.next().map(|(at, _)| *at)
-    }
+/// How long a storm takes.
+fn expected(terms: &Terms) -> Duration {
+    let fault = terms.fault.map(|(_, lasts)| FAULT_AFTER + lasts);
+    terms.calm + terms.after + fault.unwrap_or_default()
 }

@@ -1,6 +1,7 @@
 //! The progress of a demo on stderr: a bar on a terminal, else a line every few seconds.
 
 use std::{
+    convert::Infallible,
     io::{self, IsTerminal as _},
     time::Duration,
 };
@@ -20,7 +21,7 @@ use crate::{
 const PERIODS: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(3));
 
 /// Shows it for ever.
-pub(super) async fn show(told: Receiver<Live>, terms: Terms) {
+pub(super) async fn show(told: Receiver<Live>, terms: Terms) -> Infallible {
     let bar = io::stderr().is_terminal().then(bar);
     let period = if bar.is_some() { PERIODS.0 } else { PERIODS.1 };
     let mut ticks = interval(period);

@@ -73,7 +73,7 @@ impl Panel {
     }
 
     /// Draws what stands before everything: the release.
-    pub(super) fn marks(&self, svg: &mut String, _: &Series) {
+    pub(super) fn release(&self, svg: &mut String) {
         let (x, bottom) = (self.x(0.0), self.top + self.size.1);
         write(
             svg,
@@ -84,21 +84,21 @@ impl Panel {
         );
     }
 
-    /// Draws a level with its name.
-    pub(super) fn level(&self, svg: &mut String, value: f64, name: &str) {
+    /// Draws the budget, with its name.
+    pub(super) fn budget(&self, svg: &mut String, value: f64, name: &str) {
         let (y, right) = (self.y(value), self.left + self.size.0);
         write(
             svg,
             format_args!(
-                "<path class=\"mark\" d=\"M{:.1} {y:.1}H{right:.1}\"/>\n",
+                "<path class=\"mark budget\" d=\"M{:.1} {y:.1}H{right:.1}\"/>\n",
                 self.left
             ),
         );
         write(
             svg,
             format_args!(
-                "<text class=\"small\" text-anchor=\"end\" x=\"{right:.1}\" y=\"{:.1}\">{name}</text>\n",
-                y - 4.0
+                "<text class=\"halo\" text-anchor=\"end\" x=\"{right:.1}\" y=\"{:.1}\">{name}</text>\n",
+                y - 5.0
             ),
         );
     }

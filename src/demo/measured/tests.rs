@@ -18,7 +18,7 @@ fn percentiles_are_durations_that_were_measured() {
 #[test]
 fn the_worst_second_is_found_wherever_it_begins() {
     assert_eq!(
-        most_within(&millis(&[0, 900, 950, 1800, 1899, 1900, 5000]), WINDOW),
+        most_within(&millis(&[0, 900, 950, 1800, 1899, 1900, 1949, 5000]), WINDOW),
         5
     );
     assert_eq!(most_within(&[], WINDOW), 0);
@@ -36,7 +36,7 @@ fn what_the_budget_allows_is_not_beyond_it_and_one_more_is() {
     };
     let steady: Vec<_> = (0..50).map(|count| count * 100).collect();
     assert_eq!(beyond_budget(&millis(&steady), &terms, &seen), None);
-    let mut crowded = steady.clone();
+    let mut crowded = steady;
     crowded.splice(25..25, [2450, 2450]);
     assert!(beyond_budget(&millis(&crowded), &terms, &seen).is_some());
     let late = Observed {
