@@ -153,7 +153,7 @@ def test_only_what_is_labelled_gets_a_sidecar():
     bare = [one for one in of_kind("kinds", *manifests.WORKLOADS) if one not in with_sidecar("kinds")]
     assert [one["metadata"]["name"] for one in bare] == ["without-the-label"]
     assert "initContainers" not in template(bare[0])["spec"]
-    assert {one["kind"] for one in with_sidecar("kinds")} == set(manifests.WORKLOADS)
+    assert {workload["kind"] for _, workload in sidecars()} == set(manifests.WORKLOADS)
 
 
 def test_every_volume_is_there_and_settings_are_mounted_as_folders(patched):
