@@ -22,9 +22,10 @@ if ! command -v cargo >/dev/null; then
     exit 1
 fi
 
-venv=tests/.venv
-requirements=tests/python/requirements.txt
-if ! cmp -s "$requirements" "$venv/installed.txt"; then
+# Installs Python packages into an environment of their own, anew when the list of them has changed.
+packages() {
+    local requirements=$1 venv=$2
+    cmp -s "$requirements" "$venv/installed.txt" && return
     say "Installing $requirements into $venv"
     rm -rf "$venv"
     if ! python3 -m venv "$venv" 2>/dev/null; then
@@ -34,4 +35,7 @@ if ! cmp -s "$requirements" "$venv/installed.txt"; then
     fi
     "$venv/bin/pip" install --quiet --disable-pip-version-check -r "$requirements"
     cp "$requirements" "$venv/installed.txt"
-fi
+}
+
+venv=tests/.venv
+packages tests/python/requirements.txt "$venv"
