@@ -379,6 +379,15 @@ struct InFlight {
     fetches: u32,
 }
 
+/// What stops every render until a probe succeeds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Stops {
+    /// The breaker, after failures in a row.
+    pub is_broken: bool,
+    /// The renderer's pushback.
+    pub is_held: bool,
+}
+
 /// A wish for a project, as a lookup brings it.
 #[derive(Clone, Copy, Debug)]
 pub struct Wish {
@@ -569,6 +578,23 @@ impl Admission {
     /// The limits in force.
     pub fn limits(&self) -> &Limits {
         &self.limits
+    }
+
+    /// Whether the breaker or the renderer's pushback stops every render.
+    pub fn stops(&self) -> Stops {
+        Stops {
+            is_broken: self.breaker.valve.is_stopped(),
+            is_held: self.pushbacks.valve.is_stopped(),
+        }
+    }
+
+    /// Renders per second that are left of the rate: by the pace and the ramps, and nothing during a stop.
+    pub fn rate_in_force(&self, now: Moment) -> f64 {
+        if self.stops() == Stops::default() {
+            self.rate(now)
+        } else {
+            0.0
+        }
     }
 
     /// How many tokens the bucket holds.

@@ -271,11 +271,11 @@ impl Core {
             self.metrics.clone(),
             self.closing.clone(),
         );
-        let routes = serve::lookup::routes(configs, &self.health);
+        let lookups = serve::lookup::service(configs, &self.health);
         let threads = Threads::start(
             settings.lookup.threads,
             &listeners,
-            &routes,
+            &lookups,
             &self.connections,
             &self.closing,
         );

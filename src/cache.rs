@@ -270,7 +270,7 @@ impl Cache {
 }
 
 fn cost(revision: &Revision) -> usize {
-    revision.payload.len()
+    revision.message().len()
         + revision.content_type.len()
         + 2 * revision.project.as_str().len()
         + ENTRY_BYTES

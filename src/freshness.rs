@@ -131,7 +131,7 @@ fn nanos(max_age: Option<Duration>) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::revision::{Digest, Order, Revision};
+    use crate::revision::{Order, Revision};
 
     fn at(seconds: u64) -> Moment {
         Moment::after_start(Duration::from_secs(seconds))
@@ -139,14 +139,13 @@ mod tests {
 
     fn held(rollout: u64, validated_at: Moment) -> Held {
         Held {
-            revision: Arc::new(Revision {
-                project: Project::new("demo/shop").unwrap(),
-                order: Order::new(rollout, 1),
-                rendered_at: None,
-                digest: Digest::of(b"{}"),
-                content_type: "application/json".into(),
-                payload: b"{}".as_slice().into(),
-            }),
+            revision: Arc::new(Revision::new(
+                Project::new("demo/shop").unwrap(),
+                Order::new(rollout, 1),
+                None,
+                "application/json".into(),
+                b"{}",
+            )),
             validated_at,
             changed: None,
             gone_since: None,

@@ -101,6 +101,20 @@ impl Lookup {
         self.limits.store(Arc::new(limits));
     }
 
+    /// Answers a lookup that demands nothing, if it can be answered from what is held and nothing is left to do: it is fresh, or why
+    /// it is not is known.
+    pub fn at_once(&self, project: &str) -> Option<Answer> {
+        let held = self.cache.get(project)?;
+        let now = self.clock.now();
+        if self.freshness.is_fresh(&held, now) {
+            return Some(answer(&held, Served::Fresh));
+        }
+        let refusal = self.refresh.known_refusal(&held, now)?;
+        held.note
+            .is_told(now)
+            .then(|| self.outdated(&held, refusal, now))
+    }
+
     /// Answers one lookup. Dropping the future changes nothing but that nobody waits here any more.
     ///
     /// # Errors

@@ -339,6 +339,7 @@ impl Shared {
                 }
             }
         }
+        state.complaints.note_stops(state.admission.stops());
         let wakes_at = state.admission.next_wake();
         if wakes_at != state.wakes_at {
             state.wakes_at = wakes_at;

@@ -178,18 +178,17 @@ impl Offer {
                 limit: max_payload,
             });
         }
-        let digest = Digest::of(&self.payload);
-        if !self.digest.is_empty() && self.digest != digest.to_string() {
+        let revision = Revision::new(
+            project.clone(),
+            self.order,
+            self.rendered_at,
+            self.content_type.into(),
+            &self.payload,
+        );
+        if !self.digest.is_empty() && self.digest != revision.digest.to_string() {
             return Err(Rejected::WrongDigest);
         }
-        Ok(Revision {
-            project: project.clone(),
-            order: self.order,
-            rendered_at: self.rendered_at,
-            digest,
-            content_type: self.content_type.into(),
-            payload: Bytes::copy_from_slice(&self.payload),
-        })
+        Ok(revision)
     }
 }
 
@@ -212,10 +211,7 @@ impl Rendered {
             } => {
                 check_stamp(&answered, order, project)?;
                 let held = held.ok_or(Rejected::NothingHeld)?;
-                Ok(Revision {
-                    order,
-                    ..held.clone()
-                })
+                Ok(held.with_order(order))
             }
         }
     }

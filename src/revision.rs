@@ -3,11 +3,15 @@
 //! Revisions are ordered by `(rollout, number)` alone, never by a clock or a digest. This room knows nothing of how they
 //! are rendered, held or sent.
 
+mod message;
+
 use std::{borrow::Borrow, fmt, sync::Arc, time::SystemTime};
 
 use bytes::Bytes;
 use sha2::{Digest as _, Sha256};
 use xxhash_rust::xxh3::xxh3_64;
+
+use self::message::Message;
 
 /// The name of a project: 1 to 253 bytes of `[A-Za-z0-9._:/-]`. Cheap to clone.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -168,8 +172,54 @@ pub struct Revision {
     pub digest: Digest,
     /// The media type of the payload.
     pub content_type: Arc<str>,
-    /// The configuration.
+    /// The configuration; a part of `message`.
     pub payload: Bytes,
+    message: Message,
+}
+
+impl Revision {
+    /// Copies a payload out of the buffer that it was received in, and computes its digest.
+    pub fn new(
+        project: Project,
+        order: Order,
+        rendered_at: Option<SystemTime>,
+        content_type: Arc<str>,
+        payload: &[u8],
+    ) -> Self {
+        let digest = Digest::of(payload);
+        let message = Message::new(&project, order, rendered_at, digest, &content_type, payload);
+        Self {
+            project,
+            order,
+            rendered_at,
+            digest,
+            content_type,
+            payload: message.payload(),
+            message,
+        }
+    }
+
+    /// The same payload, stamped with another order.
+    pub fn with_order(&self, order: Order) -> Self {
+        let (project, content_type) = (self.project.clone(), Arc::clone(&self.content_type));
+        Self::new(
+            project,
+            order,
+            self.rendered_at,
+            content_type,
+            &self.payload,
+        )
+    }
+
+    /// The fields `revision` and `payload` of the contract's `GetConfigResponse`, as they are sent.
+    pub const fn message(&self) -> &Bytes {
+        self.message.fields()
+    }
+
+    /// The field `revision` alone, as it is sent.
+    pub fn stamp(&self) -> Bytes {
+        self.message.stamp()
+    }
 }
 
 #[cfg(test)]

@@ -12,12 +12,16 @@ pub mod telemetry;
 
 mod answers;
 mod arrival;
+mod body;
 mod config;
 mod connections;
+mod framed;
+mod gathered;
 mod grpc;
 mod reflection;
 mod request;
 mod response;
+mod service;
 mod status;
 mod watch;
 
@@ -28,4 +32,5 @@ pub use self::{
     answers::{Answers, Watching},
     config::Configs,
     connections::Connections,
+    service::Lookups,
 };

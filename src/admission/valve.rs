@@ -52,6 +52,14 @@ impl Valve {
         }
     }
 
+    /// Whether it was shut and no probe has come back well since.
+    pub(super) fn is_stopped(&self) -> bool {
+        match self.flow {
+            Flow::Shut(_) | Flow::Probing => true,
+            Flow::Open | Flow::Opening(_) => false,
+        }
+    }
+
     /// Whether the next that passes is the probe.
     pub(super) fn wants_probe(&self, now: Moment) -> bool {
         matches!(self.flow, Flow::Shut(until) if until <= now)
@@ -110,8 +118,10 @@ mod tests {
         assert!(valve.wants_probe(at(10)));
         valve.launched(at(10));
         assert_eq!(valve.is_shut(at(11)), Some(None));
+        assert!(valve.is_stopped());
         assert!(valve.probe_succeeded(at(12)));
         assert_eq!(valve.is_shut(at(12)), None);
+        assert!(!valve.is_stopped());
         assert!((valve.share(at(12)) - 0.1).abs() < 1e-9);
         assert!((valve.share(at(22)) - 0.55).abs() < 1e-9);
         assert!((valve.share(at(32)) - 1.0).abs() < 1e-9);

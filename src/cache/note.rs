@@ -53,6 +53,11 @@ impl Note {
         self.told.load(Relaxed) != second && self.told.swap(second, Relaxed) != second
     }
 
+    /// Whether the interest of this second was told.
+    pub fn is_told(&self, now: Moment) -> bool {
+        self.told.load(Relaxed) == now.since_start().as_secs() + 1
+    }
+
     /// Notes whether a refresh of the project is wanted.
     pub fn set_wanted(&self, is_wanted: bool) {
         self.is_wanted.store(is_wanted, Relaxed);

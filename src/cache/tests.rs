@@ -1,15 +1,13 @@
 use super::*;
-use crate::revision::Digest;
 
 fn revision(rollout: u64, number: u64, payload: &'static str) -> Revision {
-    Revision {
-        project: Project::new("demo/shop").unwrap(),
-        order: Order::new(rollout, number),
-        rendered_at: None,
-        digest: Digest::of(payload.as_bytes()),
-        content_type: "application/json".into(),
-        payload: payload.into(),
-    }
+    Revision::new(
+        Project::new("demo/shop").unwrap(),
+        Order::new(rollout, number),
+        None,
+        "application/json".into(),
+        payload.as_bytes(),
+    )
 }
 
 fn at(seconds: u64) -> Moment {

@@ -30,6 +30,10 @@ pub struct Snapshot {
     pub bucket_level: f64,
     /// Renders per second.
     pub rate: f64,
+    /// What is left of it.
+    pub rate_in_force: f64,
+    pub breaker_open: bool,
+    pub pushed_back: bool,
     pub burst: u32,
     pub concurrency: usize,
     pub queue: usize,

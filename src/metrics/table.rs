@@ -72,7 +72,7 @@ const fn metric(
 
 /// The list.
 #[rustfmt::skip]
-pub(super) const ALL: [Metric; 24] = [
+pub(super) const ALL: [Metric; 27] = [
     metric("lookups", Counter, &["served", "reason"], "Lookups by how they were served, and why not fresh", Page::lookups),
     metric("lookup_duration_seconds", Histogram, &["served"], "Time from a request's headers to its answer", Page::lookup_durations),
     metric("renders", Counter, &["class", "result"], "Renders that landed", Page::renders),
@@ -82,6 +82,9 @@ pub(super) const ALL: [Metric; 24] = [
     metric("renders_in_flight", Gauge, &[], "Renders in flight", |page, to| page.gauge(to, |now| now.in_flight as f64)),
     metric("bucket_tokens", Gauge, &[], "Renders that the token bucket would admit now", |page, to| page.gauge(to, |now| now.bucket_level)),
     metric("limit", Gauge, &["setting"], "Limits in force: rate, burst, concurrency, queue", Page::limits),
+    metric("rate_in_force", Gauge, &[], "Renders per second that pace, ramps and stops leave of the rate", |page, to| page.gauge(to, |now| now.rate_in_force)),
+    metric("breaker_open", Gauge, &[], "1 while failures in a row stop every render", |page, to| page.gauge(to, |now| now.breaker_open.into())),
+    metric("pushed_back", Gauge, &[], "1 while the renderer's pushback stops every render", |page, to| page.gauge(to, |now| now.pushed_back.into())),
     metric("target_rollout", Gauge, &[], "The rollout that fresh means", |page, to| page.gauge(to, |now| now.target_rollout as f64)),
     metric("projects", Gauge, &["state"], "Held projects, fresh and outdated", Page::projects),
     metric("projects_wanted", Gauge, &[], "Projects that wait for a refresh", |page, to| page.gauge(to, |now| now.projects_wanted as f64)),

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use crate::{moment::Moment, revision::Project};
+use crate::{admission::Stops, moment::Moment, revision::Project};
 
 /// How long a complaint of a project counts that nobody has asked for since.
 const FORGOTTEN: Duration = Duration::from_secs(900);
@@ -58,6 +58,7 @@ impl Complaint {
 #[derive(Debug, Default)]
 pub(super) struct Complaints {
     standing: HashMap<Complaint, HashMap<Project, Moment>>,
+    stops: Stops,
 }
 
 impl Complaints {
@@ -91,6 +92,25 @@ impl Complaints {
             {
                 tracing::info!(%project, "{}", complaint.healed());
             }
+        }
+    }
+
+    /// Notes what stops every render; what begins and what ends is logged.
+    pub(super) fn note_stops(&mut self, stops: Stops) {
+        let before = std::mem::replace(&mut self.stops, stops);
+        match (before.is_broken, stops.is_broken) {
+            (false, true) => tracing::warn!(
+                "the breaker is open: renders failed in a row, and none is launched for a while"
+            ),
+            (true, false) => tracing::info!("the breaker is closed: renders are launched again"),
+            (false, false) | (true, true) => {}
+        }
+        match (before.is_held, stops.is_held) {
+            (false, true) => tracing::warn!(
+                "the renderer pushes everything back: no render is launched for a while"
+            ),
+            (true, false) => tracing::info!("the pushback is over: renders are launched again"),
+            (false, false) | (true, true) => {}
         }
     }
 }

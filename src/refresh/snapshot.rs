@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::{
-    admission::{Admission, Limits},
+    admission::{Admission, Limits, Stops},
     cache::Cache,
     freshness::Freshness,
     moment::Moment,
@@ -14,6 +14,9 @@ use crate::{
 #[expect(missing_docs, reason = "the fields say it")]
 pub struct Snapshot {
     pub limits: Limits,
+    /// Renders per second that the pace, the ramps and the stops leave of the rate.
+    pub rate_in_force: f64,
+    pub stops: Stops,
     pub target: u64,
     /// Tokens, with the fraction of the next.
     pub bucket_level: f64,
@@ -33,6 +36,8 @@ impl Snapshot {
     pub(super) fn of_admission(admission: &Admission, now: Moment) -> Self {
         Self {
             limits: *admission.limits(),
+            rate_in_force: admission.rate_in_force(now),
+            stops: admission.stops(),
             target: 0,
             bucket_level: admission.level(now),
             in_flight: admission.in_flight(),

@@ -65,7 +65,6 @@ impl Store {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::revision::Digest;
 
     #[test]
     fn the_newest_by_order_are_kept_and_fetched() {
@@ -80,14 +79,13 @@ mod tests {
         ] {
             store.keep(
                 &component,
-                &Arc::new(Revision {
-                    project: project.clone(),
+                &Arc::new(Revision::new(
+                    project.clone(),
                     order,
-                    rendered_at: None,
-                    digest: Digest::of(b"{}"),
-                    content_type: "application/json".into(),
-                    payload: "{}".into(),
-                }),
+                    None,
+                    "application/json".into(),
+                    b"{}",
+                )),
             );
         }
         let newest = store.newest(&project, &component).unwrap();

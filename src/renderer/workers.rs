@@ -25,7 +25,7 @@ use super::{
     store::{Component, Store},
     template::{Context, Template},
 };
-use crate::revision::{Digest, Order, Project, Revision};
+use crate::revision::{Order, Project, Revision};
 
 /// What is rendered.
 #[derive(Clone, Debug)]
@@ -191,14 +191,13 @@ impl Workers {
         });
         let payload = payload.map_err(|error| WorkError::Template(error.to_string().into()))?;
         let payload = padded(payload, self.capacity.pad);
-        let revision = Arc::new(Revision {
-            project: job.project.clone(),
-            order: job.order(),
-            rendered_at: Some(SystemTime::now()),
-            digest: Digest::of(&payload),
-            content_type: "application/json".into(),
-            payload,
-        });
+        let revision = Arc::new(Revision::new(
+            job.project.clone(),
+            job.order(),
+            Some(SystemTime::now()),
+            "application/json".into(),
+            &payload,
+        ));
         self.store.keep(&job.component, &revision);
         self.journal.rendered(&job.project);
         Ok(revision)

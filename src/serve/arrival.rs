@@ -1,15 +1,11 @@
 //! When a request's headers arrived, and by when its caller wants the answer.
 //!
-//! tonic counts a call's deadline from the same headers, and gives the call up when it passes: an answer has to be on its way before.
+//! A caller gives its call up when its deadline passes: the answer has to be on its way before.
 
-use std::{
-    task::{Context, Poll},
-    time::Duration,
-};
+use std::time::Duration;
 
-use http::{Extensions, HeaderMap, Request};
+use http::{Extensions, HeaderMap};
 use tokio::time::Instant;
-use tower::{Layer, Service};
 
 /// When a request arrived.
 #[derive(Clone, Copy, Debug)]
@@ -22,7 +18,7 @@ pub(super) struct Arrival {
 
 impl Arrival {
     /// Stamps a request that arrives now.
-    fn now(headers: &HeaderMap) -> Self {
+    pub(super) fn now(headers: &HeaderMap) -> Self {
         let at = Instant::now();
         let deadline = headers
             .get("grpc-timeout")
@@ -57,43 +53,6 @@ fn timeout(value: &[u8]) -> Option<Duration> {
         b'u' => Some(Duration::from_micros(amount)),
         b'n' => Some(Duration::from_nanos(amount)),
         _ => None,
-    }
-}
-
-/// Stamps every request with its [`Arrival`].
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Stamp;
-
-/// A service whose requests are stamped.
-#[derive(Clone, Debug)]
-pub(super) struct Stamped<S> {
-    inner: S,
-}
-
-impl<S> Layer<S> for Stamp {
-    type Service = Stamped<S>;
-
-    fn layer(&self, inner: S) -> Stamped<S> {
-        Stamped { inner }
-    }
-}
-
-impl<S, B> Service<Request<B>> for Stamped<S>
-where
-    S: Service<Request<B>>,
-{
-    type Response = S::Response;
-    type Error = S::Error;
-    type Future = S::Future;
-
-    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
-        self.inner.poll_ready(context)
-    }
-
-    fn call(&mut self, mut request: Request<B>) -> Self::Future {
-        let arrival = Arrival::now(request.headers());
-        request.extensions_mut().insert(arrival);
-        self.inner.call(request)
     }
 }
 

@@ -29,7 +29,7 @@ use crate::{
 const MAX_BATCH_BYTES: usize = 32 * 1024 * 1024;
 
 /// The most bytes of a request: a batch of the most and longest names takes a quarter of it.
-const MAX_REQUEST_BYTES: usize = 1024 * 1024;
+pub(super) const MAX_REQUEST_BYTES: usize = 1024 * 1024;
 
 /// Serves the configurations that a core answers with. Clones serve the same.
 #[derive(Clone, Debug)]
@@ -56,19 +56,31 @@ impl<A: Answers> Configs<A> {
             .max_encoding_message_size(usize::MAX)
     }
 
-    async fn look_up(
+    /// Answers from memory, if that is all there is to do.
+    pub(super) fn at_once(&self, project: &str, arrival: Arrival) -> Option<Answer> {
+        let answer = self.answers.at_once(project)?;
+        self.record(Ok(&answer), arrival);
+        Some(answer)
+    }
+
+    /// Looks up: the answer, and the digest of what the caller has.
+    pub(super) async fn get(
         &self,
         request: v1::GetConfigRequest,
-        deadline: Option<Instant>,
+        arrival: Arrival,
     ) -> Result<(Answer, String), Refused> {
-        let Asked {
-            query,
-            known_digest,
-        } = request::get(request, deadline).map_err(Refused::invalid)?;
-        match self.answers.get(query).await {
-            Ok(answer) => Ok((answer, known_digest)),
-            Err(failure) => Err(Refused::because_of(&failure)),
-        }
+        let told = match request::get(request, arrival.deadline) {
+            Ok(Asked {
+                query,
+                known_digest,
+            }) => match self.answers.get(query).await {
+                Ok(answer) => Ok((answer, known_digest)),
+                Err(failure) => Err(Refused::because_of(&failure)),
+            },
+            Err(invalid) => Err(Refused::invalid(invalid)),
+        };
+        self.record(told.as_ref().map(|(answer, _)| answer), arrival);
+        told
     }
 
     /// Looks up every project of a batch: beside the name asked, what became of it.
@@ -138,9 +150,7 @@ impl<A: Answers> ConfigService for Configs<A> {
         request: Request<v1::GetConfigRequest>,
     ) -> Result<Response<v1::GetConfigResponse>, Status> {
         let arrival = Arrival::of(request.extensions());
-        let told = self.look_up(request.into_inner(), arrival.deadline).await;
-        self.record(told.as_ref().map(|(answer, _)| answer), arrival);
-        match told {
+        match self.get(request.into_inner(), arrival).await {
             Ok((answer, known)) => Ok(Response::new(response::answer(&answer, &known))),
             Err(refused) => Err(refused.status(Jitter::draw())),
         }

@@ -8,7 +8,6 @@ use std::{
 };
 
 use bytes::Bytes;
-use futures_util::stream::{self, StreamExt as _};
 use hyper_util::rt::TokioIo;
 use tokio::{
     io::DuplexStream,
@@ -16,18 +15,15 @@ use tokio::{
     time::{Instant, sleep},
 };
 use tokio_util::sync::CancellationToken;
-use tonic::{
-    service::Routes,
-    transport::{Channel, Endpoint},
-};
+use tonic::transport::{Channel, Endpoint};
 use tower::service_fn;
 
-use super::{Answers, Watching, connections::Connections, grpc};
+use super::{Answers, Watching, connections::Connections, grpc, service::Service};
 use crate::{
     answer::{Answer, Failure, Outdated, Served},
     lookup::Query,
     reason::{NotRefreshed, Refusal},
-    revision::{Digest, Order, Project, Revision},
+    revision::{Order, Project, Revision},
 };
 
 type Told = Result<Answer, Failure>;
@@ -36,14 +32,13 @@ type Told = Result<Answer, Failure>;
 pub(super) fn fresh(project: &str, rollout: u64, payload: impl Into<Bytes>) -> Answer {
     let payload = payload.into();
     Answer {
-        revision: Arc::new(Revision {
-            project: Project::new(project).unwrap(),
-            order: Order::new(rollout, 1),
-            rendered_at: None,
-            digest: Digest::of(&payload),
-            content_type: "application/json".into(),
-            payload,
-        }),
+        revision: Arc::new(Revision::new(
+            Project::new(project).unwrap(),
+            Order::new(rollout, 1),
+            None,
+            "application/json".into(),
+            &payload,
+        )),
         served: Served::Fresh,
     }
 }
@@ -82,6 +77,7 @@ pub(super) struct Scripted {
     asked: Arc<Mutex<Vec<Query>>>,
     newest: Arc<watch::Sender<Option<Told>>>,
     takes: Duration,
+    is_at_once: bool,
 }
 
 impl Scripted {
@@ -91,6 +87,15 @@ impl Scripted {
             asked: Arc::default(),
             newest: Arc::new(watch::Sender::new(None)),
             takes: Duration::ZERO,
+            is_at_once: false,
+        }
+    }
+
+    /// Answers from memory what the script answers, without noting that it was asked.
+    pub(super) fn at_once(self) -> Self {
+        Self {
+            is_at_once: true,
+            ..self
         }
     }
 
@@ -125,6 +130,13 @@ impl Scripted {
 
 impl Answers for Scripted {
     type Watch = ScriptedWatch;
+
+    fn at_once(&self, project: &str) -> Option<Answer> {
+        if !self.is_at_once {
+            return None;
+        }
+        self.script.lock().unwrap().get(project)?.clone().ok()
+    }
 
     async fn get(&self, query: Query) -> Told {
         let told = self.told(&query.project);
@@ -168,16 +180,15 @@ impl Watching for ScriptedWatch {
     }
 }
 
-/// Serves `routes` until `closing`, and connects to them, all in memory.
+/// Serves until `closing`, and connects to that, all in memory.
 pub(super) async fn connect(
-    routes: Routes,
+    service: impl Service,
     connections: &Connections,
     closing: &CancellationToken,
 ) -> Channel {
     let (ours, theirs) = tokio::io::duplex(64 * 1024);
-    let incoming = stream::iter([Ok::<_, io::Error>(connections.count(theirs))]);
-    let incoming = incoming.chain(stream::pending());
-    tokio::spawn(grpc::serve_incoming(incoming, routes, closing.clone()));
+    let counted = connections.count(theirs);
+    tokio::spawn(grpc::serve_connection(counted, service, closing.clone()));
     let mut ours = Some(ours);
     let connector = service_fn(move |_| {
         let socket: io::Result<DuplexStream> = ours

@@ -1,23 +1,28 @@
 //! Serves gRPC on a listener until told to close, and then for no longer than its bound.
 
-use std::{future::Future, io, time::Duration};
+use std::{
+    convert::Infallible,
+    future::{Future, poll_fn},
+    io,
+    pin::pin,
+    task::Poll,
+    time::Duration,
+};
 
-use futures_util::stream::{self, Stream};
+use hyper::server::conn::http2;
+use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::{TcpListener, TcpStream, UnixListener, UnixStream},
-    time::sleep,
+    time::{sleep, timeout},
 };
-use tokio_util::sync::CancellationToken;
-use tonic::{
-    service::Routes,
-    transport::{Server, server::Connected},
-};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
-    arrival::Stamp,
-    connections::{Connections, Counted},
+    connections::Connections,
+    gathered::Gathered,
     listener::{Bound, Listener},
+    service::Service,
 };
 
 /// How long connections may take to close by themselves: a caller that stops reading would never let them.
@@ -31,62 +36,111 @@ const MAX_RESETS: usize = 8192;
 /// How long to wait after a connection could not be accepted, which is mostly for want of file descriptors.
 const AFTER_ACCEPT_ERROR: Duration = Duration::from_millis(100);
 
-/// Serves `routes` on a listener until `closing`, counting its connections.
+/// Serves on a listener until `closing`, counting its connections.
 ///
 /// # Errors
 /// When the listener cannot be used.
 pub(super) async fn serve(
     listener: Listener,
-    routes: Routes,
+    service: impl Service,
     connections: Connections,
     closing: CancellationToken,
 ) -> io::Result<()> {
     match listener.into_bound() {
         Bound::Tcp(socket) => {
             let listener = TcpListener::from_std(socket)?;
-            serve_incoming(incoming(listener, connections), routes, closing).await
+            accept_all(listener, service, connections, closing).await;
         }
         Bound::Unix(socket, _file) => {
             let listener = UnixListener::from_std(socket)?;
-            serve_incoming(incoming(listener, connections), routes, closing).await
+            accept_all(listener, service, connections, closing).await;
         }
+    }
+    Ok(())
+}
+
+/// Serves every connection that a listener gets. What cannot be accepted is waited out.
+async fn accept_all(
+    listener: impl Accept,
+    service: impl Service,
+    connections: Connections,
+    closing: CancellationToken,
+) {
+    let serving = TaskTracker::new();
+    let mut well = true;
+    loop {
+        let accepted = tokio::select! {
+            accepted = listener.accept_one() => accepted,
+            () = closing.cancelled() => break,
+        };
+        match accepted {
+            Ok(socket) => {
+                if !well {
+                    tracing::info!("accepting connections again");
+                }
+                well = true;
+                let counted = connections.count(socket);
+                serving.spawn(serve_connection(counted, service.clone(), closing.clone()));
+            }
+            Err(error) => {
+                if well {
+                    tracing::warn!(%error, "cannot accept connections");
+                }
+                well = false;
+                sleep(AFTER_ACCEPT_ERROR).await;
+            }
+        }
+    }
+    drop(listener);
+    serving.close();
+    if timeout(CLOSE_WITHIN, serving.wait()).await.is_err() {
+        tracing::warn!(within = ?CLOSE_WITHIN, "connections did not close by themselves");
     }
 }
 
-/// Serves `routes` on connections.
-///
-/// # Errors
-/// When tonic does not serve any.
-pub(super) async fn serve_incoming<S>(
-    incoming: impl Stream<Item = io::Result<S>>,
-    routes: Routes,
+/// Serves one connection until it ends; once `closing`, it is told to go away and ends with its last call.
+pub(super) async fn serve_connection<S>(
+    socket: S,
+    service: impl Service,
     closing: CancellationToken,
-) -> io::Result<()>
-where
-    S: AsyncRead + AsyncWrite + Connected + Unpin + Send + 'static,
+) where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let served = Server::builder()
-        .http2_max_pending_accept_reset_streams(Some(MAX_RESETS))
-        .http2_max_local_error_reset_streams(Some(MAX_RESETS))
-        .layer(Stamp)
-        .add_routes(routes)
-        .serve_with_incoming_shutdown(incoming, closing.cancelled());
-    let overdue = async {
-        closing.cancelled().await;
-        sleep(CLOSE_WITHIN).await;
-    };
-    tokio::select! {
-        served = served => served.map_err(io::Error::other),
-        () = overdue => {
-            tracing::warn!(within = ?CLOSE_WITHIN, "connections did not close by themselves");
-            Ok(())
+    let gathered = Gathered::new(socket);
+    let answering = hyper::service::service_fn(move |request| {
+        let answer = service.clone().answer(request);
+        async { Ok::<_, Infallible>(answer.await) }
+    });
+    let mut connection = pin!(
+        http2::Builder::new(TokioExecutor::new())
+            .max_concurrent_streams(None)
+            .max_pending_accept_reset_streams(MAX_RESETS)
+            .max_local_error_reset_streams(MAX_RESETS)
+            .auto_date_header(false)
+            .serve_connection(TokioIo::new(gathered.clone()), answering)
+    );
+    let mut closed = pin!(closing.cancelled());
+    let mut is_closing = false;
+    let ended = poll_fn(|context| {
+        if !is_closing && closed.as_mut().poll(context).is_ready() {
+            is_closing = true;
+            connection.as_mut().graceful_shutdown();
         }
+        let ended = connection.as_mut().poll(context);
+        match gathered.poll_drain(context) {
+            Poll::Ready(Err(error)) => Poll::Ready(Err(error.to_string())),
+            Poll::Ready(Ok(())) | Poll::Pending => ended.map_err(|error| error.to_string()),
+        }
+    })
+    .await;
+    if let Err(error) = ended {
+        tracing::debug!(error, "a connection broke");
     }
 }
 
 /// Accepts connections of one kind.
 trait Accept {
-    type Socket;
+    type Socket: AsyncRead + AsyncWrite + Unpin + Send + 'static;
 
     fn accept_one(&self) -> impl Future<Output = io::Result<Self::Socket>> + Send;
 }
@@ -110,29 +164,5 @@ impl Accept for UnixListener {
     }
 }
 
-/// Every connection that a listener gets. Never ends: what cannot be accepted is waited out.
-fn incoming<L: Accept>(
-    listener: L,
-    connections: Connections,
-) -> impl Stream<Item = io::Result<Counted<L::Socket>>> {
-    stream::unfold((listener, connections, true), async |state| {
-        let (listener, connections, mut well) = state;
-        let socket = loop {
-            match listener.accept_one().await {
-                Ok(socket) => break socket,
-                Err(error) => {
-                    if well {
-                        tracing::warn!(%error, "cannot accept connections");
-                    }
-                    well = false;
-                    sleep(AFTER_ACCEPT_ERROR).await;
-                }
-            }
-        };
-        if !well {
-            tracing::info!("accepting connections again");
-        }
-        let counted = connections.count(socket);
-        Some((Ok(counted), (listener, connections, true)))
-    })
-}
+#[cfg(test)]
+mod tests;

@@ -15,21 +15,21 @@ use tonic::service::Routes;
 
 use super::{
     answers::Answers, config::Configs, connections::Connections, grpc, health::Health,
-    listener::Listener, reflection,
+    listener::Listener, reflection, service::Lookups,
 };
 use crate::proto::v1::config_service_server::SERVICE_NAME;
 
 /// Everything that a lookup listener serves: the configurations, health and reflection.
-pub fn routes<A: Answers>(configs: Configs<A>, health: &Health) -> Routes {
+pub fn service<A: Answers>(configs: Configs<A>, health: &Health) -> Lookups<A> {
     let mut routes = Routes::builder();
     routes
-        .add_service(configs.into_service())
+        .add_service(configs.clone().into_service())
         .add_service(health.service());
     reflection::add(
         &mut routes,
         &[SERVICE_NAME, tonic_health::pb::health_server::SERVICE_NAME],
     );
-    routes.routes()
+    Lookups::new(configs, routes.routes())
 }
 
 /// The threads that serve lookups.
@@ -56,15 +56,15 @@ struct Running {
 }
 
 impl Threads {
-    /// Starts them. Each serves `routes` on every listener until `closing` is cancelled: then connections are told to go away,
+    /// Starts them. Each serves `lookups` on every listener until `closing` is cancelled: then connections are told to go away,
     /// and a second later they are closed.
     ///
     /// # Errors
     /// When a thread, its runtime or its share of a listener is not to be had.
-    pub fn start(
+    pub fn start<A: Answers>(
         threads: NonZeroUsize,
         listeners: &[Listener],
-        routes: &Routes,
+        lookups: &Lookups<A>,
         connections: &Connections,
         closing: &CancellationToken,
     ) -> io::Result<Self> {
@@ -73,9 +73,9 @@ impl Threads {
             let serving = listeners
                 .iter()
                 .map(|listener| {
-                    let (routes, connections) = (routes.clone(), connections.clone());
+                    let (lookups, connections) = (lookups.clone(), connections.clone());
                     let listener = listener.try_clone()?;
-                    Ok(grpc::serve(listener, routes, connections, closing.clone()))
+                    Ok(grpc::serve(listener, lookups, connections, closing.clone()))
                 })
                 .collect::<io::Result<Vec<_>>>()?;
             let runtime = runtime::Builder::new_current_thread()

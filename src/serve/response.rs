@@ -9,6 +9,24 @@ use crate::{
     revision::Revision,
 };
 
+/// The numbers of those fields of `GetConfigResponse` that vary for the same revision.
+pub(super) struct Fields {
+    pub(super) served: u8,
+    pub(super) not_refreshed: u8,
+    pub(super) outdated_for: u8,
+    pub(super) retry_after: u8,
+    pub(super) not_modified: u8,
+}
+
+/// As the contract has them.
+pub(super) const FIELDS: Fields = Fields {
+    served: 3,
+    not_refreshed: 4,
+    outdated_for: 5,
+    retry_after: 6,
+    not_modified: 7,
+};
+
 /// Writes an answer for a caller that has the payload of digest `known` already; empty is none.
 pub(super) fn answer(answer: &Answer, known: &str) -> v1::GetConfigResponse {
     let revision = revision(&answer.revision);
@@ -23,14 +41,13 @@ pub(super) fn answer(answer: &Answer, known: &str) -> v1::GetConfigResponse {
         not_modified,
         ..Default::default()
     };
+    response.set_served(served(answer.served));
     match answer.served {
-        Served::Fresh => response.set_served(v1::Served::Fresh),
-        Served::Rendered => response.set_served(v1::Served::Rendered),
+        Served::Fresh | Served::Rendered => {}
         Served::Outdated(Outdated {
             refusal,
             outdated_for,
         }) => {
-            response.set_served(v1::Served::Outdated);
             response.set_not_refreshed(not_refreshed(refusal.reason));
             response.outdated_for = Some(duration(outdated_for));
             response.retry_after = Some(duration(refusal.retry_after));
@@ -58,8 +75,17 @@ pub(super) fn duration(duration: Duration) -> prost_types::Duration {
     })
 }
 
+/// The contract's name of how an answer came about.
+pub(super) const fn served(served: Served) -> v1::Served {
+    match served {
+        Served::Fresh => v1::Served::Fresh,
+        Served::Rendered => v1::Served::Rendered,
+        Served::Outdated(_) => v1::Served::Outdated,
+    }
+}
+
 /// The contract's name of a reason.
-const fn not_refreshed(reason: NotRefreshed) -> v1::NotRefreshed {
+pub(super) const fn not_refreshed(reason: NotRefreshed) -> v1::NotRefreshed {
     match reason {
         NotRefreshed::Scheduled => v1::NotRefreshed::Scheduled,
         NotRefreshed::Throttled => v1::NotRefreshed::Throttled,

@@ -113,7 +113,8 @@ def test_an_empty_bucket_is_said(start_sidecar):
     sidecar.release(2)
     answer = sidecar.get("demo/shop")
     assert (served(answer), reason(answer)) == ("OUTDATED", "THROTTLED")
-    assert 10 < seconds(answer.retry_after) <= 130
+    # The missing project had the first token in advance: the one that comes first pays for it, and 100 s later there is another.
+    assert 95 < seconds(answer.retry_after) <= 200
 
 
 def test_a_dead_renderer_is_said_and_found_again(sidecar, renderer):

@@ -4,6 +4,7 @@ import re
 import signal
 import subprocess
 
+import grpc
 import pytest
 
 from sidecar import BINARY, failure_of, reason, served, wait_until
@@ -180,3 +181,35 @@ def test_an_answer_of_15_mib_passes(sidecar, renderer):
     renderer.answers(payload=payload)
     assert sidecar.get("demo/shop").payload == payload
     assert sidecar.get("demo/shop").payload == payload
+
+
+def test_a_breaker_that_opens_and_closes_is_said_once_each(sidecar, renderer):
+    projects = [f"demo/{number}" for number in range(8)]
+    for project in projects:
+        sidecar.get(project)
+    renderer.fails(grpc.StatusCode.UNAVAILABLE)
+    sidecar.release(2)
+    for project in projects:
+        sidecar.get(project, patience=0)
+    wait_until(lambda: sidecar.metric("breaker_open") == 1)
+    assert sidecar.metric("rate_in_force") == 0
+    renderer.answers()
+    wait_until(lambda: sidecar.metric("breaker_open") == 0, within=30)
+    assert 0 < sidecar.metric("rate_in_force") <= sidecar.metric("limit", setting="rate")
+    log = sidecar.log()
+    assert (log.count("the breaker is open"), log.count("the breaker is closed")) == (1, 1)
+
+
+def test_a_pushback_of_everything_is_said_once_at_each_end(sidecar, renderer):
+    sidecar.get("demo/shop")
+    renderer.fails(
+        grpc.StatusCode.RESOURCE_EXHAUSTED,
+        trailers=[("grpc-retry-pushback-ms", "500"), ("evenkeel-pushback-scope", "global")],
+    )
+    sidecar.release(2)
+    sidecar.get("demo/shop", patience=0)
+    wait_until(lambda: sidecar.metric("pushed_back") == 1)
+    renderer.answers()
+    wait_until(lambda: sidecar.metric("pushed_back") == 0, within=30)
+    log = sidecar.log()
+    assert (log.count("the renderer pushes everything back"), log.count("the pushback is over")) == (1, 1)

@@ -12,7 +12,7 @@ use crate::{
         Connections,
         fake::{self, Scripted, fresh, nothing_held, outdated},
         health::Health,
-        lookup::routes,
+        lookup::service,
     },
 };
 
@@ -29,8 +29,8 @@ async fn edge(script: Scripted) -> Edge {
     let (metrics, closing) = (Metrics::new(), CancellationToken::new());
     let connections = Connections::new();
     let configs = Configs::new(script.clone(), metrics.clone(), closing.clone());
-    let routes = routes(configs, &Health::new().await);
-    let channel = fake::connect(routes, &connections, &closing).await;
+    let lookups = service(configs, &Health::new().await);
+    let channel = fake::connect(lookups, &connections, &closing).await;
     Edge {
         script,
         metrics,

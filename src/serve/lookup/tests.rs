@@ -46,10 +46,10 @@ async fn sidecar(script: &Scripted, listeners: Vec<Listener>) -> Sidecar {
     let (connections, closing) = (Connections::new(), CancellationToken::new());
     let health = Health::new().await;
     let configs = Configs::new(script.clone(), Metrics::new(), closing.clone());
-    let routes = routes(configs, &health);
+    let lookups = service(configs, &health);
     let two = NonZeroUsize::new(2).unwrap();
     Sidecar {
-        threads: Threads::start(two, &listeners, &routes, &connections, &closing).unwrap(),
+        threads: Threads::start(two, &listeners, &lookups, &connections, &closing).unwrap(),
         connections,
         closing,
     }
@@ -217,8 +217,8 @@ async fn tells_when_one_of_the_threads_failed_while_others_run() {
 async fn in_memory() -> (Channel, Health, CancellationToken) {
     let (health, closing) = (Health::new().await, CancellationToken::new());
     let configs = Configs::new(Scripted::new(), Metrics::new(), closing.clone());
-    let routes = routes(configs, &health);
-    let channel = fake::connect(routes, &Connections::new(), &closing).await;
+    let lookups = service(configs, &health);
+    let channel = fake::connect(lookups, &Connections::new(), &closing).await;
     (channel, health, closing)
 }
 

@@ -1,0 +1,361 @@
+//! Connections whose other side is slow, narrow, half gone or gone: no answer is lost or cut, and nothing hangs.
+//!
+//! Each has so many rounds as `EVENKEEL_ROUNDS` says, 20 unless told.
+
+use std::{
+    pin::Pin,
+    task::{Context, ready},
+};
+
+use bytes::{BufMut as _, Bytes, BytesMut};
+use futures_util::future::try_join_all;
+use h2::client::{Builder, ResponseFuture, SendRequest};
+use http::Request;
+use prost::Message as _;
+use tokio::{
+    io::{AsyncWriteExt as _, ReadBuf},
+    task::JoinHandle,
+};
+use tonic::service::Routes;
+
+use super::*;
+use crate::{
+    metrics::Metrics,
+    proto::v1,
+    serve::{
+        Configs, Lookups,
+        fake::{Scripted, fresh},
+        listener::{Access, Address},
+    },
+};
+
+const SOON: Duration = Duration::from_secs(20);
+const KIB: usize = 1024;
+
+/// A listener that serves a project with a payload of each size, named by it.
+struct Server {
+    address: std::net::SocketAddr,
+    connections: Connections,
+    closing: CancellationToken,
+    serving: JoinHandle<io::Result<()>>,
+}
+
+impl Server {
+    fn start() -> Self {
+        let script = Scripted::new().at_once();
+        for size in [200, KIB, 256 * KIB, 1024 * KIB] {
+            script.answers(
+                &size.to_string(),
+                Ok(fresh(&size.to_string(), 1, payload(size))),
+            );
+        }
+        let (connections, closing) = (Connections::new(), CancellationToken::new());
+        let configs = Configs::new(script, Metrics::new(), closing.clone());
+        let lookups = Lookups::new(configs, Routes::default());
+        let any = Address::Tcp("127.0.0.1:0".parse().unwrap());
+        let listener = Listener::bind(&any, Access::Everyone).unwrap();
+        let Address::Tcp(address) = *listener.address() else {
+            panic!("{listener:?}")
+        };
+        Self {
+            address,
+            serving: tokio::spawn(serve(
+                listener,
+                lookups,
+                connections.clone(),
+                closing.clone(),
+            )),
+            connections,
+            closing,
+        }
+    }
+
+    async fn connect(&self) -> TcpStream {
+        TcpStream::connect(self.address).await.unwrap()
+    }
+
+    /// Waits until nobody is connected.
+    async fn is_left(&self) {
+        timeout(SOON, self.connections.idle(Duration::ZERO))
+            .await
+            .expect("the connection ends");
+    }
+}
+
+/// Bytes that do not repeat soon, so that a piece lost or doubled shows.
+fn payload(size: usize) -> Bytes {
+    (0..size).map(|at| (at * 31 + at / 251) as u8).collect()
+}
+
+fn rounds() -> usize {
+    std::env::var("EVENKEEL_ROUNDS").map_or(20, |rounds| rounds.parse().unwrap())
+}
+
+/// Starts HTTP/2 on a socket; the connection runs by itself.
+async fn shake_hands<S>(builder: &Builder, socket: S) -> SendRequest<Bytes>
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let (client, connection) = builder.handshake(socket).await.unwrap();
+    tokio::spawn(connection);
+    client
+}
+
+fn asks(size: usize) -> Bytes {
+    let request = v1::GetConfigRequest {
+        project: size.to_string(),
+        ..Default::default()
+    };
+    let mut body = BytesMut::new();
+    body.put_u8(0);
+    body.put_u32(u32::try_from(request.encoded_len()).unwrap());
+    request.encode(&mut body).unwrap();
+    body.freeze()
+}
+
+/// Asks for the project of that size.
+async fn ask(client: &SendRequest<Bytes>, size: usize) -> ResponseFuture {
+    let request = Request::post("http://in.memory/evenkeel.v1.ConfigService/GetConfig")
+        .header("content-type", "application/grpc")
+        .body(())
+        .unwrap();
+    let mut client = client.clone().ready().await.unwrap();
+    let (response, mut body) = client.send_request(request, false).unwrap();
+    body.send_data(asks(size), true).unwrap();
+    response
+}
+
+/// Reads an answer to its end, and fails unless it is that of the project of that size, whole.
+async fn read(response: ResponseFuture, size: usize) -> Result<(), h2::Error> {
+    let mut body = response.await?.into_body();
+    let mut read = BytesMut::new();
+    while let Some(data) = body.data().await {
+        let data = data?;
+        body.flow_control().release_capacity(data.len())?;
+        read.extend_from_slice(&data);
+    }
+    let trailers = body.trailers().await?.expect("a status");
+    assert_eq!(trailers["grpc-status"], "0");
+    let answer = v1::GetConfigResponse::decode(&read[5..]).unwrap();
+    assert_eq!(answer.payload.len(), size);
+    assert!(answer.payload == payload(size), "the payload is another");
+    Ok(())
+}
+
+async fn ask_and_read(client: &SendRequest<Bytes>, size: usize) -> Result<(), h2::Error> {
+    let response = ask(client, size).await;
+    read(response, size).await
+}
+
+/// Asks for so many at once, and reads them all.
+async fn read_all(client: &SendRequest<Bytes>, count: usize, size: usize) {
+    let reading = try_join_all((0..count).map(|_| ask_and_read(client, size)));
+    timeout(SOON, reading)
+        .await
+        .expect("no answer hangs")
+        .unwrap();
+}
+
+#[tokio::test]
+async fn a_window_of_one_byte_gets_every_byte() {
+    let server = Server::start();
+    for _ in 0..rounds() {
+        let client = shake_hands(
+            Builder::new().initial_window_size(1),
+            server.connect().await,
+        )
+        .await;
+        read_all(&client, 2, 200).await;
+    }
+}
+
+#[tokio::test]
+async fn windows_of_64_kib_get_large_answers_whole() {
+    let server = Server::start();
+    for _ in 0..rounds() {
+        let client = shake_hands(&Builder::new(), server.connect().await).await;
+        read_all(&client, 8, 256 * KIB).await;
+    }
+}
+
+#[tokio::test]
+async fn large_frames_and_windows_get_large_answers_whole() {
+    let server = Server::start();
+    let mut builder = Builder::new();
+    builder
+        .max_frame_size((1 << 24) - 1)
+        .initial_window_size(1 << 30)
+        .initial_connection_window_size(1 << 30);
+    for _ in 0..rounds() {
+        let client = shake_hands(&builder, server.connect().await).await;
+        read_all(&client, 8, 1024 * KIB).await;
+    }
+}
+
+#[tokio::test]
+async fn a_slow_reader_gets_every_answer_whole() {
+    let server = Server::start();
+    let mut builder = Builder::new();
+    builder
+        .initial_window_size(1 << 24)
+        .initial_connection_window_size(1 << 24);
+    for _ in 0..rounds() {
+        let socket = Slow {
+            socket: server.connect().await,
+            is_resting: false,
+        };
+        let client = shake_hands(&builder, socket).await;
+        read_all(&client, 4, 256 * KIB).await;
+    }
+}
+
+#[tokio::test]
+async fn answers_under_way_arrive_whole_when_the_connection_is_told_to_go_away() {
+    for _ in 0..rounds() {
+        let server = Server::start();
+        let client = shake_hands(&Builder::new(), server.connect().await).await;
+        let mut first = ask(&client, 1024 * KIB).await.await.unwrap().into_body();
+        let rest = try_join_all((0..4).map(|_| async {
+            let response = ask(&client, 256 * KIB).await;
+            Ok::<_, h2::Error>(response)
+        }));
+        let rest = rest.await.unwrap();
+        // A byte of the body tells that the answers are under way, and that the other requests were read.
+        first.data().await.unwrap().unwrap();
+        drop(first);
+        server.closing.cancel();
+        let reading = try_join_all(rest.into_iter().map(|response| read(response, 256 * KIB)));
+        timeout(SOON, reading)
+            .await
+            .expect("no answer hangs")
+            .unwrap();
+        drop(client);
+        timeout(SOON, server.serving)
+            .await
+            .unwrap()
+            .unwrap()
+            .unwrap();
+        assert_eq!(server.connections.open(), 0);
+    }
+}
+
+#[tokio::test]
+async fn calls_that_are_reset_leave_the_others_whole() {
+    let server = Server::start();
+    for _ in 0..rounds() {
+        let client = shake_hands(&Builder::new(), server.connect().await).await;
+        let staying = try_join_all((0..4).map(|_| ask_and_read(&client, 256 * KIB)));
+        let leaving = async {
+            for at in 0..20 {
+                let response = ask(&client, 256 * KIB).await;
+                if at % 2 == 0 {
+                    drop(response.await.unwrap());
+                } else {
+                    drop(response);
+                }
+            }
+            Ok(())
+        };
+        let both = async { tokio::try_join!(staying, leaving) };
+        timeout(SOON, both).await.expect("no answer hangs").unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_socket_that_its_peer_closed_ends_under_load() {
+    let server = Server::start();
+    for round in 0..rounds() {
+        let mut socket = server.connect().await;
+        let (client, connection) = Builder::new()
+            .handshake::<_, Bytes>(&mut socket)
+            .await
+            .unwrap();
+        let asking = async {
+            for _ in 0..8 {
+                drop(ask(&client, 1024 * KIB).await.await);
+            }
+        };
+        tokio::select! {
+            _ = connection => {}
+            () = asking => {}
+        }
+        if round % 2 == 0 {
+            // Half closed: nothing more is asked, and nothing is read.
+            socket.shutdown().await.unwrap();
+            server.is_left().await;
+        } else {
+            drop(socket);
+            server.is_left().await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_caller_that_reads_no_more_does_not_keep_the_listener_from_closing() {
+    let server = Server::start();
+    let mut builder = Builder::new();
+    builder
+        .initial_window_size(1 << 30)
+        .initial_connection_window_size(1 << 30);
+    let mut socket = server.connect().await;
+    let (client, connection) = builder.handshake::<_, Bytes>(&mut socket).await.unwrap();
+    let asking = async {
+        for _ in 0..64 {
+            drop(ask(&client, 1024 * KIB).await);
+        }
+    };
+    tokio::select! {
+        _ = connection => panic!("it reads on"),
+        () = asking => {}
+    }
+    server.closing.cancel();
+    timeout(SOON, server.serving)
+        .await
+        .unwrap()
+        .unwrap()
+        .unwrap();
+}
+
+/// A socket that is read a kilobyte at a time, and rests after each.
+struct Slow {
+    socket: TcpStream,
+    is_resting: bool,
+}
+
+impl AsyncRead for Slow {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        self.is_resting = !self.is_resting;
+        if self.is_resting {
+            context.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        let room = buffer.remaining().min(KIB);
+        let mut little = ReadBuf::new(buffer.initialize_unfilled_to(room));
+        ready!(Pin::new(&mut self.socket).poll_read(context, &mut little))?;
+        let read = little.filled().len();
+        buffer.advance(read);
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for Slow {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.socket).poll_write(context, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.socket).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.socket).poll_shutdown(context)
+    }
+}

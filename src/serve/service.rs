@@ -1,0 +1,254 @@
+//! What answers the requests of a connection: lookups by hand, everything else by generated code.
+//!
+//! `GetConfig` is on the way of every request of an application. A request that comes in one piece, asking for a project that
+//! can be answered from memory, is answered without decoding or encoding a message. Whatever is unusual about a request is left to
+//! the generated code, which is handed all that was read of it; so both accept and refuse the same.
+
+use std::{
+    future::{Future, poll_fn},
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+};
+
+use bytes::Bytes;
+use http::{HeaderValue, Method, Request, Response, header::CONTENT_TYPE, request::Parts};
+use http_body::{Body as _, Frame};
+use hyper::body::Incoming;
+use prost::Message as _;
+use tonic::service::Routes;
+use tower::Service as _;
+
+use super::{
+    answers::Answers,
+    arrival::Arrival,
+    body::Body,
+    config::{Configs, MAX_REQUEST_BYTES},
+    framed::{Framed, PREFIX},
+    status::{Jitter, Refused},
+};
+use crate::{answer::Answer, proto::v1};
+
+/// The path of `GetConfig`.
+const GET_CONFIG: &str = "/evenkeel.v1.ConfigService/GetConfig";
+
+const GRPC: HeaderValue = HeaderValue::from_static("application/grpc");
+
+/// Answers requests. Clones answer the same.
+pub(super) trait Service: Clone + Send + 'static {
+    /// Answers one.
+    fn answer(self, request: Request<Incoming>) -> impl Future<Output = Response<Body>> + Send;
+}
+
+/// Everything that a lookup listener serves.
+#[derive(Debug)]
+pub struct Lookups<A> {
+    shared: Arc<Shared<A>>,
+}
+
+#[derive(Debug)]
+struct Shared<A> {
+    configs: Configs<A>,
+    routes: Routes,
+}
+
+impl<A: Answers> Lookups<A> {
+    /// Answers `GetConfig` by `configs`, and what is unusual or another method by `routes`.
+    pub(super) fn new(configs: Configs<A>, routes: Routes) -> Self {
+        Self {
+            shared: Arc::new(Shared { configs, routes }),
+        }
+    }
+}
+
+impl<A> Clone for Lookups<A> {
+    fn clone(&self) -> Self {
+        Self {
+            shared: Arc::clone(&self.shared),
+        }
+    }
+}
+
+impl Service for Routes {
+    async fn answer(self, request: Request<Incoming>) -> Response<Body> {
+        generated(self, request.map(tonic::body::Body::new)).await
+    }
+}
+
+impl<A: Answers> Service for Lookups<A> {
+    async fn answer(self, mut request: Request<Incoming>) -> Response<Body> {
+        let arrival = Arrival::now(request.headers());
+        if is_get_config(&request) {
+            return self.shared.get_config(request, arrival).await;
+        }
+        request.extensions_mut().insert(arrival);
+        let request = request.map(tonic::body::Body::new);
+        Box::pin(generated(self.shared.routes.clone(), request)).await
+    }
+}
+
+impl<A: Answers> Shared<A> {
+    async fn get_config(&self, request: Request<Incoming>, arrival: Arrival) -> Response<Body> {
+        let (parts, mut body) = request.into_parts();
+        let read = read(&mut body).await;
+        let Some(message) = read.whole().and_then(unframed) else {
+            return self.unusual(parts, read, body, arrival).await;
+        };
+        if let Some((project, known)) = plain(message)
+            && let Some(answer) = self.configs.at_once(project, arrival)
+        {
+            return well(&answer, known);
+        }
+        let Ok(asked) = v1::GetConfigRequest::decode(message) else {
+            return self.unusual(parts, read, body, arrival).await;
+        };
+        // A lookup that waits is large, and rare.
+        match Box::pin(self.configs.get(asked, arrival)).await {
+            Ok((answer, known)) => well(&answer, &known),
+            Err(refused) => failed(refused),
+        }
+    }
+
+    /// Hands a request to the generated code, with what was read of its body and what is still to come.
+    async fn unusual(
+        &self,
+        mut parts: Parts,
+        read: Read,
+        body: Incoming,
+        arrival: Arrival,
+    ) -> Response<Body> {
+        parts.extensions.insert(arrival);
+        let body = tonic::body::Body::new(Replayed { read, rest: body });
+        Box::pin(generated(
+            self.routes.clone(),
+            Request::from_parts(parts, body),
+        ))
+        .await
+    }
+}
+
+async fn generated(mut routes: Routes, request: Request<tonic::body::Body>) -> Response<Body> {
+    let Ok(response) = routes.call(request).await;
+    response.map(Body::Generated)
+}
+
+/// Whether a request is a `GetConfig` without anything unusual about its headers.
+fn is_get_config<B>(request: &Request<B>) -> bool {
+    request.uri().path() == GET_CONFIG
+        && request.method() == Method::POST
+        && request
+            .headers()
+            .get(CONTENT_TYPE)
+            .is_some_and(|value| value == GRPC || value == "application/grpc+proto")
+        && !request.headers().contains_key("grpc-encoding")
+}
+
+fn well(answer: &Answer, known: &str) -> Response<Body> {
+    let mut response = Response::new(Body::Answer(Framed::new(answer, known)));
+    response.headers_mut().insert(CONTENT_TYPE, GRPC);
+    response
+}
+
+fn failed(refused: Refused) -> Response<Body> {
+    refused
+        .status(Jitter::draw())
+        .into_http()
+        .map(Body::Generated)
+}
+
+type Piece = Result<Frame<Bytes>, hyper::Error>;
+
+/// What was read of a request's body: all of it, unless there is a second piece.
+struct Read {
+    first: Option<Piece>,
+    second: Option<Piece>,
+}
+
+impl Read {
+    /// The body, if it came in one piece.
+    fn whole(&self) -> Option<&Bytes> {
+        match (&self.first, &self.second) {
+            (Some(Ok(frame)), None) => frame.data_ref(),
+            _ => None,
+        }
+    }
+}
+
+/// Reads a body up to its end or its second piece.
+async fn read(body: &mut Incoming) -> Read {
+    let first = next(body).await;
+    let second = match first {
+        Some(Ok(_)) => next(body).await,
+        _ => None,
+    };
+    Read { first, second }
+}
+
+/// The next piece of a body. Clients may end a stream by an empty frame of its own.
+async fn next(body: &mut Incoming) -> Option<Piece> {
+    while !body.is_end_stream() {
+        let piece = poll_fn(|context| Pin::new(&mut *body).poll_frame(context)).await?;
+        let is_empty = |frame: &Frame<Bytes>| frame.data_ref().is_some_and(Bytes::is_empty);
+        if !piece.as_ref().is_ok_and(is_empty) {
+            return Some(piece);
+        }
+    }
+    None
+}
+
+/// A body that was read in part.
+struct Replayed {
+    read: Read,
+    rest: Incoming,
+}
+
+impl http_body::Body for Replayed {
+    type Data = Bytes;
+    type Error = hyper::Error;
+
+    fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Piece>> {
+        let this = &mut *self;
+        match this.read.first.take().or_else(|| this.read.second.take()) {
+            Some(piece) => Poll::Ready(Some(piece)),
+            None => Pin::new(&mut this.rest).poll_frame(context),
+        }
+    }
+}
+
+/// The message of a body that is one uncompressed gRPC frame of an acceptable length.
+fn unframed(body: &Bytes) -> Option<&[u8]> {
+    let (prefix, message) = body.split_at_checked(PREFIX)?;
+    let [0, length @ ..] = prefix else {
+        return None;
+    };
+    let length = u32::from_be_bytes(length.try_into().ok()?) as usize;
+    (length == message.len() && length <= MAX_REQUEST_BYTES).then_some(message)
+}
+
+/// The project and the known digest of a request that says nothing else, each at most once.
+fn plain(mut message: &[u8]) -> Option<(&str, &str)> {
+    const PROJECT: u8 = 1 << 3 | 2;
+    const KNOWN_DIGEST: u8 = 2 << 3 | 2;
+    let mut project = None;
+    let mut known = None;
+    while let [tag, length, rest @ ..] = message {
+        let field = match *tag {
+            PROJECT => &mut project,
+            KNOWN_DIGEST => &mut known,
+            _ => return None,
+        };
+        // Longer texts, whose length takes two bytes, are not worth it.
+        if *length >= 0x80 || field.is_some() {
+            return None;
+        }
+        let (text, rest) = rest.split_at_checked(usize::from(*length))?;
+        *field = Some(std::str::from_utf8(text).ok()?);
+        message = rest;
+    }
+    message
+        .is_empty()
+        .then_some((project?, known.unwrap_or("")))
+}
+
+#[cfg(test)]
+mod tests;

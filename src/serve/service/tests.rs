@@ -1,0 +1,324 @@
+//! The hand-written way and the generated one answer every request alike, however it is made and cut.
+
+use std::{future::Future, time::Duration};
+
+use bytes::{BufMut as _, BytesMut};
+use h2::client::SendRequest;
+use proptest::prelude::*;
+use tokio::{
+    io::{DuplexStream, duplex},
+    runtime::{self, Runtime},
+    time::timeout,
+};
+use tokio_util::sync::CancellationToken;
+
+use super::*;
+use crate::{
+    metrics::Metrics,
+    serve::{
+        fake::{Scripted, fresh, outdated},
+        grpc::serve_connection,
+    },
+};
+
+const SOON: Duration = Duration::from_secs(10);
+
+/// A request as its parts on the wire.
+#[derive(Clone, Debug)]
+struct Made {
+    method: Method,
+    content_type: Option<&'static str>,
+    encoding: Option<&'static str>,
+    /// The pieces of its body, each sent as a frame; the last ends the stream, or an empty one after it.
+    pieces: Vec<Vec<u8>>,
+    ends_apart: bool,
+}
+
+fn texts() -> impl Strategy<Value = String> {
+    prop_oneof![
+        6 => prop::sample::select(vec!["held", "old", "gone", ""]).prop_map(str::to_owned),
+        1 => "[a-z/]{100,300}",
+        1 => ".{0,20}",
+    ]
+}
+
+fn durations() -> impl Strategy<Value = prost_types::Duration> {
+    let seconds = prop_oneof![0_i64..3, any::<i64>()];
+    let nanos = prop_oneof![0_i32..1_000_000_000, any::<i32>()];
+    (seconds, nanos).prop_map(|(seconds, nanos)| prost_types::Duration { seconds, nanos })
+}
+
+/// A message that the contract knows.
+fn known() -> impl Strategy<Value = Vec<u8>> {
+    (
+        texts(),
+        prop::option::weighted(0.3, texts()),
+        prop::option::weighted(0.2, durations()),
+        prop::option::weighted(0.1, any::<(u64, u64)>()),
+        prop::option::weighted(0.1, durations()),
+    )
+        .prop_map(|(project, known, patience, min, max_outdated)| {
+            let request = v1::GetConfigRequest {
+                project,
+                known_digest: known.unwrap_or_default(),
+                patience,
+                min_revision: min.map(|(rollout, number)| v1::MinRevision { rollout, number }),
+                max_outdated,
+            };
+            request.encode_to_vec()
+        })
+}
+
+/// Fields in any order, repeated, unknown or of the wrong type.
+fn unknown() -> impl Strategy<Value = Vec<u8>> {
+    let field = (0_u8..8, 0_u8..8, texts(), any::<u8>()).prop_map(|(number, kind, text, byte)| {
+        let mut field = vec![number << 3 | kind];
+        match kind {
+            0 => field.extend([byte & 0x7f]),
+            1 => field.extend([byte; 8]),
+            2 => {
+                prost::encoding::encode_varint(text.len() as u64, &mut field);
+                field.extend(text.as_bytes());
+            }
+            5 => field.extend([byte; 4]),
+            _ => field.extend(text.as_bytes()),
+        }
+        field
+    });
+    prop::collection::vec(field, 0..4).prop_map(|fields| fields.concat())
+}
+
+fn messages() -> impl Strategy<Value = Vec<u8>> {
+    let written = prop_oneof![4 => known(), 1 => unknown(), 1 => (known(), unknown()).prop_map(|(a, b)| [a, b].concat())];
+    let spoiled = prop::option::weighted(
+        0.2,
+        (any::<prop::sample::Index>(), any::<u8>(), any::<bool>()),
+    );
+    (written, spoiled).prop_map(|(mut message, spoiled)| {
+        if let Some((at, byte, cuts)) = spoiled
+            && !message.is_empty()
+        {
+            let at = at.index(message.len());
+            message[at] = byte;
+            if cuts {
+                message.truncate(at);
+            }
+        }
+        message
+    })
+}
+
+/// One or more frames of gRPC, well made or not.
+fn bodies() -> impl Strategy<Value = Vec<u8>> {
+    let flag = prop_oneof![12 => Just(0_u8), 1 => Just(1), 1 => any::<u8>()];
+    let off = prop_oneof![12 => Just(0_i64), 1 => -3_i64..4, 1 => Just(2_000_000)];
+    let frame = (flag, off, messages()).prop_map(|(flag, off, message)| {
+        let length = (message.len() as i64 + off).max(0) as u32;
+        let mut frame = BytesMut::new();
+        frame.put_u8(flag);
+        frame.put_u32(length);
+        frame.put_slice(&message);
+        frame.to_vec()
+    });
+    let frame = frame.boxed();
+    let count = prop_oneof![12 => Just(1_usize), 1 => Just(0), 1 => Just(2)];
+    let frames = count.prop_flat_map(move |count| prop::collection::vec(frame.clone(), count));
+    let trailing =
+        prop_oneof![12 => Just(Vec::new()), 1 => prop::collection::vec(any::<u8>(), 1..8)];
+    (frames, trailing).prop_map(|(frames, trailing)| [frames.concat(), trailing].concat())
+}
+
+fn requests() -> impl Strategy<Value = Made> {
+    let method =
+        prop_oneof![20 => Just(Method::POST), 1 => Just(Method::GET), 1 => Just(Method::PUT)];
+    let content_type = prop_oneof![
+        12 => Just(Some("application/grpc")),
+        4 => Just(Some("application/grpc+proto")),
+        1 => Just(Some("application/grpc+json")),
+        1 => Just(Some("text/plain")),
+        1 => Just(None),
+    ];
+    let encoding = prop_oneof![
+        16 => Just(None), 1 => Just(Some("identity")), 1 => Just(Some("gzip")), 1 => Just(Some("none such"))
+    ];
+    let cuts = prop::collection::vec(any::<prop::sample::Index>(), 0..3);
+    let cuts = prop_oneof![3 => Just(Vec::new()), 1 => cuts];
+    (
+        method,
+        content_type,
+        encoding,
+        bodies(),
+        cuts,
+        any::<bool>(),
+    )
+        .prop_map(|(method, content_type, encoding, body, cuts, ends_apart)| {
+            let mut cuts: Vec<_> = cuts.iter().map(|cut| cut.index(body.len() + 1)).collect();
+            cuts.extend([0, body.len()]);
+            cuts.sort_unstable();
+            let pieces = cuts.windows(2).map(|ends| body[ends[0]..ends[1]].to_vec());
+            Made {
+                method,
+                content_type,
+                encoding,
+                pieces: pieces.collect(),
+                ends_apart,
+            }
+        })
+}
+
+/// What a caller sees of an answer.
+#[derive(Debug, PartialEq)]
+struct Seen {
+    status: http::StatusCode,
+    content_type: Option<HeaderValue>,
+    grpc_status: Option<HeaderValue>,
+    grpc_message: Option<HeaderValue>,
+    details: Option<HeaderValue>,
+    pushback: Option<HeaderValue>,
+    accepted: Option<HeaderValue>,
+    answer: Option<v1::GetConfigResponse>,
+}
+
+/// A client in memory.
+struct Client {
+    send: SendRequest<Bytes>,
+}
+
+impl Client {
+    async fn of(service: impl Service) -> Self {
+        let (ours, theirs): (DuplexStream, DuplexStream) = duplex(64 * 1024);
+        tokio::spawn(serve_connection(theirs, service, CancellationToken::new()));
+        let (send, connection) = h2::client::handshake(ours).await.unwrap();
+        tokio::spawn(connection);
+        Self { send }
+    }
+
+    async fn asks(&self, made: &Made) -> Result<Seen, h2::Error> {
+        let mut request = Request::builder()
+            .method(made.method.clone())
+            .uri(format!("http://in.memory{GET_CONFIG}"));
+        for (name, value) in [
+            ("content-type", made.content_type),
+            ("grpc-encoding", made.encoding),
+        ] {
+            if let Some(value) = value {
+                request = request.header(name, value);
+            }
+        }
+        let mut send = self.send.clone().ready().await?;
+        let (response, mut body) = send.send_request(request.body(()).unwrap(), false)?;
+        let last = made.pieces.len() - 1;
+        for (at, piece) in made.pieces.iter().enumerate() {
+            let ends = at == last && !made.ends_apart;
+            // A service may have answered already, and want no more.
+            drop(body.send_data(Bytes::copy_from_slice(piece), ends));
+            tokio::task::yield_now().await;
+        }
+        if made.ends_apart {
+            drop(body.send_data(Bytes::new(), true));
+        }
+        let (parts, mut body) = response.await?.into_parts();
+        let mut read = BytesMut::new();
+        while let Some(data) = body.data().await {
+            let data = data?;
+            body.flow_control().release_capacity(data.len())?;
+            read.extend_from_slice(&data);
+        }
+        let trailers = body.trailers().await?.unwrap_or_default();
+        let told = |name: &str| trailers.get(name).or(parts.headers.get(name)).cloned();
+        Ok(Seen {
+            status: parts.status,
+            content_type: parts.headers.get(CONTENT_TYPE).cloned(),
+            grpc_status: told("grpc-status"),
+            grpc_message: told("grpc-message"),
+            details: told("grpc-status-details-bin"),
+            pushback: told("grpc-retry-pushback-ms"),
+            accepted: told("grpc-accept-encoding"),
+            answer: (!read.is_empty())
+                .then(|| v1::GetConfigResponse::decode(&read[PREFIX..]).unwrap()),
+        })
+    }
+}
+
+/// The same lookups, served both ways.
+fn both() -> (Lookups<Scripted>, Routes) {
+    let script = Scripted::new().at_once();
+    script.answers("held", Ok(fresh("held", 3, "payload")));
+    script.answers("old", Ok(outdated("old", 2, vec![b'x'; 100_000])));
+    let configs = Configs::new(script, Metrics::new(), CancellationToken::new());
+    let mut routes = Routes::builder();
+    routes.add_service(configs.clone().into_service());
+    let routes = routes.routes();
+    (Lookups::new(configs, routes.clone()), routes)
+}
+
+fn runtime() -> Runtime {
+    runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap()
+}
+
+fn soon<T>(runtime: &Runtime, future: impl Future<Output = T>) -> T {
+    runtime.block_on(async { timeout(SOON, future).await.expect("nothing hangs") })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(2_000))]
+
+    #[test]
+    fn both_ways_accept_and_refuse_the_same(requests in prop::collection::vec(requests(), 1..6)) {
+        let runtime = runtime();
+        let (ours, theirs) = both();
+        let (ours, theirs) = soon(&runtime, async { (Client::of(ours).await, Client::of(theirs).await) });
+        for made in requests {
+            let (ours, theirs) = soon(&runtime, async {
+                (ours.asks(&made).await, theirs.asks(&made).await)
+            });
+            match (ours, theirs) {
+                (Ok(ours), Ok(theirs)) => prop_assert_eq!(ours, theirs, "{:?}", made),
+                (ours, theirs) => prop_assert!(false, "{:?}: {:?} {:?}", made, ours, theirs),
+            }
+        }
+    }
+
+    /// What is read by hand is what the generated code reads.
+    #[test]
+    fn a_plain_request_is_read_as_the_generated_code_reads_it(message in messages()) {
+        if let Some((project, known_digest)) = plain(&message) {
+            let read = v1::GetConfigRequest::decode(message.as_slice());
+            let expected = v1::GetConfigRequest {
+                project: project.to_owned(),
+                known_digest: known_digest.to_owned(),
+                ..Default::default()
+            };
+            prop_assert_eq!(read, Ok(expected));
+        }
+    }
+}
+
+/// The usual requests go the short way; else the test above would compare the generated code with itself.
+#[test]
+fn usual_requests_are_plain() {
+    for (project, known_digest) in [
+        ("held", ""),
+        ("held", &*"ab".repeat(32)),
+        (&"x".repeat(127), ""),
+    ] {
+        let request = v1::GetConfigRequest {
+            project: project.to_owned(),
+            known_digest: known_digest.to_owned(),
+            ..Default::default()
+        };
+        assert_eq!(
+            plain(&request.encode_to_vec()),
+            Some((project, known_digest))
+        );
+    }
+    let request = Request::post(GET_CONFIG).header(CONTENT_TYPE, "application/grpc");
+    assert!(is_get_config(&request.body(()).unwrap()));
+    assert_eq!(
+        unframed(&Bytes::from_static(b"\0\0\0\0\x02ab")),
+        Some(b"ab".as_slice())
+    );
+}
