@@ -120,9 +120,11 @@ impl Admission {
         }
         let ahead = self.ahead_of(project, entry);
         if !self.has_permit(entry.class(), entry.is_cooling()) {
+            let permits = self.limits.permits(entry.class(), entry.is_cooling());
+            let wait = self.permit_wait(ahead, permits);
             return Some((
                 Gate::Concurrency,
-                refusal(NotRefreshed::ConcurrencyLimited, self.permit_wait(ahead)),
+                refusal(NotRefreshed::ConcurrencyLimited, wait),
             ));
         }
         let flood = if entry.held.is_none() {
@@ -138,8 +140,9 @@ impl Admission {
 
     fn closed_fetch_gate(&self, entry: &Entry, now: Moment) -> Option<(Gate, Refusal)> {
         let ahead = self.to_fetch.range(..entry.arrival).count();
-        if self.in_flight.fetches >= self.limits.fetch.concurrency.get() {
-            let wait = self.permit_wait(ahead);
+        let permits = self.limits.fetch.concurrency.get();
+        if self.in_flight.fetches >= permits {
+            let wait = self.permit_wait(ahead, permits);
             return Some((
                 Gate::Concurrency,
                 refusal(NotRefreshed::ConcurrencyLimited, wait),
@@ -179,16 +182,13 @@ impl Admission {
 
     /// Until a valve lets something through, or its probe is back.
     fn probe_wait(&self, until: Option<Moment>, now: Moment) -> Duration {
-        until.map_or_else(|| self.permit_wait(0), |until| until.since(now))
+        until.map_or_else(|| self.recent.median(), |until| until.since(now))
     }
 
-    /// Until there is a permit: as long as it takes to land those in flight and those ahead.
-    fn permit_wait(&self, ahead: usize) -> Duration {
-        let rounds = ahead / self.limits.concurrency.get() as usize + 1;
-        self.recent
-            .median()
-            .max(LEAST_RETRY_AFTER)
-            .saturating_mul(u32::try_from(rounds).unwrap_or(u32::MAX))
+    /// Until there is a permit: of so many, one comes home in every such part of a render, and those ahead take theirs first.
+    fn permit_wait(&self, ahead: usize, permits: u32) -> Duration {
+        let turns = u32::try_from(ahead + 1).unwrap_or(u32::MAX);
+        self.recent.mean().saturating_mul(turns) / permits
     }
 
     /// Whether one who waits until then may expect to see the project land.

@@ -2,6 +2,8 @@
 
 use std::{num::NonZeroU32, time::Duration};
 
+use super::Class;
+
 /// The limits in force.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Limits {
@@ -27,6 +29,19 @@ pub struct FetchLimits {
 }
 
 impl Limits {
+    /// How many permits projects of that class may hold, or those of them whose last render failed.
+    pub(super) fn permits(&self, class: Class, is_cooling: bool) -> u32 {
+        let permits = match class {
+            Class::Missing => self.concurrency.get(),
+            Class::Outdated => self.outdated_permits(),
+        };
+        if is_cooling {
+            permits.min(self.cooling_permits())
+        } else {
+            permits
+        }
+    }
+
     /// How many permits refreshes of outdated projects may hold: a quarter, and at least one, is left to missing projects.
     pub(super) fn outdated_permits(&self) -> u32 {
         match self.concurrency.get() {

@@ -361,6 +361,12 @@ impl World {
                 "P2: {} in flight, at most {limit}",
                 sidecar.flying
             );
+            // What a flight tells is kept when it lands; what a gate tells, when it opens.
+            let is_of_gate =
+                |reason| !matches!(reason, NotRefreshed::TimedOut | NotRefreshed::Scheduled);
+            for (at, refusal) in sidecar.kept_promises(project, is_of_gate) {
+                self.observed.kept_promise(now, at, refusal);
+            }
             let excess = sidecar.ledger.launched(now);
             self.observed.excess(excess);
             let entry = &sidecar.admission.entries[name];
@@ -507,10 +513,7 @@ impl World {
         }
         if !was_fresh && sidecar.is_fresh(call.project) {
             sidecar.slots[call.project].become_fresh();
-            for (_, at, refusal) in sidecar
-                .promises
-                .extract_if(.., |(project, ..)| *project == call.project)
-            {
+            for (at, refusal) in sidecar.kept_promises(call.project, |_| true) {
                 self.observed.kept_promise(now, at, refusal);
             }
             self.observed.useful(now);

@@ -164,6 +164,7 @@ macro_rules! scenarios {
 scenarios! {
     a_release_at_steady_load: RELEASE,
     a_release_tells_truly_when_to_come_back: HONEST,
+    a_release_with_few_permits_tells_truly_when_to_come_back: SCARCE,
     a_release_that_replaces_all_pods: REPLACED,
     a_release_that_replaces_all_pods_with_fetch: REPLACED_WITH_FETCH,
     all_pods_start_at_once: RESTARTED,

@@ -160,6 +160,20 @@ impl Sidecar {
         };
     }
 
+    /// Takes the promises to callers of a project that were made for such reasons, with when they were made.
+    pub(super) fn kept_promises(
+        &mut self,
+        project: ProjectId,
+        is_of: impl Fn(NotRefreshed) -> bool,
+    ) -> Vec<(Moment, Refusal)> {
+        self.promises
+            .extract_if(.., |(promised, _, refusal)| {
+                *promised == project && is_of(refusal.reason)
+            })
+            .map(|(_, at, refusal)| (at, refusal))
+            .collect()
+    }
+
     /// Whether a reason is true, as far as the world can tell without asking the machine.
     pub(super) fn is_true(&self, project: ProjectId, reason: NotRefreshed, now: Moment) -> bool {
         let slot = &self.slots[project];

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::{SPREAD, Scenario};
 use crate::admission::fleet::{
+    observed::Observed,
     sim::World,
     verdict::{Broken, Fault, converges, recovers},
 };
@@ -22,13 +23,31 @@ pub(in crate::admission::fleet) const HONEST: Scenario = Scenario {
     script: |world| world.script(60, |world| world.release(SPREAD)),
     judge: |observed, plan| {
         let mut broken = converges(observed, plan);
-        let honesty = observed.honesty(NotRefreshed::Throttled, 70, 120);
-        if honesty.is_none_or(|honesty| !(0.8..=1.2).contains(&honesty)) {
-            broken.push(format!("retry_after: it took {honesty:?} times as long"));
-        }
+        broken.extend(is_honest(observed, NotRefreshed::Throttled, 70, 120));
         broken
     },
 };
+
+pub(in crate::admission::fleet) const SCARCE: Scenario = Scenario {
+    name: "a release with tokens enough and few permits",
+    plan: |plan| {
+        (plan.rate, plan.burst, plan.work) = (50.0, 10, 1.0);
+        (plan.load, plan.lookups, plan.seconds) = (0.0, 0.5, 240);
+    },
+    script: |world| world.script(60, |world| world.release(SPREAD)),
+    judge: |observed, _| is_honest(observed, NotRefreshed::ConcurrencyLimited, 64, 90),
+};
+
+/// What was refused became fresh within 20 % of `retry_after`, as the median says.
+fn is_honest(observed: &Observed, reason: NotRefreshed, from: u64, to: u64) -> Broken {
+    let honesty = observed.honesty(reason, from, to);
+    if honesty.is_some_and(|honesty| (0.8..=1.2).contains(&honesty)) {
+        return Broken::new();
+    }
+    vec![format!(
+        "retry_after of {reason:?}: it took {honesty:?} times as long"
+    )]
+}
 
 pub(in crate::admission::fleet) const REPLACED: Scenario = Scenario {
     name: "a release that replaces all pods",
