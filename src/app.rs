@@ -169,6 +169,11 @@ impl Sidecar {
         &self.core.lookup
     }
 
+    /// What it holds, wants and is limited by now.
+    pub fn snapshot(&self) -> refresh::Snapshot {
+        self.core.refresh.snapshot()
+    }
+
     /// Waits until a lookup can be answered.
     pub async fn ready(&self) {
         self.core.readiness.until(true).await;

@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 mod check;
+mod demo;
 mod get;
 mod renderer;
 mod reply;
@@ -39,6 +40,8 @@ struct Cli {
 enum Command {
     /// Run the sidecar.
     Serve(serve::Args),
+    /// Show what a release does, the way of the incident and with evenkeel.
+    Demo(demo::Args),
     /// Run the embedded renderer, for development and tests.
     Renderer(Box<renderer::Args>),
     /// Look a project's configuration up.
@@ -53,6 +56,7 @@ enum Command {
 pub fn main() -> ExitCode {
     let done = match Cli::parse().command {
         Command::Serve(args) => serve::run(args),
+        Command::Demo(args) => demo::run(args),
         Command::Renderer(args) => renderer::run(*args),
         Command::Get(args) => get::run(args),
         Command::Watch(args) => watch::run(args),

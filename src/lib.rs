@@ -6,6 +6,7 @@ pub mod app;
 pub mod cache;
 pub mod cli;
 pub mod client;
+pub mod demo;
 pub mod drain;
 pub mod freshness;
 pub mod lookup;

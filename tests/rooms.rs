@@ -20,7 +20,7 @@ const CORE: [&str; 10] = [
     "revision",
 ];
 /// What only the edges may name.
-const EDGE: [&str; 20] = [
+const EDGE: [&str; 21] = [
     "tonic",
     "prost",
     "prost_types",
@@ -38,6 +38,7 @@ const EDGE: [&str; 20] = [
     "crate::telemetry",
     "crate::app",
     "crate::cli",
+    "crate::demo",
     "crate::renderer",
     "crate::client",
     "crate::readiness",
@@ -56,7 +57,7 @@ const OWNED: [(&str, &[&str]); 7] = [
         "crate::admission",
         &["admission", "app", "lookup", "metrics", "refresh", "render"],
     ),
-    ("crate::settings", &["app", "cli", "settings"]),
+    ("crate::settings", &["app", "cli", "demo", "settings"]),
 ];
 /// All that admission may name of ours, and of others.
 const ADMISSION: [&str; 3] = ["crate::moment", "crate::reason", "crate::revision"];

@@ -25,6 +25,11 @@ impl Cost {
         }
     }
 
+    /// Renders take from `least` to `most`.
+    pub const fn range(least: Duration, most: Duration) -> Self {
+        Self { least, most }
+    }
+
     /// How long the render with this hash takes.
     pub(super) fn of(&self, hash: u64) -> Duration {
         let share = hash as f64 / u64::MAX as f64;
@@ -32,7 +37,7 @@ impl Cost {
     }
 
     /// How long a render takes in the mean.
-    pub(super) fn mean(&self) -> Duration {
+    pub fn mean(&self) -> Duration {
         (self.least + self.most) / 2
     }
 }

@@ -225,29 +225,63 @@ fn unframed(body: &Bytes) -> Option<&[u8]> {
     (length == message.len() && length <= MAX_REQUEST_BYTES).then_some(message)
 }
 
-/// The project and the known digest of a request that says nothing else, each at most once.
+/// The project and the known digest of a request that says nothing else but a patience, which what is answered at once does not
+/// need; each at most once.
 fn plain(mut message: &[u8]) -> Option<(&str, &str)> {
     const PROJECT: u8 = 1 << 3 | 2;
     const KNOWN_DIGEST: u8 = 2 << 3 | 2;
-    let mut project = None;
-    let mut known = None;
+    const PATIENCE: u8 = 3 << 3 | 2;
+    let (mut project, mut known, mut patience) = (None, None, None);
     while let [tag, length, rest @ ..] = message {
+        // Longer ones, whose length takes two bytes, are not worth it.
+        if *length >= 0x80 {
+            return None;
+        }
+        let (value, rest) = rest.split_at_checked(usize::from(*length))?;
         let field = match *tag {
             PROJECT => &mut project,
             KNOWN_DIGEST => &mut known,
+            PATIENCE if is_duration(value) => &mut patience,
             _ => return None,
         };
-        // Longer texts, whose length takes two bytes, are not worth it.
-        if *length >= 0x80 || field.is_some() {
+        if field.replace(value).is_some() {
             return None;
         }
-        let (text, rest) = rest.split_at_checked(usize::from(*length))?;
-        *field = Some(std::str::from_utf8(text).ok()?);
         message = rest;
     }
-    message
-        .is_empty()
-        .then_some((project?, known.unwrap_or("")))
+    let project = std::str::from_utf8(project?).ok()?;
+    let known = std::str::from_utf8(known.unwrap_or_default()).ok()?;
+    message.is_empty().then_some((project, known))
+}
+
+/// Whether these are the fields of a duration that is accepted: seconds, then nanoseconds, either of which may be left out.
+fn is_duration(mut message: &[u8]) -> bool {
+    const SECONDS: u8 = 1 << 3;
+    const NANOSECONDS: u8 = 2 << 3;
+    for (tag, most) in [(SECONDS, 1 << 35), (NANOSECONDS, 999_999_999)] {
+        let Some((_, rest)) = message.split_first().filter(|(first, _)| **first == tag) else {
+            continue;
+        };
+        let Some((value, rest)) = varint(rest) else {
+            return false;
+        };
+        if value > most {
+            return false;
+        }
+        message = rest;
+    }
+    message.is_empty()
+}
+
+/// A number of at most five bytes, and what follows it.
+fn varint(message: &[u8]) -> Option<(u64, &[u8])> {
+    let end = message.iter().take(5).position(|byte| *byte < 0x80)? + 1;
+    let (bytes, rest) = message.split_at(end);
+    let value = bytes
+        .iter()
+        .rev()
+        .fold(0, |value, byte| value << 7 | u64::from(byte & 0x7f));
+    Some((value, rest))
 }
 
 #[cfg(test)]

@@ -28,6 +28,7 @@ sys.path.insert(0, _generate())
 from evenkeel.v1.config_pb2 import (  # noqa: E402, F401
     BatchGetConfigsRequest,
     GetConfigRequest,
+    GetConfigResponse,
     MinRevision,
     WatchConfigRequest,
 )

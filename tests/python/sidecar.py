@@ -176,12 +176,18 @@ class Sidecar:
 
     # Life.
 
+    def command(self) -> list:
+        return [BINARY, "serve", "--config", self.settings_file]
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
     def start(self) -> "Sidecar":
         """Starts it, and waits until it is ready."""
         self.edit()
         with self.log_file.open("a") as log:
-            command = [BINARY, "serve", "--config", self.settings_file]
-            self._process = subprocess.Popen(command, stdout=log, stderr=log)
+            self._process = subprocess.Popen(self.command(), stdout=log, stderr=log)
         wait_until(lambda: self.exit_code() is not None or self._has_started(), within=15)
         if self.exit_code() is not None:
             pytest.fail(f"the sidecar ended with {self.exit_code()}:\n{self.log()}")

@@ -18,6 +18,7 @@ use crate::{
     serve::{
         fake::{Scripted, fresh, outdated},
         grpc::serve_connection,
+        request,
     },
 };
 
@@ -286,13 +287,16 @@ proptest! {
     #[test]
     fn a_plain_request_is_read_as_the_generated_code_reads_it(message in messages()) {
         if let Some((project, known_digest)) = plain(&message) {
-            let read = v1::GetConfigRequest::decode(message.as_slice());
+            let read = v1::GetConfigRequest::decode(message.as_slice()).unwrap();
             let expected = v1::GetConfigRequest {
                 project: project.to_owned(),
                 known_digest: known_digest.to_owned(),
+                patience: read.patience,
                 ..Default::default()
             };
-            prop_assert_eq!(read, Ok(expected));
+            prop_assert_eq!(&read, &expected);
+            let held = v1::GetConfigRequest { project: "held".to_owned(), ..read };
+            prop_assert!(request::get(held, None).is_ok(), "the patience is accepted");
         }
     }
 }
@@ -300,14 +304,19 @@ proptest! {
 /// The usual requests go the short way; else the test above would compare the generated code with itself.
 #[test]
 fn usual_requests_are_plain() {
-    for (project, known_digest) in [
-        ("held", ""),
-        ("held", &*"ab".repeat(32)),
-        (&"x".repeat(127), ""),
+    let long = "x".repeat(127);
+    let digest = "ab".repeat(32);
+    for (project, known_digest, patience) in [
+        ("held", "", None),
+        ("held", &*digest, Some((0, 0))),
+        (&*long, "", Some((30, 0))),
+        ("held", "", Some((0, 999_999_999))),
+        ("held", &*digest, Some((2_000_000, 500_000_000))),
     ] {
         let request = v1::GetConfigRequest {
             project: project.to_owned(),
             known_digest: known_digest.to_owned(),
+            patience: patience.map(|(seconds, nanos)| prost_types::Duration { seconds, nanos }),
             ..Default::default()
         };
         assert_eq!(

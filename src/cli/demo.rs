@@ -1,0 +1,141 @@
+//! `evenkeel demo`: one storm, the way of the incident and then with evenkeel, and a verdict.
+//!
+//! What goes on is told on stderr, what came of it on stdout.
+
+use std::{fs, path::PathBuf, process::ExitCode, time::Duration};
+
+use anyhow::Context as _;
+use tokio::{runtime, signal, sync::watch};
+
+use super::terminal::{complain, say};
+use crate::{
+    demo::{self, Demo, Evenkeel, Live, Release, Report, Terms},
+    renderer::FaultOrder,
+};
+
+mod progress;
+
+/// How long a fault lasts when it is not said.
+const FAULT: Duration = Duration::from_secs(10);
+
+/// By convention 128 and the number of SIGINT.
+const INTERRUPTED: u8 = 130;
+
+const EXIT_CODES: &str = "\
+It takes less than a minute without a fault, and at most two and a half with one. Everything runs in this process, on loopback ports
+that are free; a single Ctrl-C ends it.
+
+Exit codes:
+   0  evenkeel kept its promises
+   1  it broke one, or the demo could not be run
+   2  wrong usage
+ 130  interrupted";
+
+/// Arguments of `evenkeel demo`.
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXIT_CODES)]
+pub(super) struct Args {
+    /// Give the renderer a fault a second after the release, for 10s: slow, dead, hang, flap, behind, garbage or busy
+    #[arg(long, value_name = "NAME[,for=TIME]")]
+    fault: Option<FaultOrder>,
+    /// Release by replacing the pod with one that holds nothing, rather than by raising the target
+    #[arg(long)]
+    cold: bool,
+    /// Print one JSON object instead of the table
+    #[arg(long)]
+    json: bool,
+    /// Draw both storms
+    #[arg(long, value_name = "FILE")]
+    svg: Option<PathBuf>,
+    /// Keep the sidecar and its renderer up afterwards, until Ctrl-C
+    #[arg(long)]
+    stay: bool,
+}
+
+/// Runs it.
+pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
+    let runtime = runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    let ended = runtime.block_on(until_interrupted(args));
+    runtime.shutdown_background();
+    ended
+}
+
+async fn until_interrupted(args: Args) -> anyhow::Result<ExitCode> {
+    let demo = tokio::select! {
+        interrupted = signal::ctrl_c() => {
+            interrupted?;
+            complain("evenkeel: interrupted");
+            return Ok(INTERRUPTED.into());
+        }
+        demo = show(&args) => demo?,
+    };
+    if args.stay {
+        tell_how_to_play(demo.evenkeel());
+        signal::ctrl_c().await?;
+    }
+    Ok(if demo.report.is_good() {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
+}
+
+async fn show(args: &Args) -> anyhow::Result<Demo> {
+    let terms = args.terms();
+    for line in terms.describe() {
+        complain(line);
+    }
+    let (tell, told) = watch::channel(Live::default());
+    let demo = tokio::select! {
+        demo = demo::run(terms, tell) => demo?,
+        never = progress::show(told, terms) => match never {},
+    };
+    if let Some(path) = &args.svg {
+        let written = fs::write(path, demo.report.svg());
+        written.with_context(|| format!("cannot write {}", path.display()))?;
+    }
+    if args.json {
+        say(demo.report.document())?;
+    } else {
+        tell_people(&demo.report)?;
+    }
+    Ok(demo)
+}
+
+fn tell_how_to_play(evenkeel: &Evenkeel) {
+    let (lookup, telemetry) = (evenkeel.address(), evenkeel.telemetry());
+    let settings = evenkeel.settings().display();
+    complain(format_args!(
+        "
+The sidecar and its renderer stay up until Ctrl-C.
+  look up    evenkeel get paperboy --address {lookup}
+  release    sed -i 's/^rollout: .*/rollout: 3/' {settings}
+  metrics    curl http://{telemetry}/metrics"
+    ));
+}
+
+fn tell_people(report: &Report) -> anyhow::Result<()> {
+    say(report.table())?;
+    for promise in report.promises() {
+        let kept = if promise.is_kept { "kept  " } else { "BROKEN" };
+        say(format_args!("{kept} {}: {}", promise.name, promise.found))?;
+    }
+    Ok(())
+}
+
+impl Args {
+    fn terms(&self) -> Terms {
+        let fault = |order: FaultOrder| (order.fault, order.lasts.unwrap_or(FAULT));
+        Terms {
+            release: if self.cold {
+                Release::Replace
+            } else {
+                Release::Raise
+            },
+            fault: self.fault.map(fault),
+            ..Terms::default()
+        }
+    }
+}

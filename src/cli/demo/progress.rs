@@ -1,0 +1,87 @@
+//! The progress of a demo on stderr: a bar on a terminal, else a line every few seconds.
+
+use std::{
+    convert::Infallible,
+    io::{self, IsTerminal as _},
+    time::Duration,
+};
+
+use indicatif::{ProgressBar, ProgressStyle};
+use tokio::{
+    sync::watch::Receiver,
+    time::{MissedTickBehavior, interval},
+};
+
+use crate::{
+    cli::terminal::complain,
+    demo::{Live, Stage, Terms},
+};
+
+/// How often the bar moves, and how often a line is written.
+const PERIODS: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(3));
+
+/// Shows it for ever.
+pub(super) async fn show(told: Receiver<Live>, terms: Terms) -> Infallible {
+    let bar = io::stderr().is_terminal().then(bar);
+    let period = if bar.is_some() { PERIODS.0 } else { PERIODS.1 };
+    let mut ticks = interval(period);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    ticks.tick().await;
+    loop {
+        ticks.tick().await;
+        let live = *told.borrow();
+        let line = line(&live, &terms);
+        match &bar {
+            None => complain(line),
+            Some(bar) => {
+                bar.0.set_position(position(&live, &terms));
+                bar.0.set_message(line);
+            }
+        }
+    }
+}
+
+/// A bar that leaves no trace.
+struct Bar(ProgressBar);
+
+impl Drop for Bar {
+    fn drop(&mut self) {
+        self.0.finish_and_clear();
+    }
+}
+
+fn bar() -> Bar {
+    let style = ProgressStyle::with_template("{bar:24} {msg}");
+    let style = style.expect("BUG: the template is right");
+    Bar(ProgressBar::new(1000).with_style(style))
+}
+
+/// Of a thousand.
+fn position(live: &Live, terms: &Terms) -> u64 {
+    let part = match live.stage {
+        Stage::WarmUp => live.fresh as f64 / terms.projects.get() as f64,
+        Stage::Incident | Stage::Evenkeel => {
+            live.elapsed.as_secs_f64() / live.expected.as_secs_f64()
+        }
+    };
+    (part.clamp(0.0, 1.0) * 1000.0) as u64
+}
+
+fn line(live: &Live, terms: &Terms) -> String {
+    let projects = terms.projects;
+    let fresh = live.fresh;
+    let what = match live.stage {
+        Stage::WarmUp => {
+            return format!("both ways render each project once: {fresh} of {projects}");
+        }
+        Stage::Incident => "the way of the incident",
+        Stage::Evenkeel => "with evenkeel",
+    };
+    format!(
+        "{what}, {:.0} s: {} lookups answered, {} failed; {} renders; {fresh} of {projects} fresh",
+        live.elapsed.as_secs_f64(),
+        live.answered,
+        live.failed,
+        live.renders,
+    )
+}

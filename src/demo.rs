@@ -1,0 +1,110 @@
+//! The demo: one storm of lookups and a release in the middle of it, the way of the incident and then with evenkeel.
+//!
+//! Everything is real and in this process: the embedded renderer, the sidecar as [`app`](crate::app) wires it, clients over gRPC on
+//! loopback. What the incident did lives in [`incident`] and can be had nowhere else. Nothing is printed here: progress is told
+//! to a channel, and a [`Report`] comes out, with a verdict on what evenkeel promises.
+
+mod chart;
+mod evenkeel;
+mod incident;
+mod live;
+mod load;
+mod measured;
+mod observed;
+mod promises;
+mod renderer;
+mod report;
+mod storm;
+mod terms;
+mod thread;
+mod way;
+
+use std::io;
+
+use tempfile::TempDir;
+use tokio::sync::watch;
+
+pub use self::{
+    evenkeel::Evenkeel,
+    live::{Live, Stage},
+    measured::{Latencies, Measured, Series},
+    promises::{Promise, promises},
+    report::Report,
+    terms::{Release, Terms},
+};
+use self::{incident::Incident, renderer::Site, storm::Side};
+use crate::{app, renderer::StartError, settings::Invalid};
+
+/// Why a demo came to no end.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The sample input, or a settings file, cannot be written.
+    #[error("cannot write to the folder of temporary files")]
+    Folder(#[source] io::Error),
+    /// A port cannot be listened on, or a thread not be started.
+    #[error("cannot listen on loopback")]
+    Listen(#[source] io::Error),
+    /// The renderer does not start.
+    #[error("the renderer does not start")]
+    Renderer(#[from] StartError),
+    /// The settings of the sidecar are wrong.
+    #[error("the settings are wrong")]
+    Settings(#[from] Invalid),
+    /// The sidecar does not start.
+    #[error("the sidecar does not start")]
+    Sidecar(#[from] app::Error),
+    /// A client cannot reach what it looks projects up at.
+    #[error("no connection to {0} on loopback")]
+    Connect(&'static str, #[source] tonic::transport::Error),
+    /// A project could not be looked up before anything was wrong.
+    #[error("{project} could not be looked up before the storm")]
+    WarmUp {
+        /// The project.
+        project: String,
+        /// What it was answered with.
+        #[source]
+        status: Box<tonic::Status>,
+    },
+}
+
+/// A demo that has come to its end, and is still up.
+pub struct Demo {
+    /// What it came to.
+    pub report: Report,
+    evenkeel: Side<Evenkeel>,
+    _folder: TempDir,
+}
+
+/// Runs both storms, one after the other, and tells how it goes on. Dropping it midway ends everything that it started.
+///
+/// # Errors
+/// When something does not start, or the renders before the storm fail.
+pub async fn run(terms: Terms, live: watch::Sender<Live>) -> Result<Demo, Error> {
+    let folder = TempDir::with_prefix("evenkeel-demo-").map_err(Error::Folder)?;
+    let site = Site::start(&terms, &folder.path().join("incident")).await?;
+    let way = Incident::start(&terms, &site.url()).await?;
+    let mut incident = Side::new(site, way, &terms);
+    let site = Site::start(&terms, &folder.path().join("evenkeel")).await?;
+    let way = Evenkeel::start(&terms, &site.url(), folder.path()).await?;
+    let mut evenkeel = Side::new(site, way, &terms);
+    storm::warm_up(&incident, &evenkeel, &live).await?;
+    let before = Measured::of(&incident.storm(&terms, &live).await?, &terms);
+    drop(incident);
+    let with = Measured::of(&evenkeel.storm(&terms, &live).await?, &terms);
+    Ok(Demo {
+        report: Report {
+            terms,
+            incident: before,
+            evenkeel: with,
+        },
+        evenkeel,
+        _folder: folder,
+    })
+}
+
+impl Demo {
+    /// The sidecar, which goes on answering until this is dropped.
+    pub fn evenkeel(&self) -> &Evenkeel {
+        &self.evenkeel.way
+    }
+}

@@ -1,0 +1,189 @@
+//! With evenkeel: the sidecar, whole and as `serve` runs it, with a settings file that the demo edits.
+
+use std::{
+    fs, io,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use tokio::{task::JoinSet, time::sleep};
+
+use super::{Error, Release, Stage, Terms, way::Way};
+use crate::{
+    app::Sidecar,
+    serve::listener::Address,
+    settings::{self, Sources},
+};
+
+/// How often is looked whether the sidecar has learned of a release.
+const LEARNING: Duration = Duration::from_millis(1);
+
+/// A pod that evenkeel runs in, and those before it that are on their way out.
+#[derive(Debug)]
+pub struct Evenkeel {
+    pod: Pod,
+    leaving: JoinSet<()>,
+    pods: u32,
+    terms: Terms,
+    renderer: String,
+    folder: PathBuf,
+}
+
+#[derive(Debug)]
+struct Pod {
+    sidecar: Sidecar,
+    settings: PathBuf,
+    lookup: SocketAddr,
+    telemetry: SocketAddr,
+}
+
+impl Evenkeel {
+    /// Starts a pod before a renderer.
+    ///
+    /// # Errors
+    /// When its settings cannot be written, or it does not start.
+    pub(super) async fn start(terms: &Terms, renderer: &str, folder: &Path) -> Result<Self, Error> {
+        Ok(Self {
+            pod: Pod::start(terms, renderer, folder, 1).await?,
+            leaving: JoinSet::new(),
+            pods: 1,
+            terms: *terms,
+            renderer: renderer.to_owned(),
+            folder: folder.to_owned(),
+        })
+    }
+
+    /// Where it answers lookups now.
+    pub fn address(&self) -> SocketAddr {
+        self.pod.lookup
+    }
+
+    /// Where it shows its metrics now.
+    pub fn telemetry(&self) -> SocketAddr {
+        self.pod.telemetry
+    }
+
+    /// The settings file that it reads.
+    pub fn settings(&self) -> &Path {
+        &self.pod.settings
+    }
+}
+
+impl Way for Evenkeel {
+    const STAGE: Stage = Stage::Evenkeel;
+    const RECOVERS: bool = true;
+
+    fn lookup(&self) -> SocketAddr {
+        self.pod.lookup
+    }
+
+    fn fresh(&self) -> usize {
+        self.pod.sidecar.snapshot().fresh
+    }
+
+    fn pods(&self) -> u32 {
+        self.pods
+    }
+
+    async fn release(&mut self, rollout: u64) -> Result<(), Error> {
+        match self.terms.release {
+            Release::Raise => {
+                let text = text(&self.terms, &self.renderer, rollout);
+                write(&self.pod.settings, &text).map_err(Error::Folder)?;
+                self.pod.sidecar.reload()();
+                while self.pod.sidecar.snapshot().target < rollout {
+                    sleep(LEARNING).await;
+                }
+            }
+            Release::Replace => {
+                let new = Pod::start(&self.terms, &self.renderer, &self.folder, rollout).await?;
+                let old = std::mem::replace(&mut self.pod, new);
+                self.pods += 1;
+                self.leaving.spawn(async move {
+                    // What it still has to say is said to its callers.
+                    let _ended = old
+                        .sidecar
+                        .run(std::future::ready(()), std::future::pending())
+                        .await;
+                });
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Pod {
+    async fn start(
+        terms: &Terms,
+        renderer: &str,
+        folder: &Path,
+        rollout: u64,
+    ) -> Result<Self, Error> {
+        let settings = folder.join(format!("evenkeel-{rollout}.yaml"));
+        write(&settings, &text(terms, renderer, rollout)).map_err(Error::Folder)?;
+        let sources = Sources {
+            files: vec![settings.clone()],
+            ..Sources::default()
+        };
+        let loaded = settings::load(&sources)?;
+        let sidecar = Sidecar::start(sources, loaded).await?;
+        let addresses = sidecar.addresses().clone();
+        let lookup = addresses.lookup.iter().find_map(tcp);
+        let telemetry = tcp(&addresses.telemetry);
+        let (lookup, telemetry) = lookup
+            .zip(telemetry)
+            .expect("BUG: the settings name TCP addresses");
+        sidecar.ready().await;
+        Ok(Self {
+            sidecar,
+            settings,
+            lookup,
+            telemetry,
+        })
+    }
+}
+
+fn tcp(address: &Address) -> Option<SocketAddr> {
+    match address {
+        Address::Tcp(address) => Some(*address),
+        Address::Unix(_) => None,
+    }
+}
+
+/// Replaces the file by a rename, so that no half of it is ever read.
+fn write(path: &Path, text: &str) -> io::Result<()> {
+    let new = path.with_extension("new");
+    fs::write(&new, text)?;
+    fs::rename(new, path)
+}
+
+fn text(terms: &Terms, renderer: &str, rollout: u64) -> String {
+    let Terms {
+        rate,
+        burst,
+        concurrency,
+        patience,
+        deadline,
+        render_deadline,
+        ..
+    } = terms;
+    format!(
+        "rollout: {rollout}
+upstream:
+  url: {renderer}
+  deadline: {render_deadline:?}
+  fetch: {{ rate: 1000, concurrency: 64 }}
+lookup:
+  listen: [\"127.0.0.1:0\"]
+  patience: {patience:?}
+  cold_patience: {deadline:?}
+admission:
+  rate: {rate}
+  burst: {burst}
+  concurrency: {concurrency}
+telemetry:
+  listen: 127.0.0.1:0
+"
+    )
+}

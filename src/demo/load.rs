@@ -1,0 +1,298 @@
+//! The load: callers that look projects up in turn over a few connections, and ask again when they get no answer.
+//!
+//! A lookup whose time is up is asked again at once, any other failure after a breath, so that a closed port does not make callers
+//! spin. Knows nothing of who answers.
+
+use std::{
+    net::SocketAddr,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicUsize, Ordering::Relaxed},
+    },
+    time::Duration,
+};
+
+use arc_swap::ArcSwap;
+use tokio::time::{Instant, sleep, timeout};
+use tonic::{Code, Request, Status, transport::Channel};
+
+use super::{Error, Terms, terms::CONNECTIONS, thread::Thread};
+use crate::proto::v1::{
+    GetConfigRequest, GetConfigResponse, Served, config_service_client::ConfigServiceClient,
+};
+
+/// How long a caller waits after a failure that is not the end of its time.
+const BREATH: Duration = Duration::from_millis(50);
+
+/// How many projects are looked up at once before the storm.
+const WARMING: usize = 16;
+
+/// How long a lookup may take before the storm.
+const WARM_UP: Duration = Duration::from_secs(30);
+
+/// A client over one connection.
+pub(super) type Client = ConfigServiceClient<Channel>;
+
+/// What became of a lookup.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Outcome {
+    /// Answered with what was held fresh.
+    Fresh,
+    /// Answered with what became fresh meanwhile.
+    Rendered,
+    /// Answered with what is outdated, for a reason of the contract.
+    Outdated(&'static str),
+    /// Not answered, or not with a configuration.
+    Failed,
+}
+
+/// A lookup.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Sample {
+    /// When it ended, since the storm began.
+    pub(super) at: Duration,
+    /// How long it took.
+    pub(super) took: Duration,
+    /// What became of it.
+    pub(super) outcome: Outcome,
+}
+
+/// Callers that go on until this is dropped.
+pub(super) struct Load {
+    shared: Arc<Shared>,
+    thread: Thread,
+}
+
+struct Shared {
+    clients: ArcSwap<Vec<Client>>,
+    projects: Vec<String>,
+    next: AtomicUsize,
+    samples: Mutex<Vec<Sample>>,
+    began: Instant,
+    terms: Terms,
+}
+
+impl Load {
+    /// Connects, and looks every project up once; waits for each as long as it takes.
+    ///
+    /// # Errors
+    /// When there is no connection, or a project cannot be had.
+    pub(super) async fn warm_up(address: SocketAddr, projects: &[String]) -> Result<(), Error> {
+        let thread = Thread::start("warm-up").map_err(Error::Listen)?;
+        let clients = thread.run(connect(address)).await?;
+        let projects: Arc<[String]> = projects.into();
+        let next = Arc::new(AtomicUsize::new(0));
+        let warm = async move {
+            let callers = (0..WARMING).map(|caller| {
+                let mut client = clients[caller % clients.len()].clone();
+                let (projects, next) = (Arc::clone(&projects), Arc::clone(&next));
+                async move {
+                    while let Some(project) = projects.get(next.fetch_add(1, Relaxed)) {
+                        let mut request = asking(project, WARM_UP);
+                        request.get_mut().patience = WARM_UP.try_into().ok();
+                        let answered = client.get_config(request).await;
+                        answered.map_err(|status| Error::WarmUp {
+                            project: project.clone(),
+                            status: Box::new(status),
+                        })?;
+                    }
+                    Ok::<_, Error>(())
+                }
+            });
+            futures_util::future::try_join_all(callers).await
+        };
+        thread.run(warm).await?;
+        Ok(())
+    }
+
+    /// Starts the callers.
+    ///
+    /// # Errors
+    /// When there is no connection.
+    pub(super) async fn start(
+        terms: &Terms,
+        address: SocketAddr,
+        projects: &[String],
+    ) -> Result<Self, Error> {
+        let thread = Thread::start("callers").map_err(Error::Listen)?;
+        let clients = thread.run(connect(address)).await?;
+        // In an order that has nothing to do with their names.
+        let mut projects = projects.to_vec();
+        fastrand::Rng::with_seed(1).shuffle(&mut projects);
+        let shared = Arc::new(Shared {
+            clients: ArcSwap::from_pointee(clients),
+            projects,
+            next: AtomicUsize::new(0),
+            samples: Mutex::default(),
+            began: Instant::now(),
+            terms: *terms,
+        });
+        let callers = Arc::clone(&shared);
+        let spawn = async move {
+            for caller in 0..callers.terms.callers.get() {
+                tokio::spawn(call(Arc::clone(&callers), caller));
+            }
+        };
+        thread.run(spawn).await;
+        Ok(Self { shared, thread })
+    }
+
+    /// Sends the callers to another address, with their next lookups.
+    ///
+    /// # Errors
+    /// When there is no connection.
+    pub(super) async fn redirect(&self, address: SocketAddr) -> Result<(), Error> {
+        let clients = self.thread.run(connect(address)).await?;
+        self.shared.clients.store(Arc::new(clients));
+        Ok(())
+    }
+
+    /// When the callers began.
+    pub(super) fn began(&self) -> Instant {
+        self.shared.began
+    }
+
+    /// How many lookups ended so far, and how many of them failed.
+    pub(super) fn count(&self) -> (usize, usize) {
+        let samples = self.shared.lock();
+        let failed = samples.iter().filter(|it| it.outcome == Outcome::Failed);
+        (samples.len(), failed.count())
+    }
+
+    /// The lookups that ended so far.
+    pub(super) fn samples(&self) -> Vec<Sample> {
+        self.shared.lock().clone()
+    }
+}
+
+impl Shared {
+    fn lock(&self) -> std::sync::MutexGuard<'_, Vec<Sample>> {
+        self.samples.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn next_project(&self) -> &str {
+        &self.projects[self.next.fetch_add(1, Relaxed) % self.projects.len()]
+    }
+
+    fn pause(&self) -> Duration {
+        self.terms.pause.mul_f64(0.5 + fastrand::f64())
+    }
+}
+
+async fn connect(address: SocketAddr) -> Result<Vec<Client>, Error> {
+    let connect = || async {
+        let client = Client::connect(format!("http://{address}")).await;
+        client.map_err(|source| Error::Connect("what answers lookups", source))
+    };
+    futures_util::future::try_join_all((0..CONNECTIONS).map(|_| connect())).await
+}
+
+/// One caller.
+async fn call(shared: Arc<Shared>, caller: usize) {
+    sleep(shared.terms.pause.mul_f64(fastrand::f64())).await;
+    loop {
+        let project = shared.next_project();
+        while let Err(breath) = look_up(&shared, caller, project).await {
+            sleep(breath).await;
+        }
+        sleep(shared.pause()).await;
+    }
+}
+
+/// Looks a project up; when that fails, says how long to wait before the next try.
+async fn look_up(shared: &Shared, caller: usize, project: &str) -> Result<(), Duration> {
+    let clients = shared.clients.load_full();
+    let mut client = clients[caller % clients.len()].clone();
+    let (asked, deadline) = (Instant::now(), shared.terms.deadline);
+    let answered = timeout(deadline, client.get_config(asking(project, deadline))).await;
+    let took = asked.elapsed();
+    let (outcome, breath) = match answered {
+        Err(_) => (Outcome::Failed, Duration::ZERO),
+        Ok(Err(status)) => (Outcome::Failed, breath(&status)),
+        Ok(Ok(answer)) => match outcome(answer.get_ref(), project) {
+            Outcome::Failed => (Outcome::Failed, BREATH),
+            outcome @ (Outcome::Fresh | Outcome::Rendered | Outcome::Outdated(_)) => {
+                (outcome, Duration::ZERO)
+            }
+        },
+    };
+    let sample = Sample {
+        at: shared.began.elapsed(),
+        took,
+        outcome,
+    };
+    shared.lock().push(sample);
+    match outcome {
+        Outcome::Failed => Err(breath),
+        Outcome::Fresh | Outcome::Rendered | Outcome::Outdated(_) => Ok(()),
+    }
+}
+
+fn asking(project: &str, deadline: Duration) -> Request<GetConfigRequest> {
+    let mut request = Request::new(GetConfigRequest {
+        project: project.to_owned(),
+        ..GetConfigRequest::default()
+    });
+    request.set_timeout(deadline);
+    request
+}
+
+#[expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "two codes say that time is up"
+)]
+fn breath(status: &Status) -> Duration {
+    match status.code() {
+        Code::DeadlineExceeded | Code::Cancelled => Duration::ZERO,
+        _ => BREATH,
+    }
+}
+
+/// An answer that is not what was asked for is none.
+fn outcome(answer: &GetConfigResponse, project: &str) -> Outcome {
+    let is_its = answer
+        .revision
+        .as_ref()
+        .is_some_and(|revision| revision.project == project);
+    if !is_its || answer.payload.is_empty() {
+        return Outcome::Failed;
+    }
+    match answer.served() {
+        Served::Fresh => Outcome::Fresh,
+        Served::Rendered => Outcome::Rendered,
+        Served::Outdated => {
+            let reason = answer.not_refreshed().as_str_name();
+            Outcome::Outdated(reason.trim_start_matches("NOT_REFRESHED_"))
+        }
+        Served::Unspecified => Outcome::Failed,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::*;
+    use crate::proto::v1::{NotRefreshed, Revision};
+
+    #[test]
+    fn an_answer_that_is_empty_or_of_another_project_is_a_failure() {
+        let answer = GetConfigResponse {
+            revision: Some(Revision {
+                project: "ada".to_owned(),
+                ..Revision::default()
+            }),
+            payload: Bytes::from_static(b"{}"),
+            served: Served::Outdated.into(),
+            not_refreshed: NotRefreshed::Throttled.into(),
+            ..GetConfigResponse::default()
+        };
+        assert_eq!(outcome(&answer, "ada"), Outcome::Outdated("THROTTLED"));
+        assert_eq!(outcome(&answer, "bob"), Outcome::Failed);
+        let empty = GetConfigResponse {
+            payload: Bytes::new(),
+            ..answer
+        };
+        assert_eq!(outcome(&empty, "ada"), Outcome::Failed);
+    }
+}

@@ -1,0 +1,168 @@
+//! The verdict: which of its promises evenkeel kept, as far as a storm can tell.
+
+use std::time::Duration;
+
+use super::{Measured, Terms, terms::RECOVERY};
+
+/// How much longer than the ideal every project may take to be fresh.
+const CONVERGENCE: f64 = 1.1;
+
+/// A promise, and what became of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Promise {
+    /// Its name.
+    pub name: &'static str,
+    /// Whether it was kept.
+    pub is_kept: bool,
+    /// What was measured, against what was promised.
+    pub found: String,
+}
+
+/// Judges a storm with evenkeel.
+pub fn promises(measured: &Measured, terms: &Terms) -> Vec<Promise> {
+    let convergence = match terms.fault {
+        None => fresh_in_time(measured, terms),
+        Some(_) => recovery(measured),
+    };
+    vec![answers(measured), budget(measured, terms), convergence]
+}
+
+fn answers(measured: &Measured) -> Promise {
+    let failed = measured.failed + measured.failed_before;
+    let lookups = measured.answered() + failed;
+    Promise {
+        name: "answers",
+        is_kept: failed == 0 && lookups > 0,
+        found: format!("{failed} of {lookups} lookups failed"),
+    }
+}
+
+fn budget(measured: &Measured, terms: &Terms) -> Promise {
+    let in_flight = (measured.most_in_flight, u64::from(terms.concurrency.get()));
+    let found = match measured.beyond_budget {
+        Some(beyond) => format!(
+            "{beyond:.1} renders beyond the budget of {} a second",
+            terms.rate
+        ),
+        None => format!(
+            "no window has more renders than {} and {} a second",
+            terms.burst, terms.rate
+        ),
+    };
+    Promise {
+        name: "budget",
+        is_kept: measured.beyond_budget.is_none() && in_flight.0 <= in_flight.1,
+        found: format!(
+            "{found}; at most {} of {} in flight",
+            in_flight.0, in_flight.1
+        ),
+    }
+}
+
+fn fresh_in_time(measured: &Measured, terms: &Terms) -> Promise {
+    let limit = terms.ideal().mul_f64(CONVERGENCE);
+    judged(
+        "convergence",
+        "every project was fresh after",
+        measured.fresh_after,
+        limit,
+        measured,
+    )
+}
+
+fn recovery(measured: &Measured) -> Promise {
+    let what = "every project was fresh, counted from the end of the fault, after";
+    judged(
+        "recovery",
+        what,
+        measured.recovered_after,
+        RECOVERY,
+        measured,
+    )
+}
+
+fn judged(
+    name: &'static str,
+    what: &str,
+    found: Option<Duration>,
+    limit: Duration,
+    measured: &Measured,
+) -> Promise {
+    let limited = format!("at most {:.1} s", limit.as_secs_f64());
+    Promise {
+        name,
+        is_kept: found.is_some_and(|found| found <= limit),
+        found: match found {
+            Some(found) => format!("{what} {:.1} s, {limited}", found.as_secs_f64()),
+            None => format!(
+                "{} projects are still not fresh; {limited} were promised",
+                measured.not_fresh
+            ),
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::renderer::Fault;
+
+    fn good() -> Measured {
+        Measured {
+            fresh: 1000,
+            most_in_flight: 12,
+            fresh_after: Some(Duration::from_millis(8700)),
+            recovered_after: Some(Duration::from_secs(90)),
+            ..Measured::default()
+        }
+    }
+
+    fn broken(measured: &Measured, terms: &Terms) -> Vec<&'static str> {
+        let promises = promises(measured, terms).into_iter();
+        promises
+            .filter(|it| !it.is_kept)
+            .map(|it| it.name)
+            .collect()
+    }
+
+    #[test]
+    fn each_promise_can_be_broken() {
+        let terms = Terms::default();
+        assert_eq!(broken(&good(), &terms), [""; 0]);
+        let bad = |spoil: fn(&mut Measured)| {
+            let mut measured = good();
+            spoil(&mut measured);
+            broken(&measured, &terms)
+        };
+        assert_eq!(bad(|it| it.failed = 1), ["answers"]);
+        assert_eq!(bad(|it| it.failed_before = 1), ["answers"]);
+        assert_eq!(bad(|it| it.fresh = 0), ["answers"], "nobody asked");
+        assert_eq!(bad(|it| it.beyond_budget = Some(0.5)), ["budget"]);
+        assert_eq!(bad(|it| it.most_in_flight = 17), ["budget"]);
+        assert_eq!(bad(|it| it.fresh_after = None), ["convergence"]);
+        assert_eq!(
+            bad(|it| it.fresh_after = Some(Duration::from_millis(8801))),
+            ["convergence"]
+        );
+    }
+
+    #[test]
+    fn with_a_fault_the_recovery_counts_instead_of_the_convergence() {
+        let terms = Terms {
+            fault: Some((Fault::Dead, Duration::from_secs(10))),
+            ..Terms::default()
+        };
+        let late = Measured {
+            fresh_after: Some(Duration::from_secs(60)),
+            ..good()
+        };
+        assert_eq!(broken(&late, &terms), [""; 0]);
+        for recovered_after in [None, Some(Duration::from_millis(90_001))] {
+            let never = Measured {
+                recovered_after,
+                ..good()
+            };
+            assert_eq!(broken(&never, &terms), ["recovery"]);
+        }
+    }
+}

@@ -1,0 +1,180 @@
+//! The report of a demo: both ways side by side, as a table for people, as JSON for machines, and as a picture.
+
+use std::{collections::BTreeSet, time::Duration};
+
+use comfy_table::{CellAlignment, Table, presets::UTF8_FULL_CONDENSED};
+use serde_json::{Value, json};
+
+use super::{Measured, Promise, Release, Terms, chart, promises};
+
+/// The layout of the JSON document; another one for each change that takes something away.
+const SCHEMA: &str = "evenkeel.demo.v1";
+
+/// What a demo came to.
+#[derive(Clone, Debug)]
+pub struct Report {
+    /// What both ways were put through.
+    pub terms: Terms,
+    /// The way of the incident.
+    pub incident: Measured,
+    /// With evenkeel.
+    pub evenkeel: Measured,
+}
+
+impl Report {
+    /// What evenkeel promises, and whether it was kept.
+    pub fn promises(&self) -> Vec<Promise> {
+        promises(&self.evenkeel, &self.terms)
+    }
+
+    /// Whether every promise was kept.
+    pub fn is_good(&self) -> bool {
+        self.promises().iter().all(|promise| promise.is_kept)
+    }
+
+    /// A table with a column for each way.
+    pub fn table(&self) -> String {
+        let mut table = Table::new();
+        table.load_style(UTF8_FULL_CONDENSED);
+        table.set_header([
+            "from the release on",
+            "the way of the incident",
+            "with evenkeel",
+        ]);
+        let mut row = |name: &str, show: &dyn Fn(&Measured) -> String| {
+            table.add_row([name.to_owned(), show(&self.incident), show(&self.evenkeel)]);
+        };
+        row("lookups answered", &|it| it.answered().to_string());
+        row("lookups failed", &|it| it.failed.to_string());
+        row("lookups answered fresh", &|it| it.fresh.to_string());
+        row("  fresh after a wait", &|it| it.rendered.to_string());
+        for reason in self.reasons() {
+            row(&format!("  outdated: {reason}"), &|it| {
+                it.outdated.get(reason).copied().unwrap_or(0).to_string()
+            });
+        }
+        row("a lookup takes: p50", &|it| milliseconds(it.latencies.p50));
+        row("  p99", &|it| milliseconds(it.latencies.p99));
+        row("  at most", &|it| milliseconds(it.latencies.max));
+        row("renders asked of the renderer", &|it| it.asked.to_string());
+        row("  done by it", &|it| it.done.to_string());
+        let (rate, burst) = (self.terms.rate, self.terms.burst);
+        let budget = format!("  most in any second, budget {rate} + {burst}");
+        row(&budget, &|it| it.most_in_a_second.to_string());
+        if self.terms.release == Release::Replace {
+            row("stored revisions fetched", &|it| it.fetched.to_string());
+        }
+        let ideal = self.terms.ideal().as_secs_f64();
+        row(
+            &format!("every project fresh after, ideal {ideal:.1} s"),
+            &fresh_after,
+        );
+        if self.terms.fault.is_some() {
+            row("  after the end of the fault", &recovered_after);
+        }
+        for column in table.column_iter_mut().skip(1) {
+            column.set_cell_alignment(CellAlignment::Right);
+        }
+        table.to_string()
+    }
+
+    /// The table as a document.
+    pub fn document(&self) -> Value {
+        let terms = &self.terms;
+        let promises = self.promises();
+        let promises = promises.iter().map(|promise| {
+            json!({ "name": promise.name, "kept": promise.is_kept, "found": promise.found })
+        });
+        json!({
+            "schema": SCHEMA,
+            "terms": {
+                "projects": terms.projects,
+                "callers": terms.callers,
+                "deadline_seconds": terms.deadline.as_secs_f64(),
+                "patience_seconds": terms.patience.as_secs_f64(),
+                "render_deadline_seconds": terms.render_deadline.as_secs_f64(),
+                "workers": terms.workers,
+                "render_seconds": terms.cost.mean().as_secs_f64(),
+                "rate": terms.rate,
+                "burst": terms.burst,
+                "concurrency": terms.concurrency,
+                "cold": terms.release == Release::Replace,
+                "fault": terms.fault.map(|(fault, _)| fault.name()),
+                "fault_seconds": terms.fault.map(|(_, lasts)| lasts.as_secs_f64()),
+                "ideal_seconds": terms.ideal().as_secs_f64(),
+            },
+            "incident": way(&self.incident),
+            "evenkeel": way(&self.evenkeel),
+            "promises": promises.collect::<Vec<_>>(),
+            "kept": self.is_good(),
+        })
+    }
+
+    /// Both storms over time, as an SVG.
+    pub fn svg(&self) -> String {
+        chart::draw(self)
+    }
+
+    fn reasons(&self) -> BTreeSet<&'static str> {
+        let reasons = |measured: &Measured| measured.outdated.keys().copied().collect::<Vec<_>>();
+        let both = [reasons(&self.incident), reasons(&self.evenkeel)];
+        both.into_iter().flatten().collect()
+    }
+}
+
+fn way(measured: &Measured) -> Value {
+    let Measured {
+        fresh,
+        rendered,
+        outdated,
+        failed,
+        failed_before,
+        latencies,
+        ..
+    } = measured;
+    let seconds = |time: Duration| time.as_secs_f64();
+    json!({
+        "lookups": {
+            "answered": measured.answered(),
+            "fresh": fresh,
+            "rendered": rendered,
+            "outdated": outdated,
+            "failed": failed,
+            "failed_before_the_release": failed_before,
+            "p50_seconds": seconds(latencies.p50),
+            "p99_seconds": seconds(latencies.p99),
+            "max_seconds": seconds(latencies.max),
+        },
+        "renders": {
+            "asked": measured.asked,
+            "done": measured.done,
+            "fetched": measured.fetched,
+            "most_in_a_second": measured.most_in_a_second,
+            "most_in_flight": measured.most_in_flight,
+            "beyond_budget": measured.beyond_budget,
+        },
+        "fresh_after_seconds": measured.fresh_after.map(seconds),
+        "not_fresh": measured.not_fresh,
+        "recovered_after_seconds": measured.recovered_after.map(seconds),
+        "machine_late_seconds": seconds(measured.stall),
+        "series": measured.series,
+    })
+}
+
+fn milliseconds(time: Duration) -> String {
+    format!("{:.1} ms", time.as_secs_f64() * 1e3)
+}
+
+fn fresh_after(measured: &Measured) -> String {
+    match measured.fresh_after {
+        Some(after) => format!("{:.1} s", after.as_secs_f64()),
+        None => format!("{} are not", measured.not_fresh),
+    }
+}
+
+fn recovered_after(measured: &Measured) -> String {
+    match measured.recovered_after {
+        Some(after) => format!("{:.1} s", after.as_secs_f64()),
+        None => "not".to_owned(),
+    }
+}

@@ -1,0 +1,194 @@
+//! One storm: lookups, a release in the middle, perhaps a fault, and what was seen of it.
+//!
+//! The same for both ways. It only watches and writes down: what it means is computed from [`Observed`] elsewhere.
+
+use std::time::Duration;
+
+use tokio::{
+    sync::watch::Sender,
+    time::{Instant, Interval, MissedTickBehavior, interval},
+};
+
+use super::{
+    Error, Live, Release, Stage, Terms, load::Load, observed::Observed, renderer::Site,
+    terms::RECOVERY, way::Way,
+};
+use crate::renderer::FaultOrder;
+
+/// The rollout before the release is 1.
+const ROLLOUT: u64 = 2;
+
+/// How often is looked at what goes on.
+const TICK: Duration = Duration::from_millis(50);
+
+/// How long after the release a fault begins.
+const FAULT_AFTER: Duration = Duration::from_secs(1);
+
+/// How long lookups go on when every project is fresh after a fault.
+const AFTERMATH: Duration = Duration::from_secs(3);
+
+/// One of the two ways, and a renderer of its own.
+pub(super) struct Side<W> {
+    site: Site,
+    pub(super) way: W,
+    projects: Vec<String>,
+}
+
+impl<W: Way> Side<W> {
+    pub(super) fn new(site: Site, way: W, terms: &Terms) -> Self {
+        let mut projects = site.running().projects();
+        projects.truncate(terms.projects.get());
+        Self {
+            site,
+            way,
+            projects,
+        }
+    }
+
+    async fn warm_up(&self) -> Result<(), Error> {
+        Load::warm_up(self.way.lookup(), &self.projects).await
+    }
+
+    /// Goes through the storm.
+    pub(super) async fn storm(
+        &mut self,
+        terms: &Terms,
+        live: &Sender<Live>,
+    ) -> Result<Observed, Error> {
+        let load = Load::start(terms, self.way.lookup(), &self.projects).await?;
+        let renderer_ran = self.site.running().renders().now;
+        let mut storm = Storm {
+            seen: Observed {
+                began: renderer_ran.saturating_sub(load.began().elapsed()),
+                ..Observed::default()
+            },
+            load,
+            ticks: ticks(),
+            terms,
+            live,
+        };
+        storm.watch(self, |storm| storm.now() >= terms.calm).await;
+        storm.release(self).await?;
+        if let Some((fault, lasts)) = terms.fault {
+            let at = storm.seen.learned + FAULT_AFTER;
+            storm.watch(self, |storm| storm.now() >= at).await;
+            let faults = self.site.running().faults();
+            faults.set(FaultOrder {
+                fault,
+                lasts: Some(lasts),
+            });
+            storm.seen.fault = Some((storm.now(), storm.now() + lasts));
+        }
+        storm.watch(self, Storm::is_over::<W>).await;
+        Ok(storm.end(self))
+    }
+}
+
+/// A storm that goes on.
+struct Storm<'a> {
+    load: Load,
+    seen: Observed,
+    ticks: Interval,
+    terms: &'a Terms,
+    live: &'a Sender<Live>,
+}
+
+impl Storm<'_> {
+    fn now(&self) -> Duration {
+        self.load.began().elapsed()
+    }
+
+    /// Writes down and tells what goes on, until something is the case.
+    async fn watch<W: Way>(&mut self, side: &Side<W>, is_so: impl Fn(&Self) -> bool) {
+        while !is_so(self) {
+            self.ticks.tick().await;
+            let fresh = side.way.fresh();
+            self.seen.fresh.push((self.now(), fresh));
+            let (lookups, failed) = self.load.count();
+            let asked = side.site.running().renders().asked;
+            self.live.send_replace(Live {
+                stage: W::STAGE,
+                elapsed: self.now(),
+                expected: expected(self.terms),
+                answered: lookups - failed,
+                failed,
+                renders: asked - self.seen.asked_before.unwrap_or(asked),
+                fresh,
+            });
+        }
+    }
+
+    async fn release<W: Way>(&mut self, side: &mut Side<W>) -> Result<(), Error> {
+        let before = side.site.running().renders();
+        self.seen.asked_before = Some(before.asked);
+        (self.seen.done_before, self.seen.fetched_before) = (before.rendered, before.fetched);
+        self.seen.release = self.now();
+        side.way.release(ROLLOUT).await?;
+        if self.terms.release == Release::Replace {
+            self.load.redirect(side.way.lookup()).await?;
+        }
+        self.seen.learned = self.now();
+        Ok(())
+    }
+
+    /// Whether all there was to see was seen; after a fault a way that recovers has the time for it.
+    fn is_over<W: Way>(&self) -> bool {
+        let now = self.now();
+        let recovered = self.seen.fresh_at(self.terms.projects.get());
+        let is_recovered = match self.seen.fault {
+            Some((_, ended)) if W::RECOVERS => {
+                recovered.is_some_and(|at| now >= at + AFTERMATH) || now >= ended + RECOVERY
+            }
+            Some(_) | None => true,
+        };
+        now >= expected(self.terms) && is_recovered
+    }
+
+    fn end<W: Way>(self, side: &Side<W>) -> Observed {
+        Observed {
+            length: self.now(),
+            samples: self.load.samples(),
+            renders: side.site.running().renders(),
+            stall: side.site.stall(),
+            pods: side.way.pods(),
+            ..self.seen
+        }
+    }
+}
+
+/// Has both ways render every project once, at the same time.
+pub(super) async fn warm_up<V: Way, W: Way>(
+    one: &Side<V>,
+    other: &Side<W>,
+    live: &Sender<Live>,
+) -> Result<(), Error> {
+    let began = Instant::now();
+    let tell = async {
+        let mut ticks = ticks();
+        loop {
+            ticks.tick().await;
+            live.send_replace(Live {
+                stage: Stage::WarmUp,
+                elapsed: began.elapsed(),
+                fresh: one.way.fresh().min(other.way.fresh()),
+                ..Live::default()
+            });
+        }
+    };
+    tokio::select! {
+        warm = async { tokio::try_join!(one.warm_up(), other.warm_up()) } => warm.map(drop),
+        () = tell => Ok(()),
+    }
+}
+
+fn ticks() -> Interval {
+    let mut ticks = interval(TICK);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    ticks
+}
+
+/// How long a storm takes.
+fn expected(terms: &Terms) -> Duration {
+    let fault = terms.fault.map(|(_, lasts)| FAULT_AFTER + lasts);
+    terms.calm + terms.after + fault.unwrap_or_default()
+}

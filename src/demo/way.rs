@@ -1,0 +1,26 @@
+//! What the two ways have in common: they answer lookups and learn of releases.
+
+use std::net::SocketAddr;
+
+use super::{Error, Stage};
+
+/// A way to answer lookups.
+pub(super) trait Way {
+    /// What the demo is doing while its storm lasts.
+    const STAGE: Stage;
+
+    /// Whether its storm lasts until every project is fresh, or the time for a recovery is over.
+    const RECOVERS: bool;
+
+    /// Where it answers lookups now.
+    fn lookup(&self) -> SocketAddr;
+
+    /// How many projects it holds that are fresh.
+    fn fresh(&self) -> usize;
+
+    /// How many processes it took so far.
+    fn pods(&self) -> u32;
+
+    /// Releases a rollout as the terms say, and returns when it is known; lookups are answered at [`lookup`](Self::lookup) then.
+    async fn release(&mut self, rollout: u64) -> Result<(), Error>;
+}

@@ -1,0 +1,213 @@
+"""What is compared with what. Each comparison starts its servers, checks their answers and yields what it found."""
+
+import signal
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, ExitStack
+from dataclasses import dataclass, field, replace
+from functools import partial
+from pathlib import Path
+
+from bounds import CPU, EVENKEEL, NGINX, P50, P99, RATE, REFERENCE, WELL, WRITES
+from load import Lookups, Runs, callers, writes
+from ratios import Finding, Round, alternate, compare
+from servers import (
+    DERIVED,
+    PROJECTS,
+    TARGET,
+    BatchGetConfigsRequest,
+    Evenkeel,
+    Nginx,
+    Reference,
+    Served,
+    Target,
+    check_answer,
+    evenkeel,
+    request,
+    wait_until,
+)
+
+SMALL = PROJECTS["1 KiB"][0]
+
+
+@dataclass
+class Bench:
+    """How much is measured, and with which binaries of evenkeel."""
+
+    folder: Path
+    binaries: list[Path]
+    rounds: int
+    quick: bool
+    raw: dict[str, list[Round]] = field(default_factory=dict)
+
+    @property
+    def runs(self) -> Runs:
+        return Runs(seconds=0.1 if self.quick else 1.5)
+
+    def sidecar(self, name: str, binary: Path | None = None) -> AbstractContextManager[Evenkeel]:
+        """Starts a sidecar of that name, of the first binary unless told otherwise."""
+        return evenkeel(binary or self.binaries[0], self.folder / name.replace(" ", "-"), name)
+
+    def alternate(self, case: str, variants: dict) -> list[Round]:
+        self.raw[case] = alternate(self.rounds, variants)
+        return self.raw[case]
+
+
+def lookups(case: str) -> Lookups:
+    """Lookups of one project of a size."""
+    project, size = PROJECTS[case]
+    return Lookups(request(project).SerializeToString(), project, size)
+
+
+def wire(bench: Bench) -> Iterator[Finding]:
+    """Fresh lookups against the references and nginx, each beside a second process of the same program."""
+    with ExitStack() as stack:
+        targets = _everyone(bench, stack)
+        again = [f"{EVENKEEL} again", *(f"{EVENKEEL} {number}" for number in range(2, len(bench.binaries) + 1))]
+        pairs = [(EVENKEEL, REFERENCE), (EVENKEEL, WELL), (EVENKEEL, NGINX), (WELL, REFERENCE)]
+        pairs += [(f"{REFERENCE} again", REFERENCE), *((name, EVENKEEL) for name in again)]
+        runs = bench.runs
+        for case in PROJECTS:
+            asked = lookups(case)
+            busy = {target.name: partial(runs.busy, target, asked) for target in targets}
+            yield from compare("wire", case, bench.alternate(f"wire, {case}, busy", busy), {RATE: "rate", CPU: "cpu"}, pairs)
+            alone = {target.name: partial(runs.alone, target, asked) for target in targets}
+            yield from compare("wire", case, bench.alternate(f"wire, {case}, alone", alone), {P50: "p50"}, pairs)
+            count = 1280 if bench.quick else 12800
+            for target in targets:
+                if "again" not in target.name:
+                    yield Finding("wire", WRITES, case, target.name, "", (writes(target, asked, count),))
+
+
+def _everyone(bench: Bench, stack: ExitStack) -> list[Target]:
+    """Starts all servers with the answers of the first sidecar, and checks that all answer the same."""
+    names = [EVENKEEL, *(f"{EVENKEEL} {number}" for number in range(2, len(bench.binaries) + 1))]
+    sidecars = [stack.enter_context(bench.sidecar(name, binary)) for name, binary in zip(names, bench.binaries, strict=True)]
+    sidecars.append(stack.enter_context(bench.sidecar(f"{EVENKEEL} again")))
+
+    folder = bench.folder / "answers"
+    folder.mkdir()
+    payloads = {}
+    for project, size in PROJECTS.values():
+        answer = check_answer(sidecars[0].address, project, size)
+        payloads[project] = answer.payload
+        (folder / project).write_bytes(answer.SerializeToString())
+    references = [
+        stack.enter_context(Reference(TARGET / "bench" / profile, folder, bench.folder / f"{name}.log", name))
+        for name, profile in ((REFERENCE, "release"), (f"{REFERENCE} again", "release"), (WELL, "well"))
+    ]
+    nginx = stack.enter_context(Nginx(payloads, bench.folder / "nginx"))
+
+    targets = [*(reference.target for reference in references), *(sidecar.target for sidecar in sidecars)]
+    for project, size in PROJECTS.values():
+        answers = [check_answer(target.address, project, size) for target in targets]
+        for answer in answers:
+            # Each sidecar has a renderer of its own.
+            answer.revision.ClearField("rendered_at")
+        if any(answer != answers[0] for answer in answers):
+            raise RuntimeError(f"not all servers answer the same for {project}")
+    return [*targets, nginx.target]
+
+
+def outdated(bench: Bench) -> Iterator[Finding]:
+    """Outdated lookups while the renderer is dead against fresh ones, of one sidecar whose rollout goes up and down."""
+    with bench.sidecar("outdated") as sidecar:
+        sidecar.renderer.end()
+        runs = bench.runs
+
+        def with_rollout(rollout: int, served: int, asked: Lookups):
+            sidecar.release(rollout)
+            wait_until(lambda: all(sidecar.get(project, patience=0).served == served for project, _ in PROJECTS.values()))
+            return runs.busy(sidecar.target, asked)
+
+        for case in PROJECTS:
+            asked = lookups(case)
+            variants = {
+                "fresh": partial(with_rollout, 1, Served.SERVED_FRESH, asked),
+                "outdated": partial(with_rollout, 2, Served.SERVED_OUTDATED, asked),
+            }
+            rounds = bench.alternate(f"outdated, {case}", variants)
+            yield from compare("outdated", case, rounds, {RATE: "rate", CPU: "cpu"}, [("outdated", "fresh")])
+
+
+def unix(bench: Bench) -> Iterator[Finding]:
+    """A Unix socket against TCP, of one sidecar."""
+    with bench.sidecar("unix") as sidecar:
+        runs = bench.runs
+        tcp = sidecar.target
+        targets = {"TCP": tcp, "Unix socket": replace(tcp, unix=sidecar.unix)}
+
+        def both(target: Target, asked: Lookups) -> dict[str, float]:
+            return {**runs.busy(target, asked), **runs.alone(target, asked)}
+
+        for case in PROJECTS:
+            variants = {name: partial(both, target, lookups(case)) for name, target in targets.items()}
+            rounds = bench.alternate(f"unix, {case}", variants)
+            metrics = {RATE: "rate", CPU: "cpu", P50: "p50"}
+            yield from compare("unix", case, rounds, metrics, [("Unix socket", "TCP")])
+
+
+def watchers(bench: Bench) -> Iterator[Finding]:
+    """Lookups while 100 watches of the same project are open against none, of one sidecar."""
+    with bench.sidecar("watchers") as sidecar:
+        runs = bench.runs
+
+        def with_watches(count: int):
+            watches = [sidecar.watch(SMALL, timeout=None) for _ in range(count)]
+            for watch in watches:
+                assert next(watch).answer.payload
+            wait_until(lambda: sidecar.metric("watchers") == count)
+            found = runs.busy(sidecar.target, lookups("1 KiB"))
+            for watch in watches:
+                watch.cancel()
+            return found
+
+        variants = {"no watchers": partial(with_watches, 0), "100 watchers": partial(with_watches, 100)}
+        rounds = bench.alternate("watchers", variants)
+        yield from compare("watchers", "1 KiB", rounds, {RATE: "rate", CPU: "cpu"}, [("100 watchers", "no watchers")])
+
+
+def storm(bench: Bench) -> Iterator[Finding]:
+    """Lookups of all projects at a steady rate after a release against before it, of one sidecar with a budget of 20 renders/s."""
+    projects, seconds = (40, 1) if bench.quick else (DERIVED, 8)
+    with bench.sidecar("storm") as sidecar:
+        held = [*(project for project, _ in PROJECTS.values()), *(f"{SMALL}-{number}" for number in range(1, projects + 1))]
+        sidecar.holds(*held)
+        sidecar.edit(admission={"rate": 20, "burst": 20, "concurrency": 4})
+        sidecar.signal(signal.SIGHUP)
+        wait_until(lambda: sidecar.metric("limit", setting="rate") == 20)
+
+        def look_up(released: bool):
+            # Asked for one by one, since only what somebody wants is refreshed.
+            sidecar.holds(*held)
+            if released:
+                sidecar.release(1 + int(sidecar.metric("target_rollout")))
+            found = callers(sidecar.target, SMALL, projects, per_millisecond=4, seconds=seconds)
+            if bool(found["outdated"]) != released:
+                raise RuntimeError(f"{found['outdated']} outdated answers, and a release: {released}")
+            return found
+
+        rounds = bench.alternate("storm", {"calm": partial(look_up, False), "storm": partial(look_up, True)})
+        yield from compare("storm", "1 KiB", rounds, {P99: "p99", CPU: "cpu"}, [("storm", "calm")])
+
+
+def batch(bench: Bench) -> Iterator[Finding]:
+    """One call for 100 projects against lookups of one."""
+    with bench.sidecar("batch") as sidecar:
+        names = [f"{SMALL}-{number}" for number in range(1, 101)]
+        sidecar.holds(*names)
+        message = BatchGetConfigsRequest(projects=names)
+        message.patience.SetInParent()
+        many = Lookups(message.SerializeToString(), "", 100 * PROJECTS["1 KiB"][1], "BatchGetConfigs")
+        results = sidecar.batch(names, patience=0)
+        if [result.answer.revision.project for result in results] != names:
+            raise RuntimeError("the batch is not answered as asked")
+        runs = bench.runs
+        variants = {
+            "single lookup": partial(runs.busy, sidecar.target, lookups("1 KiB")),
+            "batch of 100": partial(runs.busy, sidecar.target, many),
+        }
+        rounds = bench.alternate("batch", variants)
+        yield from compare("batch", "1 KiB", rounds, {CPU: "cpu"}, [("batch of 100", "single lookup")])
+
+
+COMPARISONS = {compared.__name__: compared for compared in (wire, outdated, unix, watchers, storm, batch)}

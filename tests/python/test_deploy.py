@@ -1,0 +1,281 @@
+"""What deploy/ would do on a cluster, as far as it can be known without one.
+
+`UPDATE_GOLDEN=1` renders the golden files anew; all but the first test judge those.
+"""
+
+import http.client
+import json
+import math
+import os
+import re
+import subprocess
+
+import grpc
+import kubernetes_validate
+import pytest
+import yaml
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+import manifests
+from manifests import ROOT, container, containers, flags, of_kind, only, template, volumes, with_sidecar
+from sidecar import BINARY, LISTENS, wait_until
+
+ALL = sorted(manifests.SOURCES)
+CHECKOV = ROOT / "tests/.checkov/bin/checkov"
+
+# The first Kubernetes with native sidecars, and a new one.
+VERSIONS = ("1.29", "1.37")
+
+
+def sidecars():
+    return [(name, workload) for name in ALL for workload in with_sidecar(name)]
+
+
+@pytest.fixture(params=sidecars(), ids=lambda pair: pair[1]["metadata"]["name"])
+def patched(request):
+    """The name of a golden file, and a workload in it that evenkeel was added to."""
+    return request.param
+
+
+@pytest.fixture
+def renderer():
+    return only([one for one in of_kind("example", "Deployment") if one["metadata"]["name"] == "evenkeel-renderer"])
+
+
+# As tools see it
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_what_kustomize_renders_is_what_was_reviewed(name):
+    golden = manifests.GOLDEN / f"{name}.yaml"
+    rendered = manifests.render(name)
+    if os.environ.get("UPDATE_GOLDEN"):
+        golden.write_text(rendered)
+    assert rendered == golden.read_text(), "review it, then: UPDATE_GOLDEN=1"
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+@pytest.mark.parametrize("name", ALL)
+def test_kubernetes_knows_every_field(name, version):
+    for one in manifests.objects(name):
+        assert kubernetes_validate.validate(one, version, strict=True) == version
+
+
+@pytest.mark.long
+def test_checkov_finds_nothing_but_what_is_meant_so():
+    assert CHECKOV.exists(), "run tests/run once, which installs it"
+    files = [manifests.GOLDEN / "example.yaml", ROOT / "deploy/Dockerfile", ROOT / "deploy/Dockerfile.build"]
+    command = [CHECKOV, "--skip-download", "--compact", "--quiet", "--output=json", "--framework", "kubernetes", "dockerfile"]
+    for file in files:
+        command += ["--file", file.relative_to(ROOT)]
+    said = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    reports = json.loads(said.stdout)
+    assert {report["check_type"] for report in reports} == {"kubernetes", "dockerfile"}
+    assert all(report["summary"]["passed"] and not report["summary"]["parsing_errors"] for report in reports)
+    found = {(one["check_id"], one["resource"].lstrip("/")) for report in reports for one in report["results"]["failed_checks"]}
+    meant = yaml.safe_load((ROOT / "tests/deploy/findings.yaml").read_text())
+    assert all(finding["why"] for finding in meant.values())
+    assert found == {(check, where) for check, finding in meant.items() for where in finding["where"]}
+
+
+# As the program sees it
+
+
+def test_the_program_takes_the_settings_that_pods_get(patched, tmp_path):
+    manifests.mounted_settings(*patched, tmp_path)
+    files = re.findall(r"--config=(\S+)", " ".join(container(patched[1], "evenkeel")["args"]))
+    assert len(files) == 2
+    said = subprocess.run([BINARY, "check", *(tmp_path / file.lstrip("/") for file in files)], capture_output=True, text=True)
+    assert said.returncode == 0, said.stderr
+
+
+def test_a_pod_of_the_example_starts_and_is_probed(tmp_path):
+    workload = only(with_sidecar("example"))
+    manifests.mounted_settings("example", workload, tmp_path)
+    evenkeel = container(workload, "evenkeel")
+    arguments = [argument.replace("--config=/", f"--config={tmp_path}/") for argument in evenkeel["args"]]
+    admin = tmp_path / "run/evenkeel/admin/admin.sock"
+    # What only a pod has: its name service, its ports, and a root of its own.
+    here = {
+        "EVENKEEL_UPSTREAM__URL": "http://127.0.0.1:1",
+        "EVENKEEL_LOOKUP__LISTEN": "127.0.0.1:0",
+        "EVENKEEL_TELEMETRY__LISTEN": "127.0.0.1:0",
+        "EVENKEEL_ADMIN__LISTEN": f"unix:{admin}",
+        "EVENKEEL_LOG__FORMAT": "text",
+    }
+    log = tmp_path / "log"
+    with log.open("w") as said, subprocess.Popen([BINARY, *arguments], env=os.environ | here, stderr=said) as process:
+        try:
+            addresses = wait_until(lambda: len(found := dict(LISTENS.findall(log.read_text()))) == 2 and found)
+            telemetry = addresses["probes and metrics are served"]
+            for kind in ("livenessProbe", "startupProbe", "readinessProbe"):
+                probe = evenkeel[kind]
+                within = probe["periodSeconds"] * probe["failureThreshold"]
+                wait_until(lambda: status(telemetry, probe["httpGet"]["path"]) == 200, within=within)
+            assert admin.is_socket()
+            assert admin.stat().st_mode & 0o777 == 0o600
+        finally:
+            process.kill()
+            print(log.read_text())
+
+
+def status(address, path) -> int:
+    connection = http.client.HTTPConnection(address, timeout=1)
+    connection.request("GET", path)
+    return connection.getresponse().status
+
+
+def test_the_renderer_of_the_example_starts_and_is_probed(renderer):
+    arguments = [re.sub(r"--listen=.*", "--listen=127.0.0.1:0", argument) for argument in container(renderer, "renderer")["args"]]
+    # From the root of the repository its projects are found at the same relative path as in the image.
+    with subprocess.Popen([BINARY, *arguments], cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            address = re.search(r"listening on (\S+?),", process.stdout.readline())[1]
+            with grpc.insecure_channel(address) as channel:
+                request = health_pb2.HealthCheckRequest()
+                answer = health_pb2_grpc.HealthStub(channel).Check(request, timeout=5, wait_for_ready=True)
+            assert answer.status == health_pb2.HealthCheckResponse.SERVING
+        finally:
+            process.kill()
+
+
+# As a cluster would see it
+
+
+def test_the_sidecar_is_a_native_one_before_all_other_containers(patched):
+    pod = template(patched[1])["spec"]
+    first = pod["initContainers"][0]
+    assert (first["name"], first["restartPolicy"]) == ("evenkeel", "Always")
+    assert "lifecycle" not in first, "a preStop runs while the application still works"
+
+
+def test_only_what_is_labelled_gets_a_sidecar():
+    bare = [one for one in of_kind("kinds", *manifests.WORKLOADS) if one not in with_sidecar("kinds")]
+    assert [one["metadata"]["name"] for one in bare] == ["without-the-label"]
+    assert "initContainers" not in template(bare[0])["spec"]
+    assert {workload["kind"] for _, workload in sidecars()} == set(manifests.WORKLOADS)
+
+
+def test_every_volume_is_there_and_settings_are_mounted_as_folders(patched):
+    name, workload = patched
+    maps, namespace = manifests.config_maps(name), workload["metadata"]["namespace"]
+    for mount in (mount for one in containers(workload) for mount in one.get("volumeMounts", [])):
+        volume = volumes(workload)[mount["name"]]
+        assert "subPath" not in mount, "it would never change"
+        assert "configMap" not in volume or (namespace, volume["configMap"]["name"]) in maps
+    assert volumes(workload)["evenkeel-hot"]["configMap"]["name"] == "evenkeel-hot", "a hash would roll the pods"
+    assert re.fullmatch(r"evenkeel-settings-\w{10}", volumes(workload)["evenkeel-settings"]["configMap"]["name"])
+
+
+def test_no_other_container_reaches_the_admin_socket(patched):
+    mounting = {
+        one["name"]: mount["mountPath"]
+        for one in containers(patched[1])
+        for mount in one.get("volumeMounts", [])
+        if mount["name"] == "evenkeel-admin"
+    }
+    assert mounting == {"evenkeel": "/run/evenkeel/admin"}
+
+
+def test_the_application_can_share_the_lookup_socket():
+    workload = only(of_kind("kinds", "StatefulSet"))
+    evenkeel, application = container(workload, "evenkeel"), container(workload, "application")
+    listen = only([one["value"] for one in evenkeel["env"] if one["name"] == "EVENKEEL_LOOKUP__LISTEN"])
+    folder = os.path.dirname(listen.split("unix:")[1])
+    shared = [one for one in evenkeel["volumeMounts"] if one["mountPath"] == folder]
+    assert shared and shared[0] in application["volumeMounts"]
+
+
+@pytest.mark.parametrize("one", [one for work in of_kind("example", "Deployment") for one in containers(work)], ids=lambda one: one["name"])
+def test_every_container_is_restricted_and_says_what_it_needs(one):
+    security = one["securityContext"]
+    assert security["runAsNonRoot"] and security["runAsUser"] == 65532
+    assert security["readOnlyRootFilesystem"] and not security["allowPrivilegeEscalation"]
+    assert security["capabilities"] == {"drop": ["ALL"]}
+    assert one["resources"]["requests"].keys() == {"cpu", "memory"}
+    assert "memory" in one["resources"]["limits"] and "cpu" not in one["resources"]["limits"]
+
+
+def test_every_pod_has_the_seccomp_profile_and_no_token():
+    for workload in of_kind("example", "Deployment"):
+        pod = template(workload)["spec"]
+        assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+        assert pod["automountServiceAccountToken"] is False
+    for _, workload in sidecars():
+        assert container(workload, "evenkeel")["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+
+
+def settings_of_the_example() -> dict:
+    """The settings in force, section by section."""
+    settings = manifests.defaults()
+    for data in manifests.config_maps("example").values():
+        for text in data.values():
+            for section, fields in yaml.safe_load(text).items():
+                settings[section] = settings[section] | fields if isinstance(fields, dict) else fields
+    return settings
+
+
+def test_times_and_sizes_fit_together():
+    workload, settings = only(with_sidecar("example")), settings_of_the_example()
+    evenkeel, pod = container(workload, "evenkeel"), template(workload)["spec"]
+    startup = evenkeel["startupProbe"]
+    assert manifests.seconds(settings["start"]["grace"]) < startup["periodSeconds"] * startup["failureThreshold"] / 2
+    assert manifests.seconds(settings["drain"]["grace"]) < pod.get("terminationGracePeriodSeconds", 30)
+    limit = manifests.mebibytes(evenkeel["resources"]["limits"]["memory"])
+    assert limit == 3 * manifests.mebibytes(settings["cache"]["max_bytes"])
+    ports = {port["name"]: port["containerPort"] for port in evenkeel["ports"]}
+    assert settings["telemetry"]["listen"] == f"0.0.0.0:{ports['telemetry']}"
+
+
+def test_sidecars_reach_the_renderer_and_nobody_else_does(renderer):
+    labels = template(renderer)["metadata"]["labels"]
+    service, policy = only(of_kind("example", "Service")), only(of_kind("example", "NetworkPolicy"))
+    (port,) = container(renderer, "renderer")["ports"]
+    name, namespace = service["metadata"]["name"], service["metadata"]["namespace"]
+    assert settings_of_the_example()["upstream"]["url"] == f"http://{name}.{namespace}.svc:{service['spec']['ports'][0]['port']}"
+    assert service["spec"]["clusterIP"] == "None", "one address would pin every sidecar to where it first went"
+    assert service["spec"]["ports"][0]["targetPort"] == port["name"]
+    assert service["spec"]["ports"][0]["port"] == port["containerPort"], "headless: nothing translates ports"
+    assert flags(container(renderer, "renderer"))["listen"] == f"0.0.0.0:{port['containerPort']}"
+    assert policy["spec"]["policyTypes"] == ["Ingress", "Egress"]
+    assert service["spec"]["selector"] == policy["spec"]["podSelector"]["matchLabels"] == labels
+    (rule,) = policy["spec"]["ingress"]
+    (peer,) = rule["from"]
+    assert rule["ports"] == [{"protocol": "TCP", "port": port["name"]}]
+    for _, workload in sidecars():
+        assert peer["podSelector"]["matchLabels"].items() <= template(workload)["metadata"]["labels"].items()
+    assert not peer["podSelector"]["matchLabels"].items() <= labels.items()
+
+
+def test_there_are_always_the_renderers_that_a_release_needs(renderer):
+    scaler, settings = only(of_kind("example", "HorizontalPodAutoscaler"))["spec"], settings_of_the_example()["admission"]
+    metric = only(scaler["metrics"])["containerResource"]
+    embedded = container(renderer, metric["container"])
+    workers = int(flags(embedded)["workers"])
+    assert manifests.cores(embedded["resources"]["requests"]["cpu"]) == workers
+    busy = settings["fleet_rate"] * manifests.seconds(flags(embedded)["cost"])
+    needed = math.ceil(busy / (metric["target"]["averageUtilization"] / 100) / workers)
+    away = only(of_kind("example", "PodDisruptionBudget"))["spec"]["maxUnavailable"]
+    assert scaler["minReplicas"] == needed + away < scaler["maxReplicas"]
+    assert scaler["scaleTargetRef"]["name"] == renderer["metadata"]["name"]
+    assert "replicas" not in renderer["spec"], "each apply would undo the autoscaler's work"
+    assert renderer["spec"]["strategy"]["rollingUpdate"]["maxUnavailable"] == 0
+    # A burst of every sidecar at once still finds room at the renderers.
+    room = scaler["minReplicas"] * (workers + int(flags(embedded)["queue"]))
+    assert settings["burst"] * settings["fleet_size"] <= room
+
+
+def test_the_renderer_keeps_to_nodes_of_its_own_and_evicts_nobody(renderer):
+    pod = template(renderer)["spec"]
+    (node,), (toleration,) = pod["nodeSelector"].items(), pod["tolerations"]
+    assert node == (toleration["key"], toleration["value"])
+    assert toleration["effect"] == "NoSchedule"
+    priority = only(of_kind("example", "PriorityClass"))
+    assert priority["metadata"]["name"] == pod["priorityClassName"]
+    assert (priority["preemptionPolicy"], priority["globalDefault"]) == ("Never", False)
+    labels = template(renderer)["metadata"]["labels"]
+    spread = pod["topologySpreadConstraints"]
+    assert {one["topologyKey"] for one in spread} == {"topology.kubernetes.io/zone", "kubernetes.io/hostname"}
+    selectors = [one["labelSelector"]["matchLabels"] for one in spread]
+    selectors.append(only(of_kind("example", "PodDisruptionBudget"))["spec"]["selector"]["matchLabels"])
+    assert all(selector == labels for selector in selectors)
