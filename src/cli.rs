@@ -10,9 +10,13 @@ mod check;
 mod demo;
 mod get;
 mod renderer;
+mod reply;
 mod serve;
 mod terminal;
+mod watch;
 
+/// Exit code when there is no sidecar: `EX_UNAVAILABLE` of BSD's `sysexits.h`.
+const UNREACHABLE: u8 = 69;
 /// Exit code for bad settings: `EX_CONFIG` of BSD's `sysexits.h`.
 const BAD_SETTINGS: u8 = 78;
 
@@ -22,7 +26,7 @@ Exit codes:
    1  failed
    2  wrong usage
   78  bad settings
-Those of `evenkeel get` say more: see its help.";
+Those of `evenkeel get` and `evenkeel watch` say more: see their help.";
 
 /// A sidecar that answers configuration lookups from memory and keeps the renders behind it within a budget.
 #[derive(Debug, Parser)]
@@ -42,6 +46,8 @@ enum Command {
     Renderer(Box<renderer::Args>),
     /// Look a project's configuration up.
     Get(get::Args),
+    /// Print each change of some projects' configurations as it arrives.
+    Watch(watch::Args),
     /// Validate settings.
     Check(check::Args),
 }
@@ -53,6 +59,7 @@ pub fn main() -> ExitCode {
         Command::Demo(args) => demo::run(args),
         Command::Renderer(args) => renderer::run(*args),
         Command::Get(args) => get::run(args),
+        Command::Watch(args) => watch::run(args),
         Command::Check(args) => check::run(args),
     };
     done.unwrap_or_else(|error| {

@@ -1,7 +1,7 @@
-//! A client of a sidecar, for people: one lookup, and what became of it in plain types.
+//! A client of a sidecar, for people: one lookup, or a watch, and what became of it in plain types.
 //!
 //! Knows how a lookup travels, and tells the sidecar's own word (a [`Refused`]) from a connection that failed it. Does not
-//! know how any of it is shown, nor retries: what the sidecar said is what the caller gets.
+//! know how any of it is shown, nor retries a lookup: what the sidecar said is what the caller gets.
 
 use std::{error::Error as _, fmt, str::FromStr, time::Duration, time::SystemTime};
 
@@ -12,6 +12,9 @@ use tonic::{
 };
 use tonic_types::StatusExt as _;
 
+mod watch;
+
+pub use self::watch::{News, NoSidecar, Watcher};
 use crate::{
     proto::v1::{
         self, GetConfigRequest, GetConfigResponse, MinRevision,
@@ -140,29 +143,17 @@ pub async fn lookup(
 }
 
 async fn call(address: &Address, lookup: Lookup, timeout: Duration) -> Result<Reply, LookupError> {
-    let unreachable = |source| LookupError::Unreachable {
-        address: address.clone(),
-        source,
-    };
-    let channel: Channel = address
-        .endpoint()
-        .map_err(unreachable)?
-        .connect_timeout(timeout)
-        .connect()
-        .await
-        .map_err(unreachable)?;
+    let channel = address.connect(timeout).await?;
     let mut client = ConfigServiceClient::new(channel).max_decoding_message_size(MAX_ANSWER_BYTES);
 
     let mut request = Request::new(GetConfigRequest::from(lookup));
     request.set_timeout(timeout);
     match client.get_config(request).await {
         Ok(response) => Ok(response.into_inner().into()),
-        Err(status) if status.source().is_none() => Err(LookupError::Refused(status.into())),
-        Err(status) if status.code() == Code::Cancelled => Err(unanswered(address, timeout)),
-        Err(status) => Err(LookupError::Broken {
-            address: address.clone(),
-            source: Box::new(status),
-        }),
+        Err(status) if status.source().is_some() && status.code() == Code::Cancelled => {
+            Err(unanswered(address, timeout))
+        }
+        Err(status) => Err(address.ended(status)),
     }
 }
 
@@ -181,6 +172,27 @@ impl Address {
             Endpoint::from_shared(self.0.clone())
         } else {
             Endpoint::from_shared(format!("http://{}", self.0))
+        }
+    }
+
+    async fn connect(&self, timeout: Duration) -> Result<Channel, LookupError> {
+        let unreachable = |source| LookupError::Unreachable {
+            address: self.clone(),
+            source,
+        };
+        let endpoint = self.endpoint().map_err(unreachable)?;
+        let connected = endpoint.connect_timeout(timeout).connect().await;
+        connected.map_err(unreachable)
+    }
+
+    /// What became of a call that ended with a status: the sidecar's own word, or the connection's end.
+    fn ended(&self, status: Status) -> LookupError {
+        if status.source().is_none() {
+            return LookupError::Refused(status.into());
+        }
+        LookupError::Broken {
+            address: self.clone(),
+            source: Box::new(status),
         }
     }
 }
@@ -281,6 +293,17 @@ impl From<Status> for Refused {
             retry_after: status
                 .get_details_retry_info()
                 .and_then(|info| info.retry_delay),
+        }
+    }
+}
+
+impl From<v1::Failure> for Refused {
+    fn from(failure: v1::Failure) -> Self {
+        Self {
+            code: Code::from_i32(failure.code),
+            reason: failure.reason,
+            message: failure.message,
+            retry_after: failure.retry_after.and_then(|it| it.try_into().ok()),
         }
     }
 }

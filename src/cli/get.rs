@@ -9,13 +9,13 @@ use std::{
     time::Duration,
 };
 
-use base64::{Engine as _, engine::general_purpose::STANDARD};
-use serde::Serialize;
-use serde_json::value::RawValue;
-
-use super::terminal::{complain, print};
+use super::{
+    UNREACHABLE,
+    reply::{refusal, summary, with_root_cause, write_json},
+    terminal::{complain, print},
+};
 use crate::{
-    client::{self, Address, Lookup, LookupError, Refused, Reply},
+    client::{self, Address, Lookup, LookupError, Refused},
     revision::{Order, Project},
 };
 
@@ -24,7 +24,6 @@ const TIMEOUT_BEYOND_PATIENCE: Duration = Duration::from_secs(10);
 
 const FAILED: u8 = 1;
 const NOT_FOUND: u8 = 3;
-const UNREACHABLE: u8 = 69;
 const NOT_NOW: u8 = 75;
 
 const EXIT_CODES: &str = "\
@@ -127,7 +126,11 @@ pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
     };
     match args.output {
         Output::Text => {
-            complain(summary(&reply));
+            let left_out = match reply.payload {
+                Some(_) => "",
+                None => ", not modified: the payload is left out",
+            };
+            complain(format_args!("{}{left_out}", summary(&reply)));
             let payload = reply.payload.as_deref().unwrap_or_default();
             print(|stdout| write_payload(payload, stdout))?;
         }
@@ -165,61 +168,6 @@ fn exit_code(refused: &Refused) -> u8 {
     }
 }
 
-/// `no sidecar answers at 127.0.0.1:7400: Connection refused`: what lies between only repeats it.
-fn with_root_cause(error: LookupError) -> String {
-    let error = anyhow::Error::new(error);
-    match error.chain().skip(1).last() {
-        Some(cause) => format!("{error}: {cause}"),
-        None => error.to_string(),
-    }
-}
-
-/// `UNAVAILABLE (RENDER_FAILED): nothing is held; retry after 3.2s`
-fn refusal(refused: &Refused) -> String {
-    let mut line = refused.code_name().to_owned();
-    if !refused.reason.is_empty() {
-        line += &format!(" ({})", refused.reason);
-    }
-    line += &format!(": {}", refused.message);
-    if let Some(after) = refused.retry_after {
-        line += &format!("; retry after {}", shown(after));
-    }
-    line
-}
-
-/// `OUTDATED demo/shop rollout 2 number 7 digest 9f31c0… outdated for 6m 41s: THROTTLED, retry after 3.2s`
-fn summary(reply: &Reply) -> String {
-    let mut line = format!(
-        "{} {} rollout {} number {} digest {}…",
-        reply.served,
-        reply.project,
-        reply.order.rollout,
-        reply.order.number,
-        reply.digest.get(..6).unwrap_or(&reply.digest),
-    );
-    if let Some(outdated) = &reply.outdated {
-        line += &format!(
-            " outdated for {}: {}, retry after {}",
-            shown(outdated.outdated_for),
-            outdated.reason,
-            shown(outdated.retry_after),
-        );
-    }
-    if reply.payload.is_none() {
-        line += ", not modified: the payload is left out";
-    }
-    line
-}
-
-/// A duration to the precision that a person cares for.
-fn shown(duration: Duration) -> String {
-    match duration.as_secs() {
-        0 => format!("{}ms", duration.as_millis()),
-        1..60 => format!("{:.1}s", duration.as_secs_f64()),
-        seconds => humantime::format_duration(Duration::from_secs(seconds)).to_string(),
-    }
-}
-
 fn write_payload(payload: &[u8], stdout: &mut StdoutLock<'_>) -> io::Result<()> {
     stdout.write_all(payload)?;
     if stdout.is_terminal() && !payload.is_empty() && !payload.ends_with(b"\n") {
@@ -227,69 +175,3 @@ fn write_payload(payload: &[u8], stdout: &mut StdoutLock<'_>) -> io::Result<()> 
     }
     Ok(())
 }
-
-fn write_json(reply: &Reply, stdout: &mut StdoutLock<'_>) -> io::Result<()> {
-    serde_json::to_writer(&mut *stdout, &ReplyAsJson::from(reply))?;
-    stdout.write_all(b"\n")
-}
-
-#[derive(Serialize)]
-struct ReplyAsJson<'a> {
-    project: &'a str,
-    rollout: u64,
-    number: u64,
-    digest: &'a str,
-    content_type: &'a str,
-    rendered_at: Option<String>,
-    served: &'a str,
-    not_refreshed: Option<&'a str>,
-    outdated_for_seconds: Option<f64>,
-    retry_after_seconds: Option<f64>,
-    not_modified: bool,
-    payload_encoding: Option<&'static str>,
-    payload: Option<PayloadAsJson<'a>>,
-}
-
-#[derive(Serialize)]
-#[serde(untagged)]
-enum PayloadAsJson<'a> {
-    Json(&'a RawValue),
-    Base64(String),
-}
-
-impl<'a> From<&'a Reply> for ReplyAsJson<'a> {
-    fn from(reply: &'a Reply) -> Self {
-        let outdated = reply.outdated.as_ref();
-        let payload = reply.payload.as_deref().map(PayloadAsJson::from);
-        Self {
-            project: &reply.project,
-            rollout: reply.order.rollout,
-            number: reply.order.number,
-            digest: &reply.digest,
-            content_type: &reply.content_type,
-            rendered_at: reply
-                .rendered_at
-                .map(|at| humantime::format_rfc3339_millis(at).to_string()),
-            served: &reply.served,
-            not_refreshed: outdated.map(|it| it.reason.as_str()),
-            outdated_for_seconds: outdated.map(|it| it.outdated_for.as_secs_f64()),
-            retry_after_seconds: outdated.map(|it| it.retry_after.as_secs_f64()),
-            not_modified: reply.payload.is_none(),
-            payload_encoding: payload.as_ref().map(|it| match it {
-                PayloadAsJson::Json(_) => "json",
-                PayloadAsJson::Base64(_) => "base64",
-            }),
-            payload,
-        }
-    }
-}
-
-impl<'a> From<&'a [u8]> for PayloadAsJson<'a> {
-    fn from(payload: &'a [u8]) -> Self {
-        serde_json::from_slice(payload)
-            .map_or_else(|_| Self::Base64(STANDARD.encode(payload)), Self::Json)
-    }
-}
-
-#[cfg(test)]
-mod tests;

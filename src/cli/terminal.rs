@@ -5,10 +5,12 @@
 
 use std::{
     fmt::Display,
+    future,
     io::{self, ErrorKind, StdoutLock, Write as _},
 };
 
 use anyhow::Context as _;
+use tokio::io::{Interest, unix::AsyncFd};
 
 /// Has something written to stdout, and sees it through.
 ///
@@ -35,4 +37,13 @@ pub(super) fn say(line: impl Display) -> anyhow::Result<()> {
 /// Says a line on stderr.
 pub(super) fn complain(line: impl Display) {
     let _lost = writeln!(io::stderr(), "{line}");
+}
+
+/// Waits until nobody reads stdout any more, as of `| head`; for ever when it is no pipe.
+pub(super) async fn reader_left() {
+    // Files cannot be waited for, and have no reader that leaves.
+    let Ok(stdout) = AsyncFd::with_interest(io::stdout(), Interest::ERROR) else {
+        return future::pending().await;
+    };
+    let _left = stdout.ready(Interest::ERROR).await;
 }

@@ -1,9 +1,9 @@
-//! How a reply is shown.
+//! How replies and failures are shown.
 
 use bytes::Bytes;
 
 use super::*;
-use crate::client::Outdated;
+use crate::{client::Outdated, revision::Order};
 
 fn reply(payload: &'static [u8]) -> Reply {
     Reply {
@@ -30,6 +30,19 @@ fn outdated() -> Reply {
     }
 }
 
+fn refused() -> Refused {
+    Refused {
+        code: tonic::Code::Unavailable,
+        reason: "RENDER_FAILED".into(),
+        message: "nothing is held".into(),
+        retry_after: Some(Duration::from_millis(850)),
+    }
+}
+
+fn project() -> Project {
+    Project::new("demo/shop").expect("is a name")
+}
+
 fn json(reply: &Reply) -> serde_json::Value {
     serde_json::to_value(ReplyAsJson::from(reply)).expect("is JSON")
 }
@@ -52,15 +65,22 @@ fn says_in_one_line_why_an_answer_is_outdated() {
 
 #[test]
 fn says_in_one_line_what_the_sidecar_refused() {
-    let refused = Refused {
-        code: tonic::Code::Unavailable,
-        reason: "RENDER_FAILED".into(),
-        message: "nothing is held".into(),
-        retry_after: Some(Duration::from_millis(850)),
-    };
     assert_eq!(
-        refusal(&refused),
+        refusal(&refused()),
         "UNAVAILABLE (RENDER_FAILED): nothing is held; retry after 850ms"
+    );
+    assert_eq!(
+        failure_line(&project(), &refused()),
+        "FAILED demo/shop UNAVAILABLE (RENDER_FAILED): nothing is held; retry after 850ms"
+    );
+}
+
+#[test]
+fn says_in_json_what_the_sidecar_refused() {
+    let text = serde_json::to_string(&FailureAsJson::new(&project(), &refused()));
+    assert_eq!(
+        text.expect("is JSON"),
+        r#"{"project":"demo/shop","code":"UNAVAILABLE","reason":"RENDER_FAILED","message":"nothing is held","retry_after_seconds":0.85}"#
     );
 }
 

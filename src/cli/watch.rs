@@ -1,0 +1,106 @@
+//! `evenkeel watch`: prints what a sidecar serves of some projects, and every change as it arrives.
+//!
+//! What is said of projects goes to stdout, what is said of the connection to stderr. It ends when it is told to, or when
+//! nobody reads it any more; never because a sidecar is restarted.
+
+use std::{pin::pin, process::ExitCode};
+
+use super::{
+    UNREACHABLE,
+    reply::{failure_line, summary, with_root_cause, write_failure_as_json, write_json},
+    terminal::{complain, print, reader_left, say},
+};
+use crate::{
+    client::{Address, News, Watcher},
+    revision::Project,
+};
+
+const NOTES: &str = "\
+Each line is an answer as `evenkeel get` shows it, or `FAILED PROJECT CODE (REASON): MESSAGE` when there is none. With
+`--output json` an answer is an object as of `evenkeel get --output json`; a failure is one of project, code, reason, message
+and retry_after_seconds (null when asking again is of no use). A payload that did not change is left out.
+
+A sidecar that is not there is dialled until it is; stderr says so once, and once when it is back.
+
+Exit codes:
+   0  interrupted, or nobody reads stdout any more
+   1  stdout cannot be written to
+   2  wrong usage
+  69  what answers is no sidecar";
+
+/// Arguments of `evenkeel watch`.
+#[derive(Debug, clap::Args)]
+#[command(after_help = NOTES)]
+pub(super) struct Args {
+    /// Whose configurations
+    #[arg(value_parser = Project::new, required = true, value_name = "PROJECT")]
+    projects: Vec<Project>,
+
+    /// Where the sidecar listens: HOST:PORT or unix:/PATH
+    #[arg(long, env = "EVENKEEL_ADDRESS", default_value = "127.0.0.1:7400")]
+    address: Address,
+
+    /// What to print
+    #[arg(long, value_enum, default_value_t = Output::Text)]
+    output: Output,
+}
+
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+enum Output {
+    /// One line for each change, without the payload
+    Text,
+    /// One JSON object a line for each change
+    Json,
+}
+
+/// Prints news until it is interrupted or nobody reads it any more.
+///
+/// # Errors
+/// When stdout cannot be written to.
+pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?
+        .block_on(watch(args))
+}
+
+async fn watch(args: Args) -> anyhow::Result<ExitCode> {
+    let mut watcher = Watcher::new(args.address.clone(), args.projects);
+    let mut interrupted = pin!(tokio::signal::ctrl_c());
+    let mut left = pin!(reader_left());
+    loop {
+        let news = tokio::select! {
+            biased;
+            _ = &mut interrupted => return Ok(ExitCode::SUCCESS),
+            () = &mut left => return Ok(ExitCode::SUCCESS),
+            news = watcher.next() => news,
+        };
+        match news {
+            Ok(news) => show(news, &args.address, args.output)?,
+            Err(no_sidecar) => {
+                complain(format_args!("evenkeel: {no_sidecar}"));
+                return Ok(ExitCode::from(UNREACHABLE));
+            }
+        }
+    }
+}
+
+fn show(news: News, address: &Address, output: Output) -> anyhow::Result<()> {
+    match (news, output) {
+        (News::Changed(reply), Output::Text) => say(summary(&reply)),
+        (News::Changed(reply), Output::Json) => print(|stdout| write_json(&reply, stdout)),
+        (News::Failed { project, refused }, Output::Text) => say(failure_line(&project, &refused)),
+        (News::Failed { project, refused }, Output::Json) => {
+            print(|stdout| write_failure_as_json(&project, &refused, stdout))
+        }
+        (News::Broken(why), _) => {
+            let why = with_root_cause(why);
+            complain(format_args!("evenkeel: {why}; waiting for the sidecar"));
+            Ok(())
+        }
+        (News::Healed, _) => {
+            complain(format_args!("evenkeel: the sidecar at {address} answers"));
+            Ok(())
+        }
+    }
+}
