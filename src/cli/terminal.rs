@@ -7,10 +7,11 @@ use std::{
     fmt::Display,
     future,
     io::{self, ErrorKind, StdoutLock, Write as _},
+    os::fd::AsFd as _,
 };
 
 use anyhow::Context as _;
-use tokio::io::{Interest, unix::AsyncFd};
+use tokio::{io::Interest, net::unix::pipe::Sender};
 
 /// Has something written to stdout, and sees it through.
 ///
@@ -41,8 +42,9 @@ pub(super) fn complain(line: impl Display) {
 
 /// Waits until nobody reads stdout any more, as of `| head`; for ever when it is no pipe.
 pub(super) async fn reader_left() {
-    // Files cannot be waited for, and have no reader that leaves.
-    let Ok(stdout) = AsyncFd::with_interest(io::stdout(), Interest::ERROR) else {
+    // Files cannot be waited for, and have no reader that leaves. Nothing is written here, so that it may go on blocking.
+    let stdout = io::stdout().as_fd().try_clone_to_owned();
+    let Ok(stdout) = stdout.and_then(Sender::from_owned_fd_unchecked) else {
         return future::pending().await;
     };
     let _left = stdout.ready(Interest::ERROR).await;
