@@ -134,10 +134,10 @@ pub(in crate::admission::fleet) const TYPOS: Scenario = Scenario {
         world.script(60, |world| world.release(SPREAD));
         world.script(240, |world| world.fate.typos = 0.0);
     },
-    judge: |observed, _| {
+    judge: |observed, plan| {
         let mut broken = recovers(observed, Fault { from: 30, to: 240 });
         let during = observed.useful.mean(65, 125);
-        if during < 50.0 {
+        if during < 0.5 * plan.fleet_rate() {
             broken.push(format!("goodput during the flood was {during:.1}/s"));
         }
         broken
