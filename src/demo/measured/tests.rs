@@ -18,7 +18,10 @@ fn percentiles_are_durations_that_were_measured() {
 #[test]
 fn the_worst_second_is_found_wherever_it_begins() {
     assert_eq!(
-        most_within(&millis(&[0, 900, 950, 1800, 1899, 1900, 1949, 5000]), WINDOW),
+        most_within(
+            &millis(&[0, 900, 950, 1800, 1899, 1900, 1949, 5000]),
+            WINDOW
+        ),
         5
     );
     assert_eq!(most_within(&[], WINDOW), 0);
@@ -85,11 +88,14 @@ fn lookups_are_counted_by_outcome_from_the_release_on() {
     assert_eq!(measured.outdated, BTreeMap::from([("THROTTLED", 2)]));
     assert_eq!(measured.fresh_after, Some(Duration::from_millis(2100)));
     assert_eq!(measured.recovered_after, Some(Duration::from_millis(100)));
-    assert_eq!(measured.series.outdated.len(), 41);
+    let series = &measured.series;
+    assert_eq!(series.outdated.len(), 41);
+    assert_eq!(series.outdated[20], 2, "in the second before 2 s");
     assert_eq!(
-        measured.series.outdated[15], 2,
-        "in the second around 1.5 s"
+        series.failed[5], 0,
+        "what ends at a point counts at the next"
     );
-    assert_eq!(measured.series.projects_fresh[20], 0);
-    assert_eq!(measured.series.projects_fresh[40], 200);
+    assert_eq!(series.failed[6], 2, "one in 0.6 s");
+    assert_eq!(series.projects_fresh[20], 0);
+    assert_eq!(series.projects_fresh[40], 200);
 }
