@@ -7,10 +7,11 @@ use std::{
     fmt::Display,
     future,
     io::{self, ErrorKind, StdoutLock, Write as _},
+    os::fd::AsFd as _,
 };
 
 use anyhow::Context as _;
-use tokio::io::{Interest, unix::AsyncFd};
+use tokio::{io::Interest, net::unix::pipe::Sender};
 
 /// Has something written to stdout, and sees it through.
 ///
@@ -41,9 +42,13 @@ pub(super) fn complain(line: impl Display) {
 
 /// Waits until nobody reads stdout any more, as of `| head`; for ever when it is no pipe.
 pub(super) async fn reader_left() {
-    // Files cannot be waited for, and have no reader that leaves.
-    let Ok(stdout) = AsyncFd::with_interest(io::stdout(), Interest::ERROR) else {
-        return future::pending().await;
-    };
-    let _left = stdout.ready(Interest::ERROR).await;
+    // Unchecked: the checked way makes the pipe non-blocking, for all who write to it.
+    let stdout = io::stdout().as_fd().try_clone_to_owned();
+    match stdout.and_then(Sender::from_owned_fd_unchecked) {
+        Ok(stdout) => {
+            let _left = stdout.ready(Interest::ERROR).await;
+        }
+        // Files cannot be waited for, and have no reader that leaves.
+        Err(_) => future::pending().await,
+    }
 }

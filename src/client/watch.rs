@@ -218,11 +218,13 @@ async fn follow(
             // Nobody listens any more only when this task is about to be ended.
             let _unheard = messages.send((project.clone(), Ok(message))).await;
         }
-        Err(Status::unavailable("the watch ended"))
+        Ok::<_, Status>(())
     };
-    if let Err(status) = ended.await {
-        let _unheard = messages.send((project, Err(status))).await;
-    }
+    let status = match ended.await {
+        Ok(()) => Status::unavailable("the watch ended"),
+        Err(status) => status,
+    };
+    let _unheard = messages.send((project, Err(status))).await;
 }
 
 // === impl Told ===
