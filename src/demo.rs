@@ -1,6 +1,6 @@
 //! The demo: one storm of lookups and a release in the middle of it, the way of the incident and then with evenkeel.
 //!
-//! Everything is real and in this process: the embedded renderer, the sidecar as [`app`](crate::app) wires it, clients over gRPC on
+//! Everything is real and in this process: the embedded renderer, the sidecar as [`crate::app`] wires it, clients over gRPC on
 //! loopback. What the incident did lives in [`incident`] and can be had nowhere else. Nothing is printed here: progress is told
 //! to a channel, and a [`Report`] comes out, with a verdict on what evenkeel promises.
 
