@@ -3,6 +3,7 @@
 mod calls;
 mod changes;
 mod connections;
+mod faults;
 mod network;
 mod renderer;
 

@@ -11,8 +11,12 @@ use std::{
 
 use futures_util::{StreamExt as _, stream};
 use tokio::{
-    io::{DuplexStream, copy_bidirectional, duplex},
+    io::{
+        AsyncReadExt as _, AsyncWriteExt as _, DuplexStream, copy, copy_bidirectional, duplex,
+        split,
+    },
     sync::watch,
+    time::sleep,
 };
 use tokio_stream::wrappers::TcpListenerStream;
 use tokio_util::sync::{CancellationToken, DropGuard};
@@ -29,6 +33,8 @@ pub(super) enum Route {
     Swallows,
     /// Connects to a peer that reads, and never says a word.
     Mute,
+    /// Connects to a renderer whose answers come at 100 KiB a second.
+    Trickles,
 }
 
 /// The network between a sidecar and renderers. Clones are the same one.
@@ -108,7 +114,7 @@ impl Network {
         }
     }
 
-    fn plug(&self) -> DuplexStream {
+    fn plug(&self, route: Route) -> DuplexStream {
         let (near, mut near_end) = duplex(64 * 1024);
         let (mut far_end, far) = duplex(64 * 1024);
         let cable = Cable::default();
@@ -125,11 +131,34 @@ impl Network {
                 biased;
                 () = cable.cut.cancelled() => {}
                 () = cable.hold.cancelled() => cable.cut.cancelled().await,
-                _ = copy_bidirectional(&mut near_end, &mut far_end) => {}
+                () = carry(&mut near_end, &mut far_end, route) => {}
             }
             closed.send_modify(|closed| *closed += 1);
         });
         near
+    }
+}
+
+/// Carries bytes both ways until an end closes.
+async fn carry(near: &mut DuplexStream, far: &mut DuplexStream, route: Route) {
+    if route != Route::Trickles {
+        let _ = copy_bidirectional(near, far).await;
+        return;
+    }
+    let (mut from_near, mut to_near) = split(near);
+    let (mut from_far, mut to_far) = split(far);
+    let trickle = async {
+        let mut chunk = [0; 1024];
+        while let Ok(length @ 1..) = from_far.read(&mut chunk).await {
+            sleep(Duration::from_millis(10)).await;
+            if to_near.write_all(&chunk[..length]).await.is_err() {
+                break;
+            }
+        }
+    };
+    tokio::select! {
+        _ = copy(&mut from_near, &mut to_far) => {}
+        () = trickle => {}
     }
 }
 
@@ -143,7 +172,7 @@ impl Connect for Network {
         let _under_way = UnderWay(Arc::clone(&self.dialling));
         let route = *self.route.lock().unwrap();
         match route {
-            Route::Serves => Ok(self.plug()),
+            Route::Serves | Route::Trickles => Ok(self.plug(route)),
             Route::Refuses => Err(io::ErrorKind::ConnectionRefused.into()),
             Route::Swallows => std::future::pending().await,
             Route::Mute => {

@@ -22,6 +22,8 @@ pub(super) enum Manner {
     Answers(v1::RenderResponse),
     Stalls,
     Fails(Status),
+    /// Resets the stream instead of answering.
+    Resets,
 }
 
 /// A renderer. Clones are the same one.
@@ -105,6 +107,8 @@ impl Renderer {
         match manner {
             Manner::Answers(response) => Ok(response),
             Manner::Fails(status) => Err(status),
+            // A handler that unwinds drops its stream unanswered, and nothing else.
+            Manner::Resets => std::panic::resume_unwind(Box::new("reset")),
             Manner::Stalls => {
                 let _notice = NoticeReset(self.resets.clone());
                 std::future::pending().await
