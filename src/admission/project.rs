@@ -308,7 +308,8 @@ impl Entry {
             .held
             .is_some_and(|before| before.order.rollout < flight.asked.rollout);
         self.held = Some(held);
-        if held.order < flight.asked {
+        let is_validated = held.validated_at >= flight.since;
+        if held.order < flight.asked || !is_validated {
             self.raised = None;
             return self.is_behind(now, rng);
         }

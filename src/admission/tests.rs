@@ -804,3 +804,30 @@ fn a_token_in_advance_is_paid_before_another_is_promised() {
         "told {told:?}, came {now:?}"
     );
 }
+
+/// A renderer that was restarted with its numbers from one: what is held does for the order that was asked for, and is as old as before.
+#[test]
+fn an_answer_that_validates_nothing_is_behind_and_not_asked_for_in_a_loop() {
+    let start = Moment::after_start(Duration::from_secs(100));
+    let mut now = start;
+    let mut admission = machine_that_misses(0..0, limits(100.0, 10, 4, 100), now);
+    let held = HeldMark {
+        order: Order::new(1, 50),
+        validated_at: Moment::START,
+    };
+    let mut renders = 0;
+    while now.since(start) < Duration::from_secs(60) {
+        let mut too_old = wish(Some(held), 1, None, now);
+        too_old.want.validated_since = now;
+        admission.want(&name(0), too_old, now);
+        for (project, _) in launched(&mut admission) {
+            renders += 1;
+            admission.landed(&project, Landing::Held(held), now);
+        }
+        now = now + Duration::from_millis(100);
+    }
+    let explained = admission.explain(&name(0), now);
+    let reason = explained.map(|explained| explained.refusal.reason);
+    assert_eq!(reason, Some(NotRefreshed::RendererBehind));
+    assert!((4..=8).contains(&renders), "{renders} renders in a minute");
+}
