@@ -38,7 +38,7 @@ pub(in crate::admission::fleet) const SCARCE: Scenario = Scenario {
     judge: |observed, _| is_honest(observed, NotRefreshed::ConcurrencyLimited, 75, 125),
 };
 
-/// What was refused became fresh within 20 % of `retry_after`, as the median says.
+/// The gate that refused opened within 20 % of `retry_after`, as the median says.
 fn is_honest(observed: &Observed, reason: NotRefreshed, from: u64, to: u64) -> Broken {
     let honesty = observed.honesty(reason, from, to);
     if honesty.is_some_and(|honesty| (0.8..=1.2).contains(&honesty)) {
