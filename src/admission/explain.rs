@@ -188,7 +188,7 @@ impl Admission {
     /// Until there is a permit: of so many, one comes home in every such part of a render, and those ahead take theirs first.
     fn permit_wait(&self, ahead: usize, permits: u32) -> Duration {
         let turns = u32::try_from(ahead + 1).unwrap_or(u32::MAX);
-        self.recent.mean().saturating_mul(turns) / permits
+        self.recent.median().saturating_mul(turns) / permits
     }
 
     /// Whether one who waits until then may expect to see the project land.

@@ -9,7 +9,6 @@ use super::limits::RECENT_RENDERS;
 pub(super) struct Recent {
     durations: VecDeque<Duration>,
     median: Duration,
-    mean: Duration,
 }
 
 impl Recent {
@@ -21,19 +20,11 @@ impl Recent {
         let mut sorted: Vec<_> = self.durations.iter().copied().collect();
         sorted.sort_unstable();
         self.median = sorted[sorted.len() / 2];
-        #[expect(clippy::cast_possible_truncation, reason = "few are kept")]
-        let kept = sorted.len() as u32;
-        self.mean = sorted.iter().sum::<Duration>() / kept;
     }
 
     /// The median; zero while none is known.
     pub(super) fn median(&self) -> Duration {
         self.median
-    }
-
-    /// The mean, which tells how many land in a long time: a few that take long count for more than in the median.
-    pub(super) fn mean(&self) -> Duration {
-        self.mean
     }
 
     /// How much longer a render may be expected to take that was launched `elapsed` ago. What is overdue is expected to take
@@ -74,15 +65,5 @@ mod tests {
         (0..RECENT_RENDERS).for_each(|_| recent.note(Duration::from_secs(9)));
         (0..RECENT_RENDERS).for_each(|_| recent.note(Duration::from_secs(1)));
         assert_eq!(recent.median(), Duration::from_secs(1));
-    }
-
-    #[test]
-    fn the_mean_counts_the_long_ones_for_what_they_are() {
-        let mut recent = Recent::default();
-        for millis in [100, 100, 700] {
-            recent.note(Duration::from_millis(millis));
-        }
-        assert_eq!(recent.median(), Duration::from_millis(100));
-        assert_eq!(recent.mean(), Duration::from_millis(300));
     }
 }

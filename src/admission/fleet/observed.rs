@@ -12,6 +12,8 @@ use crate::{
 /// Arrivals are counted in bins of so long, for windows of a second.
 const BIN: Duration = Duration::from_millis(50);
 const BINS: usize = 20;
+/// The median of fewer promises says nothing.
+const LEAST_PROMISES: usize = 100;
 
 #[derive(Debug, Default)]
 pub(super) struct Observed {
@@ -173,7 +175,7 @@ impl Observed {
             .push(promise);
     }
 
-    /// The median of how long things took as a multiple of what was promised, where that was long enough to matter.
+    /// The median of how long things took as a multiple of what was promised, where that was long enough to matter; none of too few.
     pub(super) fn honesty(&self, reason: NotRefreshed, from: u64, to: u64) -> Option<f64> {
         let promises = self.promises.get(&reason)?;
         let mut ratios: Vec<_> = promises
@@ -184,7 +186,7 @@ impl Observed {
             .map(|(_, after, took)| took / after)
             .collect();
         ratios.sort_by(f64::total_cmp);
-        ratios.get(ratios.len() / 2).copied()
+        (ratios.len() >= LEAST_PROMISES).then(|| ratios[ratios.len() / 2])
     }
 
     /// One line.

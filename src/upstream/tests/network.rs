@@ -179,9 +179,7 @@ impl Connect for Network {
                 let (near, mut far) = duplex(64 * 1024);
                 let closed = self.closed.clone();
                 tokio::spawn(async move {
-                    tokio::io::copy(&mut far, &mut tokio::io::sink())
-                        .await
-                        .unwrap();
+                    copy(&mut far, &mut tokio::io::sink()).await.unwrap();
                     closed.send_modify(|closed| *closed += 1);
                 });
                 Ok(near)

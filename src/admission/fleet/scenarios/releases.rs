@@ -31,14 +31,14 @@ pub(in crate::admission::fleet) const HONEST: Scenario = Scenario {
 pub(in crate::admission::fleet) const SCARCE: Scenario = Scenario {
     name: "a release with tokens enough and few permits",
     plan: |plan| {
-        (plan.rate, plan.burst, plan.work) = (50.0, 10, 1.0);
-        (plan.load, plan.lookups, plan.seconds) = (0.0, 0.5, 240);
+        (plan.rate, plan.burst, plan.work) = (50.0, 10, 3.0);
+        (plan.load, plan.lookups, plan.seconds) = (0.0, 0.2, 240);
     },
     script: |world| world.script(60, |world| world.release(SPREAD)),
-    judge: |observed, _| is_honest(observed, NotRefreshed::ConcurrencyLimited, 64, 90),
+    judge: |observed, _| is_honest(observed, NotRefreshed::ConcurrencyLimited, 75, 125),
 };
 
-/// What was refused became fresh within 20 % of `retry_after`, as the median says.
+/// The gate that refused opened within 20 % of `retry_after`, as the median says.
 fn is_honest(observed: &Observed, reason: NotRefreshed, from: u64, to: u64) -> Broken {
     let honesty = observed.honesty(reason, from, to);
     if honesty.is_some_and(|honesty| (0.8..=1.2).contains(&honesty)) {
