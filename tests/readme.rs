@@ -71,7 +71,8 @@ fn no_text_names_a_place_of_one_machine() {
 
 /// Visits the text files of the repository, but for `.ci`, which looks for the same.
 fn visit(folder: &Path, visitor: &mut impl FnMut(&Path, &str)) {
-    const OTHERS: [&str; 7] = [
+    const OTHERS: [&str; 8] = [
+        ".checkov",
         "target",
         ".ci",
         ".git",
