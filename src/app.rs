@@ -271,16 +271,15 @@ impl Core {
         let addresses = settings.lookup.listen.iter().map(plain::address);
         let bind = |address| Listener::bind(&address, Access::Everyone);
         let listeners = addresses.map(bind).collect::<Result<Vec<_>, _>>()?;
-        let configs = Configs::new(
-            self.lookup.clone(),
-            self.metrics.clone(),
-            self.closing.clone(),
-        );
-        let lookups = serve::lookup::service(configs, &self.health);
+        let lookups = || {
+            let metrics = self.metrics.for_thread();
+            let configs = Configs::new(self.lookup.clone(), metrics, self.closing.clone());
+            serve::lookup::service(configs, &self.health)
+        };
         let threads = Threads::start(
             settings.lookup.threads,
             &listeners,
-            &lookups,
+            lookups,
             &self.connections,
             &self.closing,
         );

@@ -1,19 +1,21 @@
 //! A histogram of durations without a lock: three atomic additions at most an observation.
 
-use std::{sync::atomic::AtomicU64, time::Duration};
+use std::{iter, sync::atomic::AtomicU64, time::Duration};
 
 use super::Ordering;
 
 /// Counts durations by their upper bound.
 #[derive(Debug)]
-pub(super) struct Histogram {
-    bounds: &'static [Duration],
-    /// One more than there are bounds: the last counts what lies above them all.
-    counts: Box<[AtomicU64]>,
+pub(super) struct Histogram<const BOUNDS: usize> {
+    bounds: &'static [Duration; BOUNDS],
+    counts: [AtomicU64; BOUNDS],
+    /// What lies above all bounds.
+    above: AtomicU64,
     nanoseconds: AtomicU64,
 }
 
-/// What a histogram held when it was read.
+/// What histograms of the same bounds held when they were read.
+#[derive(Default)]
 pub(super) struct Observed {
     pub(super) sum: f64,
     pub(super) count: u64,
@@ -21,36 +23,41 @@ pub(super) struct Observed {
     pub(super) buckets: Vec<(f64, u64)>,
 }
 
-impl Histogram {
+impl<const BOUNDS: usize> Histogram<BOUNDS> {
     /// Starts empty; `bounds` rise.
-    pub(super) fn new(bounds: &'static [Duration]) -> Self {
+    pub(super) const fn new(bounds: &'static [Duration; BOUNDS]) -> Self {
         Self {
             bounds,
-            counts: (0..=bounds.len()).map(|_| AtomicU64::new(0)).collect(),
+            counts: [const { AtomicU64::new(0) }; BOUNDS],
+            above: AtomicU64::new(0),
             nanoseconds: AtomicU64::new(0),
         }
     }
 
     pub(super) fn observe(&self, duration: Duration) {
         let at = self.bounds.partition_point(|bound| *bound < duration);
-        self.counts[at].fetch_add(1, Ordering::Relaxed);
+        let count = self.counts.get(at).unwrap_or(&self.above);
+        count.fetch_add(1, Ordering::Relaxed);
         let nanoseconds = u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
         self.nanoseconds.fetch_add(nanoseconds, Ordering::Relaxed);
     }
 
-    /// Reads it. The count is that of the buckets, so that the two agree while others observe.
-    pub(super) fn observed(&self) -> Observed {
+    /// Adds what it holds. The count is that of the buckets, so that the two agree while others observe.
+    pub(super) fn add_to(&self, observed: &mut Observed) {
         let bounds = self.bounds.iter().map(Duration::as_secs_f64);
-        let counts = self
-            .counts
-            .iter()
-            .map(|count| count.load(Ordering::Relaxed));
-        let buckets: Vec<_> = bounds.chain([f64::INFINITY]).zip(counts).collect();
-        let sum = Duration::from_nanos(self.nanoseconds.load(Ordering::Relaxed));
-        Observed {
-            sum: sum.as_secs_f64(),
-            count: buckets.iter().map(|(_, count)| count).sum(),
-            buckets,
+        let counts = self.counts.iter().chain(iter::once(&self.above));
+        observed.buckets.resize(BOUNDS + 1, (f64::INFINITY, 0));
+        for ((bucket, bound), count) in observed
+            .buckets
+            .iter_mut()
+            .zip(bounds.chain([f64::INFINITY]))
+            .zip(counts)
+        {
+            let count = count.load(Ordering::Relaxed);
+            *bucket = (bound, bucket.1 + count);
+            observed.count += count;
         }
+        let sum = Duration::from_nanos(self.nanoseconds.load(Ordering::Relaxed));
+        observed.sum += sum.as_secs_f64();
     }
 }

@@ -10,7 +10,7 @@ use prometheus_client::{
 
 use super::{
     Outcome, Recorded,
-    histogram::{Histogram, Observed},
+    histogram::Observed,
     labels::Served,
     table::{ALL, PREFIX},
 };
@@ -88,15 +88,15 @@ impl Page {
                 ("served", outcome.served().as_str()),
                 ("reason", outcome.reason()),
             ];
-            count(&mut to, labels, self.recorded.lookups.get(outcome.index()))
+            count(&mut to, labels, self.recorded.lookups(outcome))
         })
     }
 
     pub(super) fn lookup_durations(&self, mut to: MetricEncoder<'_>) -> fmt::Result {
         Served::ALL.into_iter().try_for_each(|served| {
             let labels = [("served", served.as_str())];
-            let durations = &self.recorded.lookup_durations[served as usize];
-            histogram(&mut to.encode_family(&labels)?, durations)
+            let durations = self.recorded.lookup_durations(served);
+            histogram(&mut to.encode_family(&labels)?, &durations)
         })
     }
 
@@ -111,7 +111,7 @@ impl Page {
     }
 
     pub(super) fn render_durations(&self, mut to: MetricEncoder<'_>) -> fmt::Result {
-        histogram(&mut to, &self.recorded.render_durations)
+        histogram(&mut to, &self.recorded.render_durations())
     }
 
     pub(super) fn fetches(&self, mut to: MetricEncoder<'_>) -> fmt::Result {
@@ -192,11 +192,6 @@ fn count<const LABELS: usize>(
         .encode_counter::<NoLabelSet, _, u64>(&value, None)
 }
 
-fn histogram(to: &mut MetricEncoder<'_>, histogram: &Histogram) -> fmt::Result {
-    let Observed {
-        sum,
-        count,
-        buckets,
-    } = histogram.observed();
-    to.encode_histogram::<NoLabelSet>(sum, count, &buckets, None)
+fn histogram(to: &mut MetricEncoder<'_>, observed: &Observed) -> fmt::Result {
+    to.encode_histogram::<NoLabelSet>(observed.sum, observed.count, &observed.buckets, None)
 }

@@ -78,6 +78,25 @@ fn a_histogram_tells_a_lookup_within_its_patience_from_one_beyond() {
 }
 
 #[test]
+fn shows_the_sum_of_what_threads_count_apart() {
+    let metrics = Metrics::new();
+    for metrics in [&metrics, &metrics.for_thread(), &metrics.for_thread()] {
+        metrics.looked_up(Outcome::Fresh, Duration::from_micros(60));
+        metrics
+            .clone()
+            .looked_up(Outcome::Fresh, Duration::from_secs(40));
+    }
+    let page = page(&metrics);
+    for line in [
+        r#"evenkeel_lookups_total{served="fresh",reason=""} 6"#,
+        r#"evenkeel_lookup_duration_seconds_bucket{le="0.0001",served="fresh"} 3"#,
+        r#"evenkeel_lookup_duration_seconds_count{served="fresh"} 6"#,
+    ] {
+        assert_has(&page, line);
+    }
+}
+
+#[test]
 fn counts_renders_fetches_and_refusals() {
     let metrics = Metrics::new();
     metrics.rendered(

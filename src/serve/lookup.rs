@@ -56,20 +56,21 @@ struct Running {
 }
 
 impl Threads {
-    /// Starts them. Each serves `lookups` on every listener until `closing` is cancelled: then connections are told to go away,
-    /// and a second later they are closed.
+    /// Starts them. Each serves lookups of its own on every listener until `closing` is cancelled: then connections are told to go
+    /// away, and a second later they are closed.
     ///
     /// # Errors
     /// When a thread, its runtime or its share of a listener is not to be had.
     pub fn start<A: Answers>(
         threads: NonZeroUsize,
         listeners: &[Listener],
-        lookups: &Lookups<A>,
+        lookups: impl Fn() -> Lookups<A>,
         connections: &Connections,
         closing: &CancellationToken,
     ) -> io::Result<Self> {
         let progress = Arc::new(watch::Sender::new(Progress::default()));
         for number in 0..threads.get() {
+            let lookups = lookups();
             let serving = listeners
                 .iter()
                 .map(|listener| {

@@ -49,7 +49,8 @@ async fn sidecar(script: &Scripted, listeners: Vec<Listener>) -> Sidecar {
     let lookups = service(configs, &health);
     let two = NonZeroUsize::new(2).unwrap();
     Sidecar {
-        threads: Threads::start(two, &listeners, &lookups, &connections, &closing).unwrap(),
+        threads: Threads::start(two, &listeners, || lookups.clone(), &connections, &closing)
+            .unwrap(),
         connections,
         closing,
     }
