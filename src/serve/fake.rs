@@ -18,7 +18,13 @@ use tokio_util::sync::CancellationToken;
 use tonic::transport::{Channel, Endpoint};
 use tower::service_fn;
 
-use super::{Answers, Watching, connections::Connections, grpc, service::Service};
+use super::{
+    Answers, Watching,
+    connections::Connections,
+    gathered::{Gathered, Room},
+    grpc,
+    service::Service,
+};
 use crate::{
     answer::{Answer, Failure, Outdated, Served},
     lookup::Query,
@@ -187,7 +193,7 @@ pub(super) async fn connect(
     closing: &CancellationToken,
 ) -> Channel {
     let (ours, theirs) = tokio::io::duplex(64 * 1024);
-    let counted = connections.count(theirs);
+    let counted = Gathered::new(connections.count(theirs), Room::default());
     tokio::spawn(grpc::serve_connection(counted, service, closing.clone()));
     let mut ours = Some(ours);
     let connector = service_fn(move |_| {

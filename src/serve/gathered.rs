@@ -13,11 +13,15 @@ use std::{
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-/// How many bytes are kept before more are written only as fast as the other side takes them.
-const FULL: usize = 64 * 1024;
+/// How many bytes are kept before more are written only as fast as the other side takes them. Each write wakes the other side, so
+/// that few large ones cost both less: with 64 KiB, lookups of 256 KiB cost 1.7 times as much. What waits for a slow reader is
+/// bounded by the windows that it opened too.
+const FULL: usize = 1024 * 1024;
 
-/// How much room is kept while nothing waits: what a few small answers need, of each of a thousand connections.
-const IDLE: usize = 16 * 1024;
+/// Room for what is kept, lent to whichever connection of a thread writes. A connection seldom keeps anything for longer than a
+/// poll takes: so there is one buffer, which stays in the processor's cache, instead of one for each connection.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Room(Arc<Mutex<Vec<u8>>>);
 
 /// A socket whose writes are gathered. Clones are the same socket; all are polled by the same task, so that its lock is never
 /// waited for.
@@ -32,21 +36,35 @@ struct Socket<S> {
     kept: Vec<u8>,
     /// How many of the bytes kept were written.
     written: usize,
+    room: Room,
+}
+
+impl Room {
+    fn borrow(&self) -> Vec<u8> {
+        std::mem::take(&mut lock(&self.0))
+    }
+
+    fn give_back(&self, mut room: Vec<u8>) {
+        room.clear();
+        room.shrink_to(2 * FULL);
+        *lock(&self.0) = room;
+    }
 }
 
 impl<S> Gathered<S> {
-    pub(super) fn new(socket: S) -> Self {
+    pub(super) fn new(socket: S, room: Room) -> Self {
         Self {
             shared: Arc::new(Mutex::new(Socket {
                 socket,
                 kept: Vec::new(),
                 written: 0,
+                room,
             })),
         }
     }
 
     fn lock(&self) -> MutexGuard<'_, Socket<S>> {
-        self.shared.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.shared)
     }
 }
 
@@ -74,17 +92,21 @@ impl<S: AsyncWrite + Unpin> Socket<S> {
                 written => self.written += written,
             }
         }
-        self.kept.clear();
-        self.kept.shrink_to(IDLE);
-        self.written = 0;
+        if self.written > 0 {
+            self.room.give_back(std::mem::take(&mut self.kept));
+            self.written = 0;
+        }
         Poll::Ready(Ok(()))
     }
 
     fn poll_room(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if self.kept.len() < FULL {
-            return Poll::Ready(Ok(()));
+        if self.kept.len() >= FULL {
+            ready!(self.poll_drain(context))?;
         }
-        self.poll_drain(context)
+        if self.kept.is_empty() {
+            self.kept = self.room.borrow();
+        }
+        Poll::Ready(Ok(()))
     }
 }
 
@@ -137,4 +159,8 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Gathered<S> {
         ready!(socket.poll_drain(context))?;
         Pin::new(&mut socket.socket).poll_shutdown(context)
     }
+}
+
+fn lock<T>(shared: &Mutex<T>) -> MutexGuard<'_, T> {
+    shared.lock().unwrap_or_else(PoisonError::into_inner)
 }

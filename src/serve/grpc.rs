@@ -20,7 +20,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
     connections::Connections,
-    gathered::Gathered,
+    gathered::{Gathered, Room},
     listener::{Bound, Listener},
     service::Service,
 };
@@ -67,6 +67,7 @@ async fn accept_all(
     closing: CancellationToken,
 ) {
     let serving = TaskTracker::new();
+    let room = Room::default();
     let mut well = true;
     loop {
         let accepted = tokio::select! {
@@ -80,7 +81,8 @@ async fn accept_all(
                 }
                 well = true;
                 let counted = connections.count(socket);
-                serving.spawn(serve_connection(counted, service.clone(), closing.clone()));
+                let gathered = Gathered::new(counted, room.clone());
+                serving.spawn(serve_connection(gathered, service.clone(), closing.clone()));
             }
             Err(error) => {
                 if well {
@@ -100,13 +102,12 @@ async fn accept_all(
 
 /// Serves one connection until it ends; once `closing`, it is told to go away and ends with its last call.
 pub(super) async fn serve_connection<S>(
-    socket: S,
+    gathered: Gathered<S>,
     service: impl Service,
     closing: CancellationToken,
 ) where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let gathered = Gathered::new(socket);
     let answering = hyper::service::service_fn(move |request| {
         let answer = service.clone().answer(request);
         async { Ok::<_, Infallible>(answer.await) }

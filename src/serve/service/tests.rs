@@ -17,6 +17,7 @@ use crate::{
     metrics::Metrics,
     serve::{
         fake::{Scripted, fresh, outdated},
+        gathered::{Gathered, Room},
         grpc::serve_connection,
         request,
     },
@@ -188,6 +189,7 @@ struct Client {
 impl Client {
     async fn of(service: impl Service) -> Self {
         let (ours, theirs): (DuplexStream, DuplexStream) = duplex(64 * 1024);
+        let theirs = Gathered::new(theirs, Room::default());
         tokio::spawn(serve_connection(theirs, service, CancellationToken::new()));
         let (send, connection) = h2::client::handshake(ours).await.unwrap();
         tokio::spawn(connection);
