@@ -76,8 +76,9 @@ impl Hot {
             return (rollout != target).then_some(rollout);
         }
         let at = match self.release {
-            Some((awaited, at)) if awaited == rollout => at,
-            _ => Instant::now() + waits,
+            // A newer one does not start the wait anew: releases in quick succession would never be picked up.
+            Some((_, at)) => at,
+            None => Instant::now() + waits,
         };
         let is_due = at <= Instant::now();
         self.release = (!is_due).then_some((rollout, at));
@@ -130,8 +131,10 @@ mod tests {
             None,
             "reading it again does not put it off"
         );
+        let next = self::settings(3, Duration::from_secs(40));
+        assert_eq!(hot.due(1, &next), None, "nor does a newer one");
         tokio::time::advance(Duration::from_secs(1)).await;
-        assert_eq!(hot.due(1, &settings), Some(2));
+        assert_eq!(hot.due(1, &next), Some(3));
     }
 
     #[tokio::test(start_paused = true)]
