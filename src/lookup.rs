@@ -156,11 +156,15 @@ impl Lookup {
         let room = self.refresh.queue().div_ceil(4);
         let mut missing = HashSet::new();
         let lookups = projects.iter().map(|project| {
-            let is_held = self.cache.get(project.as_str()).is_some();
+            let at_once = self.at_once(project.as_str());
+            let is_held = at_once.is_some() || self.cache.get(project.as_str()).is_some();
             let has_room = is_held || missing.contains(project) || {
                 missing.len() < room && missing.insert(project)
             };
             async move {
+                if let Some(answer) = at_once {
+                    return Ok(answer);
+                }
                 if !has_room {
                     return Err(crowded());
                 }
@@ -202,14 +206,14 @@ impl Lookup {
         loop {
             let mut waiter = match self.refresh.want(&query.project, asked) {
                 Told::LookAgain => return Some(Outcome::Landed),
-                Told::Refused(refusal) if waits.has_room() => {
+                Told::Refused(mut refusal) => {
+                    let is_missing = self.cache.get(query.project.as_str()).is_none();
+                    let is_crowded_out = is_missing && !waits.has_room();
+                    // Where a gate refused, that stays the reason.
+                    if is_crowded_out && is_under_way(refusal) {
+                        refusal.reason = NotRefreshed::QueueFull;
+                    }
                     return Some(Outcome::Refused(refusal));
-                }
-                Told::Refused(refusal) => {
-                    return Some(Outcome::Refused(Refusal {
-                        reason: NotRefreshed::QueueFull,
-                        ..refusal
-                    }));
                 }
                 Told::Wait(waiter) => waiter,
             };
@@ -371,15 +375,19 @@ fn answer(held: &Held, served: Served) -> Answer {
 }
 
 fn not_refreshed(refusal: Refusal, held: bool, patience: Patience) -> Failure {
-    let ran_out = matches!(
-        refusal.reason,
-        NotRefreshed::TimedOut | NotRefreshed::Scheduled
-    );
     Failure::NotRefreshed {
         refusal,
         held,
-        deadline_exceeded: ran_out && patience.is_deadline,
+        deadline_exceeded: is_under_way(refusal) && patience.is_deadline,
     }
+}
+
+/// Whether no gate refused anything: the refresh takes longer than the caller waits.
+fn is_under_way(refusal: Refusal) -> bool {
+    matches!(
+        refusal.reason,
+        NotRefreshed::TimedOut | NotRefreshed::Scheduled
+    )
 }
 
 fn crowded() -> Failure {

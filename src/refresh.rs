@@ -271,6 +271,12 @@ impl Refresh {
         snapshot
     }
 
+    /// How many projects are waited for.
+    #[cfg(test)]
+    pub(crate) fn waited_for(&self) -> usize {
+        self.shared.lock().waiters.len()
+    }
+
     fn wait_for(&self, state: &mut State, project: &Project) -> Waiter {
         let channel = state
             .waiters

@@ -411,6 +411,33 @@ async fn a_lookup_above_max_waiting_does_not_wait() {
     let (first, second) = tokio::join!(core.get(&shop), core.get(&mail));
     assert!(first.is_ok());
     assert_eq!(failure(&second), NotRefreshed::QueueFull);
+
+    core.get(&mail).await.unwrap();
+    core.refresh.set_target(2);
+    let (first, second) = tokio::join!(
+        core.get_within(&shop, secs(5)),
+        core.get_within(&mail, secs(5))
+    );
+    assert_eq!(first.unwrap().served, Served::Rendered);
+    let Served::Outdated(outdated) = second.unwrap().served else {
+        panic!("it does not wait");
+    };
+    assert_eq!(
+        outdated.refusal.reason,
+        NotRefreshed::Scheduled,
+        "no queue is full"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lone_caller_that_runs_out_of_patience_leaves_nothing_behind() {
+    let core = Core::new().await;
+    core.renderer.costs(secs(5));
+    for project in projects(4) {
+        let answer = core.get_within(&project, secs(1)).await;
+        assert_eq!(failure(&answer), NotRefreshed::TimedOut);
+    }
+    assert_eq!(core.refresh.waited_for(), 0);
 }
 
 #[tokio::test(start_paused = true)]

@@ -49,6 +49,11 @@ impl Drop for Waiter {
         if is_told {
             return;
         }
+        let channel = state.waiters.get(&self.project);
+        // The last one; its own receiver goes with it.
+        if channel.is_some_and(|channel| channel.receiver_count() == 1) {
+            state.waiters.remove(&self.project);
+        }
         let now = self.shared.clock.now();
         state.admission.left(&self.project, now);
         self.shared.perform(&mut state);
