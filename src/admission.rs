@@ -19,6 +19,7 @@ mod limits;
 mod pace;
 mod project;
 mod pushback;
+mod ranked;
 mod recent;
 mod retries;
 mod valve;
@@ -290,6 +291,8 @@ pub struct Pushback {
 pub enum FetchLanding {
     /// This is held now.
     Held(HeldMark),
+    /// The renderer is exhausted, and says when to come back.
+    PushedBack(Pushback),
     /// Nothing is stored, or the call failed.
     Nothing,
     /// The renderer does not offer it on this connection.
@@ -316,6 +319,8 @@ pub struct Admission {
     limits: Limits,
     target: u64,
     link: Link,
+    /// Until when a connection that a call could not use is not used again, unless there is a new one.
+    unusable_until: Moment,
     is_draining: bool,
     /// Whether the renderer offers Fetch, as far as is known.
     offers_fetch: bool,
@@ -411,6 +416,7 @@ impl Admission {
             limits,
             target,
             link: Link::Dialling,
+            unusable_until: Moment::START,
             is_draining: false,
             offers_fetch: true,
             bucket: Bucket::new(limits.rate, limits.burst, 1.0 - phase, now),
@@ -489,14 +495,11 @@ impl Admission {
         if until.is_some_and(|until| self.is_worth_waiting(project, until, now)) {
             return Verdict::Wait;
         }
-        let mut refused = self.refuse(project, was_in_flight, now);
         if until.is_some() {
             self.left(project, now);
-            if self.is_wanted(project) {
-                refused = self.refuse(project, was_in_flight, now);
-            }
         }
-        if !has_room {
+        let mut refused = self.refuse(project, was_in_flight, now);
+        if !has_room && refused.gate.is_none_or(|gate| gate > Gate::Queue) {
             refused.gate = Some(Gate::Queue);
             refused.refusal.reason = NotRefreshed::QueueFull;
         }
@@ -547,9 +550,13 @@ impl Admission {
 
     /// Puts other limits in force. What is in flight stays; the level of the bucket stays.
     pub fn set_limits(&mut self, limits: Limits, now: Moment) {
+        let fetched = self.fetches();
         self.fetch_bucket
             .set(limits.fetch.rate, limits.fetch.concurrency, now);
         self.limits = limits;
+        if self.fetches() != fetched {
+            self.settle_all(now);
+        }
         self.set_rate(now);
         (self.next_token, self.next_fetch_token) = (None, None);
         self.tick(now);
@@ -559,11 +566,10 @@ impl Admission {
     /// Notes what became of the connection.
     pub fn set_link(&mut self, link: Link, now: Moment) {
         self.link = link;
+        self.unusable_until = now;
         if link == Link::Up && !self.offers_fetch {
             self.offers_fetch = true;
-            for project in self.entries.keys().cloned().collect::<Vec<_>>() {
-                self.settle(&project, now);
-            }
+            self.settle_all(now);
         }
         self.tick(now);
         self.review_all(now);
@@ -660,6 +666,17 @@ impl Admission {
         }
     }
 
+    /// Whether a missing project is fetched before it is rendered.
+    fn fetches(&self) -> bool {
+        self.offers_fetch && self.limits.fetch.rate > 0.0
+    }
+
+    fn settle_all(&mut self, now: Moment) {
+        for project in self.entries.keys().cloned().collect::<Vec<_>>() {
+            self.settle(&project, now);
+        }
+    }
+
     /// Puts a project where it now belongs.
     fn settle(&mut self, project: &Project, now: Moment) {
         if let Some(entry) = self.take_entry(project) {
@@ -685,7 +702,7 @@ impl Admission {
     }
 
     fn put_entry(&mut self, project: &Project, mut entry: Entry, now: Moment) {
-        let Some((place, timer)) = entry.place_at(self.offers_fetch, now) else {
+        let Some((place, timer)) = entry.place_at(self.fetches(), now) else {
             return;
         };
         entry.place = place;

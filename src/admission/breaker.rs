@@ -31,8 +31,9 @@ impl Breaker {
         let trips = self.failures >= BREAKER_FAILURES && self.valve.is_shut(now).is_none();
         if was_probe || trips {
             let (least, most) = BREAKER_OPEN;
-            let grown = (least * 2_u32.pow(self.opened.min(8))).min(most);
-            let drawn = grown.mul_f64(0.5 + 0.5 * rng.f64()).max(least);
+            // Jittered at both ends of the range: those who tripped together, or stay open together, do not probe together.
+            let grown = (least * 2_u32.pow(self.opened.min(8))).min(most.div_f64(1.5));
+            let drawn = grown.mul_f64(1.0 + 0.5 * rng.f64());
             self.opened += 1;
             self.valve.shut(now + drawn, BREAKER_RAMP.min(drawn * 4));
         }
@@ -46,5 +47,43 @@ impl Breaker {
             self.opened = 0;
         }
         closes
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn no_two_open_for_the_same_time_be_it_the_first_or_the_longest() {
+        let opens = |seed, times| {
+            let (mut breaker, mut rng) = (Breaker::CLOSED, fastrand::Rng::with_seed(seed));
+            let mut now = Moment::START;
+            let mut opened = Duration::ZERO;
+            for _ in 0..times {
+                for _ in 0..BREAKER_FAILURES {
+                    breaker.failed(breaker.valve.wants_probe(now), now, &mut rng);
+                }
+                let until = breaker.valve.is_shut(now).flatten().expect("it is open");
+                opened = until.since(now);
+                now = until;
+            }
+            opened
+        };
+        for (times, least, most) in [(1, 2, 3), (2, 4, 6), (9, 20, 30)] {
+            let drawn: std::collections::BTreeSet<_> =
+                (0..20).map(|seed| opens(seed, times)).collect();
+            assert_eq!(drawn.len(), 20, "{drawn:?}");
+            assert!(
+                drawn.first() >= Some(&Duration::from_secs(least)),
+                "{drawn:?}"
+            );
+            assert!(
+                drawn.last() <= Some(&Duration::from_secs(most)),
+                "{drawn:?}"
+            );
+        }
     }
 }

@@ -15,6 +15,11 @@ impl Admission {
         if self.is_draining || self.link != Link::Up {
             return;
         }
+        if self.unusable_until > now {
+            let until = Some(self.unusable_until);
+            (self.next_token, self.next_fetch_token) = (until, until);
+            return;
+        }
         if let Some(until) = self.breaker.valve.is_shut(now) {
             (self.next_token, self.next_fetch_token) = (until, until);
             return;

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::{
     Admission, Advance, Class, Gate, Link, Refused,
-    limits::{LEAST_RETRY_AFTER, RECONNECT},
+    limits::{LEAST_RETRY_AFTER, RECONNECT, UNKNOWN},
     project::{Entry, Place},
 };
 use crate::{
@@ -12,9 +12,6 @@ use crate::{
     reason::{NotRefreshed, Refusal},
     revision::Project,
 };
-
-/// After how long to come back where nothing tells: the rate is 0, or the sidecar is draining.
-const UNKNOWN: Duration = Duration::from_secs(60);
 
 /// Why a project is not refreshed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,10 +46,17 @@ impl Admission {
     /// still runs.
     pub(super) fn refuse(&self, project: &Project, was_in_flight: bool, now: Moment) -> Refused {
         let Some(entry) = self.entries.get(project) else {
+            let is_full = || {
+                (
+                    Gate::Queue,
+                    refusal(NotRefreshed::QueueFull, self.token_wait(1, now)),
+                )
+            };
+            let (gate, refusal) = self.gate_closed_to_all(now).unwrap_or_else(is_full);
             return Refused {
                 class: Class::Missing,
-                gate: Some(Gate::Queue),
-                refusal: refusal(NotRefreshed::QueueFull, self.token_wait(1, now)),
+                gate: Some(gate),
+                refusal,
             };
         };
         let class = entry.class();
@@ -79,13 +83,8 @@ impl Admission {
         }
     }
 
-    /// The first gate that says no to a project that is not in flight.
-    fn closed_gate(
-        &self,
-        project: &Project,
-        entry: &Entry,
-        now: Moment,
-    ) -> Option<(Gate, Refusal)> {
+    /// The first gate that says no to every project, whether it is to be fetched or rendered.
+    fn gate_closed_to_all(&self, now: Moment) -> Option<(Gate, Refusal)> {
         if self.is_draining {
             return Some((Gate::Draining, refusal(NotRefreshed::Draining, UNKNOWN)));
         }
@@ -96,12 +95,22 @@ impl Admission {
             ));
         }
         let dialled_in = match self.link {
-            Link::Up => None,
+            Link::Up => (self.unusable_until > now).then(|| self.unusable_until.since(now)),
             Link::Dialling => Some(RECONNECT),
             Link::Down { retry_at } => Some(retry_at.since(now)),
         };
-        if let Some(wait) = dialled_in {
-            return Some((Gate::Connection, refusal(NotRefreshed::Unreachable, wait)));
+        dialled_in.map(|wait| (Gate::Connection, refusal(NotRefreshed::Unreachable, wait)))
+    }
+
+    /// The first gate that says no to a project that is not in flight.
+    fn closed_gate(
+        &self,
+        project: &Project,
+        entry: &Entry,
+        now: Moment,
+    ) -> Option<(Gate, Refusal)> {
+        if let Some(closed) = self.gate_closed_to_all(now) {
+            return Some(closed);
         }
         if entry.place != Place::ToFetch
             && let Some(until) = self.pushbacks.valve.is_shut(now)

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::{
-    Admission, CallFailure, FetchLanding, Landing, Link, Outcome, Pushback,
+    Admission, CallFailure, FetchLanding, Landing, Outcome, Pushback,
     controllers::Controller,
     limits::{MISSING_ATTEMPTS, PACE_ON_FAILURE, PACE_ON_PUSHBACK, RECONNECT, RETRY_BACKOFF},
     project::{Entry, Flight},
@@ -34,6 +34,8 @@ impl Admission {
             self.flood.note(landing == Landing::NotFound);
         }
         self.judge_renderer(landing, &flight, now);
+        // It had its turn: among those that wait for longest it is the last.
+        entry.standing.since = now;
         if let Some(outcome) = self.judge_project(project, &mut entry, landing, &flight, now) {
             entry.attempts = 0;
             self.resolve(project, &mut entry, outcome);
@@ -57,9 +59,23 @@ impl Admission {
         if entry.flight.take().is_some() {
             self.in_flight.fetches -= 1;
             entry.needs_fetch = false;
-            if let FetchLanding::Held(held) = landing {
-                entry.stored(held);
-                self.resolve(project, &mut entry, Outcome::Landed);
+            match landing {
+                FetchLanding::Held(held) => {
+                    entry.stored(held);
+                    self.resolve(project, &mut entry, Outcome::Landed);
+                }
+                FetchLanding::PushedBack(Pushback {
+                    after: Some(after),
+                    is_global,
+                }) => {
+                    // A render would cost an exhausted renderer more than the fetch.
+                    let obeyed = self.obey(project, after, is_global, now);
+                    entry.push_back(obeyed, now);
+                    entry.needs_fetch = true;
+                }
+                FetchLanding::PushedBack(Pushback { after: None, .. })
+                | FetchLanding::Nothing
+                | FetchLanding::Unimplemented => {}
             }
         }
         self.put_entry(project, entry, now);
@@ -78,23 +94,20 @@ impl Admission {
                     self.breaker.failed(flight.is_probe, now, &mut self.rng);
                 }
                 if flight.is_probe {
-                    self.pushbacks.valve.probe_failed(RECONNECT, now);
+                    self.pushbacks.valve.probe_failed(now, &mut self.rng);
                 }
             }
             Landing::Unreachable => {
                 if flight.is_probe {
-                    self.breaker.valve.probe_failed(RECONNECT, now);
-                    self.pushbacks.valve.probe_failed(RECONNECT, now);
+                    self.breaker.valve.probe_failed(now, &mut self.rng);
+                    self.pushbacks.valve.probe_failed(now, &mut self.rng);
                 }
-                if self.link == Link::Up {
-                    let retry_at = now + RECONNECT;
-                    self.link = Link::Down { retry_at };
-                }
+                self.unusable_until = now + RECONNECT;
             }
             Landing::Failed(CallFailure::Exhausted(_)) => {
                 self.close_breaker(flight, now);
                 if flight.is_probe {
-                    self.pushbacks.valve.probe_failed(RECONNECT, now);
+                    self.pushbacks.valve.probe_failed(now, &mut self.rng);
                 }
             }
             Landing::Held(_)
@@ -170,15 +183,7 @@ impl Admission {
             is_global,
         }) = pushback
         {
-            let (obeyed, holds_all) =
-                self.pushbacks
-                    .note(project, after, is_global, now, &mut self.rng);
-            if !self.has(Controller::GlobalHold) {
-                self.pushbacks.valve = Valve::OPEN;
-            }
-            if holds_all && self.has(Controller::Pace) {
-                self.pace.slow(PACE_ON_PUSHBACK, now);
-            }
+            let obeyed = self.obey(project, after, is_global, now);
             if !self.retry(entry, flight, obeyed, NotRefreshed::PushedBack, now) {
                 return Some(entry.push_back(obeyed, now));
             }
@@ -199,6 +204,26 @@ impl Admission {
             entry.forgive();
         }
         Some(refused(NotRefreshed::RenderFailed, entry.cooling_for(now)))
+    }
+
+    /// Notes a pushback, and tells for how long it is obeyed.
+    fn obey(
+        &mut self,
+        project: &Project,
+        after: Duration,
+        is_global: bool,
+        now: Moment,
+    ) -> Duration {
+        let (obeyed, holds_all) =
+            self.pushbacks
+                .note(project, after, is_global, now, &mut self.rng);
+        if !self.has(Controller::GlobalHold) {
+            self.pushbacks.valve = Valve::OPEN;
+        }
+        if holds_all && self.has(Controller::Pace) {
+            self.pace.slow(PACE_ON_PUSHBACK, now);
+        }
+        obeyed
     }
 
     /// Has a missing project tried again while somebody waits long enough, and the budget of retries allows it. A retry is a new

@@ -81,10 +81,15 @@ pub(super) const BEHIND_COOL_DOWN: (Duration, Duration) =
     (Duration::from_secs(2), Duration::from_secs(30));
 /// How long a held project that the renderer knows no more is left alone.
 pub(super) const GONE_COOL_DOWN: Duration = Duration::from_secs(30);
-/// How long a fact of the connection that the driver has yet to tell is assumed to last.
+/// How long nothing is launched after a call found no connection, and no word of the driver on the connection came.
 pub(super) const RECONNECT: Duration = Duration::from_millis(200);
+/// The interval between probes that come back, but not well: the first, and the longest.
+pub(super) const PROBE_INTERVAL: (Duration, Duration) =
+    (Duration::from_millis(200), Duration::from_secs(10));
 /// Of how many renders the median is taken.
 pub(super) const RECENT_RENDERS: usize = 32;
+/// The `retry_after` where nothing tells: the rate is 0, or the sidecar is draining.
+pub(super) const UNKNOWN: Duration = Duration::from_secs(60);
 /// The least `retry_after`.
 pub(super) const LEAST_RETRY_AFTER: Duration = Duration::from_millis(10);
 /// Failures in a row that open the breaker.
@@ -92,6 +97,8 @@ pub(super) const BREAKER_FAILURES: u32 = 5;
 /// How long the breaker stays open: at first, and at most.
 pub(super) const BREAKER_OPEN: (Duration, Duration) =
     (Duration::from_secs(2), Duration::from_secs(30));
+/// The share of the rate with which a ramp begins.
+pub(super) const RAMP_START: f64 = 0.1;
 /// The longest ramp after the breaker closed.
 pub(super) const BREAKER_RAMP: Duration = Duration::from_secs(30);
 /// The longest ramp after a global hold.

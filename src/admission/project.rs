@@ -163,8 +163,11 @@ impl Entry {
     }
 
     pub(super) fn start_waiting(&mut self, until: Moment) {
+        self.deadline = match self.waiters {
+            0 => until,
+            _ => self.deadline.max(until),
+        };
         self.waiters += 1;
-        self.deadline = self.deadline.max(until);
     }
 
     pub(super) fn class(&self) -> Class {

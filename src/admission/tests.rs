@@ -21,6 +21,7 @@ enum Step {
         burst: u32,
         concurrency: u32,
         queue: u32,
+        fetch_rate: f64,
     },
     Raise,
     Lower,
@@ -75,8 +76,20 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         2 => any::<usize>().prop_map(Step::Leave),
         8 => (any::<usize>(), brought).prop_map(|(flight, brought)| Step::Land(flight, brought)),
         8 => (1_u64..3_000).prop_map(|millis| Step::Wait(Duration::from_millis(millis))),
-        1 => (prop::sample::select(vec![0.0, 0.3, 2.0, 20.0]), 1_u32..6, 1_u32..6, 1_u32..8)
-            .prop_map(|(rate, burst, concurrency, queue)| Step::Limits { rate, burst, concurrency, queue }),
+        1 => (
+            prop::sample::select(vec![0.0, 0.3, 2.0, 20.0]),
+            1_u32..6,
+            1_u32..6,
+            1_u32..8,
+            prop::sample::select(vec![0.0, 10.0]),
+        )
+            .prop_map(|(rate, burst, concurrency, queue, fetch_rate)| Step::Limits {
+                rate,
+                burst,
+                concurrency,
+                queue,
+                fetch_rate,
+            }),
         1 => Just(Step::Raise),
         1 => Just(Step::Lower),
         1 => (1_u64..120_000).prop_map(|millis| Step::Stall(Duration::from_millis(millis))),
@@ -183,8 +196,10 @@ impl World {
                 burst,
                 concurrency,
                 queue,
+                fetch_rate,
             } => {
-                let limits = limits(rate, burst, concurrency, queue);
+                let mut limits = limits(rate, burst, concurrency, queue);
+                limits.fetch.rate = fetch_rate;
                 self.history.push((self.now, limits));
                 self.admission.set_limits(limits, self.now);
             }
@@ -241,11 +256,18 @@ impl World {
                 .waiters
                 .push((project.clone(), until.expect("only those wait who would"))),
             Verdict::Refused(refused) => {
+                if self.is_draining {
+                    assert!(
+                        matches!(refused.gate, None | Some(Gate::Draining)),
+                        "{refused:?}"
+                    );
+                }
                 let Some(explained) = self.admission.explain(project, self.now) else {
                     let demoted = self.admission.counts.demoted;
                     assert!(
                         held.is_none() && demoted >= self.admission.limits.queue.get() as usize
                     );
+                    assert!(refused.gate <= Some(Gate::Queue), "{refused:?}");
                     return;
                 };
                 if !matches!(refused.gate, None | Some(Gate::Queue)) {
@@ -349,8 +371,9 @@ impl World {
     fn act(&mut self) {
         for action in self.admission.take_actions() {
             match action {
-                Action::Resolve { project, .. } => {
+                Action::Resolve { project, outcome } => {
                     self.waiters.retain(|(waited, _)| *waited != project);
+                    self.check_outcome(&project, outcome);
                 }
                 Action::Fetch { project, .. } => self.launch(&project, true, self.target),
                 Action::Render {
@@ -369,6 +392,29 @@ impl World {
                 }
             }
         }
+    }
+
+    /// Those who waited are told what `explain` says, but for a failure, which is news, and but for permits and tokens, of which the
+    /// project has others once nobody waits for it.
+    fn check_outcome(&self, project: &Project, outcome: Outcome) {
+        let Outcome::Refused(refusal) = outcome else {
+            return;
+        };
+        let explained = self.admission.explain(project, self.now);
+        let Some(explained) = explained.filter(|explained| !explained.is_in_flight) else {
+            return;
+        };
+        let is_of_class = matches!(
+            refusal.reason,
+            NotRefreshed::Throttled | NotRefreshed::ConcurrencyLimited
+        ) && explained.gate >= Some(Gate::Queue);
+        assert!(
+            explained.refusal.reason == refusal.reason
+                || refusal.reason == NotRefreshed::RenderFailed
+                || explained.gate < Some(Gate::Project)
+                || is_of_class,
+            "told {refusal:?}, and it is {explained:?}"
+        );
     }
 
     fn launch(&mut self, project: &Project, is_fetch: bool, rollout: u64) {
@@ -545,6 +591,10 @@ impl World {
         self.is_draining = true;
         self.admission.drain(self.now);
         self.act();
+        for project in 0..PROJECTS {
+            self.want(&name(project), Some(Duration::from_secs(4)), false);
+            self.act();
+        }
         while let Some(flight) = self.flights.pop() {
             self.land(flight, Brought::Failure(CallFailure::Unavailable));
             self.act();
@@ -561,6 +611,7 @@ impl World {
             burst: 3,
             concurrency: 4,
             queue: 8,
+            fetch_rate: 10.0,
         });
         self.take(&Step::Link(None));
         for _ in 0..5_000 {
@@ -686,6 +737,72 @@ fn machine_that_misses(projects: std::ops::Range<usize>, limits: Limits, now: Mo
         admission.want(&name(project), wish(None, 1, patience, now), now);
     }
     admission
+}
+
+#[test]
+fn where_nothing_is_fetched_a_missing_project_is_rendered_at_once() {
+    let now = Moment::after_start(Duration::from_secs(100));
+    let fetching = limits(100.0, 10, 4, 100);
+    let mut rendering = fetching;
+    rendering.fetch.rate = 0.0;
+    for before in [rendering, fetching] {
+        let mut admission = Admission::new(before, 1, 1, Moment::START);
+        admission.set_link(Link::Up, now);
+        for project in 0..3 {
+            let patience = Some(Duration::from_secs(10));
+            admission.want(&name(project), wish(None, 1, patience, now), now);
+        }
+        admission.set_limits(rendering, now);
+        let fetched = admission.in_flight.fetches as usize;
+        assert_eq!(launched(&mut admission).len() + fetched, 3);
+    }
+}
+
+#[test]
+fn a_call_that_found_no_connection_stops_renders_for_a_moment_only() {
+    let now = Moment::after_start(Duration::from_secs(100));
+    let mut admission = machine_that_misses(0..1, limits(100.0, 10, 4, 100), now);
+    launched(&mut admission);
+    admission.landed(&name(0), Landing::Unreachable, now);
+    let Verdict::Refused(refused) = admission.want(&name(1), wish(None, 1, None, now), now) else {
+        panic!("nobody waits");
+    };
+    assert_eq!(refused.refusal.reason, NotRefreshed::Unreachable);
+    // The driver says nothing: the connection had been replaced by another before.
+    let now = now + refused.refusal.retry_after;
+    assert!(admission.next_wake().is_some_and(|at| at <= now));
+    admission.tick(now);
+    assert_eq!(launched(&mut admission).len(), 2);
+}
+
+#[test]
+fn a_fetch_that_is_pushed_back_is_not_followed_by_a_render_but_by_a_fetch_when_the_hold_ends() {
+    let mut now = Moment::after_start(Duration::from_secs(100));
+    let mut admission = Admission::new(limits(100.0, 10, 4, 100), 1, 1, Moment::START);
+    admission.set_link(Link::Up, now);
+    admission.want(
+        &name(0),
+        wish(None, 1, Some(Duration::from_secs(20)), now),
+        now,
+    );
+    assert!(matches!(
+        admission.take_actions()[..],
+        [Action::Fetch { .. }]
+    ));
+    let pushback = Pushback {
+        after: Some(Duration::from_secs(5)),
+        is_global: false,
+    };
+    admission.fetched(&name(0), FetchLanding::PushedBack(pushback), now);
+    let explained = admission.explain(&name(0), now).unwrap();
+    assert_eq!(explained.refusal.reason, NotRefreshed::PushedBack);
+    assert!(admission.take_actions().is_empty());
+    now = now + explained.refusal.retry_after;
+    admission.tick(now);
+    assert!(matches!(
+        admission.take_actions()[..],
+        [Action::Fetch { .. }]
+    ));
 }
 
 fn wish(held: Option<HeldMark>, rollout: u64, patience: Option<Duration>, now: Moment) -> Wish {

@@ -3,16 +3,16 @@
 
 use std::time::Duration;
 
+use super::limits::{PROBE_INTERVAL, RAMP_START};
 use crate::moment::Moment;
-
-/// The share of the rate with which a ramp begins.
-const RAMP_START: f64 = 0.1;
 
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Valve {
     flow: Flow,
     /// How long the ramp after the current stop takes.
     ramp: Duration,
+    /// Probes of the current stop that came back, but not well.
+    failed: u32,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -29,17 +29,21 @@ impl Valve {
     pub(super) const OPEN: Self = Self {
         flow: Flow::Open,
         ramp: Duration::ZERO,
+        failed: 0,
     };
 
-    /// Shuts until then; the ramp that follows a successful probe will take so long.
+    /// Shuts until then; the ramp that follows a successful probe will take so long. Of two stops, and of their ramps, the longer
+    /// prevails.
     pub(super) fn shut(&mut self, until: Moment, ramp: Duration) {
-        let until = match self.flow {
-            Flow::Shut(before) => before.max(until),
-            Flow::Open | Flow::Probing | Flow::Opening(_) => until,
+        let (until, ramp) = match self.flow {
+            Flow::Shut(before) => (before.max(until), self.ramp.max(ramp)),
+            Flow::Probing => (until, self.ramp.max(ramp)),
+            Flow::Open | Flow::Opening(_) => (until, ramp),
         };
         *self = Self {
             flow: Flow::Shut(until),
             ramp,
+            failed: 0,
         };
     }
 
@@ -77,14 +81,18 @@ impl Valve {
         let was_probing = self.flow == Flow::Probing;
         if was_probing {
             self.flow = Flow::Opening(now);
+            self.failed = 0;
         }
         was_probing
     }
 
-    /// Notes that the probe came back, but not well: another may go after `wait`.
-    pub(super) fn probe_failed(&mut self, wait: Duration, now: Moment) {
+    /// Notes that the probe came back, but not well: another may go after a while, which doubles from probe to probe.
+    pub(super) fn probe_failed(&mut self, now: Moment, rng: &mut fastrand::Rng) {
         if self.flow == Flow::Probing {
-            self.flow = Flow::Shut(now + wait);
+            let (first, most) = PROBE_INTERVAL;
+            let grown = (first * 2_u32.pow(self.failed.min(16))).min(most);
+            self.flow = Flow::Shut(now + grown.mul_f64(0.5 + 0.5 * rng.f64()));
+            self.failed += 1;
         }
     }
 
@@ -130,11 +138,30 @@ mod tests {
     #[test]
     fn a_longer_stop_prevails_and_a_stop_during_the_probe_starts_anew() {
         let mut valve = Valve::OPEN;
-        valve.shut(at(10), Duration::ZERO);
-        valve.shut(at(5), Duration::ZERO);
+        let ramp = Duration::from_secs(20);
+        valve.shut(at(10), ramp);
+        valve.shut(at(5), Duration::from_secs(1));
         assert_eq!(valve.is_shut(at(6)), Some(Some(at(10))));
+        assert_eq!(valve.ramp, ramp);
         valve.launched(at(10));
-        valve.shut(at(20), Duration::ZERO);
+        valve.shut(at(20), Duration::from_secs(1));
         assert_eq!(valve.is_shut(at(12)), Some(Some(at(20))));
+        assert_eq!(valve.ramp, ramp);
+    }
+
+    #[test]
+    fn probes_that_fail_come_at_growing_intervals() {
+        let mut rng = fastrand::Rng::with_seed(1);
+        let mut valve = Valve::OPEN;
+        valve.shut(at(10), Duration::ZERO);
+        let mut now = at(10);
+        for longest in [0.2, 0.4, 0.8, 1.6, 3.2, 6.4, 10.0, 10.0] {
+            valve.launched(now);
+            valve.probe_failed(now, &mut rng);
+            let until = valve.is_shut(now).flatten().expect("it is shut");
+            let wait = until.since(now).as_secs_f64();
+            assert!((longest / 2.0..=longest).contains(&wait), "{wait}");
+            now = until;
+        }
     }
 }

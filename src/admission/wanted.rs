@@ -3,9 +3,12 @@
 //! The most wanted goes first: the one with the most seconds in which it was looked up since it became outdated, each
 //! second's weight decaying over [`WEIGHT_DECAY`]. Every [`AGING_TURN`]th turn goes to the longest wanted, so that none starves.
 
-use std::{collections::BTreeSet, ops::Bound};
+use std::collections::BTreeSet;
 
-use super::limits::{AGING_TURN, WEIGHT_DECAY};
+use super::{
+    limits::{AGING_TURN, WEIGHT_DECAY},
+    ranked::Ranked,
+};
 use crate::{moment::Moment, revision::Project};
 
 /// How much a project is wanted, as the logarithm of the sum of e^(t/decay) over the seconds t with a lookup. Weights of
@@ -92,7 +95,7 @@ pub(super) struct Wanted {
 
 #[derive(Debug, Default)]
 struct Shelf {
-    by_weight: BTreeSet<(u64, Project)>,
+    by_weight: Ranked<(u64, Project)>,
     by_age: BTreeSet<(Moment, Project)>,
 }
 
@@ -134,8 +137,7 @@ impl Wanted {
     /// How many stand before a project, itself left out.
     pub(super) fn ahead_of(&self, project: &Project, standing: Standing) -> usize {
         let place = (standing.weight.rank(), project.clone());
-        let after = (Bound::Excluded(&place), Bound::Unbounded);
-        let ahead = |shelf: &Shelf| shelf.by_weight.range(after).count();
+        let ahead = |shelf: &Shelf| shelf.by_weight.above(&place);
         self.shelves.iter().map(ahead).sum()
     }
 

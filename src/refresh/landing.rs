@@ -56,7 +56,14 @@ impl Shared {
             }
             Err(error) => {
                 tracing::debug!(%project, %error, "a fetch brought nothing");
-                (FetchLanding::Nothing, result_of(&error))
+                let landing = match error {
+                    RenderError::Exhausted {
+                        pushback: Some(pushback),
+                        ..
+                    } => FetchLanding::PushedBack(pushback),
+                    _ => FetchLanding::Nothing,
+                };
+                (landing, result_of(&error))
             }
         };
         state.admission.fetched(project, landing, now);
