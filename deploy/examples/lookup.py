@@ -14,6 +14,7 @@ from evenkeel.v1.types_pb2 import NotRefreshed
 
 options = [
     ("grpc.service_config", (Path(__file__).parent / "retry.json").read_text()),
+    ("grpc.default_authority", "localhost"),  # on a Unix socket it would be the socket's path, which is none
     ("grpc.http2.lookahead_bytes", 2 << 20),
     ("grpc.max_receive_message_length", 32 << 20),
 ]

@@ -13,7 +13,11 @@ const WINDOW: u32 = 2 << 20;
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Box<dyn Error>> {
     let address = env::var("EVENKEEL_ADDRESS").unwrap_or("127.0.0.1:7400".to_owned());
-    let channel = Endpoint::from_shared(format!("http://{address}"))?
+    let uri = match address.strip_prefix("unix:") {
+        Some(_) => address,
+        None => format!("http://{address}"),
+    };
+    let channel = Endpoint::from_shared(uri)?
         .initial_stream_window_size(WINDOW)
         .initial_connection_window_size(WINDOW)
         .connect_lazy();

@@ -95,6 +95,12 @@ def test_a_client_takes_a_large_configuration(client, sidecar, renderer):
     assert (code, len(stdout), stderr) == (0, (15 << 20) + 1, "")
 
 
+def test_a_client_connects_by_a_unix_socket(client, start_sidecar, tmp_path):
+    socket = f"unix:{tmp_path}/lookup.sock"
+    start_sidecar(lookup={"listen": [socket]})
+    assert client.run(socket, "demo/shop") == (0, payload_of("demo/shop", 1).decode() + "\n", "")
+
+
 class Scripted(config_pb2_grpc.ConfigServiceServicer):
     """Fails every call with the pushback given until none is left, then answers."""
 

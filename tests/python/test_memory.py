@@ -1,0 +1,159 @@
+"""Memory: what an idle sidecar takes, what holding costs, and that nothing grows. EVENKEEL_MEMORY=full is the size of tests/long/memory."""
+
+import asyncio
+import os
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from itertools import count
+from pathlib import Path
+
+import grpc
+
+from contract import ConfigServiceStub, WatchConfigRequest
+from sidecar import served, wait_until
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "bench"))
+from load import BUSY, Lookups, h2load  # noqa: E402
+from servers import Target, request  # noqa: E402
+
+FULL = os.environ.get("EVENKEEL_MEMORY") == "full"
+KIB, MIB = 1 << 10, 1 << 20
+# No limit of admission stands in the way of those that fill the memory.
+UNLIMITED = {"rate": 100_000, "burst": 10_000, "concurrency": 32, "queue": 4096}
+BATCH = 100
+
+
+def resident(sidecar) -> int:
+    """The bytes that the process has in memory."""
+    status = Path(f"/proc/{sidecar.pid}/status").read_text()
+    return next(int(line.split()[1]) * KIB for line in status.splitlines() if line.startswith("VmRSS:"))
+
+
+def look_up(sidecar, projects) -> None:
+    """Looks projects up until each is answered."""
+    for start in range(0, len(projects), BATCH):
+        asked = projects[start : start + BATCH]
+        wait_until(lambda: all(result.HasField("answer") for result in sidecar.batch(asked, patience=20)), within=60)
+
+
+def show(what: str, found: int, bound: float) -> None:
+    print(f"{what}: {found / MIB:.1f} of at most {bound / MIB:.1f} MiB")
+
+
+def test_an_idle_sidecar_takes_at_most_15_mib(sidecar):
+    wait_until(lambda: sidecar.metric("degraded") == 0)
+    # Being looked at is all that happens to an idle one.
+    found = max(resident(sidecar) for _ in range(20) if sidecar.metric("ready"))
+    show("idle", found, 15 * MIB)
+    assert found <= 15 * MIB
+
+
+def test_what_is_held_takes_little_more_than_its_payloads(start_sidecar, renderer):
+    payload, projects = 16 * KIB, 10_000 if FULL else 2_000
+    renderer.answers(payload=b"x" * payload)
+    sidecar = start_sidecar(admission=UNLIMITED, log={"level": "info"})
+    bound = 1.25 * projects * payload + resident(sidecar)
+    look_up(sidecar, [f"demo/{n}" for n in range(projects)])
+    assert sidecar.metric("held_projects") == projects
+    show(f"{projects:,} payloads of 16 KiB", resident(sidecar), bound)
+    assert resident(sidecar) <= bound
+
+
+def test_what_small_revisions_truly_cost_is_counted(start_sidecar):
+    projects = 100_000 if FULL else 10_000
+    sidecar = start_sidecar(admission=UNLIMITED, log={"level": "info"})
+    look_up(sidecar, [f"warm/{n}" for n in range(1_000)])
+    idle, counted = resident(sidecar), sidecar.metric("held_bytes")
+    look_up(sidecar, [f"demo/{n}" for n in range(projects)])
+    grown, counted = resident(sidecar) - idle, sidecar.metric("held_bytes") - counted
+    show(f"{projects:,} small payloads", grown, 1.25 * counted)
+    assert grown <= 1.25 * counted
+
+
+def test_a_full_cache_keeps_to_its_bytes(start_sidecar, renderer):
+    payload, room = 16 * KIB, 64 * MIB if FULL else 16 * MIB
+    renderer.answers(payload=b"x" * payload)
+    sidecar = start_sidecar(cache={"max_bytes": room}, admission=UNLIMITED, log={"level": "info"})
+    bound = 1.25 * room + resident(sidecar)
+    look_up(sidecar, [f"demo/{n}" for n in range(3 * room // payload)])
+    assert 0.95 * room < sidecar.metric("held_bytes") <= room
+    show("a full cache", resident(sidecar), bound)
+    assert resident(sidecar) <= bound
+
+
+def test_nothing_grows_while_revisions_come_and_go(start_sidecar, renderer):
+    """Lookups of one project, many at once, while others are rendered, thrown out, and made outdated by releases."""
+    lookups = 10_000_000 if FULL else 200_000
+    parts, room, payload = 20, 8 * MIB, 16 * KIB
+    renderer.answers(payload=b"x" * payload)
+    sidecar = start_sidecar(cache={"max_bytes": room}, admission=UNLIMITED, log={"level": "info"})
+    target = Target("evenkeel", sidecar.pid, sidecar.address)
+    asked = Lookups(request("demo/shop").SerializeToString(), "", payload)
+    names, rollouts = count(), count(2)
+    sidecar.get("demo/shop", patience=20)
+    before, readings = sidecar.metric("lookups_total", served="fresh") + sidecar.metric("lookups_total", served="outdated"), []
+    with ThreadPoolExecutor(1) as pool:
+        for _ in range(parts):
+            load = pool.submit(h2load, target, asked, BUSY, lookups // parts)
+            sidecar.release(next(rollouts))
+            while True:
+                # In the cache there is room for no more than these.
+                look_up(sidecar, [f"demo/{next(names) % 1000}" for _ in range(BATCH)])
+                if load.done():
+                    break
+            load.result()
+            readings.append(resident(sidecar))
+    after = sidecar.metric("lookups_total", served="fresh") + sidecar.metric("lookups_total", served="outdated")
+    assert after - before >= lookups
+    assert sidecar.metric("lookups_total", served="failed") == 0
+    assert len(renderer.renders()) > parts * BATCH, "revisions came and went"
+    bound = 1.05 * max(readings[: parts // 4])
+    show(f"{lookups:,} lookups", max(readings[-parts // 4 :]), bound)
+    assert max(readings[-parts // 4 :]) <= bound
+
+
+def test_watchers_cost_the_same_after_any_number_of_updates(start_sidecar, renderer):
+    watchers, updates = (1_000, 1_000) if FULL else (200, 50)
+    sidecar = start_sidecar(admission=UNLIMITED, log={"level": "info"})
+    assert served(sidecar.get("demo/shop", patience=20)) == "RENDERED"
+    wait_until(renderer.is_listened_to)
+
+    def update(number: int) -> None:
+        renderer.answers(number=number, payload=b"x" * KIB)
+        renderer.changes("demo/shop", 1, number)
+
+    warm, after = asyncio.run(_follow(sidecar, watchers, updates, update))
+    show(f"{watchers:,} watchers × {updates:,} updates", after, 1.1 * warm)
+    assert after <= 1.1 * warm
+
+
+async def _follow(sidecar, watchers: int, updates: int, update) -> tuple[int, int]:
+    """Has each watcher see each update; returns the memory after the first few of them, and after the last."""
+    per_connection, warm = 100, 5
+    options = [("grpc.use_local_subchannel_pool", 1), ("grpc.enable_http_proxy", 0)]
+    channels = [grpc.aio.insecure_channel(sidecar.address, options=options) for _ in range(watchers // per_connection)]
+    seen = asyncio.Semaphore(0)
+
+    async def watch(channel):
+        async for message in ConfigServiceStub(channel).WatchConfig(WatchConfigRequest(project="demo/shop")):
+            assert message.HasField("answer"), message
+            seen.release()
+
+    tasks = [asyncio.create_task(watch(channel)) for channel in channels for _ in range(per_connection)]
+
+    async def all_have_seen():
+        for _ in range(watchers):
+            await asyncio.wait_for(seen.acquire(), 60)
+
+    await all_have_seen()
+    readings = []
+    for number in range(2, 2 + updates):
+        update(number)
+        await all_have_seen()
+        readings.append(resident(sidecar))
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+    for channel in channels:
+        await channel.close()
+    return max(readings[:warm]), max(readings[-warm:])
