@@ -26,8 +26,8 @@ use crate::{
     revision::{Order, Project, Revision},
 };
 
-/// What an entry costs beyond its payload, name and content type: the map's node, the revision and its note, in bytes.
-const ENTRY_BYTES: usize = 512;
+/// What an entry costs beyond its bytes, as measured: the map's nodes, the revision and its note.
+const ENTRY_BYTES: usize = 640;
 /// How many absent projects are remembered.
 const MAX_ABSENT: u64 = 10_000;
 /// How many changes of inputs are remembered.
@@ -270,10 +270,18 @@ impl Cache {
 }
 
 fn cost(revision: &Revision) -> usize {
-    revision.message().len()
-        + revision.content_type.len()
-        + 2 * revision.project.as_str().len()
+    allocated(revision.payload.len())
+        + allocated(revision.stamp_before_payload().len())
+        + allocated(revision.content_type.len())
+        + allocated(revision.project.as_str().len())
         + ENTRY_BYTES
+}
+
+/// What an allocation of so many bytes takes: as most allocators do, ours has four sizes between a power of two and the next
+/// (mimalloc, `_mi_bin`).
+fn allocated(bytes: usize) -> usize {
+    let step = 1 << bytes.max(64).ilog2().saturating_sub(2);
+    bytes.next_multiple_of(step)
 }
 
 #[cfg(test)]

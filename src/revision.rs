@@ -3,7 +3,7 @@
 //! Revisions are ordered by `(rollout, number)` alone, never by a clock or a digest. This room knows nothing of how they
 //! are rendered, held or sent.
 
-mod message;
+mod stamp;
 
 use std::{borrow::Borrow, fmt, sync::Arc, time::SystemTime};
 
@@ -11,7 +11,7 @@ use bytes::Bytes;
 use sha2::{Digest as _, Sha256};
 use xxhash_rust::xxh3::xxh3_64;
 
-use self::message::Message;
+use self::stamp::Stamp;
 
 /// The name of a project: 1 to 253 bytes of `[A-Za-z0-9._:/-]`. Cheap to clone.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -172,9 +172,9 @@ pub struct Revision {
     pub digest: Digest,
     /// The media type of the payload.
     pub content_type: Arc<str>,
-    /// The configuration; a part of `message`.
+    /// The configuration.
     pub payload: Bytes,
-    message: Message,
+    stamp: Stamp,
 }
 
 impl Revision {
@@ -187,15 +187,15 @@ impl Revision {
         payload: &[u8],
     ) -> Self {
         let digest = Digest::of(payload);
-        let message = Message::new(&project, order, rendered_at, digest, &content_type, payload);
+        let stamp = Stamp::new(&project, order, rendered_at, digest, &content_type, payload);
         Self {
             project,
             order,
             rendered_at,
             digest,
             content_type,
-            payload: message.payload(),
-            message,
+            payload: Bytes::copy_from_slice(payload),
+            stamp,
         }
     }
 
@@ -211,14 +211,14 @@ impl Revision {
         )
     }
 
-    /// The fields `revision` and `payload` of the contract's `GetConfigResponse`, as they are sent.
-    pub const fn message(&self) -> &Bytes {
-        self.message.fields()
+    /// The field `revision` of the contract's `GetConfigResponse`, as it is sent.
+    pub fn stamp(&self) -> Bytes {
+        self.stamp.revision()
     }
 
-    /// The field `revision` alone, as it is sent.
-    pub fn stamp(&self) -> Bytes {
-        self.message.stamp()
+    /// The same, and what the field `payload` begins with: the payload has to follow.
+    pub const fn stamp_before_payload(&self) -> &Bytes {
+        self.stamp.before_payload()
     }
 }
 

@@ -1,4 +1,4 @@
-//! An answer as its bytes on the wire: a few that vary, then those of the revision, which were encoded when it landed.
+//! An answer as its bytes on the wire: a few that vary, then those of the revision, which were encoded when it landed, and the payload.
 //!
 //! A gRPC frame is a flag, the length of the message, and the message (grpc.io, "gRPC over HTTP2"). Protobuf's fields may stand
 //! in any order, so what varies comes first.
@@ -16,7 +16,7 @@ pub(super) const PREFIX: usize = 5;
 /// Room for the prefix, three small numbers of two bytes, and two durations of at most 19.
 const HEAD: usize = PREFIX + 3 * 2 + 2 * 19;
 
-/// One frame of gRPC: what varies, then the revision.
+/// One frame of gRPC: what varies, then the revision, then the payload.
 #[derive(Clone, Debug)]
 pub(super) struct Framed {
     head: [u8; HEAD],
@@ -24,6 +24,7 @@ pub(super) struct Framed {
     taken: u8,
     length: u8,
     revision: Bytes,
+    payload: Bytes,
 }
 
 impl Framed {
@@ -47,13 +48,14 @@ impl Framed {
                 head.put_duration(FIELDS.retry_after, refusal.retry_after);
             }
         }
-        let revision = if not_modified {
+        let revision = &answer.revision;
+        if not_modified {
             head.put_number(FIELDS.not_modified, 1);
-            answer.revision.stamp()
+            head.finish(revision.stamp(), Bytes::new())
         } else {
-            answer.revision.message().clone()
-        };
-        head.finish(revision)
+            let stamp = revision.stamp_before_payload().clone();
+            head.finish(stamp, revision.payload.clone())
+        }
     }
 
     fn head(&self) -> &[u8] {
@@ -63,25 +65,29 @@ impl Framed {
 
 impl Buf for Framed {
     fn remaining(&self) -> usize {
-        self.head().len() + self.revision.len()
+        self.head().len() + self.revision.len() + self.payload.len()
     }
 
     fn chunk(&self) -> &[u8] {
         if self.taken < self.length {
             self.head()
-        } else {
+        } else if !self.revision.is_empty() {
             &self.revision
+        } else {
+            &self.payload
         }
     }
 
     fn advance(&mut self, count: usize) {
         let of_head = count.min(self.head().len());
         self.taken += u8::try_from(of_head).expect("BUG: a head is short");
-        self.revision.advance(count - of_head);
+        let of_revision = (count - of_head).min(self.revision.len());
+        self.revision.advance(of_revision);
+        self.payload.advance(count - of_head - of_revision);
     }
 
     fn chunks_vectored<'a>(&'a self, slices: &mut [IoSlice<'a>]) -> usize {
-        let chunks = [self.head(), &self.revision];
+        let chunks = [self.head(), &self.revision, &self.payload];
         let chunks = chunks.into_iter().filter(|chunk| !chunk.is_empty());
         let mut count = 0;
         for (slice, chunk) in slices.iter_mut().zip(chunks) {
@@ -134,8 +140,8 @@ impl Head {
         self.bytes[length_at] = u8::try_from(length).expect("BUG: a duration is short");
     }
 
-    fn finish(mut self, revision: Bytes) -> Framed {
-        let message = self.length - PREFIX + revision.len();
+    fn finish(mut self, revision: Bytes, payload: Bytes) -> Framed {
+        let message = self.length - PREFIX + revision.len() + payload.len();
         let message = u32::try_from(message).expect("BUG: a payload is far below 4 GiB");
         self.bytes[1..PREFIX].copy_from_slice(&message.to_be_bytes());
         Framed {
@@ -143,6 +149,7 @@ impl Head {
             taken: 0,
             length: u8::try_from(self.length).expect("BUG: a head is short"),
             revision,
+            payload,
         }
     }
 }

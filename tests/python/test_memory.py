@@ -73,7 +73,7 @@ def test_what_small_revisions_truly_cost_is_counted(start_sidecar):
 def test_a_full_cache_keeps_to_its_bytes(start_sidecar, renderer):
     payload, room = 16 * KIB, 64 * MIB if FULL else 16 * MIB
     renderer.answers(payload=b"x" * payload)
-    sidecar = start_sidecar(cache={"max_bytes": room}, admission=UNLIMITED, log={"level": "info"})
+    sidecar = start_sidecar(cache={"max_bytes": f"{room}B"}, admission=UNLIMITED, log={"level": "info"})
     bound = 1.25 * room + resident(sidecar)
     look_up(sidecar, [f"demo/{n}" for n in range(3 * room // payload)])
     assert 0.95 * room < sidecar.metric("held_bytes") <= room
@@ -86,7 +86,7 @@ def test_nothing_grows_while_revisions_come_and_go(start_sidecar, renderer):
     lookups = 10_000_000 if FULL else 200_000
     parts, room, payload = 20, 8 * MIB, 16 * KIB
     renderer.answers(payload=b"x" * payload)
-    sidecar = start_sidecar(cache={"max_bytes": room}, admission=UNLIMITED, log={"level": "info"})
+    sidecar = start_sidecar(cache={"max_bytes": f"{room}B"}, admission=UNLIMITED, log={"level": "info"})
     target = Target("evenkeel", sidecar.pid, sidecar.address)
     asked = Lookups(request("demo/shop").SerializeToString(), "", payload)
     names, rollouts = count(), count(2)

@@ -1,12 +1,14 @@
-//! What of an answer never changes, encoded once: the fields `revision` and `payload` of the contract's `GetConfigResponse`.
+//! What of an answer never changes beside the payload, encoded once: the field `revision` of the contract's `GetConfigResponse`, and
+//! what the field `payload` begins with.
 //!
 //! Protobuf's fields may stand in any order, so the few that vary are put before these bytes, and a lookup copies and encodes
 //! nothing. Written by hand (protobuf.dev/programming-guides/encoding), so that the core needs no code of the contract; a test
-//! of the serving edge holds it against the generated one.
+//! of the serving edge holds it against the generated one. The payload stands alone: a few bytes before it would have an
+//! allocator take the next larger size, which for most is a quarter more.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::{BufMut, Bytes};
 
 use super::{Digest, Order, Project};
 
@@ -14,18 +16,16 @@ use super::{Digest, Order, Project};
 const REVISION: u32 = 1;
 const PAYLOAD: u32 = 2;
 
-/// An encoded revision with its payload.
+/// An encoded revision.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Message {
-    /// The field `revision`, then the field `payload`.
-    fields: Bytes,
+pub(super) struct Stamp {
+    /// The field `revision`, then the tag and the length of the field `payload`.
+    bytes: Bytes,
     /// Where the field `payload` begins.
-    stamp_ends: usize,
-    /// Where the payload itself begins.
-    payload_begins: usize,
+    revision_ends: usize,
 }
 
-impl Message {
+impl Stamp {
     pub(super) fn new(
         project: &Project,
         order: Order,
@@ -34,44 +34,42 @@ impl Message {
         content_type: &str,
         payload: &[u8],
     ) -> Self {
-        let mut stamp = Vec::with_capacity(128 + project.as_str().len() + content_type.len());
-        put_bytes(&mut stamp, 1, project.as_str().as_bytes());
-        put_number(&mut stamp, 2, order.rollout);
-        put_number(&mut stamp, 3, order.number);
+        let mut revision = Vec::with_capacity(128 + project.as_str().len() + content_type.len());
+        put_bytes(&mut revision, 1, project.as_str().as_bytes());
+        put_number(&mut revision, 2, order.rollout);
+        put_number(&mut revision, 3, order.number);
         if let Some(at) = rendered_at {
             let (seconds, nanoseconds) = timestamp(at);
             let mut inner = Vec::new();
             put_number(&mut inner, 1, seconds.cast_unsigned());
             put_number(&mut inner, 2, nanoseconds.into());
-            put_message(&mut stamp, 4, &inner);
+            put_bytes(&mut revision, 4, &inner);
         }
-        put_bytes(&mut stamp, 5, digest.to_string().as_bytes());
-        put_bytes(&mut stamp, 6, content_type.as_bytes());
+        put_bytes(&mut revision, 5, digest.to_string().as_bytes());
+        put_bytes(&mut revision, 6, content_type.as_bytes());
 
         // Two tags and two lengths take 22 bytes at most.
-        let mut fields = BytesMut::with_capacity(22 + stamp.len() + payload.len());
-        put_message(&mut fields, REVISION, &stamp);
-        let stamp_ends = fields.len();
-        put_bytes(&mut fields, PAYLOAD, payload);
+        let mut bytes = Vec::with_capacity(22 + revision.len());
+        put_head(&mut bytes, REVISION, revision.len());
+        bytes.put_slice(&revision);
+        let revision_ends = bytes.len();
+        if !payload.is_empty() {
+            put_head(&mut bytes, PAYLOAD, payload.len());
+        }
         Self {
-            payload_begins: fields.len() - payload.len(),
-            stamp_ends,
-            fields: fields.freeze(),
+            bytes: bytes.into_boxed_slice().into(),
+            revision_ends,
         }
     }
 
-    /// Both fields.
-    pub(super) const fn fields(&self) -> &Bytes {
-        &self.fields
+    /// The field `revision`.
+    pub(super) fn revision(&self) -> Bytes {
+        self.bytes.slice(..self.revision_ends)
     }
 
-    /// The field `revision` alone.
-    pub(super) fn stamp(&self) -> Bytes {
-        self.fields.slice(..self.stamp_ends)
-    }
-
-    pub(super) fn payload(&self) -> Bytes {
-        self.fields.slice(self.payload_begins..)
+    /// The field `revision`, then the tag and the length of the field `payload`.
+    pub(super) const fn before_payload(&self) -> &Bytes {
+        &self.bytes
     }
 }
 
@@ -98,18 +96,18 @@ fn put_number(to: &mut impl BufMut, field: u32, number: u64) {
     }
 }
 
-/// Bytes or a text, unless empty, which is left out.
+/// Bytes, a text or a message, unless empty, which is left out.
 fn put_bytes(to: &mut impl BufMut, field: u32, bytes: &[u8]) {
     if !bytes.is_empty() {
-        put_message(to, field, bytes);
+        put_head(to, field, bytes.len());
+        to.put_slice(bytes);
     }
 }
 
-/// A message, which is there even when empty.
-fn put_message(to: &mut impl BufMut, field: u32, message: &[u8]) {
+/// What stands before so many bytes: the tag and the length.
+fn put_head(to: &mut impl BufMut, field: u32, length: usize) {
     put_varint(to, u64::from(field << 3 | 2));
-    put_varint(to, message.len() as u64);
-    to.put_slice(message);
+    put_varint(to, length as u64);
 }
 
 #[expect(clippy::cast_possible_truncation, reason = "seven bits at a time")]
