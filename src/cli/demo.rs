@@ -5,11 +5,12 @@
 use std::{fs, path::PathBuf, process::ExitCode, time::Duration};
 
 use anyhow::Context as _;
-use tokio::{runtime, signal, sync::watch};
+use tokio::{runtime, sync::watch};
 
 use super::terminal::{complain, say};
 use crate::{
     demo::{self, Demo, Evenkeel, Live, Release, Report, Terms},
+    drain::Signals,
     renderer::FaultOrder,
 };
 
@@ -23,13 +24,13 @@ const INTERRUPTED: u8 = 130;
 
 const EXIT_CODES: &str = "\
 It takes less than a minute without a fault, and at most two and a half with one. Everything runs in this process, on loopback ports
-that are free; a single Ctrl-C ends it.
+that are free; a single Ctrl-C or SIGTERM ends it.
 
 Exit codes:
    0  evenkeel kept its promises
    1  it broke one, or the demo could not be run
    2  wrong usage
- 130  interrupted";
+ 130  interrupted, by SIGINT or SIGTERM";
 
 /// Arguments of `evenkeel demo`.
 #[derive(Debug, clap::Args)]
@@ -63,9 +64,9 @@ pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
 }
 
 async fn until_interrupted(args: Args) -> anyhow::Result<ExitCode> {
+    let mut stop = Signals::install()?;
     let demo = tokio::select! {
-        interrupted = signal::ctrl_c() => {
-            interrupted?;
+        () = stop.next() => {
             complain("evenkeel: interrupted");
             return Ok(INTERRUPTED.into());
         }
@@ -73,7 +74,7 @@ async fn until_interrupted(args: Args) -> anyhow::Result<ExitCode> {
     };
     if args.stay {
         tell_how_to_play(demo.evenkeel());
-        signal::ctrl_c().await?;
+        stop.next().await;
     }
     Ok(if demo.report.is_good() {
         ExitCode::SUCCESS

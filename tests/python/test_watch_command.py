@@ -71,6 +71,14 @@ def test_it_prints_the_first_answer_and_each_change_until_it_is_interrupted(side
     ]
 
 
+def test_it_ends_when_its_pod_does(sidecar, watch):
+    watching = watch(sidecar.address, "demo/shop")
+    wait_until(lambda: watching.printed)
+    watching.process.send_signal(signal.SIGTERM)
+    assert watching.ends() == 0
+    assert watching.complained == []
+
+
 def test_it_prints_json_lines_with_the_payload_and_failures_too(sidecar, renderer, watch):
     renderer.knows_not("demo/nobody")
     watching = watch(sidecar.address, "--output", "json", "demo/shop", "demo/nobody")
