@@ -5,6 +5,8 @@
 
 use std::process::ExitCode;
 
+use tokio::{runtime, task::spawn_blocking};
+
 use super::{
     UNREACHABLE,
     reply::{failure_line, summary, with_root_cause, write_failure_as_json, write_json},
@@ -59,10 +61,13 @@ enum Output {
 /// # Errors
 /// When stdout cannot be written to, or signals cannot be taken over.
 pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
-    tokio::runtime::Builder::new_current_thread()
+    let runtime = runtime::Builder::new_current_thread()
         .enable_all()
-        .build()?
-        .block_on(watch(args))
+        .build()?;
+    let ended = runtime.block_on(watch(args));
+    // A line that nobody takes does not keep the process.
+    runtime.shutdown_background();
+    ended
 }
 
 async fn watch(args: Args) -> anyhow::Result<ExitCode> {
@@ -79,7 +84,11 @@ async fn print_news(args: Args) -> anyhow::Result<ExitCode> {
     let mut watcher = Watcher::new(args.address.clone(), args.projects);
     loop {
         match watcher.next().await {
-            Ok(news) => show(news, &args.address, args.output)?,
+            Ok(news) => {
+                // On another thread: a pipe that is full blocks its writer, and signals shall be heard all the same.
+                let address = args.address.clone();
+                spawn_blocking(move || show(news, &address, args.output)).await??;
+            }
             Err(no_sidecar) => {
                 complain(format_args!("evenkeel: {no_sidecar}"));
                 return Ok(ExitCode::from(UNREACHABLE));
