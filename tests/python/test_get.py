@@ -57,6 +57,14 @@ def test_it_prints_one_object_with_everything(get):
     assert (known["not_modified"], known["payload"]) == (True, None)
 
 
+def test_it_prints_one_line_whatever_the_lines_of_the_payload(get, renderer):
+    payload = {"name": "line\nbreak", "scopes": [{"id": 1}]}
+    renderer.answers(payload=json.dumps(payload, indent=2).encode() + b"\n")
+    printed = get("demo/shop", "--output", "json").stdout
+    assert printed.count(b"\n") == 1
+    assert json.loads(printed)["payload"] == payload
+
+
 def test_it_encodes_a_payload_that_is_no_json(get, renderer):
     renderer.answers(payload=b"\xff\x00 not JSON")
     got = json.loads(get("demo/shop", "--output", "json").stdout)
