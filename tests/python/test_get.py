@@ -72,6 +72,13 @@ def test_it_encodes_a_payload_that_is_no_json(get, renderer):
     assert base64.b64decode(got["payload"]) == b"\xff\x00 not JSON"
 
 
+def test_it_takes_whatever_a_sidecar_accepts(start_sidecar, renderer):
+    sidecar = start_sidecar(upstream={"max_payload": "70MiB"})
+    renderer.answers(payload=b"x" * (65 << 20))
+    got = evenkeel_get(sidecar.address, "demo/shop", "--patience", "20s")
+    assert (got.returncode, len(got.stdout)) == (0, 65 << 20), got.stderr
+
+
 def test_its_exit_code_tells_what_failed(get, renderer):
     renderer.knows_not("demo/nobody")
     assert get("demo/nobody").returncode == NOT_FOUND
