@@ -2,7 +2,12 @@
 //!
 //! What goes on is told on stderr, what came of it on stdout.
 
-use std::{fs, path::PathBuf, process::ExitCode, time::Duration};
+use std::{
+    fs::{self, OpenOptions},
+    path::{Path, PathBuf},
+    process::ExitCode,
+    time::Duration,
+};
 
 use anyhow::Context as _;
 use tokio::{runtime, sync::watch};
@@ -84,6 +89,11 @@ async fn until_interrupted(args: Args) -> anyhow::Result<ExitCode> {
 }
 
 async fn show(args: &Args) -> anyhow::Result<Demo> {
+    if let Some(path) = &args.svg {
+        // Better known now than after the storms.
+        let opened = OpenOptions::new().create(true).append(true).open(path);
+        opened.with_context(|| unwritable(path))?;
+    }
     let terms = args.terms();
     for line in terms.describe() {
         complain(line);
@@ -93,16 +103,19 @@ async fn show(args: &Args) -> anyhow::Result<Demo> {
         demo = demo::run(terms, tell) => demo?,
         never = progress::show(told, terms) => match never {},
     };
-    if let Some(path) = &args.svg {
-        let written = fs::write(path, demo.report.svg());
-        written.with_context(|| format!("cannot write {}", path.display()))?;
-    }
     if args.json {
         say(demo.report.document())?;
     } else {
         tell_people(&demo.report)?;
     }
+    if let Some(path) = &args.svg {
+        fs::write(path, demo.report.svg()).with_context(|| unwritable(path))?;
+    }
     Ok(demo)
+}
+
+fn unwritable(path: &Path) -> String {
+    format!("cannot write --svg {}", path.display())
 }
 
 fn tell_how_to_play(evenkeel: &Evenkeel) {
