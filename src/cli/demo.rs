@@ -3,6 +3,7 @@
 //! What goes on is told on stderr, what came of it on stdout.
 
 use std::{
+    env,
     fs::{self, OpenOptions},
     path::{Path, PathBuf},
     process::ExitCode,
@@ -121,10 +122,12 @@ fn unwritable(path: &Path) -> String {
 fn tell_how_to_play(evenkeel: &Evenkeel) {
     let (lookup, telemetry) = (evenkeel.address(), evenkeel.telemetry());
     let settings = evenkeel.settings().display();
+    let program = env::current_exe().unwrap_or_else(|_| "evenkeel".into());
+    let program = program.display();
     complain(format_args!(
         "
 The sidecar and its renderer stay up until Ctrl-C.
-  look up    evenkeel get paperboy --address {lookup}
+  look up    {program} get paperboy --address {lookup}
   release    sed -i 's/^rollout: .*/rollout: 3/' {settings}
   metrics    curl http://{telemetry}/metrics"
     ));
