@@ -152,6 +152,11 @@ impl Load {
         self.shared.began
     }
 
+    /// Takes the longest that their thread was late since this was called last.
+    pub(super) fn take_late(&self) -> Duration {
+        self.thread.take_late()
+    }
+
     /// How many lookups ended so far, and how many of them failed.
     pub(super) fn count(&self) -> (usize, usize) {
         let samples = self.shared.lock();

@@ -20,7 +20,7 @@ const WINDOW: Duration = Duration::from_secs(1);
 /// What is counted when the storm has just begun is counted for so long.
 const LEAST: Duration = Duration::from_millis(500);
 
-/// How much later than it was launched a render may arrive, beside what its renderer's thread was late.
+/// How much later than it happened something may be seen, beside what the threads that see it were late.
 const TRAVEL: Duration = Duration::from_millis(50);
 
 /// What a storm came to. All but `failed_before` is counted from the release on.
@@ -46,8 +46,8 @@ pub struct Measured {
     pub fetched: u64,
     /// Renders that it was asked for in the worst second.
     pub most_in_a_second: usize,
-    /// Renders that it was asked for beyond the budget, in the worst window since its start: those that may have been late on the way
-    /// are not counted. None when within.
+    /// Renders that it was asked for beyond the budget, in the worst window of the storm: those that may have been late by the
+    /// [tolerance](Self::tolerance) are not counted. None when within.
     pub beyond_budget: Option<f64>,
     /// Renders that the renderer had to do at once, since its start.
     pub most_in_flight: u64,
@@ -59,8 +59,8 @@ pub struct Measured {
     pub fault: Option<Fault>,
     /// How long after the end of the fault every project was fresh; zero when it was before.
     pub recovered_after: Option<Duration>,
-    /// The longest that the renderer's thread was late: how busy the machine was.
-    pub stall: Duration,
+    /// The longest that the thread of the renderer or of the callers was late during the storm: how busy the machine was.
+    pub late: Duration,
     /// All of it over time.
     pub series: Series,
 }
@@ -107,10 +107,9 @@ impl Measured {
             }
         }
         let projects = terms.projects.get();
-        let ever: Vec<_> = seen.renders.calls.iter().map(|call| call.arrived).collect();
-        let arrivals: Vec<_> = ever
-            .iter()
-            .filter_map(|it| it.checked_sub(seen.began))
+        let calls = seen.renders.calls.iter();
+        let arrivals: Vec<_> = calls
+            .filter_map(|call| call.arrived.checked_sub(seen.began))
             .collect();
         let since = arrivals.partition_point(|it| *it < seen.release);
         let fresh_at = seen.fresh_at(projects);
@@ -129,7 +128,7 @@ impl Measured {
             done: seen.renders.rendered - seen.done_before,
             fetched: seen.renders.fetched - seen.fetched_before,
             most_in_a_second: most_within(&arrivals[since..], WINDOW),
-            beyond_budget: beyond_budget(&ever, terms, seen),
+            beyond_budget: beyond_budget(&arrivals, terms, seen),
             most_in_flight: seen.renders.most_in_flight,
             fresh_after: fresh_at.map(|at| at.saturating_sub(seen.learned)),
             not_fresh: projects
@@ -140,7 +139,7 @@ impl Measured {
                     .min(projects),
             fault: terms.fault.map(|(fault, _)| fault),
             recovered_after: recovered_after.map(|((_, ended), at)| at.saturating_sub(ended)),
-            stall: seen.stall,
+            late: seen.late,
             series: Series::of(seen, &arrivals),
         }
     }
@@ -148,6 +147,11 @@ impl Measured {
     /// Lookups that were answered.
     pub fn answered(&self) -> usize {
         self.fresh + self.rendered + self.outdated.values().sum::<usize>()
+    }
+
+    /// How much later than it happened something may have been seen.
+    pub fn tolerance(&self) -> Duration {
+        TRAVEL + self.late
     }
 }
 
@@ -227,7 +231,7 @@ fn most_within(moments: &[Duration], window: Duration) -> usize {
 
 /// By how much the arrivals exceed, in their worst window, what the budget allows: the burst, once for each process, and the rate.
 fn beyond_budget(arrivals: &[Duration], terms: &Terms, seen: &Observed) -> Option<f64> {
-    let late = (TRAVEL + seen.stall).as_secs_f64();
+    let late = (TRAVEL + seen.late).as_secs_f64();
     let allowed =
         f64::from(terms.burst.get()) + f64::from(seen.pods.saturating_sub(1)) + terms.rate * late;
     // Of all windows that end with an arrival, the worst begins where the count lags the refill most.

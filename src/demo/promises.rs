@@ -39,21 +39,17 @@ fn answers(measured: &Measured) -> Promise {
 
 fn budget(measured: &Measured, terms: &Terms) -> Promise {
     let in_flight = (measured.most_in_flight, u64::from(terms.concurrency.get()));
+    let (burst, rate) = (terms.burst, terms.rate);
     let found = match measured.beyond_budget {
-        Some(beyond) => format!(
-            "{beyond:.1} renders beyond the budget of {} a second",
-            terms.rate
-        ),
-        None => format!(
-            "no window has more renders than {} and {} a second",
-            terms.burst, terms.rate
-        ),
+        Some(beyond) => format!("{beyond:.1} renders beyond {burst} and {rate} a second"),
+        None => format!("no window has more renders than {burst} and {rate} a second"),
     };
+    let late = measured.tolerance().as_millis();
     Promise {
         name: "budget",
         is_kept: measured.beyond_budget.is_none() && in_flight.0 <= in_flight.1,
         found: format!(
-            "{found}; at most {} of {} in flight",
+            "{found}, of which each may be seen {late} ms late; at most {} of {} in flight",
             in_flight.0, in_flight.1
         ),
     }

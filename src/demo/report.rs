@@ -156,7 +156,7 @@ fn way(measured: &Measured) -> Value {
         "fresh_after_seconds": measured.fresh_after.map(seconds),
         "not_fresh": measured.not_fresh,
         "recovered_after_seconds": measured.recovered_after.map(seconds),
-        "machine_late_seconds": seconds(measured.stall),
+        "machine_late_seconds": seconds(measured.late),
         "series": measured.series,
     })
 }

@@ -57,6 +57,8 @@ impl<W: Way> Side<W> {
     ) -> Result<Observed, Error> {
         let load = Load::start(terms, self.way.lookup(), &self.projects).await?;
         let renderer_ran = self.site.running().renders().now;
+        // How late it was before is of no account.
+        self.site.take_late();
         let mut storm = Storm {
             seen: Observed {
                 began: renderer_ran.saturating_sub(load.began().elapsed()),
@@ -149,7 +151,7 @@ impl Storm<'_> {
             length: self.now(),
             samples: self.load.samples(),
             renders: side.site.running().renders(),
-            stall: side.site.stall(),
+            late: side.site.take_late().max(self.load.take_late()),
             pods: side.way.pods(),
             ..self.seen
         }

@@ -43,7 +43,7 @@ fn what_the_budget_allows_is_not_beyond_it_and_one_more_is() {
     crowded.splice(25..25, [2450, 2450]);
     assert!(beyond_budget(&millis(&crowded), &terms, &seen).is_some());
     let late = Observed {
-        stall: Duration::from_millis(200),
+        late: Duration::from_millis(200),
         ..seen.clone()
     };
     assert_eq!(
