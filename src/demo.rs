@@ -4,6 +4,7 @@
 //! loopback. What the incident did lives in [`incident`] and can be had nowhere else. Nothing is printed here: progress is told
 //! to a channel, and a [`Report`] comes out, with a verdict on what evenkeel promises.
 
+mod callers;
 mod chart;
 mod evenkeel;
 mod incident;

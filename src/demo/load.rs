@@ -7,7 +7,10 @@ use std::{
     net::SocketAddr,
     sync::{
         Arc, Mutex, PoisonError,
-        atomic::{AtomicUsize, Ordering::Relaxed},
+        atomic::{
+            AtomicU64, AtomicUsize,
+            Ordering::{Acquire, Relaxed, Release},
+        },
     },
     time::Duration,
 };
@@ -30,6 +33,9 @@ const WARMING: usize = 16;
 /// How long a lookup may take before the storm.
 const WARM_UP: Duration = Duration::from_secs(30);
 
+/// The reason of an outdated answer that calls itself fresh.
+pub(super) const UNSAID: &str = "UNSAID";
+
 /// A client over one connection.
 pub(super) type Client = ConfigServiceClient<Channel>;
 
@@ -40,7 +46,7 @@ pub(super) enum Outcome {
     Fresh,
     /// Answered with what became fresh meanwhile.
     Rendered,
-    /// Answered with what is outdated, for a reason of the contract.
+    /// Answered with what is outdated, for a reason of the contract or [`UNSAID`].
     Outdated(&'static str),
     /// Not answered, or not with a configuration.
     Failed,
@@ -53,6 +59,8 @@ pub(super) struct Sample {
     pub(super) at: Duration,
     /// How long it took.
     pub(super) took: Duration,
+    /// Whose configuration, by the place of the project among those of the load.
+    pub(super) project: usize,
     /// What became of it.
     pub(super) outcome: Outcome,
 }
@@ -67,6 +75,7 @@ struct Shared {
     clients: ArcSwap<Vec<Client>>,
     projects: Vec<String>,
     next: AtomicUsize,
+    target: AtomicU64,
     samples: Mutex<Vec<Sample>>,
     began: Instant,
     terms: Terms,
@@ -123,6 +132,7 @@ impl Load {
             clients: ArcSwap::from_pointee(clients),
             projects,
             next: AtomicUsize::new(0),
+            target: AtomicU64::new(0),
             samples: Mutex::default(),
             began: Instant::now(),
             terms: *terms,
@@ -145,6 +155,11 @@ impl Load {
         let clients = self.thread.run(connect(address)).await?;
         self.shared.clients.store(Arc::new(clients));
         Ok(())
+    }
+
+    /// Has the callers take no lower rollout for fresh, from their next lookups on.
+    pub(super) fn expect(&self, rollout: u64) {
+        self.shared.target.store(rollout, Release);
     }
 
     /// When the callers began.
@@ -175,8 +190,8 @@ impl Shared {
         self.samples.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn next_project(&self) -> &str {
-        &self.projects[self.next.fetch_add(1, Relaxed) % self.projects.len()]
+    fn next_project(&self) -> usize {
+        self.next.fetch_add(1, Relaxed) % self.projects.len()
     }
 
     fn pause(&self) -> Duration {
@@ -205,16 +220,19 @@ async fn call(shared: Arc<Shared>, caller: usize) {
 }
 
 /// Looks a project up; when that fails, says how long to wait before the next try.
-async fn look_up(shared: &Shared, caller: usize, project: &str) -> Result<(), Duration> {
+async fn look_up(shared: &Shared, caller: usize, project: usize) -> Result<(), Duration> {
+    // Before the client is taken: whoever is new in its place knows of the target.
+    let target = shared.target.load(Acquire);
     let clients = shared.clients.load_full();
     let mut client = clients[caller % clients.len()].clone();
     let (asked, deadline) = (Instant::now(), shared.terms.deadline);
-    let answered = timeout(deadline, client.get_config(asking(project, deadline))).await;
+    let name = &shared.projects[project];
+    let answered = timeout(deadline, client.get_config(asking(name, deadline))).await;
     let took = asked.elapsed();
     let (outcome, breath) = match answered {
         Err(_) => (Outcome::Failed, Duration::ZERO),
         Ok(Err(status)) => (Outcome::Failed, breath(&status)),
-        Ok(Ok(answer)) => match outcome(answer.get_ref(), project) {
+        Ok(Ok(answer)) => match outcome(answer.get_ref(), name, target) {
             Outcome::Failed => (Outcome::Failed, BREATH),
             outcome @ (Outcome::Fresh | Outcome::Rendered | Outcome::Outdated(_)) => {
                 (outcome, Duration::ZERO)
@@ -224,6 +242,7 @@ async fn look_up(shared: &Shared, caller: usize, project: &str) -> Result<(), Du
     let sample = Sample {
         at: shared.began.elapsed(),
         took,
+        project,
         outcome,
     };
     shared.lock().push(sample);
@@ -253,16 +272,17 @@ fn breath(status: &Status) -> Duration {
     }
 }
 
-/// An answer that is not what was asked for is none.
-fn outcome(answer: &GetConfigResponse, project: &str) -> Outcome {
-    let is_its = answer
-        .revision
-        .as_ref()
-        .is_some_and(|revision| revision.project == project);
-    if !is_its || answer.payload.is_empty() {
+/// An answer that is not what was asked for is none, and what it says of its freshness is not taken on trust.
+fn outcome(answer: &GetConfigResponse, project: &str, target: u64) -> Outcome {
+    let revision = answer.revision.as_ref();
+    let Some(revision) = revision.filter(|it| it.project == project) else {
+        return Outcome::Failed;
+    };
+    if answer.payload.is_empty() {
         return Outcome::Failed;
     }
     match answer.served() {
+        Served::Fresh | Served::Rendered if revision.rollout < target => Outcome::Outdated(UNSAID),
         Served::Fresh => Outcome::Fresh,
         Served::Rendered => Outcome::Rendered,
         Served::Outdated => {
@@ -280,24 +300,44 @@ mod tests {
     use super::*;
     use crate::proto::v1::{NotRefreshed, Revision};
 
-    #[test]
-    fn an_answer_that_is_empty_or_of_another_project_is_a_failure() {
-        let answer = GetConfigResponse {
+    fn answer() -> GetConfigResponse {
+        GetConfigResponse {
             revision: Some(Revision {
                 project: "ada".to_owned(),
+                rollout: 1,
                 ..Revision::default()
             }),
             payload: Bytes::from_static(b"{}"),
             served: Served::Outdated.into(),
             not_refreshed: NotRefreshed::Throttled.into(),
             ..GetConfigResponse::default()
-        };
-        assert_eq!(outcome(&answer, "ada"), Outcome::Outdated("THROTTLED"));
-        assert_eq!(outcome(&answer, "bob"), Outcome::Failed);
+        }
+    }
+
+    #[test]
+    fn an_answer_that_is_empty_or_of_another_project_is_a_failure() {
+        let throttled = Outcome::Outdated("THROTTLED");
+        assert_eq!(outcome(&answer(), "ada", 2), throttled);
+        assert_eq!(outcome(&answer(), "bob", 2), Outcome::Failed);
         let empty = GetConfigResponse {
             payload: Bytes::new(),
-            ..answer
+            ..answer()
         };
-        assert_eq!(outcome(&empty, "ada"), Outcome::Failed);
+        assert_eq!(outcome(&empty, "ada", 2), Outcome::Failed);
+    }
+
+    #[test]
+    fn an_answer_of_an_older_rollout_is_outdated_whatever_it_calls_itself() {
+        for (served, is) in [
+            (Served::Fresh, Outcome::Fresh),
+            (Served::Rendered, Outcome::Rendered),
+        ] {
+            let answer = GetConfigResponse {
+                served: served.into(),
+                ..answer()
+            };
+            assert_eq!(outcome(&answer, "ada", 1), is);
+            assert_eq!(outcome(&answer, "ada", 2), Outcome::Outdated(UNSAID));
+        }
     }
 }

@@ -6,7 +6,8 @@ use serde::Serialize;
 
 use super::{
     Terms,
-    load::{Outcome, Sample},
+    callers::Convergence,
+    load::{Outcome, Sample, UNSAID},
     observed::Observed,
 };
 use crate::renderer::Fault;
@@ -51,7 +52,7 @@ pub struct Measured {
     pub beyond_budget: Option<f64>,
     /// Renders that the renderer had to do at once, since its start.
     pub most_in_flight: u64,
-    /// How long after the release was known every project was fresh.
+    /// How long after the release was known every project was fresh, by the count of who answers and by what the callers got.
     pub fresh_after: Option<Duration>,
     /// How many projects are not fresh at the end.
     pub not_fresh: usize,
@@ -112,7 +113,10 @@ impl Measured {
             .filter_map(|call| call.arrived.checked_sub(seen.began))
             .collect();
         let since = arrivals.partition_point(|it| *it < seen.release);
-        let fresh_at = seen.fresh_at(projects);
+        let callers = Convergence::of(seen, projects);
+        let fresh_at = seen.fresh_at(projects).filter(|_| callers.not_fresh == 0);
+        let fresh_at = fresh_at.map(|at| at.max(callers.last_outdated));
+        let counted = seen.fresh.last().map_or(0, |(_, fresh)| *fresh);
         let recovered_after = seen.fault.zip(fresh_at);
         Self {
             fresh: came_to(Outcome::Fresh),
@@ -131,12 +135,7 @@ impl Measured {
             beyond_budget: beyond_budget(&arrivals, terms, seen),
             most_in_flight: seen.renders.most_in_flight,
             fresh_after: fresh_at.map(|at| at.saturating_sub(seen.learned)),
-            not_fresh: projects
-                - seen
-                    .fresh
-                    .last()
-                    .map_or(0, |(_, fresh)| *fresh)
-                    .min(projects),
+            not_fresh: projects.saturating_sub(counted).max(callers.not_fresh),
             fault: terms.fault.map(|(fault, _)| fault),
             recovered_after: recovered_after.map(|((_, ended), at)| at.saturating_sub(ended)),
             late: seen.late,
@@ -147,6 +146,11 @@ impl Measured {
     /// Lookups that were answered.
     pub fn answered(&self) -> usize {
         self.fresh + self.rendered + self.outdated.values().sum::<usize>()
+    }
+
+    /// Lookups whose answer was outdated and called itself fresh.
+    pub fn unsaid(&self) -> usize {
+        self.outdated.get(UNSAID).copied().unwrap_or(0)
     }
 
     /// How much later than it happened something may have been seen.

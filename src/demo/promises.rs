@@ -24,7 +24,12 @@ pub fn promises(measured: &Measured, terms: &Terms) -> Vec<Promise> {
         None => fresh_in_time(measured, terms),
         Some(_) => recovery(measured),
     };
-    vec![answers(measured), budget(measured, terms), convergence]
+    vec![
+        answers(measured),
+        reasons(measured),
+        budget(measured, terms),
+        convergence,
+    ]
 }
 
 fn answers(measured: &Measured) -> Promise {
@@ -34,6 +39,15 @@ fn answers(measured: &Measured) -> Promise {
         name: "answers",
         is_kept: failed == 0 && lookups > 0,
         found: format!("{failed} of {lookups} lookups failed"),
+    }
+}
+
+fn reasons(measured: &Measured) -> Promise {
+    let (unsaid, answered) = (measured.unsaid(), measured.answered());
+    Promise {
+        name: "reasons",
+        is_kept: unsaid == 0,
+        found: format!("{unsaid} of {answered} answers were outdated and called fresh"),
     }
 }
 
@@ -101,7 +115,7 @@ fn judged(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::renderer::Fault;
+    use crate::{demo::load::UNSAID, renderer::Fault};
 
     fn good() -> Measured {
         Measured {
@@ -133,6 +147,8 @@ mod tests {
         assert_eq!(bad(|it| it.failed = 1), ["answers"]);
         assert_eq!(bad(|it| it.failed_before = 1), ["answers"]);
         assert_eq!(bad(|it| it.fresh = 0), ["answers"], "nobody asked");
+        let unsaid: fn(&mut Measured) = |it| *it.outdated.entry(UNSAID).or_default() += 1;
+        assert_eq!(bad(unsaid), ["reasons"]);
         assert_eq!(bad(|it| it.beyond_budget = Some(0.5)), ["budget"]);
         assert_eq!(bad(|it| it.most_in_flight = 17), ["budget"]);
         assert_eq!(bad(|it| it.fresh_after = None), ["convergence"]);

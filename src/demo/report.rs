@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, time::Duration};
 use comfy_table::{CellAlignment, Table, presets::UTF8_FULL_CONDENSED};
 use serde_json::{Value, json};
 
-use super::{Measured, Promise, Release, Terms, chart, promises};
+use super::{Measured, Promise, Release, Terms, chart, load::UNSAID, promises};
 
 /// The layout of the JSON document; another one for each change that takes something away.
 const SCHEMA: &str = "evenkeel.demo.v1";
@@ -49,7 +49,11 @@ impl Report {
         row("lookups answered fresh", &|it| it.fresh.to_string());
         row("  fresh after a wait", &|it| it.rendered.to_string());
         for reason in self.reasons() {
-            row(&format!("  outdated: {reason}"), &|it| {
+            let name = match reason {
+                UNSAID => "  outdated, but called fresh".to_owned(),
+                reason => format!("  outdated: {reason}"),
+            };
+            row(&name, &|it| {
                 it.outdated.get(reason).copied().unwrap_or(0).to_string()
             });
         }

@@ -129,6 +129,7 @@ impl Storm<'_> {
         if self.terms.release == Release::Replace {
             self.load.redirect(side.way.lookup()).await?;
         }
+        self.load.expect(ROLLOUT);
         self.seen.learned = self.now();
         Ok(())
     }
