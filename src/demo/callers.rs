@@ -1,10 +1,12 @@
-//! What the callers saw of each project: whether it became fresh, and when. The count of who answers them is not taken on trust.
+//! What the callers saw of each project: whether it became fresh, and when, and how long they waited when it was held. The count
+//! of who answers them is not taken on trust.
 //!
 //! Pure functions of their lookups.
 
 use std::time::Duration;
 
 use super::{
+    Release, Terms,
     load::{Outcome, Sample},
     observed::Observed,
 };
@@ -34,6 +36,24 @@ impl Convergence {
             not_fresh: is_fresh.iter().filter(|it| !**it).count(),
         }
     }
+}
+
+/// The longest that a lookup took of a project that was held. All are, but by a pod that took the place of another: it holds what
+/// it answered with before.
+pub(super) fn longest_of_held(seen: &Observed, terms: &Terms) -> Duration {
+    let is_old = |sample: &Sample| match terms.release {
+        Release::Raise => true,
+        Release::Replace => sample.asked() < seen.learned,
+    };
+    let mut held_since = vec![None; terms.projects.get()];
+    let by_new = seen.samples.iter().filter(|it| !is_old(it));
+    for sample in by_new.filter(|it| it.outcome != Outcome::Failed) {
+        held_since[sample.project].get_or_insert(sample.at);
+    }
+    let is_held =
+        |it: &&Sample| is_old(it) || held_since[it.project].is_some_and(|at| at <= it.asked());
+    let held = seen.samples.iter().filter(is_held);
+    held.map(|it| it.took).max().unwrap_or_default()
 }
 
 impl Sample {
@@ -93,6 +113,23 @@ mod tests {
             of(1),
             "nobody looked the third up"
         );
+    }
+
+    #[test]
+    fn a_lookup_waits_long_only_where_nothing_is_held() {
+        let mut seen = seen(&[
+            (500, 0, Outcome::Fresh),
+            (1100, 0, Outcome::Rendered),
+            (1200, 0, Outcome::Fresh),
+        ]);
+        seen.samples[1].took = Duration::from_millis(90);
+        let terms = |release| Terms {
+            release,
+            ..Terms::default()
+        };
+        let longest = |release| longest_of_held(&seen, &terms(release)).as_millis();
+        assert_eq!(longest(Release::Raise), 90);
+        assert_eq!(longest(Release::Replace), 10);
     }
 
     #[test]

@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use super::{
     Terms,
-    callers::Convergence,
+    callers::{Convergence, longest_of_held},
     load::{Outcome, Sample, UNSAID},
     observed::Observed,
 };
@@ -24,7 +24,7 @@ const LEAST: Duration = Duration::from_millis(500);
 /// How much later than it happened something may be seen, beside what the threads that see it were late.
 const TRAVEL: Duration = Duration::from_millis(50);
 
-/// What a storm came to. All but `failed_before` is counted from the release on.
+/// What a storm came to. Where nothing else is said, it is counted from the release on.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Measured {
     /// Lookups answered with what was held fresh.
@@ -39,6 +39,8 @@ pub struct Measured {
     pub failed_before: usize,
     /// How long all of them took.
     pub latencies: Latencies,
+    /// The longest that a lookup took of a project that was held, since the storm began.
+    pub longest_of_held: Duration,
     /// Renders that the renderer was asked for.
     pub asked: usize,
     /// Renders that it did.
@@ -127,6 +129,7 @@ impl Measured {
                 .iter()
                 .filter(|it| it.outcome == Outcome::Failed)
                 .count(),
+            longest_of_held: longest_of_held(seen, terms),
             latencies: Latencies::of(after.iter().map(|it| it.took).collect()),
             asked: arrivals.len() - since,
             done: seen.renders.rendered - seen.done_before,

@@ -26,6 +26,7 @@ pub fn promises(measured: &Measured, terms: &Terms) -> Vec<Promise> {
     };
     vec![
         answers(measured),
+        patience(measured, terms),
         reasons(measured),
         budget(measured, terms),
         convergence,
@@ -39,6 +40,20 @@ fn answers(measured: &Measured) -> Promise {
         name: "answers",
         is_kept: failed == 0 && lookups > 0,
         found: format!("{failed} of {lookups} lookups failed"),
+    }
+}
+
+fn patience(measured: &Measured, terms: &Terms) -> Promise {
+    let (took, late) = (measured.longest_of_held, measured.tolerance());
+    Promise {
+        name: "patience",
+        is_kept: took <= terms.patience + late,
+        found: format!(
+            "no lookup of a held project took longer than {} ms: {} ms of patience, and {} ms that it may be seen late",
+            took.as_millis(),
+            terms.patience.as_millis(),
+            late.as_millis()
+        ),
     }
 }
 
@@ -121,6 +136,8 @@ mod tests {
         Measured {
             fresh: 1000,
             most_in_flight: 12,
+            longest_of_held: Duration::from_millis(150),
+            late: Duration::from_millis(50),
             fresh_after: Some(Duration::from_millis(8700)),
             recovered_after: Some(Duration::from_secs(90)),
             ..Measured::default()
@@ -147,6 +164,8 @@ mod tests {
         assert_eq!(bad(|it| it.failed = 1), ["answers"]);
         assert_eq!(bad(|it| it.failed_before = 1), ["answers"]);
         assert_eq!(bad(|it| it.fresh = 0), ["answers"], "nobody asked");
+        let slow: fn(&mut Measured) = |it| it.longest_of_held = Duration::from_millis(151);
+        assert_eq!(bad(slow), ["patience"]);
         let unsaid: fn(&mut Measured) = |it| *it.outdated.entry(UNSAID).or_default() += 1;
         assert_eq!(bad(unsaid), ["reasons"]);
         assert_eq!(bad(|it| it.beyond_budget = Some(0.5)), ["budget"]);

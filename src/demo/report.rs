@@ -148,6 +148,7 @@ fn way(measured: &Measured) -> Value {
             "p50_seconds": seconds(latencies.p50),
             "p99_seconds": seconds(latencies.p99),
             "max_seconds": seconds(latencies.max),
+            "max_of_held_seconds": seconds(measured.longest_of_held),
         },
         "renders": {
             "asked": measured.asked,
