@@ -9,7 +9,7 @@ use std::{
 
 use tokio::{task::JoinSet, time::sleep};
 
-use super::{Error, Release, Stage, Terms, way::Way};
+use super::{Error, Release, Stage, Terms, terms::FETCH, way::Way};
 use crate::{
     app::Sidecar,
     serve::listener::Address,
@@ -173,7 +173,7 @@ fn text(terms: &Terms, renderer: &str, rollout: u64) -> String {
 upstream:
   url: {renderer}
   deadline: {render_deadline:?}
-  fetch: {{ rate: 1000, concurrency: 64 }}
+  fetch: {{ rate: {}, concurrency: {} }}
 lookup:
   listen: [\"127.0.0.1:0\"]
   patience: {patience:?}
@@ -184,6 +184,7 @@ admission:
   concurrency: {concurrency}
 telemetry:
   listen: 127.0.0.1:0
-"
+",
+        FETCH.0, FETCH.1
     )
 }

@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, time::Duration};
 use comfy_table::{CellAlignment, Table, presets::UTF8_FULL_CONDENSED};
 use serde_json::{Value, json};
 
-use super::{Measured, Promise, Release, Terms, chart, load::UNSAID, promises};
+use super::{Measured, Promise, Release, Terms, chart, load::UNSAID, promises, terms::FETCH};
 
 /// The layout of the JSON document; another one for each change that takes something away.
 const SCHEMA: &str = "evenkeel.demo.v1";
@@ -94,14 +94,20 @@ impl Report {
             "terms": {
                 "projects": terms.projects,
                 "callers": terms.callers,
+                "pause_seconds": terms.pause.as_secs_f64(),
                 "deadline_seconds": terms.deadline.as_secs_f64(),
                 "patience_seconds": terms.patience.as_secs_f64(),
+                "cold_patience_seconds": terms.deadline.as_secs_f64(),
                 "render_deadline_seconds": terms.render_deadline.as_secs_f64(),
                 "workers": terms.workers,
                 "render_seconds": terms.cost.mean().as_secs_f64(),
                 "rate": terms.rate,
                 "burst": terms.burst,
                 "concurrency": terms.concurrency,
+                "fetch_rate": FETCH.0,
+                "fetch_concurrency": FETCH.1,
+                "calm_seconds": terms.calm.as_secs_f64(),
+                "after_seconds": terms.after.as_secs_f64(),
                 "cold": terms.release == Release::Replace,
                 "fault": terms.fault.map(|(fault, _)| fault.name()),
                 "fault_seconds": terms.fault.map(|(_, lasts)| lasts.as_secs_f64()),
