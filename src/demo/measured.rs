@@ -27,6 +27,8 @@ const TRAVEL: Duration = Duration::from_millis(50);
 /// What a storm came to. Where nothing else is said, it is counted from the release on.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Measured {
+    /// For how long it was counted.
+    pub lasted: Duration,
     /// Lookups answered with what was held fresh.
     pub fresh: usize,
     /// Lookups answered with what became fresh while they waited.
@@ -121,6 +123,7 @@ impl Measured {
         let counted = seen.fresh.last().map_or(0, |(_, fresh)| *fresh);
         let recovered_after = seen.fault.zip(fresh_at);
         Self {
+            lasted: seen.length.saturating_sub(seen.release),
             fresh: came_to(Outcome::Fresh),
             rendered: came_to(Outcome::Rendered),
             outdated,

@@ -44,6 +44,7 @@ impl Report {
         let mut row = |name: &str, show: &dyn Fn(&Measured) -> String| {
             table.add_row([name.to_owned(), show(&self.incident), show(&self.evenkeel)]);
         };
+        row("counted for", &|it| in_seconds(it.lasted));
         row("lookups answered", &|it| it.answered().to_string());
         row("lookups failed", &|it| it.failed.to_string());
         row("lookups answered fresh", &|it| it.fresh.to_string());
@@ -144,6 +145,7 @@ fn way(measured: &Measured) -> Value {
     } = measured;
     let seconds = |time: Duration| time.as_secs_f64();
     json!({
+        "counted_seconds": seconds(measured.lasted),
         "lookups": {
             "answered": measured.answered(),
             "fresh": fresh,
@@ -176,16 +178,20 @@ fn milliseconds(time: Duration) -> String {
     format!("{:.1} ms", time.as_secs_f64() * 1e3)
 }
 
+fn in_seconds(time: Duration) -> String {
+    format!("{:.1} s", time.as_secs_f64())
+}
+
 fn fresh_after(measured: &Measured) -> String {
     match measured.fresh_after {
-        Some(after) => format!("{:.1} s", after.as_secs_f64()),
+        Some(after) => in_seconds(after),
         None => format!("{} are not", measured.not_fresh),
     }
 }
 
 fn recovered_after(measured: &Measured) -> String {
     match measured.recovered_after {
-        Some(after) => format!("{:.1} s", after.as_secs_f64()),
+        Some(after) => in_seconds(after),
         None => "not".to_owned(),
     }
 }

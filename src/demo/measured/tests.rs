@@ -92,6 +92,7 @@ fn lookups_are_counted_by_outcome_from_the_release_on() {
         (measured.answered(), measured.failed, measured.failed_before),
         (4, 1, 1)
     );
+    assert_eq!(measured.lasted, Duration::from_secs(3));
     assert_eq!(measured.outdated, BTreeMap::from([("THROTTLED", 2)]));
     assert_eq!(measured.fresh_after, Some(Duration::from_millis(2100)));
     assert_eq!(measured.recovered_after, Some(Duration::from_millis(100)));
