@@ -8,7 +8,7 @@ use std::{
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{
-            AtomicU64, AtomicUsize,
+            AtomicBool, AtomicU64, AtomicUsize,
             Ordering::{Acquire, Relaxed, Release},
         },
     },
@@ -17,6 +17,7 @@ use std::{
 
 use arc_swap::ArcSwap;
 use tokio::time::{Instant, sleep, timeout};
+use tokio_util::task::TaskTracker;
 use tonic::{Code, Request, Status, transport::Channel};
 
 use super::{Error, Terms, terms::CONNECTIONS, thread::Thread};
@@ -65,9 +66,10 @@ pub(super) struct Sample {
     pub(super) outcome: Outcome,
 }
 
-/// Callers that go on until this is dropped.
+/// Callers that go on until this is ended or dropped.
 pub(super) struct Load {
     shared: Arc<Shared>,
+    callers: TaskTracker,
     thread: Thread,
 }
 
@@ -76,6 +78,7 @@ struct Shared {
     projects: Vec<String>,
     next: AtomicUsize,
     target: AtomicU64,
+    is_over: AtomicBool,
     samples: Mutex<Vec<Sample>>,
     began: Instant,
     terms: Terms,
@@ -133,18 +136,24 @@ impl Load {
             projects,
             next: AtomicUsize::new(0),
             target: AtomicU64::new(0),
+            is_over: AtomicBool::new(false),
             samples: Mutex::default(),
             began: Instant::now(),
             terms: *terms,
         });
-        let callers = Arc::clone(&shared);
+        let callers = TaskTracker::new();
+        let (calling, spawned) = (Arc::clone(&shared), callers.clone());
         let spawn = async move {
-            for caller in 0..callers.terms.callers.get() {
-                tokio::spawn(call(Arc::clone(&callers), caller));
+            for caller in 0..calling.terms.callers.get() {
+                spawned.spawn(call(Arc::clone(&calling), caller));
             }
         };
         thread.run(spawn).await;
-        Ok(Self { shared, thread })
+        Ok(Self {
+            shared,
+            callers,
+            thread,
+        })
     }
 
     /// Sends the callers to another address, with their next lookups.
@@ -179,9 +188,13 @@ impl Load {
         (samples.len(), failed.count())
     }
 
-    /// The lookups that ended so far.
-    pub(super) fn samples(&self) -> Vec<Sample> {
-        self.shared.lock().clone()
+    /// Waits for what was looked up already, which takes no longer than a deadline and a pause, and has nothing looked up any more.
+    /// Gives all lookups there were.
+    pub(super) async fn end(&self) -> Vec<Sample> {
+        self.shared.is_over.store(true, Relaxed);
+        self.callers.close();
+        self.callers.wait().await;
+        std::mem::take(&mut *self.shared.lock())
     }
 }
 
@@ -210,12 +223,16 @@ async fn connect(address: SocketAddr) -> Result<Vec<Client>, Error> {
 /// One caller.
 async fn call(shared: Arc<Shared>, caller: usize) {
     sleep(shared.terms.pause.mul_f64(fastrand::f64())).await;
-    loop {
-        let project = shared.next_project();
-        while let Err(breath) = look_up(&shared, caller, project).await {
-            sleep(breath).await;
-        }
-        sleep(shared.pause()).await;
+    let mut project = shared.next_project();
+    while !shared.is_over.load(Relaxed) {
+        let wait = match look_up(&shared, caller, project).await {
+            Ok(()) => {
+                project = shared.next_project();
+                shared.pause()
+            }
+            Err(breath) => breath,
+        };
+        sleep(wait).await;
     }
 }
 
@@ -339,5 +356,26 @@ mod tests {
             assert_eq!(outcome(&answer, "ada", 1), is);
             assert_eq!(outcome(&answer, "ada", 2), Outcome::Outdated(UNSAID));
         }
+    }
+
+    #[tokio::test]
+    async fn what_is_in_flight_at_the_end_is_counted() {
+        let mute = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let deadline = Duration::from_millis(300);
+        let terms = Terms {
+            callers: 4.try_into().unwrap(),
+            pause: Duration::ZERO,
+            deadline,
+            ..Terms::default()
+        };
+        let address = mute.local_addr().unwrap();
+        let load = Load::start(&terms, address, &["ada".to_owned()]).await;
+        let load = load.unwrap();
+        // Amid the second lookup of each caller.
+        sleep(deadline.mul_f64(1.5)).await;
+        let ends = load.began().elapsed();
+        let samples = load.end().await;
+        let in_flight = samples.iter().filter(|it| it.at > ends);
+        assert_eq!(in_flight.count(), 4, "{samples:?}");
     }
 }

@@ -82,7 +82,7 @@ impl<W: Way> Side<W> {
             storm.seen.fault = Some((storm.now(), storm.now() + lasts));
         }
         storm.watch(self, Storm::is_over::<W>).await;
-        Ok(storm.end(self))
+        Ok(storm.end(self).await)
     }
 }
 
@@ -147,10 +147,10 @@ impl Storm<'_> {
         now >= expected(self.terms) && is_recovered
     }
 
-    fn end<W: Way>(self, side: &Side<W>) -> Observed {
+    async fn end<W: Way>(self, side: &Side<W>) -> Observed {
         Observed {
             length: self.now(),
-            samples: self.load.samples(),
+            samples: self.load.end().await,
             renders: side.site.running().renders(),
             late: side.site.take_late().max(self.load.take_late()),
             pods: side.way.pods(),
