@@ -29,8 +29,8 @@ const FAULT: Duration = Duration::from_secs(10);
 const INTERRUPTED: u8 = 130;
 
 const EXIT_CODES: &str = "\
-It takes less than a minute without a fault, and at most two and a half with one. Everything runs in this process, on loopback ports
-that are free; a single Ctrl-C or SIGTERM ends it.
+It takes less than a minute without a fault, and at most two and a half with one of 10s; what a fault lasts
+longer is added to both storms. Everything runs in this process, on loopback ports that are free; a single Ctrl-C or SIGTERM ends it.
 
 Exit codes:
    0  evenkeel kept its promises
