@@ -57,6 +57,9 @@ pub(super) struct Args {
     /// Keep the sidecar and its renderer up afterwards, until Ctrl-C
     #[arg(long)]
     stay: bool,
+    /// Take storms of a few seconds over few projects, which show that the demo works and nothing else
+    #[arg(long, hide = true)]
+    quick: bool,
 }
 
 /// Runs it.
@@ -145,6 +148,11 @@ fn tell_people(report: &Report) -> anyhow::Result<()> {
 impl Args {
     fn terms(&self) -> Terms {
         let fault = |order: FaultOrder| (order.fault, order.lasts.unwrap_or(FAULT));
+        let terms = if self.quick {
+            Terms::quick()
+        } else {
+            Terms::default()
+        };
         Terms {
             release: if self.cold {
                 Release::Replace
@@ -152,7 +160,7 @@ impl Args {
                 Release::Raise
             },
             fault: self.fault.map(fault),
-            ..Terms::default()
+            ..terms
         }
     }
 }

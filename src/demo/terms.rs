@@ -82,6 +82,17 @@ impl Default for Terms {
 }
 
 impl Terms {
+    /// Those of storms of a few seconds over few projects: they show that the demo works, and nothing else.
+    pub fn quick() -> Self {
+        Self {
+            projects: NonZeroUsize::new(50).unwrap_or(NonZeroUsize::MIN),
+            cost: Cost::fixed(Duration::from_millis(50)),
+            calm: Duration::from_millis(500),
+            after: Duration::from_secs(3),
+            ..Self::default()
+        }
+    }
+
     /// The least time in which every project can be rendered within the budget.
     pub fn ideal(&self) -> Duration {
         let permits = match self.concurrency.get() {
