@@ -144,7 +144,7 @@ impl Storm<'_> {
             }
             Some(_) | None => true,
         };
-        now >= expected(self.terms) && is_recovered
+        now >= self.seen.release + after(self.terms) && is_recovered
     }
 
     async fn end<W: Way>(self, side: &Side<W>) -> Observed {
@@ -192,6 +192,11 @@ fn ticks() -> Interval {
 
 /// How long a storm takes.
 fn expected(terms: &Terms) -> Duration {
+    terms.calm + after(terms)
+}
+
+/// How long it goes on after the release, at least.
+fn after(terms: &Terms) -> Duration {
     let fault = terms.fault.map(|(_, lasts)| FAULT_AFTER + lasts);
-    terms.calm + terms.after + fault.unwrap_or_default()
+    terms.after + fault.unwrap_or_default()
 }
