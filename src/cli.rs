@@ -26,7 +26,7 @@ Exit codes:
    1  failed
    2  wrong usage
   78  bad settings
-Those of `evenkeel get` and `evenkeel watch` say more: see their help.";
+Those of `evenkeel demo`, `get` and `watch` say more: see their help.";
 
 /// A sidecar that answers configuration lookups from memory and keeps the renders behind it within a budget.
 #[derive(Debug, Parser)]

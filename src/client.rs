@@ -23,8 +23,9 @@ use crate::{
     revision::{Order, Project},
 };
 
-/// The largest answer that is accepted, in bytes: 64 MiB, four times the largest payload that a sidecar accepts by default.
-pub const MAX_ANSWER_BYTES: usize = 64 * 1024 * 1024;
+/// The largest answer that is accepted, in bytes: the largest payload that a sidecar can be told to accept, which is 1 GiB, and
+/// what comes with it.
+const MAX_ANSWER_BYTES: usize = (1 << 30) + (1 << 20);
 
 /// Where a sidecar listens: `HOST:PORT` or `unix:/PATH`.
 #[derive(Clone, Debug, PartialEq, Eq)]

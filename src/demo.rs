@@ -4,6 +4,7 @@
 //! loopback. What the incident did lives in [`incident`] and can be had nowhere else. Nothing is printed here: progress is told
 //! to a channel, and a [`Report`] comes out, with a verdict on what evenkeel promises.
 
+mod callers;
 mod chart;
 mod evenkeel;
 mod incident;
@@ -19,7 +20,7 @@ mod terms;
 mod thread;
 mod way;
 
-use std::io;
+use std::{io, time::Duration};
 
 use tempfile::TempDir;
 use tokio::sync::watch;
@@ -53,6 +54,9 @@ pub enum Error {
     /// The sidecar does not start.
     #[error("the sidecar does not start")]
     Sidecar(#[from] app::Error),
+    /// The sidecar went on with the rollout before.
+    #[error("the sidecar did not learn of the release within {0:?}")]
+    Unlearned(Duration),
     /// A client cannot reach what it looks projects up at.
     #[error("no connection to {0} on loopback")]
     Connect(&'static str, #[source] tonic::transport::Error),

@@ -2,14 +2,21 @@
 //!
 //! What goes on is told on stderr, what came of it on stdout.
 
-use std::{fs, path::PathBuf, process::ExitCode, time::Duration};
+use std::{
+    env,
+    fs::{self, OpenOptions},
+    path::{Path, PathBuf},
+    process::ExitCode,
+    time::Duration,
+};
 
 use anyhow::Context as _;
-use tokio::{runtime, signal, sync::watch};
+use tokio::{runtime, sync::watch};
 
 use super::terminal::{complain, say};
 use crate::{
     demo::{self, Demo, Evenkeel, Live, Release, Report, Terms},
+    drain::Signals,
     renderer::FaultOrder,
 };
 
@@ -22,14 +29,14 @@ const FAULT: Duration = Duration::from_secs(10);
 const INTERRUPTED: u8 = 130;
 
 const EXIT_CODES: &str = "\
-It takes less than a minute without a fault, and at most two and a half with one. Everything runs in this process, on loopback ports
-that are free; a single Ctrl-C ends it.
+It takes less than a minute without a fault, and at most two and a half with one of 10s; what a fault lasts
+longer is added to both storms. Everything runs in this process, on loopback ports that are free; a single Ctrl-C or SIGTERM ends it.
 
 Exit codes:
    0  evenkeel kept its promises
    1  it broke one, or the demo could not be run
    2  wrong usage
- 130  interrupted";
+ 130  interrupted, by SIGINT or SIGTERM";
 
 /// Arguments of `evenkeel demo`.
 #[derive(Debug, clap::Args)]
@@ -50,6 +57,9 @@ pub(super) struct Args {
     /// Keep the sidecar and its renderer up afterwards, until Ctrl-C
     #[arg(long)]
     stay: bool,
+    /// Take storms of a few seconds over few projects, which show that the demo works and nothing else
+    #[arg(long, hide = true)]
+    quick: bool,
 }
 
 /// Runs it.
@@ -63,9 +73,9 @@ pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
 }
 
 async fn until_interrupted(args: Args) -> anyhow::Result<ExitCode> {
+    let mut stop = Signals::install()?;
     let demo = tokio::select! {
-        interrupted = signal::ctrl_c() => {
-            interrupted?;
+        () = stop.next() => {
             complain("evenkeel: interrupted");
             return Ok(INTERRUPTED.into());
         }
@@ -73,7 +83,7 @@ async fn until_interrupted(args: Args) -> anyhow::Result<ExitCode> {
     };
     if args.stay {
         tell_how_to_play(demo.evenkeel());
-        signal::ctrl_c().await?;
+        stop.next().await;
     }
     Ok(if demo.report.is_good() {
         ExitCode::SUCCESS
@@ -83,6 +93,11 @@ async fn until_interrupted(args: Args) -> anyhow::Result<ExitCode> {
 }
 
 async fn show(args: &Args) -> anyhow::Result<Demo> {
+    if let Some(path) = &args.svg {
+        // Better known now than after the storms.
+        let opened = OpenOptions::new().create(true).append(true).open(path);
+        opened.with_context(|| unwritable(path))?;
+    }
     let terms = args.terms();
     for line in terms.describe() {
         complain(line);
@@ -92,25 +107,30 @@ async fn show(args: &Args) -> anyhow::Result<Demo> {
         demo = demo::run(terms, tell) => demo?,
         never = progress::show(told, terms) => match never {},
     };
-    if let Some(path) = &args.svg {
-        let written = fs::write(path, demo.report.svg());
-        written.with_context(|| format!("cannot write {}", path.display()))?;
-    }
     if args.json {
         say(demo.report.document())?;
     } else {
         tell_people(&demo.report)?;
     }
+    if let Some(path) = &args.svg {
+        fs::write(path, demo.report.svg()).with_context(|| unwritable(path))?;
+    }
     Ok(demo)
+}
+
+fn unwritable(path: &Path) -> String {
+    format!("cannot write --svg {}", path.display())
 }
 
 fn tell_how_to_play(evenkeel: &Evenkeel) {
     let (lookup, telemetry) = (evenkeel.address(), evenkeel.telemetry());
     let settings = evenkeel.settings().display();
+    let program = env::current_exe().unwrap_or_else(|_| "evenkeel".into());
+    let program = program.display();
     complain(format_args!(
         "
 The sidecar and its renderer stay up until Ctrl-C.
-  look up    evenkeel get paperboy --address {lookup}
+  look up    {program} get paperboy --address {lookup}
   release    sed -i 's/^rollout: .*/rollout: 3/' {settings}
   metrics    curl http://{telemetry}/metrics"
     ));
@@ -128,6 +148,11 @@ fn tell_people(report: &Report) -> anyhow::Result<()> {
 impl Args {
     fn terms(&self) -> Terms {
         let fault = |order: FaultOrder| (order.fault, order.lasts.unwrap_or(FAULT));
+        let terms = if self.quick {
+            Terms::quick()
+        } else {
+            Terms::default()
+        };
         Terms {
             release: if self.cold {
                 Release::Replace
@@ -135,7 +160,7 @@ impl Args {
                 Release::Raise
             },
             fault: self.fault.map(fault),
-            ..Terms::default()
+            ..terms
         }
     }
 }

@@ -37,8 +37,8 @@ Exit codes:
 
 With `--output json` stdout gets one object: project, rollout, number, digest, content_type, rendered_at, served
 (FRESH, RENDERED, OUTDATED), not_refreshed (the reason), outdated_for_seconds, retry_after_seconds, not_modified,
-payload_encoding and payload. A payload that is JSON is embedded as it is (payload_encoding json); any other is a
-string of base64 (payload_encoding base64). What does not apply is null.";
+payload_encoding and payload, in one line. A payload that is JSON is embedded as it is, but for its line breaks, which
+become spaces (payload_encoding json); any other is a string of base64 (payload_encoding base64). What does not apply is null.";
 
 /// Arguments of `evenkeel get`.
 #[derive(Debug, clap::Args)]
@@ -94,7 +94,7 @@ pub(super) struct Args {
 enum Output {
     /// The payload to stdout, a line about it to stderr
     Text,
-    /// One JSON object to stdout
+    /// One JSON object in one line to stdout
     Json,
 }
 

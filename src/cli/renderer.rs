@@ -9,17 +9,14 @@ use std::{
 
 use anyhow::Context;
 use bytesize::ByteSize;
-use tokio::{
-    net::TcpListener,
-    runtime,
-    signal::unix::{SignalKind, signal},
-};
+use tokio::{net::TcpListener, runtime};
 
 use super::{
     BAD_SETTINGS,
     terminal::{complain, say},
 };
 use crate::{
+    drain::Signals,
     renderer::{Cost, FaultOrder, Options, Renderer},
     telemetry::{self, Format},
 };
@@ -82,6 +79,7 @@ async fn serve(args: Args) -> anyhow::Result<ExitCode> {
     let Args {
         listen, control, ..
     } = args;
+    let mut stop = Signals::install()?;
     let fault = args.fault;
     let renderer = match Renderer::new(args.into()) {
         Ok(renderer) => renderer,
@@ -105,11 +103,7 @@ async fn serve(args: Args) -> anyhow::Result<ExitCode> {
         renderer.projects().len()
     ))?;
 
-    let mut terminate = signal(SignalKind::terminate())?;
-    tokio::select! {
-        interrupted = tokio::signal::ctrl_c() => interrupted?,
-        _ = terminate.recv() => {}
-    }
+    stop.next().await;
     renderer.stop().await;
     Ok(ExitCode::SUCCESS)
 }

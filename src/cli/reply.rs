@@ -1,6 +1,7 @@
 //! How what a sidecar said is shown: in one line for people, in one JSON object for programs.
 
 use std::{
+    borrow::Cow,
     io::{self, StdoutLock, Write as _},
     time::Duration,
 };
@@ -128,7 +129,7 @@ struct ReplyAsJson<'a> {
 #[derive(Serialize)]
 #[serde(untagged)]
 enum PayloadAsJson<'a> {
-    Json(&'a RawValue),
+    Json(Cow<'a, RawValue>),
     Base64(String),
 }
 
@@ -161,9 +162,21 @@ impl<'a> From<&'a Reply> for ReplyAsJson<'a> {
 
 impl<'a> From<&'a [u8]> for PayloadAsJson<'a> {
     fn from(payload: &'a [u8]) -> Self {
-        serde_json::from_slice(payload)
-            .map_or_else(|_| Self::Base64(STANDARD.encode(payload)), Self::Json)
+        match serde_json::from_slice(payload) {
+            Ok(json) => Self::Json(in_one_line(json)),
+            Err(_) => Self::Base64(STANDARD.encode(payload)),
+        }
     }
+}
+
+/// The same with spaces for its line breaks, of which strings of JSON hold none.
+fn in_one_line(json: &RawValue) -> Cow<'_, RawValue> {
+    const BREAKS: [char; 2] = ['\n', '\r'];
+    if !json.get().contains(BREAKS) {
+        return Cow::Borrowed(json);
+    }
+    let line = RawValue::from_string(json.get().replace(BREAKS, " "));
+    Cow::Owned(line.expect("BUG: spaces between tokens made JSON something else"))
 }
 
 #[cfg(test)]

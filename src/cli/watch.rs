@@ -3,7 +3,9 @@
 //! What is said of projects goes to stdout, what is said of the connection to stderr. It ends when it is told to, or when
 //! nobody reads it any more; never because a sidecar is restarted.
 
-use std::{pin::pin, process::ExitCode};
+use std::process::ExitCode;
+
+use tokio::{runtime, task::spawn_blocking};
 
 use super::{
     UNREACHABLE,
@@ -12,6 +14,7 @@ use super::{
 };
 use crate::{
     client::{Address, News, Watcher},
+    drain::Signals,
     revision::Project,
 };
 
@@ -23,7 +26,7 @@ and retry_after_seconds (null when asking again is of no use). A payload that di
 A sidecar that is not there is dialled until it is; stderr says so once, and once when it is back.
 
 Exit codes:
-   0  interrupted, or nobody reads stdout any more
+   0  told to stop by SIGINT or SIGTERM, or nobody reads stdout any more
    1  stdout cannot be written to
    2  wrong usage
   69  what answers is no sidecar";
@@ -53,30 +56,39 @@ enum Output {
     Json,
 }
 
-/// Prints news until it is interrupted or nobody reads it any more.
+/// Prints news until it is told to stop or nobody reads it any more.
 ///
 /// # Errors
-/// When stdout cannot be written to.
+/// When stdout cannot be written to, or signals cannot be taken over.
 pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
-    tokio::runtime::Builder::new_current_thread()
+    let runtime = runtime::Builder::new_current_thread()
         .enable_all()
-        .build()?
-        .block_on(watch(args))
+        .build()?;
+    let ended = runtime.block_on(watch(args));
+    // A line that nobody takes does not keep the process.
+    runtime.shutdown_background();
+    ended
 }
 
 async fn watch(args: Args) -> anyhow::Result<ExitCode> {
+    let mut stop = Signals::install()?;
+    tokio::select! {
+        biased;
+        () = stop.next() => Ok(ExitCode::SUCCESS),
+        () = reader_left() => Ok(ExitCode::SUCCESS),
+        ended = print_news(args) => ended,
+    }
+}
+
+async fn print_news(args: Args) -> anyhow::Result<ExitCode> {
     let mut watcher = Watcher::new(args.address.clone(), args.projects);
-    let mut interrupted = pin!(tokio::signal::ctrl_c());
-    let mut left = pin!(reader_left());
     loop {
-        let news = tokio::select! {
-            biased;
-            _ = &mut interrupted => return Ok(ExitCode::SUCCESS),
-            () = &mut left => return Ok(ExitCode::SUCCESS),
-            news = watcher.next() => news,
-        };
-        match news {
-            Ok(news) => show(news, &args.address, args.output)?,
+        match watcher.next().await {
+            Ok(news) => {
+                // On another thread: a pipe that is full blocks its writer, and signals shall be heard all the same.
+                let address = args.address.clone();
+                spawn_blocking(move || show(news, &address, args.output)).await??;
+            }
             Err(no_sidecar) => {
                 complain(format_args!("evenkeel: {no_sidecar}"));
                 return Ok(ExitCode::from(UNREACHABLE));

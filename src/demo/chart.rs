@@ -26,7 +26,7 @@ text { font: 12px system-ui, -apple-system, 'Segoe UI', 'DejaVu Sans', sans-seri
 .line.projects { stroke: #3b82c4; fill: none }
 @media (prefers-color-scheme: dark) {
 text { fill: #e6edf3 } .small { fill: #9198a1 } .page { fill: #0d1117; stroke: #3d444d }
-.grid { stroke: #2a313a } .budget { stroke: #e6edf3 } .halo { stroke: #0d1117 } .mark { stroke: #9198a1 } .budget { stroke: #24292f } .halo { paint-order: stroke; stroke: #ffffff; stroke-width: 3px; stroke-linejoin: round }
+.grid { stroke: #2a313a } .mark { stroke: #9198a1 } .budget { stroke: #e6edf3 } .halo { stroke: #0d1117 }
 .fault { fill: #9198a1 }
 }";
 

@@ -7,9 +7,12 @@ use std::{
     time::Duration,
 };
 
-use tokio::{task::JoinSet, time::sleep};
+use tokio::{
+    task::JoinSet,
+    time::{sleep, timeout},
+};
 
-use super::{Error, Release, Stage, Terms, way::Way};
+use super::{Error, Release, Stage, Terms, terms::FETCH, way::Way};
 use crate::{
     app::Sidecar,
     serve::listener::Address,
@@ -18,6 +21,9 @@ use crate::{
 
 /// How often is looked whether the sidecar has learned of a release.
 const LEARNING: Duration = Duration::from_millis(1);
+
+/// How long that may take.
+const LEARNED: Duration = Duration::from_secs(10);
 
 /// A pod that evenkeel runs in, and those before it that are on their way out.
 #[derive(Debug)]
@@ -92,9 +98,13 @@ impl Way for Evenkeel {
                 let text = text(&self.terms, &self.renderer, rollout);
                 write(&self.pod.settings, &text).map_err(Error::Folder)?;
                 self.pod.sidecar.reload()();
-                while self.pod.sidecar.snapshot().target < rollout {
-                    sleep(LEARNING).await;
-                }
+                let learned = async {
+                    while self.pod.sidecar.snapshot().target < rollout {
+                        sleep(LEARNING).await;
+                    }
+                };
+                let learned = timeout(LEARNED, learned).await;
+                learned.map_err(|_| Error::Unlearned(LEARNED))?;
             }
             Release::Replace => {
                 let new = Pod::start(&self.terms, &self.renderer, &self.folder, rollout).await?;
@@ -173,7 +183,7 @@ fn text(terms: &Terms, renderer: &str, rollout: u64) -> String {
 upstream:
   url: {renderer}
   deadline: {render_deadline:?}
-  fetch: {{ rate: 1000, concurrency: 64 }}
+  fetch: {{ rate: {}, concurrency: {} }}
 lookup:
   listen: [\"127.0.0.1:0\"]
   patience: {patience:?}
@@ -184,6 +194,7 @@ admission:
   concurrency: {concurrency}
 telemetry:
   listen: 127.0.0.1:0
-"
+",
+        FETCH.0, FETCH.1
     )
 }

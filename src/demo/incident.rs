@@ -95,7 +95,9 @@ impl Way for Incident {
         let state = &self.service.state;
         let target = state.target.load(Relaxed);
         let held = state.held();
-        held.values().filter(|held| rollout(held) >= target).count()
+        held.iter()
+            .filter(|(project, held)| rollout(held) >= target && is_fit(held, project))
+            .count()
     }
 
     fn pods(&self) -> u32 {
@@ -183,6 +185,12 @@ fn rollout(held: &RenderResponse) -> u64 {
     held.revision
         .as_ref()
         .map_or(0, |revision| revision.rollout)
+}
+
+/// Whether it can be served as what was asked for; on that day nobody looked.
+fn is_fit(held: &RenderResponse, project: &str) -> bool {
+    let revision = held.revision.as_ref();
+    revision.is_some_and(|it| it.project == project) && !held.payload.is_empty()
 }
 
 fn answer(held: RenderResponse, served: Served) -> GetConfigResponse {

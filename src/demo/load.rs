@@ -7,13 +7,17 @@ use std::{
     net::SocketAddr,
     sync::{
         Arc, Mutex, PoisonError,
-        atomic::{AtomicUsize, Ordering::Relaxed},
+        atomic::{
+            AtomicBool, AtomicU64, AtomicUsize,
+            Ordering::{Acquire, Relaxed, Release},
+        },
     },
     time::Duration,
 };
 
 use arc_swap::ArcSwap;
 use tokio::time::{Instant, sleep, timeout};
+use tokio_util::task::TaskTracker;
 use tonic::{Code, Request, Status, transport::Channel};
 
 use super::{Error, Terms, terms::CONNECTIONS, thread::Thread};
@@ -30,6 +34,9 @@ const WARMING: usize = 16;
 /// How long a lookup may take before the storm.
 const WARM_UP: Duration = Duration::from_secs(30);
 
+/// The reason of an outdated answer that calls itself fresh.
+pub(super) const UNSAID: &str = "UNSAID";
+
 /// A client over one connection.
 pub(super) type Client = ConfigServiceClient<Channel>;
 
@@ -40,7 +47,7 @@ pub(super) enum Outcome {
     Fresh,
     /// Answered with what became fresh meanwhile.
     Rendered,
-    /// Answered with what is outdated, for a reason of the contract.
+    /// Answered with what is outdated, for a reason of the contract or [`UNSAID`].
     Outdated(&'static str),
     /// Not answered, or not with a configuration.
     Failed,
@@ -53,13 +60,16 @@ pub(super) struct Sample {
     pub(super) at: Duration,
     /// How long it took.
     pub(super) took: Duration,
+    /// Whose configuration, by the place of the project among those of the load.
+    pub(super) project: usize,
     /// What became of it.
     pub(super) outcome: Outcome,
 }
 
-/// Callers that go on until this is dropped.
+/// Callers that go on until this is ended or dropped.
 pub(super) struct Load {
     shared: Arc<Shared>,
+    callers: TaskTracker,
     thread: Thread,
 }
 
@@ -67,6 +77,8 @@ struct Shared {
     clients: ArcSwap<Vec<Client>>,
     projects: Vec<String>,
     next: AtomicUsize,
+    target: AtomicU64,
+    is_over: AtomicBool,
     samples: Mutex<Vec<Sample>>,
     began: Instant,
     terms: Terms,
@@ -123,18 +135,25 @@ impl Load {
             clients: ArcSwap::from_pointee(clients),
             projects,
             next: AtomicUsize::new(0),
+            target: AtomicU64::new(0),
+            is_over: AtomicBool::new(false),
             samples: Mutex::default(),
             began: Instant::now(),
             terms: *terms,
         });
-        let callers = Arc::clone(&shared);
+        let callers = TaskTracker::new();
+        let (calling, spawned) = (Arc::clone(&shared), callers.clone());
         let spawn = async move {
-            for caller in 0..callers.terms.callers.get() {
-                tokio::spawn(call(Arc::clone(&callers), caller));
+            for caller in 0..calling.terms.callers.get() {
+                spawned.spawn(call(Arc::clone(&calling), caller));
             }
         };
         thread.run(spawn).await;
-        Ok(Self { shared, thread })
+        Ok(Self {
+            shared,
+            callers,
+            thread,
+        })
     }
 
     /// Sends the callers to another address, with their next lookups.
@@ -147,9 +166,19 @@ impl Load {
         Ok(())
     }
 
+    /// Has the callers take no lower rollout for fresh, from their next lookups on.
+    pub(super) fn expect(&self, rollout: u64) {
+        self.shared.target.store(rollout, Release);
+    }
+
     /// When the callers began.
     pub(super) fn began(&self) -> Instant {
         self.shared.began
+    }
+
+    /// Takes the longest that their thread was late since this was called last.
+    pub(super) fn take_late(&self) -> Duration {
+        self.thread.take_late()
     }
 
     /// How many lookups ended so far, and how many of them failed.
@@ -159,9 +188,13 @@ impl Load {
         (samples.len(), failed.count())
     }
 
-    /// The lookups that ended so far.
-    pub(super) fn samples(&self) -> Vec<Sample> {
-        self.shared.lock().clone()
+    /// Waits for what was looked up already, which takes no longer than a deadline and a pause, and has nothing looked up any more.
+    /// Gives all lookups there were.
+    pub(super) async fn end(&self) -> Vec<Sample> {
+        self.shared.is_over.store(true, Relaxed);
+        self.callers.close();
+        self.callers.wait().await;
+        std::mem::take(&mut *self.shared.lock())
     }
 }
 
@@ -170,8 +203,8 @@ impl Shared {
         self.samples.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn next_project(&self) -> &str {
-        &self.projects[self.next.fetch_add(1, Relaxed) % self.projects.len()]
+    fn next_project(&self) -> usize {
+        self.next.fetch_add(1, Relaxed) % self.projects.len()
     }
 
     fn pause(&self) -> Duration {
@@ -190,26 +223,33 @@ async fn connect(address: SocketAddr) -> Result<Vec<Client>, Error> {
 /// One caller.
 async fn call(shared: Arc<Shared>, caller: usize) {
     sleep(shared.terms.pause.mul_f64(fastrand::f64())).await;
-    loop {
-        let project = shared.next_project();
-        while let Err(breath) = look_up(&shared, caller, project).await {
-            sleep(breath).await;
-        }
-        sleep(shared.pause()).await;
+    let mut project = shared.next_project();
+    while !shared.is_over.load(Relaxed) {
+        let wait = match look_up(&shared, caller, project).await {
+            Ok(()) => {
+                project = shared.next_project();
+                shared.pause()
+            }
+            Err(breath) => breath,
+        };
+        sleep(wait).await;
     }
 }
 
 /// Looks a project up; when that fails, says how long to wait before the next try.
-async fn look_up(shared: &Shared, caller: usize, project: &str) -> Result<(), Duration> {
+async fn look_up(shared: &Shared, caller: usize, project: usize) -> Result<(), Duration> {
+    // Before the client is taken: whoever is new in its place knows of the target.
+    let target = shared.target.load(Acquire);
     let clients = shared.clients.load_full();
     let mut client = clients[caller % clients.len()].clone();
     let (asked, deadline) = (Instant::now(), shared.terms.deadline);
-    let answered = timeout(deadline, client.get_config(asking(project, deadline))).await;
+    let name = &shared.projects[project];
+    let answered = timeout(deadline, client.get_config(asking(name, deadline))).await;
     let took = asked.elapsed();
     let (outcome, breath) = match answered {
         Err(_) => (Outcome::Failed, Duration::ZERO),
         Ok(Err(status)) => (Outcome::Failed, breath(&status)),
-        Ok(Ok(answer)) => match outcome(answer.get_ref(), project) {
+        Ok(Ok(answer)) => match outcome(answer.get_ref(), name, target) {
             Outcome::Failed => (Outcome::Failed, BREATH),
             outcome @ (Outcome::Fresh | Outcome::Rendered | Outcome::Outdated(_)) => {
                 (outcome, Duration::ZERO)
@@ -219,6 +259,7 @@ async fn look_up(shared: &Shared, caller: usize, project: &str) -> Result<(), Du
     let sample = Sample {
         at: shared.began.elapsed(),
         took,
+        project,
         outcome,
     };
     shared.lock().push(sample);
@@ -248,16 +289,17 @@ fn breath(status: &Status) -> Duration {
     }
 }
 
-/// An answer that is not what was asked for is none.
-fn outcome(answer: &GetConfigResponse, project: &str) -> Outcome {
-    let is_its = answer
-        .revision
-        .as_ref()
-        .is_some_and(|revision| revision.project == project);
-    if !is_its || answer.payload.is_empty() {
+/// An answer that is not what was asked for is none, and what it says of its freshness is not taken on trust.
+fn outcome(answer: &GetConfigResponse, project: &str, target: u64) -> Outcome {
+    let revision = answer.revision.as_ref();
+    let Some(revision) = revision.filter(|it| it.project == project) else {
+        return Outcome::Failed;
+    };
+    if answer.payload.is_empty() {
         return Outcome::Failed;
     }
     match answer.served() {
+        Served::Fresh | Served::Rendered if revision.rollout < target => Outcome::Outdated(UNSAID),
         Served::Fresh => Outcome::Fresh,
         Served::Rendered => Outcome::Rendered,
         Served::Outdated => {
@@ -275,24 +317,65 @@ mod tests {
     use super::*;
     use crate::proto::v1::{NotRefreshed, Revision};
 
-    #[test]
-    fn an_answer_that_is_empty_or_of_another_project_is_a_failure() {
-        let answer = GetConfigResponse {
+    fn answer() -> GetConfigResponse {
+        GetConfigResponse {
             revision: Some(Revision {
                 project: "ada".to_owned(),
+                rollout: 1,
                 ..Revision::default()
             }),
             payload: Bytes::from_static(b"{}"),
             served: Served::Outdated.into(),
             not_refreshed: NotRefreshed::Throttled.into(),
             ..GetConfigResponse::default()
-        };
-        assert_eq!(outcome(&answer, "ada"), Outcome::Outdated("THROTTLED"));
-        assert_eq!(outcome(&answer, "bob"), Outcome::Failed);
+        }
+    }
+
+    #[test]
+    fn an_answer_that_is_empty_or_of_another_project_is_a_failure() {
+        let throttled = Outcome::Outdated("THROTTLED");
+        assert_eq!(outcome(&answer(), "ada", 2), throttled);
+        assert_eq!(outcome(&answer(), "bob", 2), Outcome::Failed);
         let empty = GetConfigResponse {
             payload: Bytes::new(),
-            ..answer
+            ..answer()
         };
-        assert_eq!(outcome(&empty, "ada"), Outcome::Failed);
+        assert_eq!(outcome(&empty, "ada", 2), Outcome::Failed);
+    }
+
+    #[test]
+    fn an_answer_of_an_older_rollout_is_outdated_whatever_it_calls_itself() {
+        for (served, is) in [
+            (Served::Fresh, Outcome::Fresh),
+            (Served::Rendered, Outcome::Rendered),
+        ] {
+            let answer = GetConfigResponse {
+                served: served.into(),
+                ..answer()
+            };
+            assert_eq!(outcome(&answer, "ada", 1), is);
+            assert_eq!(outcome(&answer, "ada", 2), Outcome::Outdated(UNSAID));
+        }
+    }
+
+    #[tokio::test]
+    async fn what_is_in_flight_at_the_end_is_counted() {
+        let mute = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let deadline = Duration::from_millis(300);
+        let terms = Terms {
+            callers: 4.try_into().unwrap(),
+            pause: Duration::ZERO,
+            deadline,
+            ..Terms::default()
+        };
+        let address = mute.local_addr().unwrap();
+        let load = Load::start(&terms, address, &["ada".to_owned()]).await;
+        let load = load.unwrap();
+        // Amid the second lookup of each caller.
+        sleep(deadline.mul_f64(1.5)).await;
+        let ends = load.began().elapsed();
+        let samples = load.end().await;
+        let in_flight = samples.iter().filter(|it| it.at > ends);
+        assert_eq!(in_flight.count(), 4, "{samples:?}");
     }
 }

@@ -6,7 +6,8 @@ use serde::Serialize;
 
 use super::{
     Terms,
-    load::{Outcome, Sample},
+    callers::{Convergence, longest_of_held},
+    load::{Outcome, Sample, UNSAID},
     observed::Observed,
 };
 use crate::renderer::Fault;
@@ -20,12 +21,14 @@ const WINDOW: Duration = Duration::from_secs(1);
 /// What is counted when the storm has just begun is counted for so long.
 const LEAST: Duration = Duration::from_millis(500);
 
-/// How much later than it was launched a render may arrive, beside what its renderer's thread was late.
+/// How much later than it happened something may be seen, beside what the threads that see it were late.
 const TRAVEL: Duration = Duration::from_millis(50);
 
-/// What a storm came to. All but `failed_before` is counted from the release on.
+/// What a storm came to. Where nothing else is said, it is counted from the release on.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Measured {
+    /// For how long it was counted.
+    pub lasted: Duration,
     /// Lookups answered with what was held fresh.
     pub fresh: usize,
     /// Lookups answered with what became fresh while they waited.
@@ -38,6 +41,8 @@ pub struct Measured {
     pub failed_before: usize,
     /// How long all of them took.
     pub latencies: Latencies,
+    /// The longest that a lookup took of a project that was held, since the storm began.
+    pub longest_of_held: Duration,
     /// Renders that the renderer was asked for.
     pub asked: usize,
     /// Renders that it did.
@@ -46,12 +51,12 @@ pub struct Measured {
     pub fetched: u64,
     /// Renders that it was asked for in the worst second.
     pub most_in_a_second: usize,
-    /// Renders that it was asked for beyond the budget, in the worst window since its start: those that may have been late on the way
-    /// are not counted. None when within.
+    /// Renders that it was asked for beyond the budget, in the worst window of the storm: those that may have been late by the
+    /// [tolerance](Self::tolerance) are not counted. None when within.
     pub beyond_budget: Option<f64>,
     /// Renders that the renderer had to do at once, since its start.
     pub most_in_flight: u64,
-    /// How long after the release was known every project was fresh.
+    /// How long after the release was known every project was fresh, by the count of who answers and by what the callers got.
     pub fresh_after: Option<Duration>,
     /// How many projects are not fresh at the end.
     pub not_fresh: usize,
@@ -59,8 +64,8 @@ pub struct Measured {
     pub fault: Option<Fault>,
     /// How long after the end of the fault every project was fresh; zero when it was before.
     pub recovered_after: Option<Duration>,
-    /// The longest that the renderer's thread was late: how busy the machine was.
-    pub stall: Duration,
+    /// The longest that the thread of the renderer or of the callers was late during the storm: how busy the machine was.
+    pub late: Duration,
     /// All of it over time.
     pub series: Series,
 }
@@ -107,15 +112,18 @@ impl Measured {
             }
         }
         let projects = terms.projects.get();
-        let ever: Vec<_> = seen.renders.calls.iter().map(|call| call.arrived).collect();
-        let arrivals: Vec<_> = ever
-            .iter()
-            .filter_map(|it| it.checked_sub(seen.began))
+        let calls = seen.renders.calls.iter();
+        let arrivals: Vec<_> = calls
+            .filter_map(|call| call.arrived.checked_sub(seen.began))
             .collect();
         let since = arrivals.partition_point(|it| *it < seen.release);
-        let fresh_at = seen.fresh_at(projects);
+        let callers = Convergence::of(seen, projects);
+        let fresh_at = seen.fresh_at(projects).filter(|_| callers.not_fresh == 0);
+        let fresh_at = fresh_at.map(|at| at.max(callers.last_outdated));
+        let counted = seen.fresh.last().map_or(0, |(_, fresh)| *fresh);
         let recovered_after = seen.fault.zip(fresh_at);
         Self {
+            lasted: seen.length.saturating_sub(seen.release),
             fresh: came_to(Outcome::Fresh),
             rendered: came_to(Outcome::Rendered),
             outdated,
@@ -124,23 +132,19 @@ impl Measured {
                 .iter()
                 .filter(|it| it.outcome == Outcome::Failed)
                 .count(),
+            longest_of_held: longest_of_held(seen, terms),
             latencies: Latencies::of(after.iter().map(|it| it.took).collect()),
             asked: arrivals.len() - since,
             done: seen.renders.rendered - seen.done_before,
             fetched: seen.renders.fetched - seen.fetched_before,
             most_in_a_second: most_within(&arrivals[since..], WINDOW),
-            beyond_budget: beyond_budget(&ever, terms, seen),
+            beyond_budget: beyond_budget(&arrivals, terms, seen),
             most_in_flight: seen.renders.most_in_flight,
             fresh_after: fresh_at.map(|at| at.saturating_sub(seen.learned)),
-            not_fresh: projects
-                - seen
-                    .fresh
-                    .last()
-                    .map_or(0, |(_, fresh)| *fresh)
-                    .min(projects),
+            not_fresh: projects.saturating_sub(counted).max(callers.not_fresh),
             fault: terms.fault.map(|(fault, _)| fault),
             recovered_after: recovered_after.map(|((_, ended), at)| at.saturating_sub(ended)),
-            stall: seen.stall,
+            late: seen.late,
             series: Series::of(seen, &arrivals),
         }
     }
@@ -148,6 +152,16 @@ impl Measured {
     /// Lookups that were answered.
     pub fn answered(&self) -> usize {
         self.fresh + self.rendered + self.outdated.values().sum::<usize>()
+    }
+
+    /// Lookups whose answer was outdated and called itself fresh.
+    pub fn unsaid(&self) -> usize {
+        self.outdated.get(UNSAID).copied().unwrap_or(0)
+    }
+
+    /// How much later than it happened something may have been seen.
+    pub fn tolerance(&self) -> Duration {
+        TRAVEL + self.late
     }
 }
 
@@ -227,7 +241,7 @@ fn most_within(moments: &[Duration], window: Duration) -> usize {
 
 /// By how much the arrivals exceed, in their worst window, what the budget allows: the burst, once for each process, and the rate.
 fn beyond_budget(arrivals: &[Duration], terms: &Terms, seen: &Observed) -> Option<f64> {
-    let late = (TRAVEL + seen.stall).as_secs_f64();
+    let late = (TRAVEL + seen.late).as_secs_f64();
     let allowed =
         f64::from(terms.burst.get()) + f64::from(seen.pods.saturating_sub(1)) + terms.rate * late;
     // Of all windows that end with an arrival, the worst begins where the count lags the refill most.

@@ -25,8 +25,8 @@ pub(super) struct Observed {
     pub(super) asked_before: Option<u64>,
     pub(super) done_before: u64,
     pub(super) fetched_before: u64,
-    /// The longest that the renderer's thread was late.
-    pub(super) stall: Duration,
+    /// The longest that the thread of the renderer or of the callers was late.
+    pub(super) late: Duration,
     /// Processes that had a budget of their own.
     pub(super) pods: u32,
 }

@@ -24,7 +24,13 @@ pub fn promises(measured: &Measured, terms: &Terms) -> Vec<Promise> {
         None => fresh_in_time(measured, terms),
         Some(_) => recovery(measured),
     };
-    vec![answers(measured), budget(measured, terms), convergence]
+    vec![
+        answers(measured),
+        patience(measured, terms),
+        reasons(measured),
+        budget(measured, terms),
+        convergence,
+    ]
 }
 
 fn answers(measured: &Measured) -> Promise {
@@ -37,23 +43,42 @@ fn answers(measured: &Measured) -> Promise {
     }
 }
 
+fn patience(measured: &Measured, terms: &Terms) -> Promise {
+    let (took, late) = (measured.longest_of_held, measured.tolerance());
+    Promise {
+        name: "patience",
+        is_kept: took <= terms.patience + late,
+        found: format!(
+            "no lookup of a held project took longer than {} ms: {} ms of patience, and {} ms that it may be seen late",
+            took.as_millis(),
+            terms.patience.as_millis(),
+            late.as_millis()
+        ),
+    }
+}
+
+fn reasons(measured: &Measured) -> Promise {
+    let (unsaid, answered) = (measured.unsaid(), measured.answered());
+    Promise {
+        name: "reasons",
+        is_kept: unsaid == 0,
+        found: format!("{unsaid} of {answered} answers were outdated and called fresh"),
+    }
+}
+
 fn budget(measured: &Measured, terms: &Terms) -> Promise {
     let in_flight = (measured.most_in_flight, u64::from(terms.concurrency.get()));
+    let (burst, rate) = (terms.burst, terms.rate);
     let found = match measured.beyond_budget {
-        Some(beyond) => format!(
-            "{beyond:.1} renders beyond the budget of {} a second",
-            terms.rate
-        ),
-        None => format!(
-            "no window has more renders than {} and {} a second",
-            terms.burst, terms.rate
-        ),
+        Some(beyond) => format!("{beyond:.1} renders beyond {burst} and {rate} a second"),
+        None => format!("no window has more renders than {burst} and {rate} a second"),
     };
+    let late = measured.tolerance().as_millis();
     Promise {
         name: "budget",
         is_kept: measured.beyond_budget.is_none() && in_flight.0 <= in_flight.1,
         found: format!(
-            "{found}; at most {} of {} in flight",
+            "{found}, of which each may be seen {late} ms late; at most {} of {} in flight",
             in_flight.0, in_flight.1
         ),
     }
@@ -105,12 +130,14 @@ fn judged(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::renderer::Fault;
+    use crate::{demo::load::UNSAID, renderer::Fault};
 
     fn good() -> Measured {
         Measured {
             fresh: 1000,
             most_in_flight: 12,
+            longest_of_held: Duration::from_millis(150),
+            late: Duration::from_millis(50),
             fresh_after: Some(Duration::from_millis(8700)),
             recovered_after: Some(Duration::from_secs(90)),
             ..Measured::default()
@@ -137,6 +164,10 @@ mod tests {
         assert_eq!(bad(|it| it.failed = 1), ["answers"]);
         assert_eq!(bad(|it| it.failed_before = 1), ["answers"]);
         assert_eq!(bad(|it| it.fresh = 0), ["answers"], "nobody asked");
+        let slow: fn(&mut Measured) = |it| it.longest_of_held = Duration::from_millis(151);
+        assert_eq!(bad(slow), ["patience"]);
+        let unsaid: fn(&mut Measured) = |it| *it.outdated.entry(UNSAID).or_default() += 1;
+        assert_eq!(bad(unsaid), ["reasons"]);
         assert_eq!(bad(|it| it.beyond_budget = Some(0.5)), ["budget"]);
         assert_eq!(bad(|it| it.most_in_flight = 17), ["budget"]);
         assert_eq!(bad(|it| it.fresh_after = None), ["convergence"]);

@@ -1,23 +1,9 @@
-//! The renderer of one way: the embedded one with the sample input, on a thread of its own.
-//!
-//! What arrives is written down at once there. How long that thread itself is late is measured too: what was launched on time
-//! may seem to arrive in a burst when the machine stands still.
+//! The renderer of one way: the embedded one with the sample input, on a thread of its own, where what arrives is written down
+//! at once.
 
-use std::{
-    fs, io,
-    net::Ipv4Addr,
-    path::Path,
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering::Relaxed},
-    },
-    time::Duration,
-};
+use std::{fs, io, net::Ipv4Addr, path::Path, time::Duration};
 
-use tokio::{
-    net::TcpListener,
-    time::{Instant, sleep},
-};
+use tokio::net::TcpListener;
 
 use super::{Error, Terms, thread::Thread};
 use crate::renderer::{Options, Renderer, Running};
@@ -46,14 +32,10 @@ const TEMPLATE: &str = include_str!("../../deploy/demo/template.json.j2");
 /// How many renders may wait in the renderer: more than there are callers.
 const QUEUE: usize = 1_024;
 
-/// How often the thread's lateness is measured.
-const BEAT: Duration = Duration::from_millis(10);
-
 /// A renderer, and where it runs.
 pub(super) struct Site {
     running: Running,
-    stall: Arc<AtomicU64>,
-    _thread: Thread,
+    thread: Thread,
 }
 
 impl Site {
@@ -73,10 +55,7 @@ impl Site {
         };
         write_samples(&options).map_err(Error::Folder)?;
         let thread = Thread::start("renderer").map_err(Error::Listen)?;
-        let stall = Arc::new(AtomicU64::new(0));
-        let measured = Arc::clone(&stall);
         let serve = async move {
-            tokio::spawn(measure(measured));
             let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await;
             let listener = listener.map_err(Error::Listen)?;
             Renderer::new(options)?
@@ -85,8 +64,7 @@ impl Site {
         };
         Ok(Self {
             running: thread.run(serve).await?,
-            stall,
-            _thread: thread,
+            thread,
         })
     }
 
@@ -100,18 +78,9 @@ impl Site {
         format!("http://{}", self.running.address())
     }
 
-    /// The longest that its thread was late.
-    pub(super) fn stall(&self) -> Duration {
-        Duration::from_micros(self.stall.load(Relaxed))
-    }
-}
-
-async fn measure(stall: Arc<AtomicU64>) {
-    loop {
-        let before = Instant::now();
-        sleep(BEAT).await;
-        let late = before.elapsed().saturating_sub(BEAT).as_micros();
-        stall.fetch_max(u64::try_from(late).unwrap_or(u64::MAX), Relaxed);
+    /// Takes the longest that its thread was late since this was called last.
+    pub(super) fn take_late(&self) -> Duration {
+        self.thread.take_late()
     }
 }
 

@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, time::Duration};
 use comfy_table::{CellAlignment, Table, presets::UTF8_FULL_CONDENSED};
 use serde_json::{Value, json};
 
-use super::{Measured, Promise, Release, Terms, chart, promises};
+use super::{Measured, Promise, Release, Terms, chart, load::UNSAID, promises, terms::FETCH};
 
 /// The layout of the JSON document; another one for each change that takes something away.
 const SCHEMA: &str = "evenkeel.demo.v1";
@@ -44,12 +44,17 @@ impl Report {
         let mut row = |name: &str, show: &dyn Fn(&Measured) -> String| {
             table.add_row([name.to_owned(), show(&self.incident), show(&self.evenkeel)]);
         };
+        row("counted for", &|it| in_seconds(it.lasted));
         row("lookups answered", &|it| it.answered().to_string());
         row("lookups failed", &|it| it.failed.to_string());
         row("lookups answered fresh", &|it| it.fresh.to_string());
         row("  fresh after a wait", &|it| it.rendered.to_string());
         for reason in self.reasons() {
-            row(&format!("  outdated: {reason}"), &|it| {
+            let name = match reason {
+                UNSAID => "  outdated, but called fresh".to_owned(),
+                reason => format!("  outdated: {reason}"),
+            };
+            row(&name, &|it| {
                 it.outdated.get(reason).copied().unwrap_or(0).to_string()
             });
         }
@@ -90,14 +95,20 @@ impl Report {
             "terms": {
                 "projects": terms.projects,
                 "callers": terms.callers,
+                "pause_seconds": terms.pause.as_secs_f64(),
                 "deadline_seconds": terms.deadline.as_secs_f64(),
                 "patience_seconds": terms.patience.as_secs_f64(),
+                "cold_patience_seconds": terms.deadline.as_secs_f64(),
                 "render_deadline_seconds": terms.render_deadline.as_secs_f64(),
                 "workers": terms.workers,
                 "render_seconds": terms.cost.mean().as_secs_f64(),
                 "rate": terms.rate,
                 "burst": terms.burst,
                 "concurrency": terms.concurrency,
+                "fetch_rate": FETCH.0,
+                "fetch_concurrency": FETCH.1,
+                "calm_seconds": terms.calm.as_secs_f64(),
+                "after_seconds": terms.after.as_secs_f64(),
                 "cold": terms.release == Release::Replace,
                 "fault": terms.fault.map(|(fault, _)| fault.name()),
                 "fault_seconds": terms.fault.map(|(_, lasts)| lasts.as_secs_f64()),
@@ -134,6 +145,7 @@ fn way(measured: &Measured) -> Value {
     } = measured;
     let seconds = |time: Duration| time.as_secs_f64();
     json!({
+        "counted_seconds": seconds(measured.lasted),
         "lookups": {
             "answered": measured.answered(),
             "fresh": fresh,
@@ -144,6 +156,7 @@ fn way(measured: &Measured) -> Value {
             "p50_seconds": seconds(latencies.p50),
             "p99_seconds": seconds(latencies.p99),
             "max_seconds": seconds(latencies.max),
+            "max_of_held_seconds": seconds(measured.longest_of_held),
         },
         "renders": {
             "asked": measured.asked,
@@ -156,7 +169,7 @@ fn way(measured: &Measured) -> Value {
         "fresh_after_seconds": measured.fresh_after.map(seconds),
         "not_fresh": measured.not_fresh,
         "recovered_after_seconds": measured.recovered_after.map(seconds),
-        "machine_late_seconds": seconds(measured.stall),
+        "machine_late_seconds": seconds(measured.late),
         "series": measured.series,
     })
 }
@@ -165,16 +178,20 @@ fn milliseconds(time: Duration) -> String {
     format!("{:.1} ms", time.as_secs_f64() * 1e3)
 }
 
+fn in_seconds(time: Duration) -> String {
+    format!("{:.1} s", time.as_secs_f64())
+}
+
 fn fresh_after(measured: &Measured) -> String {
     match measured.fresh_after {
-        Some(after) => format!("{:.1} s", after.as_secs_f64()),
+        Some(after) => in_seconds(after),
         None => format!("{} are not", measured.not_fresh),
     }
 }
 
 fn recovered_after(measured: &Measured) -> String {
     match measured.recovered_after {
-        Some(after) => format!("{:.1} s", after.as_secs_f64()),
+        Some(after) => in_seconds(after),
         None => "not".to_owned(),
     }
 }

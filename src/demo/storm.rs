@@ -57,6 +57,8 @@ impl<W: Way> Side<W> {
     ) -> Result<Observed, Error> {
         let load = Load::start(terms, self.way.lookup(), &self.projects).await?;
         let renderer_ran = self.site.running().renders().now;
+        // How late it was before is of no account.
+        self.site.take_late();
         let mut storm = Storm {
             seen: Observed {
                 began: renderer_ran.saturating_sub(load.began().elapsed()),
@@ -80,7 +82,7 @@ impl<W: Way> Side<W> {
             storm.seen.fault = Some((storm.now(), storm.now() + lasts));
         }
         storm.watch(self, Storm::is_over::<W>).await;
-        Ok(storm.end(self))
+        Ok(storm.end(self).await)
     }
 }
 
@@ -127,6 +129,7 @@ impl Storm<'_> {
         if self.terms.release == Release::Replace {
             self.load.redirect(side.way.lookup()).await?;
         }
+        self.load.expect(ROLLOUT);
         self.seen.learned = self.now();
         Ok(())
     }
@@ -141,15 +144,15 @@ impl Storm<'_> {
             }
             Some(_) | None => true,
         };
-        now >= expected(self.terms) && is_recovered
+        now >= self.seen.release + after(self.terms) && is_recovered
     }
 
-    fn end<W: Way>(self, side: &Side<W>) -> Observed {
+    async fn end<W: Way>(self, side: &Side<W>) -> Observed {
         Observed {
             length: self.now(),
-            samples: self.load.samples(),
+            samples: self.load.end().await,
             renders: side.site.running().renders(),
-            stall: side.site.stall(),
+            late: side.site.take_late().max(self.load.take_late()),
             pods: side.way.pods(),
             ..self.seen
         }
@@ -189,6 +192,11 @@ fn ticks() -> Interval {
 
 /// How long a storm takes.
 fn expected(terms: &Terms) -> Duration {
+    terms.calm + after(terms)
+}
+
+/// How long it goes on after the release, at least.
+fn after(terms: &Terms) -> Duration {
     let fault = terms.fault.map(|(_, lasts)| FAULT_AFTER + lasts);
-    terms.calm + terms.after + fault.unwrap_or_default()
+    terms.after + fault.unwrap_or_default()
 }

@@ -7,6 +7,9 @@ use crate::renderer::{Cost, Fault};
 /// How many connections the callers share.
 pub(super) const CONNECTIONS: usize = 8;
 
+/// The budget of fetches of what the renderer has stored: fetches per second, and fetches at once.
+pub(super) const FETCH: (u32, u32) = (1_000, 64);
+
 /// The longest that a recovery may take, from the end of a fault on.
 pub(super) const RECOVERY: Duration = Duration::from_secs(90);
 
@@ -28,7 +31,7 @@ pub struct Terms {
     pub callers: NonZeroUsize,
     /// How long a caller pauses after an answer, in the mean.
     pub pause: Duration,
-    /// The deadline of a lookup.
+    /// The deadline of a lookup, and its patience when nothing is held.
     pub deadline: Duration,
     /// How long a lookup waits for a refresh when something is held.
     pub patience: Duration,
@@ -79,6 +82,17 @@ impl Default for Terms {
 }
 
 impl Terms {
+    /// Those of storms of a few seconds over few projects: they show that the demo works, and nothing else.
+    pub fn quick() -> Self {
+        Self {
+            projects: NonZeroUsize::new(50).unwrap_or(NonZeroUsize::MIN),
+            cost: Cost::fixed(Duration::from_millis(50)),
+            calm: Duration::from_millis(500),
+            after: Duration::from_secs(3),
+            ..Self::default()
+        }
+    }
+
     /// The least time in which every project can be rendered within the budget.
     pub fn ideal(&self) -> Duration {
         let permits = match self.concurrency.get() {
@@ -103,11 +117,12 @@ impl Terms {
         let show = |time: Duration| humantime::format_duration(time).to_string();
         let mut lines = vec![
             format!(
-                "{callers} callers over {CONNECTIONS} connections look {projects} projects up, again and again; \
-                 who gets no answer asks again at once"
+                "{callers} callers over {CONNECTIONS} connections look {projects} projects up, again and again, and pause for {} in the mean; \
+                 who gets no answer asks again at once",
+                show(self.pause)
             ),
             format!(
-                "a lookup has a deadline of {} and patience for {}, a render a deadline of {}",
+                "a lookup has a deadline of {} and patience for {}, or to its deadline when nothing is held; a render has a deadline of {}",
                 show(self.deadline),
                 show(self.patience),
                 show(self.render_deadline)
@@ -117,20 +132,33 @@ impl Terms {
                 show(self.cost.mean())
             ),
             format!(
-                "evenkeel's budget is {rate} renders a second, {burst} at once after a quiet time, {concurrency} in flight"
+                "evenkeel's budget is {rate} renders a second, {burst} at once after a quiet time, {concurrency} in flight; \
+                 of what the renderer has stored {} fetches a second, {} in flight",
+                FETCH.0, FETCH.1
             ),
         ];
         let release = match self.release {
             Release::Raise => "the release raises the target of the running pod",
             Release::Replace => "the release replaces the pod by one that holds nothing",
         };
-        lines.push(match self.fault {
-            None => release.to_owned(),
-            Some((fault, lasts)) => format!(
-                "{release}; a second later the renderer is given the fault \"{fault}\" for {}",
-                show(lasts)
-            ),
-        });
+        let lasts = format!(
+            "a storm begins {} before the release and goes on for {} after it",
+            show(self.calm),
+            show(self.after)
+        );
+        match self.fault {
+            None => lines.extend([release.to_owned(), lasts]),
+            Some((fault, fault_lasts)) => lines.extend([
+                format!(
+                    "{release}; a second later the renderer is given the fault \"{fault}\" for {}",
+                    show(fault_lasts)
+                ),
+                format!(
+                    "{lasts}, and for the time of the fault; with evenkeel until all is fresh, at most {} after the fault",
+                    show(RECOVERY)
+                ),
+            ]),
+        }
         lines
     }
 }

@@ -15,7 +15,7 @@ pub(super) trait Way {
     /// Where it answers lookups now.
     fn lookup(&self) -> SocketAddr;
 
-    /// How many projects it holds that are fresh.
+    /// How many projects it holds that are fresh and fit to be served.
     fn fresh(&self) -> usize;
 
     /// How many processes it took so far.

@@ -138,7 +138,7 @@ class Renderer(RenderServiceServicer):
         return f"http://127.0.0.1:{self.port}"
 
     def start(self) -> None:
-        options = [("grpc.so_reuseport", 0), ("grpc.max_send_message_length", 64 << 20)]
+        options = [("grpc.so_reuseport", 0), ("grpc.max_send_message_length", 128 << 20)]
         self._server = grpc.server(ThreadPoolExecutor(THREADS), options=options)
         add_RenderServiceServicer_to_server(self, self._server)
         self.port = self._server.add_insecure_port(f"127.0.0.1:{self.port}")

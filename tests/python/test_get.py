@@ -57,11 +57,26 @@ def test_it_prints_one_object_with_everything(get):
     assert (known["not_modified"], known["payload"]) == (True, None)
 
 
+def test_it_prints_one_line_whatever_the_lines_of_the_payload(get, renderer):
+    payload = {"name": "line\nbreak", "scopes": [{"id": 1}]}
+    renderer.answers(payload=json.dumps(payload, indent=2).encode() + b"\n")
+    printed = get("demo/shop", "--output", "json").stdout
+    assert printed.count(b"\n") == 1
+    assert json.loads(printed)["payload"] == payload
+
+
 def test_it_encodes_a_payload_that_is_no_json(get, renderer):
     renderer.answers(payload=b"\xff\x00 not JSON")
     got = json.loads(get("demo/shop", "--output", "json").stdout)
     assert got["payload_encoding"] == "base64"
     assert base64.b64decode(got["payload"]) == b"\xff\x00 not JSON"
+
+
+def test_it_takes_whatever_a_sidecar_accepts(start_sidecar, renderer):
+    sidecar = start_sidecar(upstream={"max_payload": "70MiB"})
+    renderer.answers(payload=b"x" * (65 << 20))
+    got = evenkeel_get(sidecar.address, "demo/shop", "--patience", "20s")
+    assert (got.returncode, len(got.stdout)) == (0, 65 << 20), got.stderr
 
 
 def test_its_exit_code_tells_what_failed(get, renderer):

@@ -1,9 +1,13 @@
 """`evenkeel watch`: every change as it arrives, over restarts of the sidecar."""
 
+import fcntl
 import json
+import mmap
 import signal
 import socket
+import struct
 import subprocess
+import termios
 import threading
 
 import pytest
@@ -50,6 +54,11 @@ def watch():
         print(f"--- printed\n{''.join(one.printed)}--- complained\n{''.join(one.complained)}")
 
 
+def unread(pipe) -> int:
+    """How many bytes lie in it."""
+    return struct.unpack("i", fcntl.ioctl(pipe, termios.FIONREAD, bytes(4)))[0]
+
+
 def heads(lines) -> list[str]:
     """The lines up to their number."""
     return sorted(line.split(" number ")[0] for line in lines)
@@ -69,6 +78,28 @@ def test_it_prints_the_first_answer_and_each_change_until_it_is_interrupted(side
         ["demo/a", "rollout", "2"],
         ["demo/b", "rollout", "2"],
     ]
+
+
+def test_it_ends_when_its_pod_does(sidecar, watch):
+    watching = watch(sidecar.address, "demo/shop")
+    wait_until(lambda: watching.printed)
+    watching.process.send_signal(signal.SIGTERM)
+    assert watching.ends() == 0
+    assert watching.complained == []
+
+
+def test_it_can_be_interrupted_while_nobody_takes_what_it_prints(sidecar, renderer):
+    renderer.answers(payload=b"x" * (1 << 20))
+    command = [BINARY, "watch", "--address", sidecar.address, "--output", "json", "demo/shop"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as watching:
+        # The first page of the pipe has what came before the payload.
+        full = fcntl.fcntl(watching.stdout, fcntl.F_GETPIPE_SZ) - mmap.PAGESIZE
+        wait_until(lambda: unread(watching.stdout) > full)
+        watching.send_signal(signal.SIGINT)
+        try:
+            assert watching.wait(10) == 0
+        finally:
+            watching.kill()
 
 
 def test_it_prints_json_lines_with_the_payload_and_failures_too(sidecar, renderer, watch):

@@ -97,6 +97,19 @@ fn embeds_a_json_payload_as_it_was_written() {
 }
 
 #[test]
+fn embeds_a_json_payload_of_many_lines_in_one() {
+    let reply = reply(b"{\r\n  \"a\": \"1\\n2\",\n\t\"b\": [1.10,\n2]\n}\n");
+    let text = serde_json::to_string(&ReplyAsJson::from(&reply)).expect("is JSON");
+    let payload = "{    \"a\": \"1\\n2\", \t\"b\": [1.10, 2] }";
+    assert!(
+        text.ends_with(&format!(
+            r#""payload_encoding":"json","payload":{payload}}}"#
+        )),
+        "{text}"
+    );
+}
+
+#[test]
 fn encodes_a_payload_that_is_no_json() {
     let shown = json(&reply(b"\xff\x00"));
     assert_eq!(shown["payload_encoding"], "base64");

@@ -1,3 +1,5 @@
+use std::num::NonZeroUsize;
+
 use super::*;
 
 fn millis(moments: &[u64]) -> Vec<Duration> {
@@ -43,7 +45,7 @@ fn what_the_budget_allows_is_not_beyond_it_and_one_more_is() {
     crowded.splice(25..25, [2450, 2450]);
     assert!(beyond_budget(&millis(&crowded), &terms, &seen).is_some());
     let late = Observed {
-        stall: Duration::from_millis(200),
+        late: Duration::from_millis(200),
         ..seen.clone()
     };
     assert_eq!(
@@ -60,6 +62,7 @@ fn lookups_are_counted_by_outcome_from_the_release_on() {
     let sample = |at, outcome| Sample {
         at: Duration::from_millis(at),
         took: Duration::from_millis(3),
+        project: 0,
         outcome,
     };
     let seen = Observed {
@@ -74,17 +77,22 @@ fn lookups_are_counted_by_outcome_from_the_release_on() {
             sample(2000, Outcome::Failed),
             sample(3000, Outcome::Fresh),
         ],
-        fresh: [(500, 200), (1000, 200), (1100, 0), (2900, 199), (3100, 200)]
+        fresh: [(500, 1), (1000, 1), (1100, 0), (2900, 0), (3100, 1)]
             .map(|(at, fresh)| (Duration::from_millis(at), fresh))
             .to_vec(),
         fault: Some((Duration::from_millis(1200), Duration::from_secs(3))),
         ..Observed::default()
     };
-    let measured = Measured::of(&seen, &Terms::default());
+    let terms = Terms {
+        projects: NonZeroUsize::MIN,
+        ..Terms::default()
+    };
+    let measured = Measured::of(&seen, &terms);
     assert_eq!(
         (measured.answered(), measured.failed, measured.failed_before),
         (4, 1, 1)
     );
+    assert_eq!(measured.lasted, Duration::from_secs(3));
     assert_eq!(measured.outdated, BTreeMap::from([("THROTTLED", 2)]));
     assert_eq!(measured.fresh_after, Some(Duration::from_millis(2100)));
     assert_eq!(measured.recovered_after, Some(Duration::from_millis(100)));
@@ -97,5 +105,32 @@ fn lookups_are_counted_by_outcome_from_the_release_on() {
     );
     assert_eq!(series.failed[6], 2, "one in 0.6 s");
     assert_eq!(series.projects_fresh[20], 0);
-    assert_eq!(series.projects_fresh[40], 200);
+    assert_eq!(series.projects_fresh[40], 1);
+}
+
+#[test]
+fn what_counts_itself_fresh_while_callers_get_the_old_is_not() {
+    let told = |at, outcome| Sample {
+        at: Duration::from_millis(at),
+        took: Duration::from_millis(3),
+        project: 0,
+        outcome,
+    };
+    let terms = Terms {
+        projects: NonZeroUsize::MIN,
+        ..Terms::default()
+    };
+    let mut seen = Observed {
+        length: Duration::from_secs(3),
+        samples: vec![told(1500, Outcome::Outdated(UNSAID))],
+        fresh: vec![(Duration::from_millis(100), 1)],
+        ..Observed::default()
+    };
+    let measured = Measured::of(&seen, &terms);
+    assert_eq!((measured.fresh_after, measured.not_fresh), (None, 1));
+    assert_eq!(measured.unsaid(), 1);
+    seen.samples.push(told(2000, Outcome::Fresh));
+    let measured = Measured::of(&seen, &terms);
+    let late = Some(Duration::from_millis(1500));
+    assert_eq!((measured.fresh_after, measured.not_fresh), (late, 0));
 }

@@ -1,0 +1,75 @@
+"""`evenkeel demo` as a command; what it measures is tested in Rust, and tests/long/demo runs it whole."""
+
+import json
+import signal
+import subprocess
+from xml.etree import ElementTree
+
+import pytest
+
+from sidecar import BINARY, wait_until
+
+
+@pytest.fixture
+def demo(tmp_path):
+    """Starts it; what it says is in files, so that nobody needs to read on."""
+    started = []
+
+    def start(*arguments) -> subprocess.Popen:
+        with (tmp_path / "printed").open("w") as printed, (tmp_path / "told").open("w") as told:
+            started.append(subprocess.Popen([BINARY, "demo", *arguments], stdout=printed, stderr=told))
+        return started[-1]
+
+    yield start
+    for process in started:
+        process.kill()
+        process.wait()
+
+
+@pytest.fixture
+def printed(tmp_path):
+    return (tmp_path / "printed").read_text
+
+
+@pytest.fixture
+def told(tmp_path):
+    return (tmp_path / "told").read_text
+
+
+@pytest.mark.long
+def test_it_reports_draws_and_stays_until_it_is_told_to_end(demo, printed, told, tmp_path):
+    picture = tmp_path / "storm.svg"
+    running = demo("--quick", "--json", "--stay", "--svg", picture)
+    wait_until(lambda: "until Ctrl-C" in told(), within=60)
+    (look_up,) = [line.split()[2:] for line in told().splitlines() if line.startswith("  look up ")]
+    assert subprocess.run(look_up, capture_output=True, timeout=10).stderr.startswith(b"FRESH paperboy rollout 2 ")
+    running.send_signal(signal.SIGTERM)
+    code = running.wait(10)
+
+    (line,) = printed().splitlines()
+    report = json.loads(line)
+    # A machine that is busy with other tests may well break a promise.
+    assert code == (0 if report["kept"] else 1)
+    assert report["terms"].keys() >= {"pause_seconds", "cold_patience_seconds", "fetch_rate", "calm_seconds", "after_seconds"}
+    for way in ("incident", "evenkeel"):
+        assert report[way]["counted_seconds"] >= report["terms"]["after_seconds"]
+        assert report[way]["lookups"]["answered"] > 0
+    assert {promise["name"] for promise in report["promises"]} == {"answers", "patience", "reasons", "budget", "convergence"}
+    assert ElementTree.parse(picture).getroot().tag.endswith("svg")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_it_can_be_interrupted(demo, printed, told, number):
+    running = demo()
+    wait_until(told)
+    running.send_signal(number)
+    assert running.wait(10) == 130
+    assert printed() == ""
+    assert told().endswith("evenkeel: interrupted\n")
+
+
+def test_a_picture_that_cannot_be_written_is_refused_before_the_storms(demo, printed, told, tmp_path):
+    picture = tmp_path / "nowhere/storm.svg"
+    assert demo("--svg", picture).wait(10) == 1
+    assert printed() == ""
+    assert told() == f"evenkeel: cannot write --svg {picture}: No such file or directory (os error 2)\n"
