@@ -8,7 +8,9 @@ import json
 import math
 import os
 import re
+import shutil
 import subprocess
+from pathlib import Path
 
 import grpc
 import kubernetes_validate
@@ -40,6 +42,35 @@ def patched(request):
 @pytest.fixture
 def renderer():
     return only([one for one in of_kind("example", "Deployment") if one["metadata"]["name"] == "evenkeel-renderer"])
+
+
+# The images
+
+
+def made_of() -> set[Path]:
+    """The files of the repository that went into the program, as cargo wrote them down."""
+    target = BINARY.resolve().parents[1]
+    _, files = BINARY.with_suffix(".d").read_text().split(": ", 1)
+    paths = {Path(os.path.normpath(file)) for file in files.split()}
+    return {path.relative_to(ROOT) for path in paths if path.is_relative_to(ROOT) and not path.is_relative_to(target)}
+
+
+def test_the_image_is_built_from_all_that_the_program_is_made_of(tmp_path):
+    stage = (ROOT / "deploy/Dockerfile.build").read_text().split("\nFROM ")[1]
+    sent = [line[1:] for line in (ROOT / "deploy/Dockerfile.build.dockerignore").read_text().split() if line != "*"]
+    for instruction in re.findall(r"^COPY (.+)$", stage, re.MULTILINE):
+        *sources, place = instruction.split()
+        for source in sources:
+            assert any(Path(source).is_relative_to(name) for name in sent), f"{source} is not sent to the builder"
+            assert place in ("./", source), "the program is made of it where it is"
+            (tmp_path / source).parent.mkdir(parents=True, exist_ok=True)
+            (shutil.copytree if (ROOT / source).is_dir() else shutil.copy)(ROOT / source, tmp_path / source)
+    files = made_of()
+    assert Path("src/main.rs") in files
+    assert not {str(file) for file in files if not (tmp_path / file).exists()}
+    read = ["cargo", "metadata", "--locked", "--offline", "--no-deps", "--format-version=1"]
+    (package,) = json.loads(subprocess.check_output(read, cwd=tmp_path))["packages"]
+    assert all(Path(target["src_path"]).exists() for target in package["targets"])
 
 
 # As tools see it
