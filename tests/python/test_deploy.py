@@ -278,6 +278,11 @@ def test_sidecars_reach_the_renderer_and_nobody_else_does(renderer):
     assert not peer["podSelector"]["matchLabels"].items() <= labels.items()
 
 
+def test_no_image_is_one_that_somebody_else_could_offer():
+    ours = {one["image"] for name in ALL for workload in of_kind(name, *manifests.WORKLOADS) for one in containers(workload)} - {"any"}
+    assert ours == {"registry.example/evenkeel", "registry.example/evenkeel:0.1.0"}
+
+
 def test_there_are_always_the_renderers_that_a_release_needs(renderer):
     scaler, settings = only(of_kind("example", "HorizontalPodAutoscaler"))["spec"], settings_of_the_example()["admission"]
     metric = only(scaler["metrics"])["containerResource"]
