@@ -283,6 +283,14 @@ def test_no_image_is_one_that_somebody_else_could_offer():
     assert ours == {"registry.example/evenkeel", "registry.example/evenkeel:0.1.0"}
 
 
+def test_probes_are_patient_with_a_node_that_is_short_of_cpu(patched):
+    evenkeel = container(patched[1], "evenkeel")
+    unready, dead = ({"timeoutSeconds": 1} | evenkeel[kind] for kind in ("readinessProbe", "livenessProbe"))
+    assert all(probe["timeoutSeconds"] >= 3 for probe in (unready, dead))
+    assert unready["periodSeconds"] * unready["failureThreshold"] >= 15
+    assert dead["periodSeconds"] * dead["failureThreshold"] >= 60, "a sidecar that is restarted holds nothing"
+
+
 def test_there_are_always_the_renderers_that_a_release_needs(renderer):
     scaler, settings = only(of_kind("example", "HorizontalPodAutoscaler"))["spec"], settings_of_the_example()["admission"]
     metric = only(scaler["metrics"])["containerResource"]
