@@ -323,3 +323,4 @@ def test_the_renderer_keeps_to_nodes_of_its_own_and_evicts_nobody(renderer):
     selectors = [one["labelSelector"]["matchLabels"] for one in spread]
     selectors.append(only(of_kind("example", "PodDisruptionBudget"))["spec"]["selector"]["matchLabels"])
     assert all(selector == labels for selector in selectors)
+    assert all(one["matchLabelKeys"] == ["pod-template-hash"] for one in spread), "the pods of the release before would count"
