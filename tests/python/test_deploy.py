@@ -258,7 +258,7 @@ def test_times_and_sizes_fit_together():
     assert settings["telemetry"]["listen"] == f"0.0.0.0:{ports['telemetry']}"
 
 
-def test_sidecars_reach_the_renderer_and_nobody_else_does(renderer):
+def test_only_pods_with_the_label_of_the_sidecar_reach_the_renderer(renderer):
     labels = template(renderer)["metadata"]["labels"]
     service, policy = only(of_kind("example", "Service")), only(of_kind("example", "NetworkPolicy"))
     (port,) = container(renderer, "renderer")["ports"]
