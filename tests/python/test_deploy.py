@@ -304,9 +304,16 @@ def test_there_are_always_the_renderers_that_a_release_needs(renderer):
     assert scaler["scaleTargetRef"]["name"] == renderer["metadata"]["name"]
     assert "replicas" not in renderer["spec"], "each apply would undo the autoscaler's work"
     assert renderer["spec"]["strategy"]["rollingUpdate"]["maxUnavailable"] == 0
-    # A burst of every sidecar at once still finds room at the renderers.
+    # A burst of every sidecar at once still finds room at the renderers, also in the fleet of a hundred that they are sized for.
     room = scaler["minReplicas"] * (workers + int(flags(embedded)["queue"]))
-    assert settings["burst"] * settings["fleet_size"] <= room
+    hundred = yaml.safe_load((ROOT / "deploy/kustomize/base/settings/hot.yaml").read_text())["admission"]
+    assert hundred["fleet_rate"] == settings["fleet_rate"]
+    assert all(fleet["burst"] * fleet["fleet_size"] <= room for fleet in (settings, hundred))
+
+
+def test_the_fleet_is_as_large_as_the_settings_say():
+    replicas = [workload["spec"]["replicas"] for workload in with_sidecar("example")]
+    assert settings_of_the_example()["admission"]["fleet_size"] == sum(replicas)
 
 
 def test_the_renderer_keeps_to_nodes_of_its_own_and_evicts_nobody(renderer):
