@@ -5,24 +5,25 @@ use std::{
     num::{NonZeroU64, NonZeroUsize},
     path::PathBuf,
     process::ExitCode,
+    time::Duration,
 };
 
 use anyhow::Context;
 use bytesize::ByteSize;
-use tokio::{
-    net::TcpListener,
-    runtime,
-    signal::unix::{SignalKind, signal},
-};
+use tokio::{net::TcpListener, runtime};
 
 use super::{
     BAD_SETTINGS,
     terminal::{complain, say},
 };
 use crate::{
+    drain::Signals,
     renderer::{Cost, FaultOrder, Options, Renderer},
     telemetry::{self, Format},
 };
+
+/// How long renders that run may go on after the signal to end: less than the 30 s that Kubernetes gives a pod.
+const GRACE: Duration = Duration::from_secs(10);
 
 /// Arguments of `evenkeel renderer`.
 #[derive(Debug, clap::Args)]
@@ -69,7 +70,7 @@ pub(super) struct Args {
     fault: Option<FaultOrder>,
 }
 
-/// Runs it until SIGINT or SIGTERM.
+/// Runs it until SIGINT or SIGTERM, and on until the renders that run have ended; a second signal breaks them off.
 pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
     let _log = telemetry::install(Format::Text, "info".parse()?)?;
     runtime::Builder::new_current_thread()
@@ -79,6 +80,7 @@ pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
 }
 
 async fn serve(args: Args) -> anyhow::Result<ExitCode> {
+    let mut signals = Signals::install()?;
     let Args {
         listen, control, ..
     } = args;
@@ -105,12 +107,11 @@ async fn serve(args: Args) -> anyhow::Result<ExitCode> {
         renderer.projects().len()
     ))?;
 
-    let mut terminate = signal(SignalKind::terminate())?;
+    signals.next().await;
     tokio::select! {
-        interrupted = tokio::signal::ctrl_c() => interrupted?,
-        _ = terminate.recv() => {}
+        () = renderer.drain(GRACE) => {}
+        () = signals.next() => {}
     }
-    renderer.stop().await;
     Ok(ExitCode::SUCCESS)
 }
 

@@ -3,6 +3,7 @@
 `UPDATE_GOLDEN=1` renders the golden files anew; all but the first test judge those.
 """
 
+import contextlib
 import http.client
 import json
 import math
@@ -19,6 +20,7 @@ import yaml
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 import manifests
+from contract import RenderRequest, RenderServiceStub
 from manifests import ROOT, container, containers, flags, of_kind, only, template, volumes, with_sidecar
 from sidecar import BINARY, LISTENS, wait_until
 
@@ -142,7 +144,7 @@ def test_a_pod_of_the_example_starts_and_is_probed(tmp_path):
             for kind in ("livenessProbe", "startupProbe", "readinessProbe"):
                 probe = evenkeel[kind]
                 within = probe["periodSeconds"] * probe["failureThreshold"]
-                wait_until(lambda: status(telemetry, probe["httpGet"]["path"]) == 200, within=within)
+                wait_until(lambda: get(telemetry, probe["httpGet"]["path"]).status == 200, within=within)
             assert admin.is_socket()
             assert admin.stat().st_mode & 0o777 == 0o600
         finally:
@@ -150,24 +152,41 @@ def test_a_pod_of_the_example_starts_and_is_probed(tmp_path):
             print(log.read_text())
 
 
-def status(address, path) -> int:
+def get(address, path) -> http.client.HTTPResponse:
     connection = http.client.HTTPConnection(address, timeout=1)
     connection.request("GET", path)
-    return connection.getresponse().status
+    return connection.getresponse()
 
 
-def test_the_renderer_of_the_example_starts_and_is_probed(renderer):
-    arguments = [re.sub(r"--listen=.*", "--listen=127.0.0.1:0", argument) for argument in container(renderer, "renderer")["args"]]
+@contextlib.contextmanager
+def running(renderer, **instead):
+    """The renderer of the example, with some of its flags replaced: its process, a channel to it, and where it is controlled."""
+    told = flags(container(renderer, "renderer")) | {"listen": "127.0.0.1:0", "control": "127.0.0.1:0"} | instead
+    arguments = ["renderer", *(f"--{flag}={value}" for flag, value in told.items())]
     # From the root of the repository its projects are found at the same relative path as in the image.
     with subprocess.Popen([BINARY, *arguments], cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
         try:
-            address = re.search(r"listening on (\S+?),", process.stdout.readline())[1]
-            with grpc.insecure_channel(address) as channel:
-                request = health_pb2.HealthCheckRequest()
-                answer = health_pb2_grpc.HealthStub(channel).Check(request, timeout=5, wait_for_ready=True)
-            assert answer.status == health_pb2.HealthCheckResponse.SERVING
+            address, control = re.search(r"on (\S+), control on http://(\S+),", process.stdout.readline()).groups()
+            with grpc.insecure_channel(address, options=[("grpc.enable_http_proxy", 0)]) as channel:
+                yield process, channel, control
         finally:
             process.kill()
+
+
+def test_the_renderer_of_the_example_starts_and_is_probed(renderer):
+    with running(renderer) as (_, channel, _):
+        request = health_pb2.HealthCheckRequest()
+        answer = health_pb2_grpc.HealthStub(channel).Check(request, timeout=5, wait_for_ready=True)
+    assert answer.status == health_pb2.HealthCheckResponse.SERVING
+
+
+def test_a_renderer_that_is_told_to_end_ends_the_render_that_runs(renderer):
+    with running(renderer, cost="1s") as (process, channel, control):
+        call = RenderServiceStub(channel).Render.future(RenderRequest(project="paperboy", rollout=1), timeout=10)
+        wait_until(lambda: json.load(get(control, "/renders"))["in_flight"] == 1)
+        process.terminate()
+        assert call.result().payload
+        assert process.wait(10) == 0
 
 
 # As a cluster would see it
