@@ -13,7 +13,7 @@ use std::{
     time::Duration,
 };
 
-use tokio::{net::TcpListener, sync::watch};
+use tokio::{net::TcpListener, sync::watch, time::timeout};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tonic::{server::NamedService, service::Routes};
 
@@ -119,6 +119,7 @@ pub struct Running {
     address: SocketAddr,
     controls: Controls,
     tasks: TaskTracker,
+    drain: CancellationToken,
     stop: CancellationToken,
 }
 
@@ -186,14 +187,16 @@ impl Renderer {
             projects: self.service.projects.clone(),
         };
         let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
+        let drain = stop.child_token();
+        // When it ends, so does every stream of changes.
         let watching = projects::watch(self.folder, self.projects);
-        tasks.spawn(stop.clone().run_until_cancelled_owned(watching));
+        tasks.spawn(drain.clone().run_until_cancelled_owned(watching));
 
         let faults = self.service.faults.clone();
-        let stopped = stop.clone();
+        let (draining, stopped) = (drain.clone(), stop.clone());
         tasks.spawn(async move {
             let routes = routes(self.service).await;
-            if let Err(error) = port::serve(listener, routes, faults, stopped).await {
+            if let Err(error) = port::serve(listener, routes, faults, draining, stopped).await {
                 tracing::error!(%address, %error, "the renderer stopped serving");
             }
         });
@@ -201,6 +204,7 @@ impl Renderer {
             address,
             controls,
             tasks,
+            drain,
             stop,
         })
     }
@@ -248,7 +252,7 @@ impl Running {
     /// Serves the control endpoint too, over plain HTTP: `/fault`, `/renders` and `/projects`.
     pub fn serve_controls(&self, listener: TcpListener) {
         let controls = axum::serve(listener, control::router(self.controls.clone()));
-        let stop = self.stop.clone();
+        let drain = self.drain.clone();
         self.tasks.spawn(async move {
             tokio::select! {
                 ended = async { controls.await } => {
@@ -256,9 +260,18 @@ impl Running {
                         tracing::error!(%error, "the control endpoint stopped");
                     }
                 }
-                () = stop.cancelled() => {}
+                () = drain.cancelled() => {}
             }
         });
+    }
+
+    /// Closes its listeners and ends streams of changes; stops when the other calls have ended too, or after `grace`.
+    pub async fn drain(self, grace: Duration) {
+        self.drain.cancel();
+        self.tasks.close();
+        // Calls that did not end in time are cut.
+        let _ = timeout(grace, self.tasks.wait()).await;
+        self.stop().await;
     }
 
     /// Stops it: closes its listeners and cuts its connections.

@@ -1,4 +1,4 @@
-# Sourced by tests/run and tests/bench/run: installs what they need and is missing.
+# Sourced by tests/run, tests/bench/run and .ci/run: installs what they need and is missing.
 
 say() { printf '\n== %s\n' "$*" >&2; }
 

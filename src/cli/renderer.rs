@@ -5,6 +5,7 @@ use std::{
     num::{NonZeroU64, NonZeroUsize},
     path::PathBuf,
     process::ExitCode,
+    time::Duration,
 };
 
 use anyhow::Context;
@@ -20,6 +21,9 @@ use crate::{
     renderer::{Cost, FaultOrder, Options, Renderer},
     telemetry::{self, Format},
 };
+
+/// How long renders that run may go on after the signal to end: less than the 30 s that Kubernetes gives a pod.
+const GRACE: Duration = Duration::from_secs(10);
 
 /// Arguments of `evenkeel renderer`.
 #[derive(Debug, clap::Args)]
@@ -66,7 +70,7 @@ pub(super) struct Args {
     fault: Option<FaultOrder>,
 }
 
-/// Runs it until SIGINT or SIGTERM.
+/// Runs it until SIGINT or SIGTERM, and on until the renders that run have ended; a second signal breaks them off.
 pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
     let _log = telemetry::install(Format::Text, "info".parse()?)?;
     runtime::Builder::new_current_thread()
@@ -76,6 +80,7 @@ pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
 }
 
 async fn serve(args: Args) -> anyhow::Result<ExitCode> {
+    let mut signals = Signals::install()?;
     let Args {
         listen, control, ..
     } = args;
@@ -104,7 +109,10 @@ async fn serve(args: Args) -> anyhow::Result<ExitCode> {
     ))?;
 
     stop.next().await;
-    renderer.stop().await;
+    tokio::select! {
+        () = renderer.drain(GRACE) => {}
+        () = stop.next() => {}
+    }
     Ok(ExitCode::SUCCESS)
 }
 

@@ -1,7 +1,7 @@
 //! The port: serves the renderer's services on a listener that faults can close, and that opens again on the same address.
 //!
 //! Dead means dead: the listener is gone and every connection is cut. The address stays bound meanwhile, without
-//! listening, so that connecting is refused and nobody else takes the port.
+//! listening, so that connecting is refused and nobody else takes the port. Draining is kinder: calls that run may end.
 
 use std::{
     io,
@@ -26,7 +26,7 @@ use super::fault::{Faults, Port};
 /// How many connections wait to be accepted.
 const BACKLOG: u32 = 1024;
 
-/// Serves until `stop`, and cuts every connection then.
+/// Serves until `drain`, and on until no connection is left; cuts those at `stop`.
 ///
 /// # Errors
 /// When the address cannot be had again after a fault.
@@ -34,6 +34,7 @@ pub(super) async fn serve(
     mut listener: TcpListener,
     routes: Routes,
     faults: Faults,
+    drain: CancellationToken,
     stop: CancellationToken,
 ) -> io::Result<()> {
     let address = listener.local_addr()?;
@@ -43,12 +44,15 @@ pub(super) async fn serve(
             tokio::select! {
                 biased;
                 () = faults.until(Port::Closed) => {}
-                served = serve_open(listener, routes.clone(), cut.clone()) => served?,
+                served = serve_open(listener, routes.clone(), &drain, cut.clone()) => return served,
             }
             cut.cancel();
             let socket = reserve(address)?;
             tracing::info!(%address, "port closed");
-            faults.until(Port::Open).await;
+            tokio::select! {
+                () = faults.until(Port::Open) => {}
+                () = drain.cancelled() => return Ok(()),
+            }
             listener = socket.listen(BACKLOG)?;
             tracing::info!(%address, "port open again");
         }
@@ -62,6 +66,7 @@ pub(super) async fn serve(
 async fn serve_open(
     listener: TcpListener,
     routes: Routes,
+    drain: &CancellationToken,
     cut: CancellationToken,
 ) -> io::Result<()> {
     let connections = TcpListenerStream::new(listener).filter_map(|accepted| {
@@ -74,7 +79,7 @@ async fn serve_open(
     });
     Server::builder()
         .add_routes(routes)
-        .serve_with_incoming(connections)
+        .serve_with_incoming_shutdown(connections, drain.cancelled())
         .await
         .map_err(io::Error::other)
 }

@@ -2,7 +2,7 @@
 
 use std::{collections::HashSet, fs, time::Duration};
 
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, sleep};
 use tonic::{Code, Request, transport::Channel};
 
 use super::*;
@@ -14,6 +14,7 @@ use crate::{
     revision::Digest,
 };
 
+mod drains;
 mod faults;
 
 type Client = RenderServiceClient<Channel>;

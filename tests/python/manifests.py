@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -22,10 +23,11 @@ WORKLOADS = ("Deployment", "StatefulSet", "DaemonSet", "Job")
 
 
 def kubectl() -> str:
-    """The kubectl to render with; the test is skipped when there is none, and fails when it knows no components."""
-    command = shutil.which(os.environ.get("KUBECTL", "kubectl"))
+    """The kubectl to render with, of the Python environment first; fails when there is none, or it knows no components."""
+    folders = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    command = shutil.which(os.environ.get("KUBECTL", "kubectl"), path=folders)
     if command is None:
-        pytest.skip("NOT RENDERED: there is no kubectl, and no package registry has one that is new enough; name one with KUBECTL")
+        pytest.fail("there is no kubectl: run tests/run once, which installs it, or name one with KUBECTL")
     said = subprocess.run([command, "version", "--client", "-o", "json"], capture_output=True, text=True)
     version = json.loads(said.stdout or "{}").get("kustomizeVersion", "unknown")
     if not version.removeprefix("v").split(".")[0].isdigit() or int(version.removeprefix("v").split(".")[0]) < 5:

@@ -3,12 +3,15 @@
 `UPDATE_GOLDEN=1` renders the golden files anew; all but the first test judge those.
 """
 
+import contextlib
 import http.client
 import json
 import math
 import os
 import re
+import shutil
 import subprocess
+from pathlib import Path
 
 import grpc
 import kubernetes_validate
@@ -17,6 +20,7 @@ import yaml
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 import manifests
+from contract import RenderRequest, RenderServiceStub
 from manifests import ROOT, container, containers, flags, of_kind, only, template, volumes, with_sidecar
 from sidecar import BINARY, LISTENS, wait_until
 
@@ -40,6 +44,35 @@ def patched(request):
 @pytest.fixture
 def renderer():
     return only([one for one in of_kind("example", "Deployment") if one["metadata"]["name"] == "evenkeel-renderer"])
+
+
+# The images
+
+
+def made_of() -> set[Path]:
+    """The files of the repository that went into the program, as cargo wrote them down."""
+    target = BINARY.resolve().parents[1]
+    _, files = BINARY.with_suffix(".d").read_text().split(": ", 1)
+    paths = {Path(os.path.normpath(file)) for file in files.split()}
+    return {path.relative_to(ROOT) for path in paths if path.is_relative_to(ROOT) and not path.is_relative_to(target)}
+
+
+def test_the_image_is_built_from_all_that_the_program_is_made_of(tmp_path):
+    stage = (ROOT / "deploy/Dockerfile.build").read_text().split("\nFROM ")[1]
+    sent = [line[1:] for line in (ROOT / "deploy/Dockerfile.build.dockerignore").read_text().split() if line != "*"]
+    for instruction in re.findall(r"^COPY (.+)$", stage, re.MULTILINE):
+        *sources, place = instruction.split()
+        for source in sources:
+            assert any(Path(source).is_relative_to(name) for name in sent), f"{source} is not sent to the builder"
+            assert place in ("./", source), "the program is made of it where it is"
+            (tmp_path / source).parent.mkdir(parents=True, exist_ok=True)
+            (shutil.copytree if (ROOT / source).is_dir() else shutil.copy)(ROOT / source, tmp_path / source)
+    files = made_of()
+    assert Path("src/main.rs") in files
+    assert not {str(file) for file in files if not (tmp_path / file).exists()}
+    read = ["cargo", "metadata", "--locked", "--offline", "--no-deps", "--format-version=1"]
+    (package,) = json.loads(subprocess.check_output(read, cwd=tmp_path))["packages"]
+    assert all(Path(target["src_path"]).exists() for target in package["targets"])
 
 
 # As tools see it
@@ -111,7 +144,7 @@ def test_a_pod_of_the_example_starts_and_is_probed(tmp_path):
             for kind in ("livenessProbe", "startupProbe", "readinessProbe"):
                 probe = evenkeel[kind]
                 within = probe["periodSeconds"] * probe["failureThreshold"]
-                wait_until(lambda: status(telemetry, probe["httpGet"]["path"]) == 200, within=within)
+                wait_until(lambda: get(telemetry, probe["httpGet"]["path"]).status == 200, within=within)
             assert admin.is_socket()
             assert admin.stat().st_mode & 0o777 == 0o600
         finally:
@@ -119,24 +152,41 @@ def test_a_pod_of_the_example_starts_and_is_probed(tmp_path):
             print(log.read_text())
 
 
-def status(address, path) -> int:
+def get(address, path) -> http.client.HTTPResponse:
     connection = http.client.HTTPConnection(address, timeout=1)
     connection.request("GET", path)
-    return connection.getresponse().status
+    return connection.getresponse()
 
 
-def test_the_renderer_of_the_example_starts_and_is_probed(renderer):
-    arguments = [re.sub(r"--listen=.*", "--listen=127.0.0.1:0", argument) for argument in container(renderer, "renderer")["args"]]
+@contextlib.contextmanager
+def running(renderer, **instead):
+    """The renderer of the example, with some of its flags replaced: its process, a channel to it, and where it is controlled."""
+    told = flags(container(renderer, "renderer")) | {"listen": "127.0.0.1:0", "control": "127.0.0.1:0"} | instead
+    arguments = ["renderer", *(f"--{flag}={value}" for flag, value in told.items())]
     # From the root of the repository its projects are found at the same relative path as in the image.
     with subprocess.Popen([BINARY, *arguments], cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
         try:
-            address = re.search(r"listening on (\S+?),", process.stdout.readline())[1]
-            with grpc.insecure_channel(address) as channel:
-                request = health_pb2.HealthCheckRequest()
-                answer = health_pb2_grpc.HealthStub(channel).Check(request, timeout=5, wait_for_ready=True)
-            assert answer.status == health_pb2.HealthCheckResponse.SERVING
+            address, control = re.search(r"on (\S+), control on http://(\S+),", process.stdout.readline()).groups()
+            with grpc.insecure_channel(address, options=[("grpc.enable_http_proxy", 0)]) as channel:
+                yield process, channel, control
         finally:
             process.kill()
+
+
+def test_the_renderer_of_the_example_starts_and_is_probed(renderer):
+    with running(renderer) as (_, channel, _):
+        request = health_pb2.HealthCheckRequest()
+        answer = health_pb2_grpc.HealthStub(channel).Check(request, timeout=5, wait_for_ready=True)
+    assert answer.status == health_pb2.HealthCheckResponse.SERVING
+
+
+def test_a_renderer_that_is_told_to_end_ends_the_render_that_runs(renderer):
+    with running(renderer, cost="1s") as (process, channel, control):
+        call = RenderServiceStub(channel).Render.future(RenderRequest(project="paperboy", rollout=1), timeout=10)
+        wait_until(lambda: json.load(get(control, "/renders"))["in_flight"] == 1)
+        process.terminate()
+        assert call.result().payload
+        assert process.wait(10) == 0
 
 
 # As a cluster would see it
@@ -227,7 +277,7 @@ def test_times_and_sizes_fit_together():
     assert settings["telemetry"]["listen"] == f"0.0.0.0:{ports['telemetry']}"
 
 
-def test_sidecars_reach_the_renderer_and_nobody_else_does(renderer):
+def test_only_pods_with_the_label_of_the_sidecar_reach_the_renderer(renderer):
     labels = template(renderer)["metadata"]["labels"]
     service, policy = only(of_kind("example", "Service")), only(of_kind("example", "NetworkPolicy"))
     (port,) = container(renderer, "renderer")["ports"]
@@ -247,6 +297,19 @@ def test_sidecars_reach_the_renderer_and_nobody_else_does(renderer):
     assert not peer["podSelector"]["matchLabels"].items() <= labels.items()
 
 
+def test_no_image_is_one_that_somebody_else_could_offer():
+    ours = {one["image"] for name in ALL for workload in of_kind(name, *manifests.WORKLOADS) for one in containers(workload)} - {"any"}
+    assert ours == {"registry.example/evenkeel", "registry.example/evenkeel:0.1.0"}
+
+
+def test_probes_are_patient_with_a_node_that_is_short_of_cpu(patched):
+    evenkeel = container(patched[1], "evenkeel")
+    unready, dead = ({"timeoutSeconds": 1} | evenkeel[kind] for kind in ("readinessProbe", "livenessProbe"))
+    assert all(probe["timeoutSeconds"] >= 3 for probe in (unready, dead))
+    assert unready["periodSeconds"] * unready["failureThreshold"] >= 15
+    assert dead["periodSeconds"] * dead["failureThreshold"] >= 60, "a sidecar that is restarted holds nothing"
+
+
 def test_there_are_always_the_renderers_that_a_release_needs(renderer):
     scaler, settings = only(of_kind("example", "HorizontalPodAutoscaler"))["spec"], settings_of_the_example()["admission"]
     metric = only(scaler["metrics"])["containerResource"]
@@ -260,9 +323,16 @@ def test_there_are_always_the_renderers_that_a_release_needs(renderer):
     assert scaler["scaleTargetRef"]["name"] == renderer["metadata"]["name"]
     assert "replicas" not in renderer["spec"], "each apply would undo the autoscaler's work"
     assert renderer["spec"]["strategy"]["rollingUpdate"]["maxUnavailable"] == 0
-    # A burst of every sidecar at once still finds room at the renderers.
+    # A burst of every sidecar at once still finds room at the renderers, also in the fleet of a hundred that they are sized for.
     room = scaler["minReplicas"] * (workers + int(flags(embedded)["queue"]))
-    assert settings["burst"] * settings["fleet_size"] <= room
+    hundred = yaml.safe_load((ROOT / "deploy/kustomize/base/settings/hot.yaml").read_text())["admission"]
+    assert hundred["fleet_rate"] == settings["fleet_rate"]
+    assert all(fleet["burst"] * fleet["fleet_size"] <= room for fleet in (settings, hundred))
+
+
+def test_the_fleet_is_as_large_as_the_settings_say():
+    replicas = [workload["spec"]["replicas"] for workload in with_sidecar("example")]
+    assert settings_of_the_example()["admission"]["fleet_size"] == sum(replicas)
 
 
 def test_the_renderer_keeps_to_nodes_of_its_own_and_evicts_nobody(renderer):
@@ -279,3 +349,4 @@ def test_the_renderer_keeps_to_nodes_of_its_own_and_evicts_nobody(renderer):
     selectors = [one["labelSelector"]["matchLabels"] for one in spread]
     selectors.append(only(of_kind("example", "PodDisruptionBudget"))["spec"]["selector"]["matchLabels"])
     assert all(selector == labels for selector in selectors)
+    assert all(one["matchLabelKeys"] == ["pod-template-hash"] for one in spread), "the pods of the release before would count"

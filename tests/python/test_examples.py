@@ -1,9 +1,12 @@
-"""The programs of deploy/examples: clients in three languages, and a renderer in forty lines of Python."""
+"""The programs of deploy/examples: clients in four languages, and a renderer in forty lines of Python."""
 
+import atexit
 import contextlib
+import functools
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -13,8 +16,9 @@ from pathlib import Path
 
 import grpc
 import pytest
+from grpc_tools import protoc
 
-import contract  # noqa: F401
+import contract
 from evenkeel.v1 import config_pb2, config_pb2_grpc
 from renderer import payload_of
 from sidecar import BINARY, Sidecar, failure_of, reason, served
@@ -24,8 +28,10 @@ EXAMPLES = ROOT / "deploy/examples"
 # Where the examples find what `python -m grpc_tools.protoc` makes of proto/.
 MODULES = Path(config_pb2.__file__).parents[2]
 PACKAGES = ["@grpc/grpc-js@1.14.7", "@grpc/proto-loader@0.8.1"]
+# What Debian 13 calls all that the example in Go is compiled of.
+GO = ["golang-go", "golang-google-grpc-dev", "protoc-gen-go-1-5", "protoc-gen-go-grpc"]
 # The languages whose gRPC retries.
-RETRYING = ["python", "node"]
+RETRYING = ["python", "node", "go"]
 
 
 @dataclass(frozen=True)
@@ -56,6 +62,8 @@ def client_in(language: str) -> Client:
             return Client([node, EXAMPLES / "lookup.cjs"], {"NODE_PATH": str(modules)})
         case "rust":
             return Client([BINARY.parent / "examples/lookup"])
+        case "go":
+            return Client([go_program()])
 
 
 def node_with_packages() -> tuple[Path, Path]:
@@ -75,7 +83,29 @@ def node_with_packages() -> tuple[Path, Path]:
     return node, folder
 
 
-@pytest.fixture(params=["python", "node", "rust"])
+@functools.cache
+def go_program() -> Path:
+    """The example, compiled, where there are Go and the sources that it needs: tests/run does not install as much for one example."""
+    environment = {**os.environ, "GO111MODULE": "off", "GOFLAGS": "", "GOTOOLCHAIN": "local"}
+    missing = [tool for tool in ("go", "protoc-gen-go", "protoc-gen-go-grpc") if not shutil.which(tool)]
+    if missing:
+        pytest.skip(f"THE EXAMPLE IN GO IS NOT RUN: there is no {', '.join(missing)}; Debian 13 has {', '.join(GO)}")
+    folder = Path(tempfile.mkdtemp(prefix="evenkeel-go-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    sources = folder / "src/lookup"
+    sources.mkdir(parents=True)
+    for name in ("lookup.go", "retry.json"):
+        shutil.copy(EXAMPLES / name, sources)
+    bundled = Path(protoc.__file__).parent / "_proto"
+    files = sorted(contract.PROTO.rglob("*.proto"))
+    arguments = [f"-I{contract.PROTO}", f"-I{bundled}", f"--go_out={sources}", f"--go-grpc_out={sources}", *files]
+    subprocess.run([sys.executable, "-m", "grpc_tools.protoc", *arguments], check=True)
+    environment["GOPATH"] = os.pathsep.join([str(folder), os.environ.get("GOPATH", "/usr/share/gocode")])
+    subprocess.run(["go", "build", "-o", folder, "lookup"], env=environment, check=True, timeout=600)
+    return folder / "lookup"
+
+
+@pytest.fixture(params=["python", "node", "rust", "go"])
 def client(request) -> Client:
     return client_in(request.param)
 

@@ -7,10 +7,10 @@ use super::*;
 use crate::renderer::fault::Port;
 
 /// Connects until that is accepted or refused, as wanted.
-async fn until_port(running: &Running, wanted: Port) {
+pub(super) async fn until_port(address: SocketAddr, wanted: Port) {
     let tried = async {
         loop {
-            let port = match TcpStream::connect(running.address()).await {
+            let port = match TcpStream::connect(address).await {
                 Ok(_) => Some(Port::Open),
                 Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
                     Some(Port::Closed)
@@ -56,9 +56,9 @@ async fn a_dead_renderer_refuses_connections_and_comes_back_on_the_same_port() {
     until(&running, |renders| renders.count(Outcome::Abandoned) == 1).await;
     for _ in 0..3 {
         running.faults().set(Fault::Dead);
-        until_port(&running, Port::Closed).await;
+        until_port(running.address(), Port::Closed).await;
         running.faults().clear();
-        until_port(&running, Port::Open).await;
+        until_port(running.address(), Port::Open).await;
     }
     let status = client.fetch(fetch("brewbird")).await.unwrap_err();
     assert_eq!(status.code(), Code::NotFound);
@@ -72,7 +72,7 @@ async fn not_one_call_is_answered_once_a_renderer_is_dead() {
         running.faults().set(Fault::Dead);
         assert!(client.render(ask("brewbird", 1)).await.is_err());
         running.faults().clear();
-        until_port(&running, Port::Open).await;
+        until_port(running.address(), Port::Open).await;
         client = connect(&running).await;
     }
 }
@@ -86,8 +86,8 @@ async fn a_renderer_can_start_dead_and_rise() {
         lasts: Some(Duration::from_millis(300)),
     });
     let running = renderer.serve(listener).unwrap();
-    until_port(&running, Port::Closed).await;
-    until_port(&running, Port::Open).await;
+    until_port(running.address(), Port::Closed).await;
+    until_port(running.address(), Port::Open).await;
     render(&mut connect(&running).await, "brewbird", 1).await;
 }
 
@@ -197,13 +197,4 @@ async fn faults_are_switched_and_renders_read_over_plain_http() {
     assert_eq!(json["projects"]["brewbird"]["asked"], 1);
     assert_eq!(json["arrived_ms"].as_array().unwrap().len(), 1);
     assert!(request("GET /projects", "").await.contains("\"brewbird\""));
-}
-
-#[tokio::test]
-async fn a_stopped_renderer_lets_go_of_its_port() {
-    let (running, mut client) = start(quick()).await;
-    let address = running.address();
-    running.stop().await;
-    TcpListener::bind(address).await.unwrap();
-    assert!(client.render(ask("brewbird", 1)).await.is_err());
 }
