@@ -1,3 +1,5 @@
+use std::{sync::Barrier, thread};
+
 use super::*;
 
 fn revision(rollout: u64, number: u64, payload: &'static str) -> Revision {
@@ -31,6 +33,32 @@ fn newer_is_stored_older_is_not_whatever_order_they_come_in() {
         assert_eq!(cache.store(revision(rollout, number, "a"), at(1)).0, stored);
     }
     assert_eq!(held(&cache).revision.order, Order::new(2, 2));
+}
+
+#[test]
+fn writers_that_race_never_leave_the_older_revision_behind() {
+    for round in 1..=2_000 {
+        let cache = Cache::new(1 << 20);
+        let start = Barrier::new(3);
+        thread::scope(|threads| {
+            for (rollout, number) in [(1, round), (2, 1)] {
+                let (cache, start) = (&cache, &start);
+                threads.spawn(move || {
+                    let revision = revision(rollout, number, "a");
+                    start.wait();
+                    cache.store(revision, at(1));
+                });
+            }
+            start.wait();
+            let mut last = Order::default();
+            while last < Order::new(2, 1) {
+                let order = cache.get("demo/shop").map(|held| held.revision.order);
+                assert!(order.unwrap_or(last) >= last, "it fell below {last}");
+                last = order.unwrap_or(last);
+            }
+        });
+        assert_eq!(held(&cache).revision.order, Order::new(2, 1));
+    }
 }
 
 #[test]

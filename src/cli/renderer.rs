@@ -80,7 +80,6 @@ pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
 }
 
 async fn serve(args: Args) -> anyhow::Result<ExitCode> {
-    let mut signals = Signals::install()?;
     let Args {
         listen, control, ..
     } = args;

@@ -18,6 +18,7 @@ mod absences;
 mod decisions;
 mod demands;
 mod faults;
+mod log;
 mod renderers;
 mod storms;
 mod watches;

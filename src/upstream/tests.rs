@@ -4,7 +4,9 @@ mod calls;
 mod changes;
 mod connections;
 mod faults;
+mod log;
 mod network;
+mod refreshes;
 mod renderer;
 
 use std::time::Duration;

@@ -150,6 +150,10 @@ class Sidecar:
     def log(self) -> str:
         return self.log_file.read_text()
 
+    def open_log(self):
+        """Where a process of it writes its log."""
+        return self.log_file.open("a")
+
     def edit(self, **settings) -> None:
         """Replaces the settings file by one in which these settings are changed."""
         self._merge(settings)
@@ -186,7 +190,7 @@ class Sidecar:
     def start(self) -> "Sidecar":
         """Starts it, and waits until it is ready."""
         self.edit()
-        with self.log_file.open("a") as log:
+        with self.open_log() as log:
             self._process = subprocess.Popen(self.command(), stdout=log, stderr=log)
         wait_until(lambda: self.exit_code() is not None or self._has_started(), within=15)
         if self.exit_code() is not None:

@@ -1,22 +1,39 @@
 //! Renderers that fail all at once, push back, or are ruined by one project; and how it ends.
 
-use super::*;
+use super::{log::Log, *};
+use crate::admission::Stops;
 
-/// Keeps looking projects up, every 100 ms each, for as long as it is polled.
-async fn look_up(core: &Core, projects: &[Project]) {
+/// Keeps looking projects up, every 100 ms each, for as long as it is polled, and has each answer judged.
+async fn look_up(core: &Core, projects: &[Project], judge: fn(&Result<Answer, Failure>)) {
     loop {
         for project in projects {
-            let _ = core.get_within(project, Duration::ZERO).await;
+            judge(&core.get_within(project, Duration::ZERO).await);
         }
         sleep(millis(100)).await;
     }
 }
 
+fn assert_answered(answer: &Result<Answer, Failure>) {
+    assert!(answer.is_ok(), "{answer:?}");
+}
+
+fn assert_failed(answer: &Result<Answer, Failure>) {
+    assert!(answer.is_err(), "{answer:?}");
+}
+
+/// Looks projects up meanwhile. All of them are held, so that no lookup may fail.
 async fn under_load<T>(core: &Core, projects: &[Project], done: impl Future<Output = T>) -> T {
     tokio::select! {
         done = done => done,
-        () = look_up(core, projects) => unreachable!("it never ends"),
+        () = look_up(core, projects, assert_answered) => unreachable!("it never ends"),
     }
+}
+
+/// Fails when something speaks against the renderer: all of the rate has to be in force.
+fn assert_trusts_the_renderer(core: &Core) {
+    let snapshot = core.refresh.snapshot();
+    assert_eq!(snapshot.stops, Stops::default());
+    assert_eq!(snapshot.rate_in_force, snapshot.limits.rate);
 }
 
 /// flagd#2027, unleash-edge's loop of one second: an upstream that is dead for long is asked again and again.
@@ -36,17 +53,27 @@ async fn a_renderer_that_is_unavailable_for_long_is_asked_seldom_and_used_soon_a
     assert!(took <= secs(90), "{took:?}");
 }
 
+/// flagd#2027, unleash-edge's loop of one second: ten minutes of a dead upstream, each attempt of them logged.
 #[tokio::test(start_paused = true)]
-async fn ten_minutes_of_a_dead_renderer_cost_no_more_than_its_probes() {
+async fn ten_minutes_of_a_dead_renderer_cost_no_more_than_its_probes_and_are_said_once() {
     let core = Core::new().await;
     let projects = projects(100);
     core.holds(&projects).await;
     core.renderer.behaves(Behaviour::Fails(unavailable()));
     let before = core.renders();
     core.refresh.set_target(2);
+    let log = Log::start();
     under_load(&core, &projects, sleep(secs(600))).await;
     let attempts = core.renders() - before;
     assert!(attempts <= 8 + 6 + 600 / 15, "{attempts} attempts");
+    core.renderer.behaves(Behaviour::Answers);
+    under_load(&core, &projects, core.converges(&projects, 2)).await;
+    log.assert_says(&[
+        "renders fail",
+        "the breaker is open",
+        "the breaker is closed",
+        "renders succeed again",
+    ]);
 }
 
 /// linkerd: a breaker that closes lets a herd through.
@@ -83,7 +110,7 @@ async fn a_breaker_that_closes_lets_one_probe_through_and_then_a_ramp() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn exhaustion_and_timeouts_of_our_own_making_do_not_open_the_breaker() {
+async fn exhaustion_cools_projects_down_and_is_no_failure_of_the_renderer() {
     let core = Core::new().await;
     let projects = projects(20);
     core.holds(&projects).await;
@@ -97,6 +124,57 @@ async fn exhaustion_and_timeouts_of_our_own_making_do_not_open_the_breaker() {
     for project in &projects {
         assert_eq!(reason(&core.get(project).await), NotRefreshed::CoolingDown);
     }
+    assert_trusts_the_renderer(&core);
+}
+
+#[tokio::test(start_paused = true)]
+async fn callers_that_hang_up_are_no_failures_of_the_renderer() {
+    let core = Core::new().await;
+    core.renderer.costs(secs(1));
+    let projects = projects(40);
+    let calls = projects
+        .iter()
+        .map(|project| tokio::time::timeout(millis(10), core.get(project)));
+    let hung_up = join_all(calls).await;
+    assert!(hung_up.iter().filter(|call| call.is_err()).count() >= 4);
+    core.converges(&projects, 1).await;
+    assert_trusts_the_renderer(&core);
+    assert_eq!(core.renders(), 40, "none was cancelled and made again");
+}
+
+#[tokio::test(start_paused = true)]
+async fn lookups_that_wait_in_the_queue_in_vain_are_no_failures_of_the_renderer() {
+    let core = Core::with(
+        admission::Limits {
+            concurrency: count(1),
+            ..limits()
+        },
+        64 << 20,
+    )
+    .await;
+    core.renderer.costs(secs(10));
+    let in_flight = project("demo/in-flight");
+    assert!(core.get_within(&in_flight, millis(1)).await.is_err());
+    let queued = projects(20);
+    let start = Instant::now();
+    let waited = queued
+        .iter()
+        .map(|project| core.get_within(project, millis(500)));
+    let failed = join_all(waited).await;
+    assert!(
+        failed
+            .iter()
+            .all(|answer| failure(answer) == NotRefreshed::ConcurrencyLimited)
+    );
+    assert_eq!(
+        start.elapsed(),
+        millis(500),
+        "they waited all their patience"
+    );
+    assert_eq!(core.renders(), 1);
+    core.renderer.costs(millis(10));
+    core.converges(&queued, 1).await;
+    assert_trusts_the_renderer(&core);
 }
 
 #[tokio::test(start_paused = true)]
@@ -133,9 +211,26 @@ async fn a_global_pushback_holds_everything_then_probes_then_ramps() {
         NotRefreshed::PushedBack
     );
     let first_burst = core.renders();
-    under_load(&core, &projects, sleep(secs(12))).await;
-    let attempts = core.renders() - first_burst;
-    assert!(attempts <= 3 * 4, "{attempts} attempts in four holds");
+    for _ in 0..60 {
+        under_load(&core, &projects, sleep(secs(1))).await;
+        let mut reasons = Vec::new();
+        for project in &projects {
+            reasons.push(reason(&core.get_within(project, Duration::ZERO).await));
+        }
+        reasons.retain(|reason| *reason != NotRefreshed::PushedBack);
+        assert!(
+            reasons.is_empty() || reasons == [NotRefreshed::TimedOut],
+            "but for the probe: {reasons:?}"
+        );
+    }
+    // Whatever is pushed back starts a hold of 3 s to 4.5 s: what arrives within 3 s came in one and the same.
+    let arrivals = core.renderer.arrivals().split_off(first_burst);
+    let holds: Vec<_> = arrivals
+        .chunk_by(|one, next| *next - *one < secs(3))
+        .map(<[_]>::len)
+        .collect();
+    assert!((13..=20).contains(&holds.len()), "{holds:?}");
+    assert!(holds.iter().all(|attempts| *attempts <= 3), "{holds:?}");
     core.renderer.behaves(Behaviour::Answers);
     let took = under_load(&core, &projects, core.converges(&projects, 2)).await;
     assert!(took <= secs(90), "{took:?}");
@@ -203,6 +298,7 @@ async fn retries_of_every_layer_together_stay_within_a_tenth_of_the_first_attemp
     );
 }
 
+/// What never ends, what is larger than accepted, what panics; and what is as large as accepted, which is no poison.
 #[tokio::test(start_paused = true)]
 async fn a_poison_project_cools_down_alone() {
     let core = Core::new().await;
@@ -214,6 +310,10 @@ async fn a_poison_project_cools_down_alone() {
         Behaviour::Garbles(|offer| offer.payload = vec![b' '; 17 << 20].into()),
     );
     core.renderer.behaves_for(&projects[2], Behaviour::Panics);
+    core.renderer.behaves_for(
+        &projects[3],
+        Behaviour::Garbles(|offer| offer.payload = vec![b' '; 10_000_000].into()),
+    );
     core.refresh.set_target(2);
     let well = &projects[3..];
     let took = under_load(&core, &projects, core.converges(well, 2)).await;
@@ -227,6 +327,16 @@ async fn a_poison_project_cools_down_alone() {
         );
         assert!(core.get(poison).await.is_ok());
     }
+    assert!(
+        well.iter()
+            .all(|project| core.renderer.renders_of(project) == 2)
+    );
+    let large = core.get(&projects[3]).await.unwrap();
+    assert_eq!(
+        (large.served, large.revision.payload.len()),
+        (Served::Fresh, 10_000_000)
+    );
+    assert_eq!(core.cache.len(), 40, "it throws none of the others out");
 }
 
 #[tokio::test(start_paused = true)]
@@ -236,10 +346,16 @@ async fn a_flood_of_projects_that_do_not_exist_gets_a_fifth_of_the_rate() {
     core.renderer
         .behaves(Behaviour::Fails(RenderError::NotFound));
     let flood: Vec<_> = (0..2_000).map(|n| project(&format!("flood/{n}"))).collect();
-    under_load(&core, &flood, sleep(secs(10))).await;
-    let before = core.renders();
-    under_load(&core, &flood, sleep(secs(10))).await;
-    let renders = core.renders() - before;
+    let measured = async {
+        sleep(secs(10)).await;
+        let before = core.renders();
+        sleep(secs(10)).await;
+        core.renders() - before
+    };
+    let renders = tokio::select! {
+        renders = measured => renders,
+        () = look_up(&core, &flood, assert_failed) => unreachable!("it never ends"),
+    };
     assert!((30..=45).contains(&renders), "{renders} of 200");
 }
 

@@ -1,6 +1,6 @@
 //! Renderers that are behind, wrong, slow or away, and releases that follow each other.
 
-use super::*;
+use super::{log::Log, *};
 
 /// argo-cd#29766: a replica on the old rollout is asked in a tight loop.
 #[tokio::test(start_paused = true)]
@@ -87,13 +87,19 @@ async fn a_blank_garbled_or_wrong_render_is_rejected_and_the_held_one_served() {
         core.holds(std::slice::from_ref(&shop)).await;
         core.renderer.behaves(Behaviour::Garbles(garble));
         core.refresh.set_target(2);
+        let log = Log::start();
         let answer = core.get(&shop).await;
         assert_eq!(reason(&answer), NotRefreshed::Rejected);
         assert_eq!(answer.unwrap().revision.order.rollout, 1);
-        assert_eq!(
-            failure(&core.get(&project("new/shop")).await),
-            NotRefreshed::Rejected
-        );
+        let new = project("new/shop");
+        assert_eq!(failure(&core.get(&new).await), NotRefreshed::Rejected);
+        sleep(secs(60)).await;
+        assert!(core.renders() >= 5, "rejected again and again");
+        log.assert_says(&["renders are rejected"]);
+
+        core.renderer.behaves(Behaviour::Answers);
+        core.converges(&[shop, new], 2).await;
+        log.assert_says(&["renders are rejected", "renders are fit to be held again"]);
     }
 }
 
@@ -119,6 +125,53 @@ async fn an_older_result_that_lands_late_overwrites_nothing() {
         core.get(&shop).await.unwrap().revision.order,
         Order::new(1, 5)
     );
+}
+
+/// The slow one is given up at its deadline; a renderer that goes on with it is done after the fast one.
+#[tokio::test(start_paused = true)]
+async fn a_slow_old_render_overwrites_nothing_when_a_fast_new_one_overtakes_it() {
+    let core = Core::new().await;
+    let shop = project("demo/shop");
+    core.holds(std::slice::from_ref(&shop)).await;
+    core.renderer.costs(secs(40));
+    core.refresh.set_target(2);
+    core.get(&shop).await.unwrap();
+    sleep(secs(31)).await;
+    core.renderer.costs(millis(10));
+    core.renderer.numbers(2);
+    core.refresh.set_target(3);
+    core.get(&shop).await.unwrap();
+    for _ in 0..60 {
+        let order = core.get(&shop).await.unwrap().revision.order;
+        assert_eq!(order, Order::new(3, 2));
+        sleep(secs(1)).await;
+    }
+    assert_eq!(core.renderer.renders_of(&shop), 3);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_revision_of_the_same_order_with_another_digest_is_not_taken_and_said_once() {
+    let core = Core::new().await;
+    let shop = project("demo/shop");
+    core.holds(std::slice::from_ref(&shop)).await;
+    let first = core.get(&shop).await.unwrap().revision;
+    core.renderer
+        .behaves(Behaviour::Garbles(|offer| offer.payload = "another".into()));
+    core.lookup.freshness.set_max_age(Some(secs(100)));
+    let log = Log::start();
+    for _ in 0..60 {
+        sleep(secs(10)).await;
+        let answer = core.get(&shop).await.unwrap();
+        assert_eq!(answer.revision.digest, first.digest);
+    }
+    assert!(core.renders() >= 5, "it is asked whenever it is too old");
+    log.assert_says(&["renders the same order differently: the first is kept"]);
+
+    core.renderer.behaves(Behaviour::Answers);
+    sleep(secs(120)).await;
+    core.get(&shop).await.unwrap();
+    assert_eq!(log.lines().len(), 2, "{:#?}", log.lines());
+    assert!(log.lines()[1].contains("agrees with what is held again"));
 }
 
 #[tokio::test(start_paused = true)]

@@ -1,6 +1,9 @@
 //! Many projects at once: releases, reloads of the limits, and the order in which they converge.
 
+use std::time::SystemTime;
+
 use super::*;
+use crate::render::Offer;
 
 /// The most renders that arrived within any window, less what the budget allows in it.
 fn excess(arrivals: &[Instant], rate: f64, burst: f64) -> f64 {
@@ -165,39 +168,76 @@ async fn rate_zero_pauses_renders_and_what_is_held_is_served() {
     assert_eq!(core.renders(), before);
 }
 
-/// A suspended pod, or a step of the clock: the monotonic clock jumps ahead by a minute.
+/// A suspended pod, or a step of the clock: the monotonic clock jumps ahead.
 #[tokio::test(start_paused = true)]
-async fn a_pod_suspended_for_a_minute_gets_no_more_than_the_burst() {
-    let core = Core::with(
-        admission::Limits {
+async fn a_pod_suspended_for_a_minute_or_an_hour_gets_no_more_than_the_burst() {
+    for suspended in [secs(60), secs(3_600)] {
+        let limits = admission::Limits {
             rate: 5.0,
             burst: count(10),
             concurrency: count(64),
             ..limits()
-        },
-        64 << 20,
-    )
-    .await;
-    let projects = projects(200);
-    core.holds(&projects).await;
-    core.renderer.costs(millis(1));
-    core.refresh.set_target(2);
-    for project in &projects {
-        core.get_within(project, Duration::ZERO).await.unwrap();
+        };
+        let core = Core::with(limits, 64 << 20).await;
+        let projects = projects(200);
+        core.holds(&projects).await;
+        core.renderer.costs(millis(1));
+        core.refresh.set_target(2);
+        let released = core.clock.now();
+        let look_all_up = async || {
+            for project in &projects {
+                let answer = core.get_within(project, Duration::ZERO).await.unwrap();
+                let Served::Outdated(outdated) = answer.served else {
+                    assert_eq!(answer.revision.order.rollout, 2);
+                    continue;
+                };
+                assert_eq!(outdated.outdated_for, core.clock.now().since(released));
+            }
+        };
+        look_all_up().await;
+        sleep(millis(1)).await;
+        let before = core.renders();
+        advance(suspended).await;
+        look_all_up().await;
+        sleep(secs(2)).await;
+        let arrivals = core.renderer.arrivals().split_off(before);
+        assert!(excess(&arrivals, 5.0, 10.0) <= 1e-6);
+        assert!((10..=20).contains(&arrivals.len()), "{}", arrivals.len());
     }
-    let before = core.renders();
-    advance(secs(60)).await;
-    sleep(millis(1)).await;
-    assert!(core.renders() - before <= 11, "{}", core.renders() - before);
-    let Served::Outdated(outdated) = core
-        .get_within(&projects[199], Duration::ZERO)
-        .await
-        .unwrap()
-        .served
-    else {
-        panic!("two hundred projects take longer than a burst");
-    };
-    assert!(outdated.outdated_for >= secs(60));
+}
+
+/// A step of the wall clock, here or at the renderer: it is shown, and means nothing.
+#[tokio::test(start_paused = true)]
+async fn a_wall_clock_that_is_an_hour_off_makes_nothing_older_younger_or_more() {
+    let clocks: [fn(&mut Offer); 3] = [
+        |offer| offer.rendered_at = Some(SystemTime::now()),
+        |offer| offer.rendered_at = Some(SystemTime::now() - secs(3_600)),
+        |offer| offer.rendered_at = Some(SystemTime::now() + secs(3_600)),
+    ];
+    let mut seen = Vec::new();
+    for clock in clocks {
+        let core = Core::paced(1.0, 5).await;
+        let shop = project("demo/shop");
+        core.renderer.behaves(Behaviour::Garbles(clock));
+        core.holds(std::slice::from_ref(&shop)).await;
+        core.lookup.freshness.set_max_age(Some(secs(100)));
+        core.renderer.behaves(Behaviour::Stalls);
+        let start = Instant::now();
+        while core.get(&shop).await.unwrap().served == Served::Fresh {
+            sleep(secs(1)).await;
+        }
+        let fresh_for = start.elapsed();
+        sleep(secs(10)).await;
+        let Served::Outdated(outdated) = core.get(&shop).await.unwrap().served else {
+            panic!("nobody renders it");
+        };
+        let level = core.refresh.snapshot().bucket_level;
+        seen.push((fresh_for, outdated.outdated_for, level));
+    }
+    let (fresh_for, outdated_for, _) = seen[0];
+    assert!((secs(90)..=secs(111)).contains(&fresh_for), "{seen:?}");
+    assert!((secs(10)..=secs(12)).contains(&outdated_for), "{seen:?}");
+    assert!(seen.iter().all(|as_seen| *as_seen == seen[0]), "{seen:?}");
 }
 
 #[tokio::test(start_paused = true)]

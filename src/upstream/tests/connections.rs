@@ -1,13 +1,11 @@
 //! Dials, losses, replacements.
 
-use std::{
-    io,
-    sync::{Arc, Mutex, atomic::Ordering},
-};
+use std::sync::atomic::Ordering;
 
 use tokio::time::{Duration, Instant, sleep};
 
 use super::{
+    log::Log,
     network::{Network, Route, on_loopback},
     renderer::{Manner, Renderer, response},
     *,
@@ -262,30 +260,9 @@ async fn dropping_the_upstream_closes_its_connection() {
     network.until_closed(1).await;
 }
 
-#[derive(Clone, Default)]
-struct Log(Arc<Mutex<Vec<u8>>>);
-
-impl io::Write for Log {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.lock().unwrap().write(bytes)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
 #[tokio::test(start_paused = true)]
 async fn an_outage_is_one_log_line_at_its_start_and_one_at_its_end() {
-    let log = Log::default();
-    let writer = log.clone();
-    let _default = tracing::subscriber::set_default(
-        tracing_subscriber::fmt()
-            .with_max_level(tracing::Level::INFO)
-            .with_ansi(false)
-            .with_writer(move || writer.clone())
-            .finish(),
-    );
+    let log = Log::start();
     let network = Network::before(&Renderer::answers(b"{}"));
     let upstream = start(&network);
     until_up(&upstream).await;
@@ -294,10 +271,5 @@ async fn an_outage_is_one_log_line_at_its_start_and_one_at_its_end() {
     sleep(Duration::from_secs(600)).await;
     network.now(Route::Serves);
     until_up_since(&upstream, 2).await;
-
-    let text = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
-    let lines: Vec<_> = text.lines().collect();
-    assert_eq!(lines.len(), 2, "{text}");
-    assert!(lines[0].contains("renderer is unreachable"), "{text}");
-    assert!(lines[1].contains("renderer is reachable again"), "{text}");
+    log.assert_says(&["renderer is unreachable", "renderer is reachable again"]);
 }

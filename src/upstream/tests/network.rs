@@ -43,6 +43,7 @@ pub(super) struct Network {
     routes: Routes,
     route: Arc<Mutex<Route>>,
     cables: Arc<Mutex<Vec<Cable>>>,
+    streams: Arc<Mutex<Option<u32>>>,
     /// How many dials there were.
     pub(super) dials: watch::Sender<usize>,
     /// How many are under way.
@@ -73,6 +74,7 @@ impl Network {
             routes,
             route: Arc::new(Mutex::new(Route::Serves)),
             cables: Arc::default(),
+            streams: Arc::default(),
             dials: watch::Sender::new(0),
             dialling: Arc::default(),
             most_dialling: Arc::default(),
@@ -82,6 +84,11 @@ impl Network {
 
     pub(super) fn now(&self, route: Route) {
         *self.route.lock().unwrap() = route;
+    }
+
+    /// Has renderers take so many calls at once over connections that are made from now on.
+    pub(super) fn allow_streams(&self, streams: u32) {
+        *self.streams.lock().unwrap() = Some(streams);
     }
 
     pub(super) fn dials(&self) -> usize {
@@ -98,6 +105,11 @@ impl Network {
         for cable in self.cables.lock().unwrap().iter() {
             cable.cut.cancel();
         }
+    }
+
+    /// Breaks the connection that was made first.
+    pub(super) fn cut_oldest(&self) {
+        self.cables.lock().unwrap()[0].cut.cancel();
     }
 
     /// Lets no more bytes pass over the connections there are.
@@ -122,7 +134,9 @@ impl Network {
 
         let incoming = stream::once(async { Ok::<_, io::Error>(far) }).chain(stream::pending());
         let shutdown = cable.shutdown.cancelled_owned();
-        let server = Server::builder().add_routes(self.routes.clone());
+        let server = Server::builder()
+            .max_concurrent_streams(*self.streams.lock().unwrap())
+            .add_routes(self.routes.clone());
         tokio::spawn(server.serve_with_incoming_shutdown(incoming, shutdown));
 
         let closed = self.closed.clone();

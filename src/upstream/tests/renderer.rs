@@ -9,7 +9,10 @@ use std::{
 };
 
 use futures_util::{Stream, StreamExt as _};
-use tokio::sync::{broadcast, watch};
+use tokio::{
+    sync::{broadcast, watch},
+    time::{Duration, sleep},
+};
 use tokio_stream::wrappers::BroadcastStream;
 use tonic::{Request, Response, Status};
 
@@ -20,6 +23,12 @@ use crate::proto::v1::{self, render_service_server::RenderService};
 #[derive(Clone, Debug)]
 pub(super) enum Manner {
     Answers(v1::RenderResponse),
+    /// Answers with the project and the rollout asked for.
+    Renders {
+        number: u64,
+        /// How long it takes.
+        cost: Duration,
+    },
     Stalls,
     Fails(Status),
     /// Resets the stream instead of answering.
@@ -54,7 +63,7 @@ impl Renderer {
         Self::new(Manner::Fails(status))
     }
 
-    fn new(manner: Manner) -> Self {
+    pub(super) fn new(manner: Manner) -> Self {
         Self {
             manner: Arc::new(Mutex::new(manner)),
             fetch: Arc::new(Mutex::new(Manner::Fails(Status::unimplemented("no store")))),
@@ -103,9 +112,27 @@ impl Renderer {
         until(&mut listens, |so_far| *so_far >= count).await;
     }
 
-    async fn act(&self, manner: Manner) -> Result<v1::RenderResponse, Status> {
+    async fn act(
+        &self,
+        manner: Manner,
+        project: String,
+        rollout: u64,
+    ) -> Result<v1::RenderResponse, Status> {
         match manner {
             Manner::Answers(response) => Ok(response),
+            Manner::Renders { number, cost } => {
+                sleep(cost).await;
+                let revision = v1::Revision {
+                    project,
+                    rollout,
+                    number,
+                    ..v1::Revision::default()
+                };
+                Ok(v1::RenderResponse {
+                    revision: Some(revision),
+                    ..response(b"{}")
+                })
+            }
             Manner::Fails(status) => Err(status),
             // A handler that unwinds drops its stream unanswered, and nothing else.
             Manner::Resets => std::panic::resume_unwind(Box::new("reset")),
@@ -147,21 +174,24 @@ impl RenderService for Renderer {
     ) -> Result<Response<v1::RenderResponse>, Status> {
         let timeout = request.metadata().get("grpc-timeout").unwrap();
         let timeout = timeout.to_str().unwrap().to_owned();
-        let render = (request.into_inner(), timeout);
+        let request = request.into_inner();
+        let (project, rollout) = (request.project.clone(), request.rollout);
+        let render = (request, timeout);
         self.renders.send_modify(|renders| renders.push(render));
         let manner = self.manner.lock().unwrap().clone();
-        self.act(manner).await.map(Response::new)
+        let answer = self.act(manner, project, rollout).await;
+        answer.map(Response::new)
     }
 
     async fn fetch(
         &self,
-        _: Request<v1::FetchRequest>,
+        request: Request<v1::FetchRequest>,
     ) -> Result<Response<v1::FetchResponse>, Status> {
         self.fetches.fetch_add(1, Ordering::Relaxed);
         let manner = self.fetch.lock().unwrap().clone();
         let v1::RenderResponse {
             revision, payload, ..
-        } = self.act(manner).await?;
+        } = self.act(manner, request.into_inner().project, 1).await?;
         Ok(Response::new(v1::FetchResponse { revision, payload }))
     }
 

@@ -1,0 +1,55 @@
+//! What is said while a test runs.
+
+use std::{
+    io,
+    sync::{Arc, Mutex},
+};
+
+use tracing::{Level, subscriber::DefaultGuard};
+
+/// The lines at INFO and above that this thread logs, for as long as this lives.
+pub(super) struct Log {
+    page: Page,
+    _guard: DefaultGuard,
+}
+
+#[derive(Clone, Default)]
+struct Page(Arc<Mutex<Vec<u8>>>);
+
+impl Log {
+    pub(super) fn start() -> Self {
+        let page = Page::default();
+        let writer = page.clone();
+        let subscriber = tracing_subscriber::fmt()
+            .with_max_level(Level::INFO)
+            .with_ansi(false)
+            .with_writer(move || writer.clone())
+            .finish();
+        Self {
+            page,
+            _guard: tracing::subscriber::set_default(subscriber),
+        }
+    }
+
+    /// Fails unless exactly these things were said, each in a line of its own and in this order.
+    pub(super) fn assert_says(&self, said: &[&str]) {
+        let text = String::from_utf8(self.page.0.lock().unwrap().clone()).unwrap();
+        let lines: Vec<_> = text.lines().collect();
+        let is_said = lines.len() == said.len()
+            && lines
+                .iter()
+                .zip(said)
+                .all(|(line, said)| line.contains(said));
+        assert!(is_said, "{lines:#?}");
+    }
+}
+
+impl io::Write for Page {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap().write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}

@@ -1,0 +1,113 @@
+"""Those who are to take what a sidecar says of itself, and do not: it answers all the same."""
+
+import fcntl
+import os
+import select
+import socket
+import threading
+
+import grpc
+import pytest
+
+from sidecar import Sidecar, served, wait_until
+
+PROMPT = 1.0
+"""How long a lookup from memory may take, in seconds: a machine that is busy forgives, a sidecar that is stuck does not."""
+
+
+class Unheard(Sidecar):
+    """A sidecar that logs all there is into a small pipe, which is read until `stop_listening`."""
+
+    def __init__(self, folder, renderer_url):
+        super().__init__(folder, renderer_url, log={"level": "evenkeel=trace,h2=trace"})
+        self._is_heard = True
+        self._listener, self._pipe = os.pipe()
+        fcntl.fcntl(self._pipe, fcntl.F_SETPIPE_SZ, 4096)
+        self._thread = threading.Thread(target=self._listen, daemon=True)
+        self._thread.start()
+
+    def open_log(self):
+        return os.fdopen(os.dup(self._pipe), "w")
+
+    def _listen(self):
+        with self.log_file.open("ab") as log:
+            while self._is_heard:
+                log.write(os.read(self._listener, 4096))
+                log.flush()
+
+    def stop_listening(self):
+        self._is_heard = False
+
+    def is_stuck(self):
+        """Whether the pipe is full, and nobody reads it."""
+        return not self._thread.is_alive() and not select.select([], [self._pipe], [], 0)[1]
+
+    def stop(self):
+        super().stop()
+        self.stop_listening()
+        os.close(self._pipe)
+        self._thread.join()
+        os.close(self._listener)
+
+
+@pytest.fixture
+def unheard(renderer, tmp_path):
+    sidecar = Unheard(tmp_path, renderer.url)
+    yield sidecar.start()
+    sidecar.stop()
+    print(sidecar.log())
+
+
+class Scraper:
+    """Asks for the metrics over and over, and reads nothing."""
+
+    def __init__(self, address):
+        host, port = address.rsplit(":", 1)
+        self._socket = socket.socket()
+        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        self._socket.connect((host, int(port)))
+        self._socket.setblocking(False)
+
+    def is_stuck(self):
+        """Asks on, and tells whether the sidecar takes no more of that."""
+        request = b"GET /metrics HTTP/1.1\r\nhost: sidecar\r\n\r\n"
+        try:
+            while self._socket.send(request * 100):
+                pass
+        except BlockingIOError:
+            return not select.select([], [self._socket], [], 0.2)[1]
+
+    def close(self):
+        self._socket.close()
+
+
+def assert_it_answers(sidecar, renderer):
+    """Lookups of what is fresh, of a release, and of what is outdated because renders fail; each at once."""
+    for _ in range(500):
+        assert served(sidecar.get("demo/shop", timeout=PROMPT)) == "FRESH"
+    sidecar.release(2)
+    assert served(sidecar.get("demo/shop", patience=5)) == "RENDERED"
+    renderer.fails(grpc.StatusCode.INTERNAL)
+    sidecar.release(3)
+    for _ in range(500):
+        assert served(sidecar.get("demo/shop", timeout=PROMPT)) == "OUTDATED"
+
+
+def test_a_log_that_nobody_reads_delays_no_lookup(unheard, renderer):
+    """open-policy-agent/opa#7492: a log sink that hangs stopped decisions."""
+    unheard.get("demo/shop")
+    unheard.stop_listening()
+    wait_until(lambda: unheard.get("demo/shop", timeout=PROMPT) and unheard.is_stuck())
+    assert_it_answers(unheard, renderer)
+
+
+def test_scrapers_that_never_read_delay_no_lookup(sidecar, renderer):
+    """open-policy-agent/opa#7492, of metrics."""
+    sidecar.get("demo/shop")
+    scrapers = [Scraper(sidecar.telemetry) for _ in range(8)]
+    for scraper in scrapers:
+        wait_until(scraper.is_stuck, within=20)
+    assert_it_answers(sidecar, renderer)
+    assert all(scraper.is_stuck() for scraper in scrapers)
+    for scraper in scrapers:
+        scraper.close()
