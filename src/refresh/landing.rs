@@ -56,12 +56,14 @@ impl Shared {
             }
             Err(error) => {
                 tracing::debug!(%project, %error, "a fetch brought nothing");
-                let landing = match error {
-                    RenderError::Exhausted {
-                        pushback: Some(pushback),
-                        ..
-                    } => FetchLanding::PushedBack(pushback),
-                    _ => FetchLanding::Nothing,
+                let landing = if let RenderError::Exhausted {
+                    pushback: Some(pushback),
+                    ..
+                } = error
+                {
+                    FetchLanding::PushedBack(pushback)
+                } else {
+                    FetchLanding::Nothing
                 };
                 (landing, result_of(&error))
             }
