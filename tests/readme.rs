@@ -71,8 +71,9 @@ fn no_text_names_a_place_of_one_machine() {
 
 /// Visits the text files of the repository, but for `.ci`, which looks for the same.
 fn visit(folder: &Path, visitor: &mut impl FnMut(&Path, &str)) {
-    const OTHERS: [&str; 8] = [
+    const OTHERS: [&str; 9] = [
         ".checkov",
+        ".deny",
         "target",
         ".ci",
         ".git",
