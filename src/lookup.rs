@@ -207,10 +207,8 @@ impl Lookup {
             let mut waiter = match self.refresh.want(&query.project, asked) {
                 Told::LookAgain => return Some(Outcome::Landed),
                 Told::Refused(mut refusal) => {
-                    let is_missing = self.cache.get(query.project.as_str()).is_none();
-                    let is_crowded_out = is_missing && !waits.has_room();
                     // Where a gate refused, that stays the reason.
-                    if is_crowded_out && is_under_way(refusal) {
+                    if !waits.has_room() && is_under_way(refusal) {
                         refusal.reason = NotRefreshed::QueueFull;
                     }
                     return Some(Outcome::Refused(refusal));

@@ -415,19 +415,24 @@ async fn a_lookup_above_max_waiting_does_not_wait() {
 
     core.get(&mail).await.unwrap();
     core.refresh.set_target(2);
-    let (first, second) = tokio::join!(
-        core.get_within(&shop, secs(5)),
-        core.get_within(&mail, secs(5))
-    );
-    assert_eq!(first.unwrap().served, Served::Rendered);
-    let Served::Outdated(outdated) = second.unwrap().served else {
-        panic!("it does not wait");
+    let both = async || {
+        tokio::join!(
+            core.get_within(&shop, secs(5)),
+            core.get_within(&mail, secs(5))
+        )
     };
-    assert_eq!(
-        outdated.refusal.reason,
-        NotRefreshed::Scheduled,
-        "no queue is full"
-    );
+    let (first, second) = both().await;
+    assert_eq!(first.unwrap().served, Served::Rendered);
+    assert_eq!(reason(&second), NotRefreshed::QueueFull);
+
+    core.get(&mail).await.unwrap();
+    core.refresh.set_target(3);
+    core.refresh.set_limits(admission::Limits {
+        rate: 0.0,
+        ..limits()
+    });
+    let (_, second) = both().await;
+    assert_eq!(reason(&second), NotRefreshed::Throttled, "a gate refused");
 }
 
 #[tokio::test(start_paused = true)]
