@@ -26,12 +26,13 @@ pub(super) struct Observed {
     pub(super) repeats: u64,
     pub(super) pushed_back_for_others: u64,
     pub(super) largest_excess: f64,
+    /// Callers who were told to wait and of whom the machine then knew nothing, or who were woken for nothing.
+    pub(super) forgotten: usize,
+    /// Of the incident's way: lookups that failed of projects of which something had been held.
     pub(super) failed_though_held: u64,
-    pub(super) overdue: usize,
     pub(super) unfresh: usize,
     pub(super) untrue: Vec<(Moment, usize, usize, NotRefreshed)>,
     pub(super) converged: Vec<Option<(f64, u32)>>,
-    pub(super) latest_resolution: Duration,
     pub(super) told: BTreeMap<NotRefreshed, u64>,
     /// How long things took, as a multiple of what was promised.
     pub(super) promises: BTreeMap<NotRefreshed, Vec<(Moment, f64, f64)>>,
@@ -159,10 +160,6 @@ impl Observed {
         *self.told.entry(reason).or_default() += 1;
     }
 
-    pub(super) fn resolved(&mut self, now: Moment, until: Moment) {
-        self.latest_resolution = self.latest_resolution.max(now.since(until));
-    }
-
     pub(super) fn kept_promise(&mut self, now: Moment, at: Moment, refusal: Refusal) {
         let promise = (
             at,
@@ -205,11 +202,12 @@ impl Observed {
             .collect();
         let unconverged = self.converged.iter().filter(|one| one.is_none()).count();
         format!(
-            "events {} launches {} retries {} repeats {} peak {}/s of {:.0}/s excess {:.2} pushed back {} timed out {} missing {}/{} unfresh {} converged in {slowest:.0} s (not {unconverged}) took as long as promised {:.2?} untrue {} told {:?}",
+            "events {} launches {} retries {} repeats {} forgotten {} peak {}/s of {:.0}/s excess {:.2} pushed back {} timed out {} missing {}/{} unfresh {} converged in {slowest:.0} s (not {unconverged}) took as long as promised {:.2?} untrue {} told {:?}",
             self.events,
             self.launches,
             self.retries,
             self.repeats,
+            self.forgotten,
             self.peak(0, end),
             plan.sidecars as f64 * plan.rate,
             self.largest_excess,

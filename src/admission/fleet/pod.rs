@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::{
     renderer::CallId,
-    sidecar::{ProjectId, Slot, Waiting},
+    sidecar::{Caller, ProjectId, Slot, Waiting},
     sim::{
         Answer, COLD_PATIENCE, Call, DEADLINE, Event, INCIDENT_TIMEOUT, PATIENCE, TRIES, Way, World,
     },
@@ -19,6 +19,11 @@ use crate::{
     revision::{Order, Project},
 };
 
+/// What a lookup says of a project of which the machine knows nothing.
+const UNEXPLAINED: Refusal = Refusal {
+    reason: NotRefreshed::Scheduled,
+    retry_after: Duration::from_secs(1),
+};
 /// How soon after each other an application that starts looks its projects up.
 const LOOKED_UP_EVERY: Duration = Duration::from_millis(25);
 
@@ -190,46 +195,56 @@ impl World {
         }
         let patience = if is_missing { COLD_PATIENCE } else { PATIENCE };
         let until = now + patience.min(self.fate.callers_leave_after);
-        let wish = Wish {
-            held: slot.held,
-            want: Want {
-                floor: sidecar.floor(project),
-                validated_since: Moment::START,
-            },
-            demand: None,
-            until: Some(until),
-        };
-        let verdict = sidecar.admission.want(&self.names[project], wish, now);
-        match verdict {
+        let caller = Caller { is_missing, tries };
+        match self.want(id, project, Some(until)) {
             Verdict::Wait => {
                 self.waiters += 1;
+                let sidecar = &mut self.sidecars[id];
                 sidecar.waiting.push(Waiting {
                     id: self.waiters,
                     project,
-                    until,
-                    is_missing,
-                    tries,
+                    caller,
                 });
                 let leave = Event::Leave(id, sidecar.incarnation, self.waiters);
                 self.at_moment(until, leave);
                 self.settle(id);
             }
-            Verdict::Refused(refused) => {
-                self.settle(id);
-                self.told(id, project, refused.refusal, is_missing, tries);
-            }
+            Verdict::Refused(refused) => self.refused(id, project, refused.refusal, caller),
         }
     }
 
+    fn want(&mut self, id: usize, project: ProjectId, until: Option<Moment>) -> Verdict {
+        let sidecar = &mut self.sidecars[id];
+        let wish = Wish {
+            held: sidecar.slots[project].held,
+            want: Want {
+                floor: sidecar.floor(project),
+                validated_since: Moment::START,
+            },
+            demand: None,
+            until,
+        };
+        let name = &self.names[project];
+        sidecar.admission.want(name, wish, self.now)
+    }
+
+    /// A caller is not to wait. The refusal of what is held is remembered, as far as it holds for others.
+    fn refused(&mut self, id: usize, project: ProjectId, refusal: Refusal, caller: Caller) {
+        let sidecar = &mut self.sidecars[id];
+        let slot = &mut sidecar.slots[project];
+        let holds_for_all = !matches!(
+            refusal.reason,
+            NotRefreshed::Scheduled | NotRefreshed::TimedOut
+        );
+        if slot.held.is_some() && holds_for_all {
+            slot.quiet = Some((self.now + refusal.retry_after, sidecar.epoch));
+        }
+        self.settle(id);
+        self.told(id, project, refusal, caller);
+    }
+
     /// A caller is told why its project is not fresh.
-    fn told(
-        &mut self,
-        id: usize,
-        project: ProjectId,
-        refusal: Refusal,
-        is_missing: bool,
-        tries: u32,
-    ) {
+    fn told(&mut self, id: usize, project: ProjectId, refusal: Refusal, caller: Caller) {
         let now = self.now;
         let sidecar = &mut self.sidecars[id];
         if !sidecar.is_true(project, refusal.reason, now) {
@@ -243,21 +258,12 @@ impl World {
         {
             self.observed.pushed_back_for_others += 1;
         }
-        let slot = &mut sidecar.slots[project];
-        if !is_missing
-            && !matches!(
-                refusal.reason,
-                NotRefreshed::Scheduled | NotRefreshed::TimedOut
-            )
-        {
-            slot.quiet = Some((now + refusal.retry_after, sidecar.epoch));
-        }
         if project < self.plan.projects {
             sidecar.promises.push((project, now, refusal));
         }
-        if is_missing {
+        if caller.is_missing {
             self.observed.missing_failed(now);
-            self.try_again(id, project, refusal.retry_after, tries);
+            self.try_again(id, project, refusal.retry_after, caller.tries);
         }
     }
 
@@ -300,24 +306,19 @@ impl World {
         };
         let waiting = sidecar.waiting.swap_remove(place);
         let name = &self.names[waiting.project];
+        if sidecar.admission.explain(name, now).is_none() {
+            self.observed.forgotten += 1;
+        }
         sidecar.admission.left(name, now);
         let explained = sidecar.admission.explain(name, now);
-        if let Some(explained) = explained {
-            self.told(
-                id,
-                waiting.project,
-                explained.refusal,
-                waiting.is_missing,
-                waiting.tries,
-            );
-        } else if waiting.is_missing {
-            self.observed.missing_failed(now);
-        }
+        let refusal = explained.map_or(UNEXPLAINED, |explained| explained.refusal);
         self.settle(id);
+        self.told(id, waiting.project, refusal, waiting.caller);
     }
 
-    /// Carries out what the machine decided, and sets its alarm.
+    /// Carries out what the machine decided, and sets its alarm. Those who wait wake after that.
     pub(super) fn settle(&mut self, id: usize) {
+        let mut resolved = Vec::new();
         for action in self.sidecars[id].admission.take_actions() {
             match action {
                 Action::Render {
@@ -330,7 +331,7 @@ impl World {
                     self.launch(id, &project, rollout, false);
                 }
                 Action::Fetch { project, .. } => self.launch(id, &project, 0, true),
-                Action::Resolve { project, outcome } => self.resolve(id, &project, outcome),
+                Action::Resolve { project, outcome } => resolved.push((project, outcome)),
             }
         }
         let sidecar = &mut self.sidecars[id];
@@ -342,6 +343,9 @@ impl World {
             let wake = Event::Wake(id, sidecar.incarnation);
             self.at_moment(next, wake);
         }
+        for (project, outcome) in resolved {
+            self.resolve(id, &project, outcome);
+        }
     }
 
     fn launch(&mut self, id: usize, name: &Project, rollout: u64, is_fetch: bool) {
@@ -352,6 +356,7 @@ impl World {
             "one live flight per project"
         );
         sidecar.slots[project].is_flying = true;
+        sidecar.slots[project].quiet = None;
         if !is_fetch {
             sidecar.flying += 1;
             sidecar.launched_since += 1;
@@ -392,22 +397,40 @@ impl World {
     }
 
     fn resolve(&mut self, id: usize, name: &Project, outcome: Outcome) {
-        let (project, now) = (self.id(name), self.now);
-        let resumed = self.sidecars[id].suspended_until;
+        let project = self.id(name);
         let waiting = &mut self.sidecars[id].waiting;
-        let (resolved, rest) = std::mem::take(waiting)
-            .into_iter()
-            .partition::<Vec<_>, _>(|waiting| waiting.project == project);
-        *waiting = rest;
-        for waiting in resolved {
-            self.observed.resolved(now, waiting.until.max(resumed));
+        let resolved: Vec<_> = waiting
+            .extract_if(.., |waiting| waiting.project == project)
+            .collect();
+        for Waiting { caller, .. } in resolved {
             match outcome {
-                Outcome::Landed if waiting.is_missing => self.observed.missing_answered(now),
-                Outcome::Landed | Outcome::NotFound => {}
-                Outcome::Refused(refusal) => {
-                    self.told(id, project, refusal, waiting.is_missing, waiting.tries);
-                }
+                Outcome::Landed => self.look_again(id, project, caller),
+                Outcome::NotFound => {}
+                Outcome::Refused(refusal) => self.told(id, project, refusal, caller),
             }
+        }
+    }
+
+    /// A caller for whom something landed: what is held now is its answer, fresh or not.
+    fn look_again(&mut self, id: usize, project: ProjectId, caller: Caller) {
+        let sidecar = &self.sidecars[id];
+        if sidecar.slots[project].held.is_none() {
+            self.observed.forgotten += 1;
+            return;
+        }
+        if caller.is_missing {
+            self.observed.missing_answered(self.now);
+        }
+        if sidecar.is_fresh(project) {
+            return;
+        }
+        if let Verdict::Refused(refused) = self.want(id, project, None) {
+            let is_missing = false;
+            let caller = Caller {
+                is_missing,
+                ..caller
+            };
+            self.refused(id, project, refused.refusal, caller);
         }
     }
 
@@ -430,6 +453,11 @@ impl World {
             self.landed(call, answer);
         }
         self.settle(call.sidecar);
+        let sidecar = &self.sidecars[call.sidecar];
+        if sidecar.slots[call.project].held.is_some() {
+            let is_forgotten = |waiting: &&Waiting| waiting.project == call.project;
+            self.observed.forgotten += sidecar.waiting.iter().filter(is_forgotten).count();
+        }
     }
 
     fn fetched(&mut self, call: Call, answer: Answer) {
@@ -524,11 +552,12 @@ impl World {
     /// The incident's way: what is outdated is forgotten, and each lookup renders.
     fn forget_and_render(&mut self, id: usize, project: ProjectId) {
         let sidecar = &mut self.sidecars[id];
-        let was_held = sidecar.slots[project].held.is_some();
-        let changed = sidecar.slots[project].changed;
+        let before = sidecar.slots[project];
         sidecar.evict(project);
         let slot = &mut sidecar.slots[project];
-        (slot.is_wanted, slot.changed) = (was_held, changed);
+        slot.changed = before.changed;
+        slot.was_forgotten |= before.held.is_some();
+        slot.is_wanted = true;
         self.render_as_in_the_incident(id, project, 0);
     }
 
@@ -551,7 +580,7 @@ impl World {
             self.store(call, Order::new(rollout, number(self.now)));
         } else if call.tries < TRIES {
             self.render_as_in_the_incident(call.sidecar, call.project, call.tries + 1);
-        } else if self.sidecars[call.sidecar].slots[call.project].is_wanted {
+        } else if self.sidecars[call.sidecar].slots[call.project].was_forgotten {
             self.observed.failed_though_held += 1;
         }
     }
@@ -564,8 +593,6 @@ impl World {
             let is_late =
                 |project: &usize| sidecar.slots[*project].is_wanted && !sidecar.is_fresh(*project);
             self.observed.unfresh += known.filter(is_late).count();
-            let overdue = |waiting: &&Waiting| waiting.until < self.now;
-            self.observed.overdue += sidecar.waiting.iter().filter(overdue).count();
         }
     }
 }

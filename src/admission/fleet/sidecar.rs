@@ -30,6 +30,8 @@ pub(super) struct Slot {
     /// The last attempt failed, and what was wanted then is wanted still.
     pub(super) repeats: bool,
     pub(super) absent_until: Moment,
+    /// Of the incident's way: something was held until it was forgotten.
+    pub(super) was_forgotten: bool,
 }
 
 /// One who waits.
@@ -37,8 +39,15 @@ pub(super) struct Slot {
 pub(super) struct Waiting {
     pub(super) id: u64,
     pub(super) project: ProjectId,
-    pub(super) until: Moment,
+    pub(super) caller: Caller,
+}
+
+/// An application that looked a project up.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Caller {
+    /// Nothing was held.
     pub(super) is_missing: bool,
+    /// How often it has tried before.
     pub(super) tries: u32,
 }
 
@@ -156,6 +165,7 @@ impl Sidecar {
             was_behind: slot.was_behind,
             was_pushed_back: slot.was_pushed_back,
             repeats: slot.repeats,
+            was_forgotten: slot.was_forgotten,
             ..Slot::default()
         };
     }

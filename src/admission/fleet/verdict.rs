@@ -26,15 +26,10 @@ pub(super) fn always(observed: &Observed, plan: &Plan) -> Broken {
             broken.push(text);
         }
     };
-    let late = observed.latest_resolution;
-    let failed = observed.failed_though_held;
+    let forgotten = observed.forgotten;
     holds(
-        failed == 0,
-        format!("P1: {failed} lookups of held projects failed"),
-    );
-    holds(
-        late.is_zero() && observed.overdue == 0,
-        format!("P1: a caller waited {late:?} longer than its patience"),
+        forgotten == 0,
+        format!("P1: {forgotten} callers waited for what was forgotten"),
     );
     let excess = observed.largest_excess;
     holds(
