@@ -12,13 +12,15 @@ use super::{
 };
 use crate::{
     admission::{
-        Action, CallFailure, FetchLanding, HeldMark, Landing, Outcome, Verdict, Want, Wish,
+        Action, CallFailure, Class, FetchLanding, HeldMark, Landing, Outcome, Verdict, Want, Wish,
     },
     moment::Moment,
     reason::{NotRefreshed, Refusal},
     revision::{Order, Project},
 };
 
+/// How long a fetch may take.
+const FETCH_DEADLINE: Duration = Duration::from_secs(1);
 /// What a lookup says of a project of which the machine knows nothing.
 const UNEXPLAINED: Refusal = Refusal {
     reason: NotRefreshed::Scheduled,
@@ -84,6 +86,7 @@ impl World {
             sidecar.converged_in,
         ) = (now, 0, None);
         sidecar.admission.set_target(rollout, now);
+        sidecar.witness.raised();
         let floor = Order::rollout(rollout);
         let known = &sidecar.slots[..self.plan.projects];
         sidecar.behind = known
@@ -103,6 +106,7 @@ impl World {
         limits.rate = rate;
         let sidecar = &mut self.sidecars[id];
         sidecar.ledger.set_rate(rate, now);
+        sidecar.witness.set_rate(rate, now);
         sidecar.epoch += 1;
         sidecar.admission.set_limits(limits, now);
         self.settle(id);
@@ -231,6 +235,7 @@ impl World {
     /// A caller is not to wait. The refusal of what is held is remembered, as far as it holds for others.
     fn refused(&mut self, id: usize, project: ProjectId, refusal: Refusal, caller: Caller) {
         let sidecar = &mut self.sidecars[id];
+        let is_untrue = refusal.reason == NotRefreshed::QueueFull && !sidecar.is_queue_full();
         let slot = &mut sidecar.slots[project];
         let holds_for_all = !matches!(
             refusal.reason,
@@ -238,6 +243,14 @@ impl World {
         );
         if slot.held.is_some() && holds_for_all {
             slot.quiet = Some((self.now + refusal.retry_after, sidecar.epoch));
+        }
+        if refusal.reason == NotRefreshed::QueueFull {
+            slot.is_wanted = false;
+        }
+        if is_untrue {
+            self.observed
+                .untrue
+                .push((self.now, id, project, refusal.reason));
         }
         self.settle(id);
         self.told(id, project, refusal, caller);
@@ -326,11 +339,8 @@ impl World {
                     rollout,
                     class,
                     ..
-                } => {
-                    self.observed.admitted(self.now, class);
-                    self.launch(id, &project, rollout, false);
-                }
-                Action::Fetch { project, .. } => self.launch(id, &project, 0, true),
+                } => self.launch(id, &project, rollout, Some(class)),
+                Action::Fetch { project, .. } => self.launch(id, &project, 0, None),
                 Action::Resolve { project, outcome } => resolved.push((project, outcome)),
             }
         }
@@ -348,24 +358,18 @@ impl World {
         }
     }
 
-    fn launch(&mut self, id: usize, name: &Project, rollout: u64, is_fetch: bool) {
+    /// Sends a render of that class on its way, or a fetch.
+    fn launch(&mut self, id: usize, name: &Project, rollout: u64, class: Option<Class>) {
         let (project, now) = (self.id(name), self.now);
         let sidecar = &mut self.sidecars[id];
-        assert!(
-            !sidecar.slots[project].is_flying,
-            "one live flight per project"
-        );
-        sidecar.slots[project].is_flying = true;
+        let asked = sidecar.floor(project);
+        sidecar.witness.launched(project, class, asked, now);
         sidecar.slots[project].quiet = None;
-        if !is_fetch {
-            sidecar.flying += 1;
+        if let Some(class) = class {
+            let (flying, limit) = (sidecar.witness.flying(), self.plan.concurrency);
+            assert!(flying <= limit, "P2: {flying} in flight, at most {limit}");
+            self.observed.admitted(now, class);
             sidecar.launched_since += 1;
-            let limit = self.plan.concurrency;
-            assert!(
-                sidecar.flying <= limit,
-                "P2: {} in flight, at most {limit}",
-                sidecar.flying
-            );
             // What a flight tells is kept when it lands; what a gate tells, when it opens.
             let is_of_gate =
                 |reason| !matches!(reason, NotRefreshed::TimedOut | NotRefreshed::Scheduled);
@@ -375,23 +379,22 @@ impl World {
             let excess = sidecar.ledger.launched(now);
             self.observed.excess(excess);
             let entry = &sidecar.admission.entries[name];
-            let attempt = entry.flight.map_or(1, |flight| flight.attempt);
+            let is_retry = entry.flight.is_some_and(|flight| flight.attempt > 1);
             let repeats = sidecar.slots[project].repeats;
-            self.observed.launched(attempt > 1, repeats);
+            self.observed.launched(is_retry, repeats);
         }
         let call = Call {
             sidecar: id,
             incarnation: sidecar.incarnation,
             project,
-            is_fetch,
+            is_fetch: class.is_none(),
             rollout,
             is_answered: false,
             tries: 0,
         };
-        let deadline = if is_fetch {
-            Duration::from_secs(1)
-        } else {
-            DEADLINE
+        let deadline = match class {
+            Some(_) => DEADLINE,
+            None => FETCH_DEADLINE,
         };
         self.send(call, deadline);
     }
@@ -445,11 +448,9 @@ impl World {
         if self.sidecars[call.sidecar].incarnation != call.incarnation {
             return;
         }
-        self.sidecars[call.sidecar].slots[call.project].is_flying = false;
         if call.is_fetch {
             self.fetched(call, answer);
         } else {
-            self.sidecars[call.sidecar].flying -= 1;
             self.landed(call, answer);
         }
         self.settle(call.sidecar);
@@ -475,13 +476,15 @@ impl World {
             | Answer::DeadlineExceeded => FetchLanding::Nothing,
         };
         let name = &self.names[call.project];
-        self.sidecars[call.sidecar]
-            .admission
-            .fetched(name, landing, self.now);
+        let sidecar = &mut self.sidecars[call.sidecar];
+        let has_brought = matches!(landing, FetchLanding::Held(_));
+        sidecar.witness.fetched(call.project, has_brought);
+        sidecar.admission.fetched(name, landing, self.now);
     }
 
     fn landed(&mut self, call: Call, answer: Answer) {
         let now = self.now;
+        let before = self.sidecars[call.sidecar].slots[call.project].held;
         let landing = match answer {
             Answer::Rendered { rollout } => {
                 Landing::Held(self.store(call, Order::new(rollout, number(now))))
@@ -489,6 +492,7 @@ impl World {
             Answer::NotFound => {
                 let slot = &mut self.sidecars[call.sidecar].slots[call.project];
                 slot.absent_until = now + Duration::from_secs(30);
+                slot.is_wanted = false;
                 Landing::NotFound
             }
             Answer::Unavailable => Landing::Failed(CallFailure::Unavailable),
@@ -498,24 +502,12 @@ impl World {
             Answer::Exhausted(pushback) => Landing::Failed(CallFailure::Exhausted(Some(pushback))),
             Answer::DeadlineExceeded => Landing::Failed(CallFailure::DeadlineExceeded),
         };
-        let sidecar = &mut self.sidecars[call.sidecar];
-        let is_fresh = sidecar.is_fresh(call.project);
-        let slot = &mut sidecar.slots[call.project];
-        let has_failed = matches!(landing, Landing::Failed(_));
-        let was_pushed_back = matches!(landing, Landing::Failed(CallFailure::Exhausted(_)));
-        slot.has_failed |= has_failed;
-        slot.was_pushed_back |= was_pushed_back;
-        slot.repeats = has_failed;
-        sidecar.has_failed |= has_failed;
-        sidecar.was_pushed_back |= was_pushed_back;
-        if matches!(landing, Landing::Held(_)) && !is_fresh {
-            slot.was_behind = true;
-        }
         self.observed.landed(now, &landing);
         let name = &self.names[call.project];
-        self.sidecars[call.sidecar]
-            .admission
-            .landed(name, landing, now);
+        let sidecar = &mut self.sidecars[call.sidecar];
+        sidecar.slots[call.project].repeats = matches!(landing, Landing::Failed(_));
+        sidecar.witness.landed(call.project, &landing, before, now);
+        sidecar.admission.landed(name, landing, now);
     }
 
     /// Holds what a call brought, if it is newer, and tells what is held then.
@@ -607,7 +599,6 @@ impl Slot {
         *self = Self {
             held: self.held,
             changed: self.changed,
-            is_flying: self.is_flying,
             ..Self::default()
         };
     }

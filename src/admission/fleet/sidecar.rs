@@ -1,6 +1,9 @@
 //! One sidecar of the fleet: a real machine, and around it as little of a cache and of callers as makes it work: what is held of
 //! each project, who waits, and what was told to whom.
 
+use std::collections::HashSet;
+
+use super::witness::Witness;
 use crate::{
     admission::{Admission, HeldMark, Limits, Link},
     moment::Moment,
@@ -19,16 +22,11 @@ pub(super) struct Slot {
     pub(super) changed: Order,
     /// Somebody looked it up since it is not fresh.
     pub(super) is_wanted: bool,
+    /// The last attempt failed, and what was wanted then is wanted still.
+    pub(super) repeats: bool,
     /// Outdated lookups are answered without asking until then, but for one a second, in the epoch in which that was told.
     pub(super) quiet: Option<(Moment, u64)>,
     pub(super) told_in: u64,
-    /// What happened to its renders, for the truth of reasons.
-    pub(super) is_flying: bool,
-    pub(super) has_failed: bool,
-    pub(super) was_behind: bool,
-    pub(super) was_pushed_back: bool,
-    /// The last attempt failed, and what was wanted then is wanted still.
-    pub(super) repeats: bool,
     pub(super) absent_until: Moment,
     /// Of the incident's way: something was held until it was forgotten.
     pub(super) was_forgotten: bool,
@@ -64,9 +62,7 @@ pub(super) struct Sidecar {
     pub(super) wakes_at: Option<Moment>,
     pub(super) suspended_until: Moment,
     pub(super) epoch: u64,
-    pub(super) flying: u32,
-    pub(super) was_pushed_back: bool,
-    pub(super) has_failed: bool,
+    pub(super) witness: Witness,
     /// Projects of which what is held is below the target.
     pub(super) behind: usize,
     pub(super) learned_at: Moment,
@@ -130,9 +126,7 @@ impl Sidecar {
             wakes_at: None,
             suspended_until: Moment::START,
             epoch: 0,
-            flying: 0,
-            was_pushed_back: false,
-            has_failed: false,
+            witness: Witness::new(&limits, projects, now),
             behind: projects,
             learned_at: now,
             launched_since: 0,
@@ -153,17 +147,15 @@ impl Sidecar {
             .is_some_and(|held| held.order >= floor)
     }
 
-    /// Drops what is held of a project, as a full cache does.
+    /// Drops what is held of a project, as a full cache does. What is known of its changes stays: where it is wanted, the machine
+    /// remembers them.
     pub(super) fn evict(&mut self, project: ProjectId) {
         self.promises.retain(|(promised, ..)| *promised != project);
         let slot = &mut self.slots[project];
         let target = Order::rollout(self.target);
         self.behind += usize::from(slot.held.is_some_and(|held| held.order >= target));
         *slot = Slot {
-            is_flying: slot.is_flying,
-            has_failed: slot.has_failed,
-            was_behind: slot.was_behind,
-            was_pushed_back: slot.was_pushed_back,
+            changed: slot.changed,
             repeats: slot.repeats,
             was_forgotten: slot.was_forgotten,
             ..Slot::default()
@@ -186,26 +178,27 @@ impl Sidecar {
 
     /// Whether a reason is true, as far as the world can tell without asking the machine.
     pub(super) fn is_true(&self, project: ProjectId, reason: NotRefreshed, now: Moment) -> bool {
-        let slot = &self.slots[project];
-        match reason {
-            NotRefreshed::Throttled => self.flying < self.admission.limits().concurrency.get(),
-            NotRefreshed::ConcurrencyLimited => self.flying > 0 || self.fetching(),
-            NotRefreshed::TimedOut => slot.is_flying,
-            NotRefreshed::Scheduled => slot.is_flying || self.admission.next_wake() <= Some(now),
-            NotRefreshed::RenderFailed => slot.has_failed,
-            NotRefreshed::CoolingDown => slot.has_failed || self.target > 2,
-            NotRefreshed::BreakerOpen => self.has_failed,
-            NotRefreshed::PushedBack => self.was_pushed_back || slot.was_pushed_back,
-            NotRefreshed::RendererBehind => slot.was_behind,
-            NotRefreshed::QueueFull => true,
-            NotRefreshed::Unreachable
-            | NotRefreshed::Rejected
-            | NotRefreshed::ProjectGone
-            | NotRefreshed::Draining => false,
+        // The alarm is due at this very moment.
+        if reason == NotRefreshed::Scheduled && self.admission.next_wake() == Some(now) {
+            return true;
         }
+        let held = self.slots[project].held;
+        let limits = self.admission.limits();
+        self.witness
+            .bears_out(reason, project, held, self.target, limits, now)
     }
 
-    fn fetching(&self) -> bool {
-        self.slots.iter().any(|slot| slot.is_flying)
+    /// Whether so many projects are waited for of which nothing is held, or were until all who waited left, as may be.
+    pub(super) fn is_queue_full(&self) -> bool {
+        let queue = self.admission.limits().queue.get() as usize;
+        let is_queued = |project: &ProjectId| {
+            self.slots[*project].held.is_none() && !self.witness.is_flying(*project)
+        };
+        let waiting = self.waiting.iter().map(|waiting| waiting.project);
+        let waited_for: HashSet<_> = waiting.filter(is_queued).collect();
+        let is_demoted = |project: &ProjectId| {
+            is_queued(project) && self.slots[*project].is_wanted && !waited_for.contains(project)
+        };
+        waited_for.len() >= queue || (0..self.slots.len()).filter(is_demoted).count() >= queue
     }
 }

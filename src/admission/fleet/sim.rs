@@ -39,6 +39,8 @@ pub(super) struct Plan {
     pub(super) rate: f64,
     pub(super) burst: u32,
     pub(super) concurrency: u32,
+    /// The most missing projects that wait.
+    pub(super) queue: u32,
     /// What the renderer can render per second, as a multiple of what all sidecars may ask for.
     pub(super) headroom: f64,
     /// Work of a render, in seconds of a core.
@@ -89,7 +91,7 @@ impl Plan {
             rate: self.rate,
             burst: count(self.burst),
             concurrency: count(self.concurrency),
-            queue: count(512),
+            queue: count(self.queue),
             fetch: FetchLimits {
                 rate: 50.0,
                 concurrency: count(16),

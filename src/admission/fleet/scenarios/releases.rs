@@ -75,6 +75,19 @@ pub(in crate::admission::fleet) const REPLACED_WITH_FETCH: Scenario = Scenario {
     },
 };
 
+pub(in crate::admission::fleet) const CROWDED: Scenario = Scenario {
+    name: "a release that replaces all pods, with short queues",
+    plan: |plan| (plan.rate, plan.queue, plan.seconds) = (10.0, 8, 240),
+    script: replace_all,
+    judge: |observed, _| {
+        let mut broken = recovers(observed, Fault { from: 60, to: 90 });
+        if !observed.told.contains_key(&NotRefreshed::QueueFull) {
+            broken.push("nobody was told QUEUE_FULL".to_owned());
+        }
+        broken
+    },
+};
+
 fn replace_all(world: &mut World) {
     world.script(60, |world| world.fate.target += 1);
     let fleet = world.plan.sidecars;
