@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use super::sim::Plan;
+use super::{sidecar::Convergence, sim::Plan};
 use crate::{
     admission::{CallFailure, Class, Landing},
     moment::Moment,
@@ -20,10 +20,12 @@ pub(super) struct Observed {
     pub(super) events: u64,
     pub(super) lookups: u64,
     pub(super) launches: u64,
-    /// Of them, those that try again for callers who wait.
-    pub(super) retries: u64,
-    /// Of them, those of projects whose last render failed.
+    /// Of them, those that are not the first for the same wish: a project came to be wanted, was launched, and is wanted still.
     pub(super) repeats: u64,
+    /// Of these, those for callers who waited all the time.
+    pub(super) retries: u64,
+    /// Launches of what was fresh.
+    pub(super) wasted: u64,
     pub(super) pushed_back_for_others: u64,
     pub(super) largest_excess: f64,
     /// Callers who were told to wait and of whom the machine then knew nothing, or who were woken for nothing.
@@ -32,7 +34,7 @@ pub(super) struct Observed {
     pub(super) failed_though_held: u64,
     pub(super) unfresh: usize,
     pub(super) untrue: Vec<(Moment, usize, usize, NotRefreshed)>,
-    pub(super) converged: Vec<Option<(f64, u32)>>,
+    pub(super) converged: Vec<Option<Convergence>>,
     pub(super) told: BTreeMap<NotRefreshed, u64>,
     /// How long things took, as a multiple of what was promised.
     pub(super) promises: BTreeMap<NotRefreshed, Vec<(Moment, f64, f64)>>,
@@ -140,10 +142,10 @@ impl Observed {
         }
     }
 
-    pub(super) fn launched(&mut self, is_retry: bool, repeats: bool) {
+    pub(super) fn launched(&mut self, repeats: bool, is_retry: bool) {
         self.launches += 1;
-        self.retries += u64::from(is_retry);
         self.repeats += u64::from(repeats);
+        self.retries += u64::from(is_retry);
     }
 
     pub(super) fn landed(&mut self, now: Moment, landing: &Landing) {
@@ -194,7 +196,7 @@ impl Observed {
             .converged
             .iter()
             .flatten()
-            .map(|(took, _)| *took)
+            .map(|converged| converged.took.as_secs_f64())
             .fold(0.0, f64::max);
         let reasons = self.promises.keys();
         let honesty: Vec<_> = reasons
@@ -202,11 +204,12 @@ impl Observed {
             .collect();
         let unconverged = self.converged.iter().filter(|one| one.is_none()).count();
         format!(
-            "events {} launches {} retries {} repeats {} forgotten {} peak {}/s of {:.0}/s excess {:.2} pushed back {} timed out {} missing {}/{} unfresh {} converged in {slowest:.0} s (not {unconverged}) took as long as promised {:.2?} untrue {} told {:?}",
+            "events {} launches {} repeats {} retries {} wasted {} forgotten {} peak {}/s of {:.0}/s excess {:.2} pushed back {} timed out {} missing {}/{} unfresh {} converged in {slowest:.0} s (not {unconverged}) took as long as promised {:.2?} untrue {} told {:?}",
             self.events,
             self.launches,
-            self.retries,
             self.repeats,
+            self.retries,
+            self.wasted,
             self.forgotten,
             self.peak(0, end),
             plan.sidecars as f64 * plan.rate,

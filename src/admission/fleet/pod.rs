@@ -50,6 +50,7 @@ impl World {
         new.incarnation = old.incarnation + 1;
         new.ledger = old.ledger;
         new.ledger.forgive_one();
+        new.learned(self.plan.projects, self.now);
         let suspended = old.suspended_until;
         *old = new;
         old.suspended_until = suspended;
@@ -80,19 +81,21 @@ impl World {
         }
         sidecar.target = rollout;
         sidecar.epoch += 1;
-        (
-            sidecar.learned_at,
-            sidecar.launched_since,
-            sidecar.converged_in,
-        ) = (now, 0, None);
         sidecar.admission.set_target(rollout, now);
         sidecar.witness.raised();
         let floor = Order::rollout(rollout);
-        let known = &sidecar.slots[..self.plan.projects];
+        let known = &mut sidecar.slots[..self.plan.projects];
+        for (project, slot) in known.iter_mut().enumerate() {
+            // What is under way asks for less, so that it does not meet this wish.
+            if sidecar.witness.is_flying(project) {
+                slot.attempts = 0;
+            }
+        }
         sidecar.behind = known
             .iter()
             .filter(|slot| slot.held.is_none_or(|held| held.order < floor))
             .count();
+        sidecar.learned(sidecar.behind, now);
         self.settle(id);
         for project in 0..self.plan.projects {
             self.look_up(id, project, TRIES);
@@ -152,8 +155,7 @@ impl World {
                 .held
                 .map_or(0, |held| held.order.rollout);
             let order = Order::new(rollout.max(sidecar.target), number(now));
-            sidecar.slots[project].changed = order;
-            sidecar.slots[project].quiet = None;
+            sidecar.change(project, order);
             sidecar.admission.changed(&self.names[project], order, now);
         }
         self.settle(id);
@@ -362,14 +364,13 @@ impl World {
     fn launch(&mut self, id: usize, name: &Project, rollout: u64, class: Option<Class>) {
         let (project, now) = (self.id(name), self.now);
         let sidecar = &mut self.sidecars[id];
-        let asked = sidecar.floor(project);
+        let (asked, is_fresh) = (sidecar.floor(project), sidecar.is_fresh(project));
         sidecar.witness.launched(project, class, asked, now);
         sidecar.slots[project].quiet = None;
         if let Some(class) = class {
             let (flying, limit) = (sidecar.witness.flying(), self.plan.concurrency);
             assert!(flying <= limit, "P2: {flying} in flight, at most {limit}");
             self.observed.admitted(now, class);
-            sidecar.launched_since += 1;
             // What a flight tells is kept when it lands; what a gate tells, when it opens.
             let is_of_gate =
                 |reason| !matches!(reason, NotRefreshed::TimedOut | NotRefreshed::Scheduled);
@@ -380,8 +381,10 @@ impl World {
             self.observed.excess(excess);
             let entry = &sidecar.admission.entries[name];
             let is_retry = entry.flight.is_some_and(|flight| flight.attempt > 1);
-            let repeats = sidecar.slots[project].repeats;
-            self.observed.launched(is_retry, repeats);
+            let attempts = &mut sidecar.slots[project].attempts;
+            self.observed.launched(*attempts > 0, is_retry);
+            self.observed.wasted += u64::from(is_fresh);
+            *attempts += 1;
         }
         let call = Call {
             sidecar: id,
@@ -484,7 +487,9 @@ impl World {
 
     fn landed(&mut self, call: Call, answer: Answer) {
         let now = self.now;
-        let before = self.sidecars[call.sidecar].slots[call.project].held;
+        let sidecar = &mut self.sidecars[call.sidecar];
+        let before = sidecar.slots[call.project].held;
+        sidecar.rendered(now.since(sidecar.witness.launched_at(call.project)));
         let landing = match answer {
             Answer::Rendered { rollout } => {
                 Landing::Held(self.store(call, Order::new(rollout, number(now))))
@@ -505,7 +510,6 @@ impl World {
         self.observed.landed(now, &landing);
         let name = &self.names[call.project];
         let sidecar = &mut self.sidecars[call.sidecar];
-        sidecar.slots[call.project].repeats = matches!(landing, Landing::Failed(_));
         sidecar.witness.landed(call.project, &landing, before, now);
         sidecar.admission.landed(name, landing, now);
     }
@@ -525,11 +529,7 @@ impl World {
         };
         slot.held = Some(held);
         if was_behind && order >= target {
-            sidecar.behind -= 1;
-            if sidecar.behind == 0 && sidecar.converged_in.is_none() {
-                let took = now.since(sidecar.learned_at).as_secs_f64();
-                sidecar.converged_in = Some((took, sidecar.launched_since));
-            }
+            sidecar.catches_up(now);
         }
         if !was_fresh && sidecar.is_fresh(call.project) {
             sidecar.slots[call.project].become_fresh();
@@ -580,7 +580,7 @@ impl World {
     /// Notes what the run ended with.
     pub(super) fn conclude(&mut self) {
         for sidecar in &self.sidecars {
-            self.observed.converged.push(sidecar.converged_in);
+            self.observed.converged.push(sidecar.converged);
             let known = 0..self.plan.projects;
             let is_late =
                 |project: &usize| sidecar.slots[*project].is_wanted && !sidecar.is_fresh(*project);

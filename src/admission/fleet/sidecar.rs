@@ -1,7 +1,7 @@
 //! One sidecar of the fleet: a real machine, and around it as little of a cache and of callers as makes it work: what is held of
 //! each project, who waits, and what was told to whom.
 
-use std::collections::HashSet;
+use std::{collections::HashSet, time::Duration};
 
 use super::witness::Witness;
 use crate::{
@@ -22,8 +22,8 @@ pub(super) struct Slot {
     pub(super) changed: Order,
     /// Somebody looked it up since it is not fresh.
     pub(super) is_wanted: bool,
-    /// The last attempt failed, and what was wanted then is wanted still.
-    pub(super) repeats: bool,
+    /// How often it was launched for the same wish.
+    pub(super) attempts: u32,
     /// Outdated lookups are answered without asking until then, but for one a second, in the epoch in which that was told.
     pub(super) quiet: Option<(Moment, u64)>,
     pub(super) told_in: u64,
@@ -66,9 +66,25 @@ pub(super) struct Sidecar {
     /// Projects of which what is held is below the target.
     pub(super) behind: usize,
     pub(super) learned_at: Moment,
-    pub(super) launched_since: u32,
-    pub(super) converged_in: Option<(f64, u32)>,
+    /// Renders that were wished for since, each of which one render meets.
+    pub(super) wishes: u32,
+    /// How long renders took since, and the longest of them.
+    pub(super) rendering: Duration,
+    pub(super) longest: Duration,
+    /// Nothing is behind.
+    pub(super) converged: Option<Convergence>,
     pub(super) ledger: Ledger,
+}
+
+/// How a sidecar came to have nothing that is behind its target.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Convergence {
+    /// Since it learned of the target.
+    pub(super) took: Duration,
+    /// By then, how many renders were wished for, how long they took together, and the longest of them.
+    pub(super) wishes: u32,
+    pub(super) rendering: Duration,
+    pub(super) longest: Duration,
 }
 
 /// Watches promise P2: the most that was launched in any window, less what the rate allows in it.
@@ -129,8 +145,10 @@ impl Sidecar {
             witness: Witness::new(&limits, projects, now),
             behind: projects,
             learned_at: now,
-            launched_since: 0,
-            converged_in: None,
+            wishes: 0,
+            rendering: Duration::ZERO,
+            longest: Duration::ZERO,
+            converged: None,
             ledger: Ledger::new(limits.rate, now),
         }
     }
@@ -151,15 +169,52 @@ impl Sidecar {
     /// remembers them.
     pub(super) fn evict(&mut self, project: ProjectId) {
         self.promises.retain(|(promised, ..)| *promised != project);
+        let was_fresh = self.is_fresh(project);
         let slot = &mut self.slots[project];
         let target = Order::rollout(self.target);
         self.behind += usize::from(slot.held.is_some_and(|held| held.order >= target));
+        self.wishes += u32::from(was_fresh);
         *slot = Slot {
             changed: slot.changed,
-            repeats: slot.repeats,
+            attempts: slot.attempts,
             was_forgotten: slot.was_forgotten,
             ..Slot::default()
         };
+    }
+
+    /// Begins to watch how it converges.
+    pub(super) fn learned(&mut self, wishes: usize, now: Moment) {
+        self.learned_at = now;
+        self.wishes = u32::try_from(wishes).unwrap_or(u32::MAX);
+        (self.rendering, self.longest) = (Duration::ZERO, Duration::ZERO);
+        self.converged = None;
+    }
+
+    /// Notes how long a render took.
+    pub(super) fn rendered(&mut self, took: Duration) {
+        self.rendering += took;
+        self.longest = self.longest.max(took);
+    }
+
+    /// Notes that one project fewer is behind the target.
+    pub(super) fn catches_up(&mut self, now: Moment) {
+        self.behind -= 1;
+        if self.behind == 0 {
+            self.converged.get_or_insert(Convergence {
+                took: now.since(self.learned_at),
+                wishes: self.wishes,
+                rendering: self.rendering,
+                longest: self.longest,
+            });
+        }
+    }
+
+    /// Notes a change of a project: what is held below `order` is outdated.
+    pub(super) fn change(&mut self, project: ProjectId, order: Order) {
+        let was_fresh = self.is_fresh(project);
+        self.slots[project].changed = order;
+        self.slots[project].quiet = None;
+        self.wishes += u32::from(was_fresh);
     }
 
     /// Takes the promises to callers of a project that were made for such reasons, with when they were made.

@@ -1,5 +1,7 @@
 //! What has to hold of every run.
 
+use std::time::Duration;
+
 use super::{observed::Observed, sim::Plan};
 
 /// What was broken, in words; nothing when all holds.
@@ -36,6 +38,11 @@ pub(super) fn always(observed: &Observed, plan: &Plan) -> Broken {
         excess <= f64::from(plan.burst) + 1e-6,
         format!("P2: {excess} launched beyond the rate"),
     );
+    let wasted = observed.wasted;
+    holds(
+        wasted == 0,
+        format!("P2: {wasted} renders of what was fresh"),
+    );
     let untrue = observed.untrue.len();
     holds(
         untrue == 0,
@@ -49,11 +56,11 @@ pub(super) fn always(observed: &Observed, plan: &Plan) -> Broken {
         format!("offered: {peak} in a second, at most {bound}"),
     );
     let floor = fleet * (plan.seconds as f64 / 300.0).ceil();
-    let firsts = (observed.launches - observed.retries) as f64;
+    let firsts = (observed.launches - observed.repeats) as f64;
     let retries = observed.retries as f64;
     holds(
         retries <= 0.1 * firsts + floor,
-        format!("retries: {retries} of {firsts} first attempts"),
+        format!("retries: {retries} for those who waited, of {firsts} first attempts"),
     );
     broken
 }
@@ -71,22 +78,45 @@ pub(super) fn recovers(observed: &Observed, fault: Fault) -> Broken {
     )]
 }
 
-/// P4: after a release everything that is wanted becomes fresh as fast as the rate allows.
+/// P4: after a release everything that is wanted becomes fresh as fast as the rate and the permits allow, by one render each.
 pub(super) fn converges(observed: &Observed, plan: &Plan) -> Broken {
+    let mut broken = converges_at(observed, plan, plan.rate, Duration::ZERO);
+    broken.extend(renders_once(observed));
+    broken
+}
+
+/// P4 at so many renders a second, after so long: whatever a sidecar's wishes and permits allow, and the last render.
+pub(super) fn converges_at(observed: &Observed, plan: &Plan, rate: f64, after: Duration) -> Broken {
     let mut broken = Broken::new();
+    let permits = f64::from(plan.limits().outdated_permits());
     for (sidecar, converged) in observed.converged.iter().enumerate() {
-        match converged {
-            None => broken.push(format!("P4: sidecar {sidecar} did not converge")),
-            Some((took, launched)) => {
-                let allowed = 1.1 * f64::from(*launched) / plan.rate + 2.0;
-                if *took > allowed {
-                    broken.push(format!(
-                        "P4: sidecar {sidecar} took {took:.1} s, not {allowed:.1} s"
-                    ));
-                }
-            }
+        let Some(converged) = converged else {
+            broken.push(format!("P4: sidecar {sidecar} did not converge"));
+            continue;
+        };
+        let by_rate = f64::from(converged.wishes) / rate;
+        let by_permits = converged.rendering.as_secs_f64() / permits;
+        let last = after + converged.longest;
+        let allowed = 1.1 * by_rate.max(by_permits) + last.as_secs_f64();
+        let took = converged.took.as_secs_f64();
+        if took > allowed {
+            broken.push(format!(
+                "P4: sidecar {sidecar} took {took:.1} s for {} wishes, not {allowed:.1} s",
+                converged.wishes
+            ));
         }
     }
     broken.truncate(1);
     broken
+}
+
+/// Where no render fails, each project is rendered at most once for a release, or for another wish.
+pub(super) fn renders_once(observed: &Observed) -> Broken {
+    let repeats = observed.repeats;
+    if repeats == 0 {
+        return Broken::new();
+    }
+    vec![format!(
+        "P4: {repeats} renders were not the first for the same wish"
+    )]
 }

@@ -186,6 +186,14 @@ impl Witness {
         self.projects[project].flight.is_some()
     }
 
+    /// When what is in flight was launched.
+    pub(super) fn launched_at(&self, project: ProjectId) -> Moment {
+        let flight = self.projects[project].flight;
+        flight
+            .expect("BUG: nothing lands but what was launched")
+            .since
+    }
+
     /// Renders in flight.
     pub(super) fn flying(&self) -> u32 {
         self.renders.all

@@ -4,7 +4,7 @@ use super::{SPREAD, Scenario};
 use crate::admission::fleet::{
     observed::Observed,
     sim::{Plan, Poison},
-    verdict::{Broken, Fault, recovers},
+    verdict::{Broken, Fault, converges, recovers},
 };
 
 pub(in crate::admission::fleet) const POISON: Scenario = Scenario {
@@ -91,8 +91,8 @@ pub(in crate::admission::fleet) const LARGE: Scenario = Scenario {
         world.script(59, |world| world.fate.poison = Poison::Large);
         world.script(60, |world| world.release(SPREAD));
     },
-    judge: |observed, _| {
-        let mut broken = Broken::new();
+    judge: |observed, plan| {
+        let mut broken = converges(observed, plan);
         let (answered, asked) = (
             observed.missing_answered.sum(60, 180),
             observed.missing_asked.sum(60, 180),

@@ -6,9 +6,9 @@ use super::{SPREAD, Scenario};
 use crate::admission::fleet::{
     observed::Observed,
     sim::World,
-    verdict::{Broken, Fault, converges, recovers},
+    verdict::{Broken, Fault, converges, converges_at, recovers, renders_once},
 };
-use crate::reason::NotRefreshed;
+use crate::{admission::limits::RAISE_INTERVAL, reason::NotRefreshed};
 
 pub(in crate::admission::fleet) const RELEASE: Scenario = Scenario {
     name: "a release at steady load",
@@ -31,11 +31,16 @@ pub(in crate::admission::fleet) const HONEST: Scenario = Scenario {
 pub(in crate::admission::fleet) const SCARCE: Scenario = Scenario {
     name: "a release with tokens enough and few permits",
     plan: |plan| {
-        (plan.rate, plan.burst, plan.work) = (50.0, 10, 3.0);
+        (plan.rate, plan.burst, plan.work) = (50.0, 10, 2.0);
         (plan.load, plan.lookups, plan.seconds) = (0.0, 0.2, 240);
     },
     script: |world| world.script(60, |world| world.release(SPREAD)),
-    judge: |observed, _| is_honest(observed, NotRefreshed::ConcurrencyLimited, 75, 125),
+    judge: |observed, plan| {
+        let mut broken = converges_at(observed, plan, plan.rate, Duration::ZERO);
+        let reason = NotRefreshed::ConcurrencyLimited;
+        broken.extend(is_honest(observed, reason, 73, 127));
+        broken
+    },
 };
 
 /// The gate that refused opened within 20 % of `retry_after`, as the median says.
@@ -53,15 +58,20 @@ pub(in crate::admission::fleet) const REPLACED: Scenario = Scenario {
     name: "a release that replaces all pods",
     plan: |_| {},
     script: replace_all,
-    judge: |observed, _| recovers(observed, Fault { from: 60, to: 180 }),
+    judge: |observed, plan| {
+        let mut broken = recovers(observed, Fault { from: 60, to: 180 });
+        broken.extend(converges(observed, plan));
+        broken
+    },
 };
 
 pub(in crate::admission::fleet) const REPLACED_WITH_FETCH: Scenario = Scenario {
     name: "a release that replaces all pods, with Fetch",
     plan: |plan| plan.offers_fetch = true,
     script: replace_all,
-    judge: |observed, _| {
+    judge: |observed, plan| {
         let mut broken = recovers(observed, Fault { from: 60, to: 120 });
+        broken.extend(converges(observed, plan));
         let (asked, failed) = (
             observed.missing_asked.sum(60, 200),
             observed.missing_failed.sum(60, 200),
@@ -99,7 +109,10 @@ fn replace_all(world: &mut World) {
 
 pub(in crate::admission::fleet) const RESTARTED: Scenario = Scenario {
     name: "all pods start at once, with Fetch, at a low rate",
-    plan: |plan| (plan.rate, plan.offers_fetch) = (0.2, true),
+    plan: |plan| {
+        (plan.rate, plan.offers_fetch) = (0.2, true);
+        plan.seconds = 900;
+    },
     script: |world| {
         world.script(60, |world| {
             world.fate.target += 1;
@@ -107,13 +120,14 @@ pub(in crate::admission::fleet) const RESTARTED: Scenario = Scenario {
         });
     },
     judge: |observed, plan| {
+        let mut broken = converges(observed, plan);
         let (peak, allowed) = (f64::from(observed.peak(60, 120)), 2.0 * plan.fleet_rate());
-        if peak <= allowed {
-            return Broken::new();
+        if peak > allowed {
+            broken.push(format!(
+                "{peak} renders were offered in a second, at most {allowed}"
+            ));
         }
-        vec![format!(
-            "{peak} renders were offered in a second, at most {allowed}"
-        )]
+        broken
     },
 };
 
@@ -151,7 +165,8 @@ pub(in crate::admission::fleet) const RAPID: Scenario = Scenario {
         }
     },
     judge: |observed, plan| {
-        let mut broken = Broken::new();
+        let mut broken = converges_at(observed, plan, plan.rate, RAISE_INTERVAL);
+        broken.extend(renders_once(observed));
         if observed.unfresh > 0 {
             broken.push(format!(
                 "{} projects are outdated at the end",
