@@ -186,7 +186,7 @@ impl World {
             return self.forget_and_render(id, project);
         }
         let slot = &mut sidecar.slots[project];
-        slot.is_wanted = true;
+        slot.wanted_since.get_or_insert(now);
         let is_missing = slot.held.is_none();
         let is_quiet = slot
             .quiet
@@ -247,7 +247,7 @@ impl World {
             slot.quiet = Some((self.now + refusal.retry_after, sidecar.epoch));
         }
         if refusal.reason == NotRefreshed::QueueFull {
-            slot.is_wanted = false;
+            slot.wanted_since = None;
         }
         if is_untrue {
             self.observed
@@ -497,7 +497,7 @@ impl World {
             Answer::NotFound => {
                 let slot = &mut self.sidecars[call.sidecar].slots[call.project];
                 slot.absent_until = now + Duration::from_secs(30);
-                slot.is_wanted = false;
+                slot.wanted_since = None;
                 Landing::NotFound
             }
             Answer::Unavailable => Landing::Failed(CallFailure::Unavailable),
@@ -543,13 +543,14 @@ impl World {
 
     /// The incident's way: what is outdated is forgotten, and each lookup renders.
     fn forget_and_render(&mut self, id: usize, project: ProjectId) {
+        let now = self.now;
         let sidecar = &mut self.sidecars[id];
         let before = sidecar.slots[project];
         sidecar.evict(project);
         let slot = &mut sidecar.slots[project];
         slot.changed = before.changed;
         slot.was_forgotten |= before.held.is_some();
-        slot.is_wanted = true;
+        slot.wanted_since.get_or_insert(now);
         self.render_as_in_the_incident(id, project, 0);
     }
 
@@ -579,11 +580,15 @@ impl World {
 
     /// Notes what the run ended with.
     pub(super) fn conclude(&mut self) {
+        let patience = self.plan.recovery();
+        let quota = self.fate.quota;
         for sidecar in &self.sidecars {
             self.observed.converged.push(sidecar.converged);
-            let known = 0..self.plan.projects;
-            let is_late =
-                |project: &usize| sidecar.slots[*project].is_wanted && !sidecar.is_fresh(*project);
+            let known = (0..self.plan.projects).filter(|project| Some(*project) != quota);
+            let is_late = |project: &usize| {
+                let since = sidecar.slots[*project].wanted_since;
+                !sidecar.is_fresh(*project) && since.is_some_and(|at| at + patience <= self.now)
+            };
             self.observed.unfresh += known.filter(is_late).count();
         }
     }

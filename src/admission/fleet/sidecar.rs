@@ -20,8 +20,8 @@ pub(super) struct Slot {
     pub(super) held: Option<HeldMark>,
     /// What is held below this is outdated by a change.
     pub(super) changed: Order,
-    /// Somebody looked it up since it is not fresh.
-    pub(super) is_wanted: bool,
+    /// When it was first looked up since it is not fresh.
+    pub(super) wanted_since: Option<Moment>,
     /// How often it was launched for the same wish.
     pub(super) attempts: u32,
     /// Outdated lookups are answered without asking until then, but for one a second, in the epoch in which that was told.
@@ -176,6 +176,7 @@ impl Sidecar {
         self.wishes += u32::from(was_fresh);
         *slot = Slot {
             changed: slot.changed,
+            wanted_since: slot.wanted_since,
             attempts: slot.attempts,
             was_forgotten: slot.was_forgotten,
             ..Slot::default()
@@ -252,7 +253,9 @@ impl Sidecar {
         let waiting = self.waiting.iter().map(|waiting| waiting.project);
         let waited_for: HashSet<_> = waiting.filter(is_queued).collect();
         let is_demoted = |project: &ProjectId| {
-            is_queued(project) && self.slots[*project].is_wanted && !waited_for.contains(project)
+            is_queued(project)
+                && self.slots[*project].wanted_since.is_some()
+                && !waited_for.contains(project)
         };
         waited_for.len() >= queue || (0..self.slots.len()).filter(is_demoted).count() >= queue
     }

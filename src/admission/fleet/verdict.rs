@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use super::{observed::Observed, sim::Plan};
+use super::{
+    observed::Observed,
+    sim::{Plan, RECOVERY},
+};
 
 /// What was broken, in words; nothing when all holds.
 pub(super) type Broken = Vec<String>;
@@ -14,8 +17,6 @@ pub(super) struct Fault {
     pub(super) to: u64,
 }
 
-/// How long a sidecar may take to be back to normal, in seconds.
-const RECOVERY: u64 = 90;
 /// For how long goodput is averaged, in seconds.
 const WINDOW: u64 = 30;
 
@@ -48,6 +49,14 @@ pub(super) fn always(observed: &Observed, plan: &Plan) -> Broken {
         untrue == 0,
         format!("P3: {untrue} untrue reasons, {:?}", observed.untrue.first()),
     );
+    let late = observed.unfresh;
+    let patience = plan.recovery();
+    holds(
+        late == 0,
+        format!(
+            "P5: {late} projects are outdated that were looked up {patience:.0?} ago or earlier"
+        ),
+    );
     let fleet = plan.sidecars as f64;
     let bound = 1.1 * fleet * (plan.rate + f64::from(plan.burst));
     let peak = f64::from(observed.peak(0, plan.seconds));
@@ -68,7 +77,7 @@ pub(super) fn always(observed: &Observed, plan: &Plan) -> Broken {
 /// P5: goodput is back to 95 % within 90 s of the fault's end.
 pub(super) fn recovers(observed: &Observed, fault: Fault) -> Broken {
     let before = observed.useful.mean(fault.from - WINDOW, fault.from);
-    let from = fault.to + RECOVERY;
+    let from = fault.to + RECOVERY.as_secs();
     let after = observed.useful.mean(from, from + WINDOW);
     if after >= 0.95 * before {
         return Broken::new();

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::{SPREAD, Scenario};
 use crate::admission::fleet::{
     observed::Observed,
-    sim::World,
+    sim::{RECOVERY, World},
     verdict::{Broken, Fault, converges, converges_at, recovers, renders_once},
 };
 use crate::{admission::limits::RAISE_INTERVAL, reason::NotRefreshed};
@@ -14,7 +14,11 @@ pub(in crate::admission::fleet) const RELEASE: Scenario = Scenario {
     name: "a release at steady load",
     plan: |_| {},
     script: |world| world.script(60, |world| world.release(SPREAD)),
-    judge: |observed, plan| converges(observed, plan),
+    judge: |observed, plan| {
+        let mut broken = recovers(observed, Fault { from: 60, to: 62 });
+        broken.extend(converges(observed, plan));
+        broken
+    },
 };
 
 pub(in crate::admission::fleet) const HONEST: Scenario = Scenario {
@@ -37,8 +41,10 @@ pub(in crate::admission::fleet) const SCARCE: Scenario = Scenario {
     script: |world| world.script(60, |world| world.release(SPREAD)),
     judge: |observed, plan| {
         let mut broken = converges_at(observed, plan, plan.rate, Duration::ZERO);
+        let takes = (plan.recovery() - RECOVERY).as_secs();
+        let (from, to) = (60 + takes / 5, 60 + takes);
         let reason = NotRefreshed::ConcurrencyLimited;
-        broken.extend(is_honest(observed, reason, 73, 127));
+        broken.extend(is_honest(observed, reason, from, to));
         broken
     },
 };
@@ -59,7 +65,7 @@ pub(in crate::admission::fleet) const REPLACED: Scenario = Scenario {
     plan: |_| {},
     script: replace_all,
     judge: |observed, plan| {
-        let mut broken = recovers(observed, Fault { from: 60, to: 180 });
+        let mut broken = recovers(observed, Fault { from: 60, to: 90 });
         broken.extend(converges(observed, plan));
         broken
     },
@@ -70,7 +76,7 @@ pub(in crate::admission::fleet) const REPLACED_WITH_FETCH: Scenario = Scenario {
     plan: |plan| plan.offers_fetch = true,
     script: replace_all,
     judge: |observed, plan| {
-        let mut broken = recovers(observed, Fault { from: 60, to: 120 });
+        let mut broken = recovers(observed, Fault { from: 60, to: 90 });
         broken.extend(converges(observed, plan));
         let (asked, failed) = (
             observed.missing_asked.sum(60, 200),
@@ -111,7 +117,7 @@ pub(in crate::admission::fleet) const RESTARTED: Scenario = Scenario {
     name: "all pods start at once, with Fetch, at a low rate",
     plan: |plan| {
         (plan.rate, plan.offers_fetch) = (0.2, true);
-        plan.seconds = 900;
+        plan.seconds = 70 + plan.recovery().as_secs();
     },
     script: |world| {
         world.script(60, |world| {
@@ -120,7 +126,8 @@ pub(in crate::admission::fleet) const RESTARTED: Scenario = Scenario {
         });
     },
     judge: |observed, plan| {
-        let mut broken = converges(observed, plan);
+        let mut broken = recovers(observed, Fault { from: 60, to: 60 });
+        broken.extend(converges(observed, plan));
         let (peak, allowed) = (f64::from(observed.peak(60, 120)), 2.0 * plan.fleet_rate());
         if peak > allowed {
             broken.push(format!(
@@ -136,7 +143,7 @@ pub(in crate::admission::fleet) const BUSY: Scenario = Scenario {
     plan: |plan| (plan.load, plan.headroom, plan.seconds) = (0.9, 0.7, 900),
     script: |world| world.script(60, |world| world.release(SPREAD)),
     judge: |observed, _| {
-        let mut broken = recovers(observed, Fault { from: 60, to: 90 });
+        let mut broken = recovers(observed, Fault { from: 60, to: 62 });
         broken.extend(recovers(observed, Fault { from: 60, to: 700 }));
         broken
     },
@@ -150,7 +157,11 @@ pub(in crate::admission::fleet) const ROLLBACK: Scenario = Scenario {
             world.script(second, |world| world.release(SPREAD));
         }
     },
-    judge: |observed, plan| converges(observed, plan),
+    judge: |observed, plan| {
+        let mut broken = recovers(observed, Fault { from: 60, to: 82 });
+        broken.extend(converges(observed, plan));
+        broken
+    },
 };
 
 pub(in crate::admission::fleet) const RAPID: Scenario = Scenario {
@@ -167,12 +178,6 @@ pub(in crate::admission::fleet) const RAPID: Scenario = Scenario {
     judge: |observed, plan| {
         let mut broken = converges_at(observed, plan, plan.rate, RAISE_INTERVAL);
         broken.extend(renders_once(observed));
-        if observed.unfresh > 0 {
-            broken.push(format!(
-                "{} projects are outdated at the end",
-                observed.unfresh
-            ));
-        }
         let pairs = plan.sidecars * plan.projects;
         if observed.launches as usize > 5 * pairs / 2 {
             broken.push(format!("{} renders of {pairs} projects", observed.launches));
@@ -199,5 +204,5 @@ pub(in crate::admission::fleet) const REPLICA_BEHIND: Scenario = Scenario {
         world.script(60, |world| world.release(SPREAD));
         world.script(60, |world| world.fate.behind = 0.25);
     },
-    judge: |observed, _| recovers(observed, Fault { from: 60, to: 240 }),
+    judge: |observed, _| recovers(observed, Fault { from: 60, to: 62 }),
 };
