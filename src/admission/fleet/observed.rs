@@ -49,6 +49,10 @@ pub(super) struct Observed {
     pub(super) missing_answered: Seconds,
     pub(super) missing_failed: Seconds,
     offered: Vec<u32>,
+    /// Renders that the rates in force allowed in each bin.
+    allowed: Vec<f64>,
+    /// The rate of all sidecars together.
+    fleet_rate: f64,
 }
 
 /// A count for each second of a run.
@@ -83,6 +87,7 @@ impl Observed {
         let bins = Duration::from_secs(plan.seconds + 1).as_millis() / BIN.as_millis();
         Self {
             offered: vec![0; usize::try_from(bins).expect("BUG: a run is short")],
+            fleet_rate: plan.fleet_rate(),
             ..Self::default()
         }
     }
@@ -99,6 +104,26 @@ impl Observed {
             .map(|window| window.iter().sum())
             .max()
             .unwrap_or_default()
+    }
+
+    /// Notes that the rates of all sidecars together are greater by that much from now on.
+    pub(super) fn rates_changed(&mut self, by: f64, now: Moment) {
+        let bins = usize::try_from(now.since_start().as_millis() / BIN.as_millis());
+        let bins = bins.expect("BUG: a run is short");
+        let allowed = self.fleet_rate * BIN.as_secs_f64();
+        self.allowed.resize(bins.max(self.allowed.len()), allowed);
+        self.fleet_rate += by;
+    }
+
+    /// The most renders that were offered in a second, as a multiple of what the rates in force in it and `bursts` allowed.
+    pub(super) fn offered_share(&self, bursts: f64) -> f64 {
+        let offered = self.offered.windows(BINS);
+        let allowed = self.allowed.windows(BINS);
+        let shares = offered.zip(allowed).map(|(offered, allowed)| {
+            let allowed: f64 = allowed.iter().sum();
+            f64::from(offered.iter().sum::<u32>()) / (allowed + bursts)
+        });
+        shares.fold(0.0, f64::max)
     }
 
     /// How many renders were offered a second, from one second up to another.

@@ -108,6 +108,8 @@ impl World {
         let mut limits = self.plan.limits();
         limits.rate = rate;
         let sidecar = &mut self.sidecars[id];
+        let change = rate - sidecar.admission.limits().rate;
+        self.observed.rates_changed(change, now);
         sidecar.ledger.set_rate(rate, now);
         sidecar.witness.set_rate(rate, now);
         sidecar.epoch += 1;
@@ -582,6 +584,7 @@ impl World {
     pub(super) fn conclude(&mut self) {
         let patience = self.plan.recovery();
         let quota = self.fate.quota;
+        self.observed.rates_changed(0.0, self.now);
         for sidecar in &self.sidecars {
             self.observed.converged.push(sidecar.converged);
             let known = (0..self.plan.projects).filter(|project| Some(*project) != quota);

@@ -58,11 +58,10 @@ pub(super) fn always(observed: &Observed, plan: &Plan) -> Broken {
         ),
     );
     let fleet = plan.sidecars as f64;
-    let bound = 1.1 * fleet * (plan.rate + f64::from(plan.burst));
-    let peak = f64::from(observed.peak(0, plan.seconds));
+    let share = observed.offered_share(fleet * f64::from(plan.burst));
     holds(
-        peak <= bound,
-        format!("offered: {peak} in a second, at most {bound}"),
+        share <= 1.1,
+        format!("offered: {share:.2} times the rates and the bursts in a second"),
     );
     let floor = fleet * (plan.seconds as f64 / 300.0).ceil();
     let firsts = (observed.launches - observed.repeats) as f64;
