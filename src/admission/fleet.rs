@@ -7,6 +7,7 @@ mod scenarios;
 mod sidecar;
 mod sim;
 mod verdict;
+mod witness;
 
 /// How many sidecars, and how many projects: `EVENKEEL_FLEET=1000x200`.
 fn size() -> (usize, usize) {

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use super::sim::Plan;
+use super::{sidecar::Convergence, sim::Plan};
 use crate::{
     admission::{CallFailure, Class, Landing},
     moment::Moment,
@@ -20,18 +20,22 @@ pub(super) struct Observed {
     pub(super) events: u64,
     pub(super) lookups: u64,
     pub(super) launches: u64,
-    /// Of them, those that try again for callers who wait.
-    pub(super) retries: u64,
-    /// Of them, those of projects whose last render failed.
+    /// Of them, those that are not the first for the same wish: a project came to be wanted, was launched, and is wanted still.
     pub(super) repeats: u64,
+    /// Of these, those for callers who waited all the time.
+    pub(super) retries: u64,
+    /// Launches of what was fresh.
+    pub(super) wasted: u64,
     pub(super) pushed_back_for_others: u64,
     pub(super) largest_excess: f64,
+    /// Callers who were told to wait and of whom the machine then knew nothing, or who were woken for nothing.
+    pub(super) forgotten: usize,
+    /// Of the incident's way: lookups that failed of projects of which something had been held.
     pub(super) failed_though_held: u64,
-    pub(super) overdue: usize,
+    /// Projects that are outdated though they were looked up long ago.
     pub(super) unfresh: usize,
     pub(super) untrue: Vec<(Moment, usize, usize, NotRefreshed)>,
-    pub(super) converged: Vec<Option<(f64, u32)>>,
-    pub(super) latest_resolution: Duration,
+    pub(super) converged: Vec<Option<Convergence>>,
     pub(super) told: BTreeMap<NotRefreshed, u64>,
     /// How long things took, as a multiple of what was promised.
     pub(super) promises: BTreeMap<NotRefreshed, Vec<(Moment, f64, f64)>>,
@@ -45,6 +49,10 @@ pub(super) struct Observed {
     pub(super) missing_answered: Seconds,
     pub(super) missing_failed: Seconds,
     offered: Vec<u32>,
+    /// Renders that the rates in force allowed in each bin.
+    allowed: Vec<f64>,
+    /// The rate of all sidecars together.
+    fleet_rate: f64,
 }
 
 /// A count for each second of a run.
@@ -79,6 +87,7 @@ impl Observed {
         let bins = Duration::from_secs(plan.seconds + 1).as_millis() / BIN.as_millis();
         Self {
             offered: vec![0; usize::try_from(bins).expect("BUG: a run is short")],
+            fleet_rate: plan.fleet_rate(),
             ..Self::default()
         }
     }
@@ -95,6 +104,26 @@ impl Observed {
             .map(|window| window.iter().sum())
             .max()
             .unwrap_or_default()
+    }
+
+    /// Notes that the rates of all sidecars together are greater by that much from now on.
+    pub(super) fn rates_changed(&mut self, by: f64, now: Moment) {
+        let bins = usize::try_from(now.since_start().as_millis() / BIN.as_millis());
+        let bins = bins.expect("BUG: a run is short");
+        let allowed = self.fleet_rate * BIN.as_secs_f64();
+        self.allowed.resize(bins.max(self.allowed.len()), allowed);
+        self.fleet_rate += by;
+    }
+
+    /// The most renders that were offered in a second, as a multiple of what the rates in force in it and `bursts` allowed.
+    pub(super) fn offered_share(&self, bursts: f64) -> f64 {
+        let offered = self.offered.windows(BINS);
+        let allowed = self.allowed.windows(BINS);
+        let shares = offered.zip(allowed).map(|(offered, allowed)| {
+            let allowed: f64 = allowed.iter().sum();
+            f64::from(offered.iter().sum::<u32>()) / (allowed + bursts)
+        });
+        shares.fold(0.0, f64::max)
     }
 
     /// How many renders were offered a second, from one second up to another.
@@ -139,10 +168,10 @@ impl Observed {
         }
     }
 
-    pub(super) fn launched(&mut self, is_retry: bool, repeats: bool) {
+    pub(super) fn launched(&mut self, repeats: bool, is_retry: bool) {
         self.launches += 1;
-        self.retries += u64::from(is_retry);
         self.repeats += u64::from(repeats);
+        self.retries += u64::from(is_retry);
     }
 
     pub(super) fn landed(&mut self, now: Moment, landing: &Landing) {
@@ -157,10 +186,6 @@ impl Observed {
 
     pub(super) fn told(&mut self, reason: NotRefreshed) {
         *self.told.entry(reason).or_default() += 1;
-    }
-
-    pub(super) fn resolved(&mut self, now: Moment, until: Moment) {
-        self.latest_resolution = self.latest_resolution.max(now.since(until));
     }
 
     pub(super) fn kept_promise(&mut self, now: Moment, at: Moment, refusal: Refusal) {
@@ -197,7 +222,7 @@ impl Observed {
             .converged
             .iter()
             .flatten()
-            .map(|(took, _)| *took)
+            .map(|converged| converged.took.as_secs_f64())
             .fold(0.0, f64::max);
         let reasons = self.promises.keys();
         let honesty: Vec<_> = reasons
@@ -205,11 +230,13 @@ impl Observed {
             .collect();
         let unconverged = self.converged.iter().filter(|one| one.is_none()).count();
         format!(
-            "events {} launches {} retries {} repeats {} peak {}/s of {:.0}/s excess {:.2} pushed back {} timed out {} missing {}/{} unfresh {} converged in {slowest:.0} s (not {unconverged}) took as long as promised {:.2?} untrue {} told {:?}",
+            "events {} launches {} repeats {} retries {} wasted {} forgotten {} peak {}/s of {:.0}/s excess {:.2} pushed back {} timed out {} missing {}/{} unfresh {} converged in {slowest:.0} s (not {unconverged}) took as long as promised {:.2?} untrue {} told {:?}",
             self.events,
             self.launches,
-            self.retries,
             self.repeats,
+            self.retries,
+            self.wasted,
+            self.forgotten,
             self.peak(0, end),
             plan.sidecars as f64 * plan.rate,
             self.largest_excess,

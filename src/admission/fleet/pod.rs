@@ -5,20 +5,27 @@ use std::time::Duration;
 
 use super::{
     renderer::CallId,
-    sidecar::{ProjectId, Slot, Waiting},
+    sidecar::{Caller, ProjectId, Slot, Waiting},
     sim::{
         Answer, COLD_PATIENCE, Call, DEADLINE, Event, INCIDENT_TIMEOUT, PATIENCE, TRIES, Way, World,
     },
 };
 use crate::{
     admission::{
-        Action, CallFailure, FetchLanding, HeldMark, Landing, Outcome, Verdict, Want, Wish,
+        Action, CallFailure, Class, FetchLanding, HeldMark, Landing, Outcome, Verdict, Want, Wish,
     },
     moment::Moment,
     reason::{NotRefreshed, Refusal},
     revision::{Order, Project},
 };
 
+/// How long a fetch may take.
+const FETCH_DEADLINE: Duration = Duration::from_secs(1);
+/// What a lookup says of a project of which the machine knows nothing.
+const UNEXPLAINED: Refusal = Refusal {
+    reason: NotRefreshed::Scheduled,
+    retry_after: Duration::from_secs(1),
+};
 /// How soon after each other an application that starts looks its projects up.
 const LOOKED_UP_EVERY: Duration = Duration::from_millis(25);
 
@@ -43,6 +50,7 @@ impl World {
         new.incarnation = old.incarnation + 1;
         new.ledger = old.ledger;
         new.ledger.forgive_one();
+        new.learned(self.plan.projects, self.now);
         let suspended = old.suspended_until;
         *old = new;
         old.suspended_until = suspended;
@@ -73,18 +81,21 @@ impl World {
         }
         sidecar.target = rollout;
         sidecar.epoch += 1;
-        (
-            sidecar.learned_at,
-            sidecar.launched_since,
-            sidecar.converged_in,
-        ) = (now, 0, None);
         sidecar.admission.set_target(rollout, now);
+        sidecar.witness.raised();
         let floor = Order::rollout(rollout);
-        let known = &sidecar.slots[..self.plan.projects];
+        let known = &mut sidecar.slots[..self.plan.projects];
+        for (project, slot) in known.iter_mut().enumerate() {
+            // What is under way asks for less, so that it does not meet this wish.
+            if sidecar.witness.is_flying(project) {
+                slot.attempts = 0;
+            }
+        }
         sidecar.behind = known
             .iter()
             .filter(|slot| slot.held.is_none_or(|held| held.order < floor))
             .count();
+        sidecar.learned(sidecar.behind, now);
         self.settle(id);
         for project in 0..self.plan.projects {
             self.look_up(id, project, TRIES);
@@ -97,7 +108,10 @@ impl World {
         let mut limits = self.plan.limits();
         limits.rate = rate;
         let sidecar = &mut self.sidecars[id];
+        let change = rate - sidecar.admission.limits().rate;
+        self.observed.rates_changed(change, now);
         sidecar.ledger.set_rate(rate, now);
+        sidecar.witness.set_rate(rate, now);
         sidecar.epoch += 1;
         sidecar.admission.set_limits(limits, now);
         self.settle(id);
@@ -143,8 +157,7 @@ impl World {
                 .held
                 .map_or(0, |held| held.order.rollout);
             let order = Order::new(rollout.max(sidecar.target), number(now));
-            sidecar.slots[project].changed = order;
-            sidecar.slots[project].quiet = None;
+            sidecar.change(project, order);
             sidecar.admission.changed(&self.names[project], order, now);
         }
         self.settle(id);
@@ -175,7 +188,7 @@ impl World {
             return self.forget_and_render(id, project);
         }
         let slot = &mut sidecar.slots[project];
-        slot.is_wanted = true;
+        slot.wanted_since.get_or_insert(now);
         let is_missing = slot.held.is_none();
         let is_quiet = slot
             .quiet
@@ -190,46 +203,65 @@ impl World {
         }
         let patience = if is_missing { COLD_PATIENCE } else { PATIENCE };
         let until = now + patience.min(self.fate.callers_leave_after);
-        let wish = Wish {
-            held: slot.held,
-            want: Want {
-                floor: sidecar.floor(project),
-                validated_since: Moment::START,
-            },
-            demand: None,
-            until: Some(until),
-        };
-        let verdict = sidecar.admission.want(&self.names[project], wish, now);
-        match verdict {
+        let caller = Caller { is_missing, tries };
+        match self.want(id, project, Some(until)) {
             Verdict::Wait => {
                 self.waiters += 1;
+                let sidecar = &mut self.sidecars[id];
                 sidecar.waiting.push(Waiting {
                     id: self.waiters,
                     project,
-                    until,
-                    is_missing,
-                    tries,
+                    caller,
                 });
                 let leave = Event::Leave(id, sidecar.incarnation, self.waiters);
                 self.at_moment(until, leave);
                 self.settle(id);
             }
-            Verdict::Refused(refused) => {
-                self.settle(id);
-                self.told(id, project, refused.refusal, is_missing, tries);
-            }
+            Verdict::Refused(refused) => self.refused(id, project, refused.refusal, caller),
         }
     }
 
+    fn want(&mut self, id: usize, project: ProjectId, until: Option<Moment>) -> Verdict {
+        let sidecar = &mut self.sidecars[id];
+        let wish = Wish {
+            held: sidecar.slots[project].held,
+            want: Want {
+                floor: sidecar.floor(project),
+                validated_since: Moment::START,
+            },
+            demand: None,
+            until,
+        };
+        let name = &self.names[project];
+        sidecar.admission.want(name, wish, self.now)
+    }
+
+    /// A caller is not to wait. The refusal of what is held is remembered, as far as it holds for others.
+    fn refused(&mut self, id: usize, project: ProjectId, refusal: Refusal, caller: Caller) {
+        let sidecar = &mut self.sidecars[id];
+        let is_untrue = refusal.reason == NotRefreshed::QueueFull && !sidecar.is_queue_full();
+        let slot = &mut sidecar.slots[project];
+        let holds_for_all = !matches!(
+            refusal.reason,
+            NotRefreshed::Scheduled | NotRefreshed::TimedOut
+        );
+        if slot.held.is_some() && holds_for_all {
+            slot.quiet = Some((self.now + refusal.retry_after, sidecar.epoch));
+        }
+        if refusal.reason == NotRefreshed::QueueFull {
+            slot.wanted_since = None;
+        }
+        if is_untrue {
+            self.observed
+                .untrue
+                .push((self.now, id, project, refusal.reason));
+        }
+        self.settle(id);
+        self.told(id, project, refusal, caller);
+    }
+
     /// A caller is told why its project is not fresh.
-    fn told(
-        &mut self,
-        id: usize,
-        project: ProjectId,
-        refusal: Refusal,
-        is_missing: bool,
-        tries: u32,
-    ) {
+    fn told(&mut self, id: usize, project: ProjectId, refusal: Refusal, caller: Caller) {
         let now = self.now;
         let sidecar = &mut self.sidecars[id];
         if !sidecar.is_true(project, refusal.reason, now) {
@@ -243,21 +275,12 @@ impl World {
         {
             self.observed.pushed_back_for_others += 1;
         }
-        let slot = &mut sidecar.slots[project];
-        if !is_missing
-            && !matches!(
-                refusal.reason,
-                NotRefreshed::Scheduled | NotRefreshed::TimedOut
-            )
-        {
-            slot.quiet = Some((now + refusal.retry_after, sidecar.epoch));
-        }
         if project < self.plan.projects {
             sidecar.promises.push((project, now, refusal));
         }
-        if is_missing {
+        if caller.is_missing {
             self.observed.missing_failed(now);
-            self.try_again(id, project, refusal.retry_after, tries);
+            self.try_again(id, project, refusal.retry_after, caller.tries);
         }
     }
 
@@ -300,24 +323,19 @@ impl World {
         };
         let waiting = sidecar.waiting.swap_remove(place);
         let name = &self.names[waiting.project];
+        if sidecar.admission.explain(name, now).is_none() {
+            self.observed.forgotten += 1;
+        }
         sidecar.admission.left(name, now);
         let explained = sidecar.admission.explain(name, now);
-        if let Some(explained) = explained {
-            self.told(
-                id,
-                waiting.project,
-                explained.refusal,
-                waiting.is_missing,
-                waiting.tries,
-            );
-        } else if waiting.is_missing {
-            self.observed.missing_failed(now);
-        }
+        let refusal = explained.map_or(UNEXPLAINED, |explained| explained.refusal);
         self.settle(id);
+        self.told(id, waiting.project, refusal, waiting.caller);
     }
 
-    /// Carries out what the machine decided, and sets its alarm.
+    /// Carries out what the machine decided, and sets its alarm. Those who wait wake after that.
     pub(super) fn settle(&mut self, id: usize) {
+        let mut resolved = Vec::new();
         for action in self.sidecars[id].admission.take_actions() {
             match action {
                 Action::Render {
@@ -325,12 +343,9 @@ impl World {
                     rollout,
                     class,
                     ..
-                } => {
-                    self.observed.admitted(self.now, class);
-                    self.launch(id, &project, rollout, false);
-                }
-                Action::Fetch { project, .. } => self.launch(id, &project, 0, true),
-                Action::Resolve { project, outcome } => self.resolve(id, &project, outcome),
+                } => self.launch(id, &project, rollout, Some(class)),
+                Action::Fetch { project, .. } => self.launch(id, &project, 0, None),
+                Action::Resolve { project, outcome } => resolved.push((project, outcome)),
             }
         }
         let sidecar = &mut self.sidecars[id];
@@ -342,25 +357,22 @@ impl World {
             let wake = Event::Wake(id, sidecar.incarnation);
             self.at_moment(next, wake);
         }
+        for (project, outcome) in resolved {
+            self.resolve(id, &project, outcome);
+        }
     }
 
-    fn launch(&mut self, id: usize, name: &Project, rollout: u64, is_fetch: bool) {
+    /// Sends a render of that class on its way, or a fetch.
+    fn launch(&mut self, id: usize, name: &Project, rollout: u64, class: Option<Class>) {
         let (project, now) = (self.id(name), self.now);
         let sidecar = &mut self.sidecars[id];
-        assert!(
-            !sidecar.slots[project].is_flying,
-            "one live flight per project"
-        );
-        sidecar.slots[project].is_flying = true;
-        if !is_fetch {
-            sidecar.flying += 1;
-            sidecar.launched_since += 1;
-            let limit = self.plan.concurrency;
-            assert!(
-                sidecar.flying <= limit,
-                "P2: {} in flight, at most {limit}",
-                sidecar.flying
-            );
+        let (asked, is_fresh) = (sidecar.floor(project), sidecar.is_fresh(project));
+        sidecar.witness.launched(project, class, asked, now);
+        sidecar.slots[project].quiet = None;
+        if let Some(class) = class {
+            let (flying, limit) = (sidecar.witness.flying(), self.plan.concurrency);
+            assert!(flying <= limit, "P2: {flying} in flight, at most {limit}");
+            self.observed.admitted(now, class);
             // What a flight tells is kept when it lands; what a gate tells, when it opens.
             let is_of_gate =
                 |reason| !matches!(reason, NotRefreshed::TimedOut | NotRefreshed::Scheduled);
@@ -370,44 +382,63 @@ impl World {
             let excess = sidecar.ledger.launched(now);
             self.observed.excess(excess);
             let entry = &sidecar.admission.entries[name];
-            let attempt = entry.flight.map_or(1, |flight| flight.attempt);
-            let repeats = sidecar.slots[project].repeats;
-            self.observed.launched(attempt > 1, repeats);
+            let is_retry = entry.flight.is_some_and(|flight| flight.attempt > 1);
+            let attempts = &mut sidecar.slots[project].attempts;
+            self.observed.launched(*attempts > 0, is_retry);
+            self.observed.wasted += u64::from(is_fresh);
+            *attempts += 1;
         }
         let call = Call {
             sidecar: id,
             incarnation: sidecar.incarnation,
             project,
-            is_fetch,
+            is_fetch: class.is_none(),
             rollout,
             is_answered: false,
             tries: 0,
         };
-        let deadline = if is_fetch {
-            Duration::from_secs(1)
-        } else {
-            DEADLINE
+        let deadline = match class {
+            Some(_) => DEADLINE,
+            None => FETCH_DEADLINE,
         };
         self.send(call, deadline);
     }
 
     fn resolve(&mut self, id: usize, name: &Project, outcome: Outcome) {
-        let (project, now) = (self.id(name), self.now);
-        let resumed = self.sidecars[id].suspended_until;
+        let project = self.id(name);
         let waiting = &mut self.sidecars[id].waiting;
-        let (resolved, rest) = std::mem::take(waiting)
-            .into_iter()
-            .partition::<Vec<_>, _>(|waiting| waiting.project == project);
-        *waiting = rest;
-        for waiting in resolved {
-            self.observed.resolved(now, waiting.until.max(resumed));
+        let resolved: Vec<_> = waiting
+            .extract_if(.., |waiting| waiting.project == project)
+            .collect();
+        for Waiting { caller, .. } in resolved {
             match outcome {
-                Outcome::Landed if waiting.is_missing => self.observed.missing_answered(now),
-                Outcome::Landed | Outcome::NotFound => {}
-                Outcome::Refused(refusal) => {
-                    self.told(id, project, refusal, waiting.is_missing, waiting.tries);
-                }
+                Outcome::Landed => self.look_again(id, project, caller),
+                Outcome::NotFound => {}
+                Outcome::Refused(refusal) => self.told(id, project, refusal, caller),
             }
+        }
+    }
+
+    /// A caller for whom something landed: what is held now is its answer, fresh or not.
+    fn look_again(&mut self, id: usize, project: ProjectId, caller: Caller) {
+        let sidecar = &self.sidecars[id];
+        if sidecar.slots[project].held.is_none() {
+            self.observed.forgotten += 1;
+            return;
+        }
+        if caller.is_missing {
+            self.observed.missing_answered(self.now);
+        }
+        if sidecar.is_fresh(project) {
+            return;
+        }
+        if let Verdict::Refused(refused) = self.want(id, project, None) {
+            let is_missing = false;
+            let caller = Caller {
+                is_missing,
+                ..caller
+            };
+            self.refused(id, project, refused.refusal, caller);
         }
     }
 
@@ -422,14 +453,17 @@ impl World {
         if self.sidecars[call.sidecar].incarnation != call.incarnation {
             return;
         }
-        self.sidecars[call.sidecar].slots[call.project].is_flying = false;
         if call.is_fetch {
             self.fetched(call, answer);
         } else {
-            self.sidecars[call.sidecar].flying -= 1;
             self.landed(call, answer);
         }
         self.settle(call.sidecar);
+        let sidecar = &self.sidecars[call.sidecar];
+        if sidecar.slots[call.project].held.is_some() {
+            let is_forgotten = |waiting: &&Waiting| waiting.project == call.project;
+            self.observed.forgotten += sidecar.waiting.iter().filter(is_forgotten).count();
+        }
     }
 
     fn fetched(&mut self, call: Call, answer: Answer) {
@@ -447,13 +481,17 @@ impl World {
             | Answer::DeadlineExceeded => FetchLanding::Nothing,
         };
         let name = &self.names[call.project];
-        self.sidecars[call.sidecar]
-            .admission
-            .fetched(name, landing, self.now);
+        let sidecar = &mut self.sidecars[call.sidecar];
+        let has_brought = matches!(landing, FetchLanding::Held(_));
+        sidecar.witness.fetched(call.project, has_brought);
+        sidecar.admission.fetched(name, landing, self.now);
     }
 
     fn landed(&mut self, call: Call, answer: Answer) {
         let now = self.now;
+        let sidecar = &mut self.sidecars[call.sidecar];
+        let before = sidecar.slots[call.project].held;
+        sidecar.rendered(now.since(sidecar.witness.launched_at(call.project)));
         let landing = match answer {
             Answer::Rendered { rollout } => {
                 Landing::Held(self.store(call, Order::new(rollout, number(now))))
@@ -461,6 +499,7 @@ impl World {
             Answer::NotFound => {
                 let slot = &mut self.sidecars[call.sidecar].slots[call.project];
                 slot.absent_until = now + Duration::from_secs(30);
+                slot.wanted_since = None;
                 Landing::NotFound
             }
             Answer::Unavailable => Landing::Failed(CallFailure::Unavailable),
@@ -470,24 +509,11 @@ impl World {
             Answer::Exhausted(pushback) => Landing::Failed(CallFailure::Exhausted(Some(pushback))),
             Answer::DeadlineExceeded => Landing::Failed(CallFailure::DeadlineExceeded),
         };
-        let sidecar = &mut self.sidecars[call.sidecar];
-        let is_fresh = sidecar.is_fresh(call.project);
-        let slot = &mut sidecar.slots[call.project];
-        let has_failed = matches!(landing, Landing::Failed(_));
-        let was_pushed_back = matches!(landing, Landing::Failed(CallFailure::Exhausted(_)));
-        slot.has_failed |= has_failed;
-        slot.was_pushed_back |= was_pushed_back;
-        slot.repeats = has_failed;
-        sidecar.has_failed |= has_failed;
-        sidecar.was_pushed_back |= was_pushed_back;
-        if matches!(landing, Landing::Held(_)) && !is_fresh {
-            slot.was_behind = true;
-        }
         self.observed.landed(now, &landing);
         let name = &self.names[call.project];
-        self.sidecars[call.sidecar]
-            .admission
-            .landed(name, landing, now);
+        let sidecar = &mut self.sidecars[call.sidecar];
+        sidecar.witness.landed(call.project, &landing, before, now);
+        sidecar.admission.landed(name, landing, now);
     }
 
     /// Holds what a call brought, if it is newer, and tells what is held then.
@@ -505,11 +531,7 @@ impl World {
         };
         slot.held = Some(held);
         if was_behind && order >= target {
-            sidecar.behind -= 1;
-            if sidecar.behind == 0 && sidecar.converged_in.is_none() {
-                let took = now.since(sidecar.learned_at).as_secs_f64();
-                sidecar.converged_in = Some((took, sidecar.launched_since));
-            }
+            sidecar.catches_up(now);
         }
         if !was_fresh && sidecar.is_fresh(call.project) {
             sidecar.slots[call.project].become_fresh();
@@ -523,12 +545,14 @@ impl World {
 
     /// The incident's way: what is outdated is forgotten, and each lookup renders.
     fn forget_and_render(&mut self, id: usize, project: ProjectId) {
+        let now = self.now;
         let sidecar = &mut self.sidecars[id];
-        let was_held = sidecar.slots[project].held.is_some();
-        let changed = sidecar.slots[project].changed;
+        let before = sidecar.slots[project];
         sidecar.evict(project);
         let slot = &mut sidecar.slots[project];
-        (slot.is_wanted, slot.changed) = (was_held, changed);
+        slot.changed = before.changed;
+        slot.was_forgotten |= before.held.is_some();
+        slot.wanted_since.get_or_insert(now);
         self.render_as_in_the_incident(id, project, 0);
     }
 
@@ -551,21 +575,24 @@ impl World {
             self.store(call, Order::new(rollout, number(self.now)));
         } else if call.tries < TRIES {
             self.render_as_in_the_incident(call.sidecar, call.project, call.tries + 1);
-        } else if self.sidecars[call.sidecar].slots[call.project].is_wanted {
+        } else if self.sidecars[call.sidecar].slots[call.project].was_forgotten {
             self.observed.failed_though_held += 1;
         }
     }
 
     /// Notes what the run ended with.
     pub(super) fn conclude(&mut self) {
+        let patience = self.plan.recovery();
+        let quota = self.fate.quota;
+        self.observed.rates_changed(0.0, self.now);
         for sidecar in &self.sidecars {
-            self.observed.converged.push(sidecar.converged_in);
-            let known = 0..self.plan.projects;
-            let is_late =
-                |project: &usize| sidecar.slots[*project].is_wanted && !sidecar.is_fresh(*project);
+            self.observed.converged.push(sidecar.converged);
+            let known = (0..self.plan.projects).filter(|project| Some(*project) != quota);
+            let is_late = |project: &usize| {
+                let since = sidecar.slots[*project].wanted_since;
+                !sidecar.is_fresh(*project) && since.is_some_and(|at| at + patience <= self.now)
+            };
             self.observed.unfresh += known.filter(is_late).count();
-            let overdue = |waiting: &&Waiting| waiting.until < self.now;
-            self.observed.overdue += sidecar.waiting.iter().filter(overdue).count();
         }
     }
 }
@@ -580,7 +607,6 @@ impl Slot {
         *self = Self {
             held: self.held,
             changed: self.changed,
-            is_flying: self.is_flying,
             ..Self::default()
         };
     }

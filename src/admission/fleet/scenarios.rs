@@ -37,6 +37,7 @@ fn plan() -> Plan {
         rate: 1.0,
         burst: 2,
         concurrency: 4,
+        queue: 512,
         headroom: 1.25,
         work: 0.1,
         load: 0.3,
@@ -63,14 +64,18 @@ impl Scenario {
     }
 
     /// What is broken when a fleet goes through this.
-    pub(super) fn broken(&self, way: Way, controllers: Controllers) -> Broken {
+    fn broken(&self, controllers: Controllers) -> Broken {
+        self.judged(Way::Admission, controllers).1
+    }
+
+    fn judged(&self, way: Way, controllers: Controllers) -> (Observed, Broken) {
         let (observed, plan) = self.observe(way, controllers);
         let mut broken = always(&observed, &plan);
         broken.extend((self.judge)(&observed, &plan));
         if std::env::var_os("EVENKEEL_FLEET_SHOW").is_some() {
             show(self.name, &observed, &plan);
         }
-        broken
+        (observed, broken)
     }
 }
 
@@ -111,7 +116,7 @@ const NEEDS: [(Controller, Scenario); 12] = [
 #[test]
 fn without_any_of_the_controllers_some_scenario_fails() {
     for (controller, scenario) in NEEDS {
-        let broken = scenario.broken(Way::Admission, Controllers::without(controller));
+        let broken = scenario.broken(Controllers::without(controller));
         assert!(
             !broken.is_empty(),
             "{controller:?} is not needed: {}",
@@ -120,14 +125,16 @@ fn without_any_of_the_controllers_some_scenario_fails() {
     }
 }
 
-/// The simulator can tell: the incident's way breaks what admission keeps.
+/// The simulator can tell: the incident's way fails lookups of what was held, and breaks what admission keeps.
 #[test]
 fn the_way_of_the_incident_fails() {
     for scenario in [RELEASE, SLOW, POISON] {
-        let broken = scenario.broken(Way::Incident, Controllers::default());
-        for promise in ["P1", "offered", "retries"] {
+        let (observed, broken) = scenario.judged(Way::Incident, Controllers::default());
+        let name = scenario.name;
+        assert!(observed.failed_though_held > 0, "{name}: no lookup failed");
+        for promise in ["offered", "retries"] {
             let is_broken = broken.iter().any(|text| text.starts_with(promise));
-            assert!(is_broken, "{}: {promise} held: {broken:?}", scenario.name);
+            assert!(is_broken, "{name}: {promise} held: {broken:?}");
         }
     }
 }
@@ -138,7 +145,7 @@ fn the_way_of_the_incident_fails() {
 fn which_scenario_needs_which_controller() {
     for controller in Controller::ALL {
         for (_, scenario) in ALL {
-            let broken = scenario.broken(Way::Admission, Controllers::without(controller));
+            let broken = scenario.broken(Controllers::without(controller));
             if !broken.is_empty() {
                 println!("{controller:?}: {}: {}", scenario.name, broken.join("; "));
             }
@@ -154,7 +161,7 @@ macro_rules! scenarios {
         $(
             #[test]
             fn $test() {
-                let broken = $scenario.broken(Way::Admission, Controllers::default());
+                let broken = $scenario.broken(Controllers::default());
                 assert!(broken.is_empty(), "{}: {broken:#?}", $scenario.name);
             }
         )*
@@ -167,6 +174,7 @@ scenarios! {
     a_release_with_few_permits_tells_truly_when_to_come_back: SCARCE,
     a_release_that_replaces_all_pods: REPLACED,
     a_release_that_replaces_all_pods_with_fetch: REPLACED_WITH_FETCH,
+    a_release_that_replaces_all_pods_with_short_queues: CROWDED,
     all_pods_start_at_once: RESTARTED,
     a_release_with_a_busy_renderer: BUSY,
     two_releases_and_a_rollback: ROLLBACK,

@@ -1,6 +1,9 @@
 //! One sidecar of the fleet: a real machine, and around it as little of a cache and of callers as makes it work: what is held of
 //! each project, who waits, and what was told to whom.
 
+use std::{collections::HashSet, time::Duration};
+
+use super::witness::Witness;
 use crate::{
     admission::{Admission, HeldMark, Limits, Link},
     moment::Moment,
@@ -17,19 +20,16 @@ pub(super) struct Slot {
     pub(super) held: Option<HeldMark>,
     /// What is held below this is outdated by a change.
     pub(super) changed: Order,
-    /// Somebody looked it up since it is not fresh.
-    pub(super) is_wanted: bool,
+    /// When it was first looked up since it is not fresh.
+    pub(super) wanted_since: Option<Moment>,
+    /// How often it was launched for the same wish.
+    pub(super) attempts: u32,
     /// Outdated lookups are answered without asking until then, but for one a second, in the epoch in which that was told.
     pub(super) quiet: Option<(Moment, u64)>,
     pub(super) told_in: u64,
-    /// What happened to its renders, for the truth of reasons.
-    pub(super) is_flying: bool,
-    pub(super) has_failed: bool,
-    pub(super) was_behind: bool,
-    pub(super) was_pushed_back: bool,
-    /// The last attempt failed, and what was wanted then is wanted still.
-    pub(super) repeats: bool,
     pub(super) absent_until: Moment,
+    /// Of the incident's way: something was held until it was forgotten.
+    pub(super) was_forgotten: bool,
 }
 
 /// One who waits.
@@ -37,8 +37,15 @@ pub(super) struct Slot {
 pub(super) struct Waiting {
     pub(super) id: u64,
     pub(super) project: ProjectId,
-    pub(super) until: Moment,
+    pub(super) caller: Caller,
+}
+
+/// An application that looked a project up.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Caller {
+    /// Nothing was held.
     pub(super) is_missing: bool,
+    /// How often it has tried before.
     pub(super) tries: u32,
 }
 
@@ -55,15 +62,29 @@ pub(super) struct Sidecar {
     pub(super) wakes_at: Option<Moment>,
     pub(super) suspended_until: Moment,
     pub(super) epoch: u64,
-    pub(super) flying: u32,
-    pub(super) was_pushed_back: bool,
-    pub(super) has_failed: bool,
+    pub(super) witness: Witness,
     /// Projects of which what is held is below the target.
     pub(super) behind: usize,
     pub(super) learned_at: Moment,
-    pub(super) launched_since: u32,
-    pub(super) converged_in: Option<(f64, u32)>,
+    /// Renders that were wished for since, each of which one render meets.
+    pub(super) wishes: u32,
+    /// How long renders took since, and the longest of them.
+    pub(super) rendering: Duration,
+    pub(super) longest: Duration,
+    /// Nothing is behind.
+    pub(super) converged: Option<Convergence>,
     pub(super) ledger: Ledger,
+}
+
+/// How a sidecar came to have nothing that is behind its target.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Convergence {
+    /// Since it learned of the target.
+    pub(super) took: Duration,
+    /// By then, how many renders were wished for, how long they took together, and the longest of them.
+    pub(super) wishes: u32,
+    pub(super) rendering: Duration,
+    pub(super) longest: Duration,
 }
 
 /// Watches promise P2: the most that was launched in any window, less what the rate allows in it.
@@ -121,13 +142,13 @@ impl Sidecar {
             wakes_at: None,
             suspended_until: Moment::START,
             epoch: 0,
-            flying: 0,
-            was_pushed_back: false,
-            has_failed: false,
+            witness: Witness::new(&limits, projects, now),
             behind: projects,
             learned_at: now,
-            launched_since: 0,
-            converged_in: None,
+            wishes: 0,
+            rendering: Duration::ZERO,
+            longest: Duration::ZERO,
+            converged: None,
             ledger: Ledger::new(limits.rate, now),
         }
     }
@@ -144,20 +165,57 @@ impl Sidecar {
             .is_some_and(|held| held.order >= floor)
     }
 
-    /// Drops what is held of a project, as a full cache does.
+    /// Drops what is held of a project, as a full cache does. What is known of its changes stays: where it is wanted, the machine
+    /// remembers them.
     pub(super) fn evict(&mut self, project: ProjectId) {
         self.promises.retain(|(promised, ..)| *promised != project);
+        let was_fresh = self.is_fresh(project);
         let slot = &mut self.slots[project];
         let target = Order::rollout(self.target);
         self.behind += usize::from(slot.held.is_some_and(|held| held.order >= target));
+        self.wishes += u32::from(was_fresh);
         *slot = Slot {
-            is_flying: slot.is_flying,
-            has_failed: slot.has_failed,
-            was_behind: slot.was_behind,
-            was_pushed_back: slot.was_pushed_back,
-            repeats: slot.repeats,
+            changed: slot.changed,
+            wanted_since: slot.wanted_since,
+            attempts: slot.attempts,
+            was_forgotten: slot.was_forgotten,
             ..Slot::default()
         };
+    }
+
+    /// Begins to watch how it converges.
+    pub(super) fn learned(&mut self, wishes: usize, now: Moment) {
+        self.learned_at = now;
+        self.wishes = u32::try_from(wishes).unwrap_or(u32::MAX);
+        (self.rendering, self.longest) = (Duration::ZERO, Duration::ZERO);
+        self.converged = None;
+    }
+
+    /// Notes how long a render took.
+    pub(super) fn rendered(&mut self, took: Duration) {
+        self.rendering += took;
+        self.longest = self.longest.max(took);
+    }
+
+    /// Notes that one project fewer is behind the target.
+    pub(super) fn catches_up(&mut self, now: Moment) {
+        self.behind -= 1;
+        if self.behind == 0 {
+            self.converged.get_or_insert(Convergence {
+                took: now.since(self.learned_at),
+                wishes: self.wishes,
+                rendering: self.rendering,
+                longest: self.longest,
+            });
+        }
+    }
+
+    /// Notes a change of a project: what is held below `order` is outdated.
+    pub(super) fn change(&mut self, project: ProjectId, order: Order) {
+        let was_fresh = self.is_fresh(project);
+        self.slots[project].changed = order;
+        self.slots[project].quiet = None;
+        self.wishes += u32::from(was_fresh);
     }
 
     /// Takes the promises to callers of a project that were made for such reasons, with when they were made.
@@ -176,26 +234,29 @@ impl Sidecar {
 
     /// Whether a reason is true, as far as the world can tell without asking the machine.
     pub(super) fn is_true(&self, project: ProjectId, reason: NotRefreshed, now: Moment) -> bool {
-        let slot = &self.slots[project];
-        match reason {
-            NotRefreshed::Throttled => self.flying < self.admission.limits().concurrency.get(),
-            NotRefreshed::ConcurrencyLimited => self.flying > 0 || self.fetching(),
-            NotRefreshed::TimedOut => slot.is_flying,
-            NotRefreshed::Scheduled => slot.is_flying || self.admission.next_wake() <= Some(now),
-            NotRefreshed::RenderFailed => slot.has_failed,
-            NotRefreshed::CoolingDown => slot.has_failed || self.target > 2,
-            NotRefreshed::BreakerOpen => self.has_failed,
-            NotRefreshed::PushedBack => self.was_pushed_back || slot.was_pushed_back,
-            NotRefreshed::RendererBehind => slot.was_behind,
-            NotRefreshed::QueueFull => true,
-            NotRefreshed::Unreachable
-            | NotRefreshed::Rejected
-            | NotRefreshed::ProjectGone
-            | NotRefreshed::Draining => false,
+        // The alarm is due at this very moment.
+        if reason == NotRefreshed::Scheduled && self.admission.next_wake() == Some(now) {
+            return true;
         }
+        let held = self.slots[project].held;
+        let limits = self.admission.limits();
+        self.witness
+            .bears_out(reason, project, held, self.target, limits, now)
     }
 
-    fn fetching(&self) -> bool {
-        self.slots.iter().any(|slot| slot.is_flying)
+    /// Whether so many projects are waited for of which nothing is held, or were until all who waited left, as may be.
+    pub(super) fn is_queue_full(&self) -> bool {
+        let queue = self.admission.limits().queue.get() as usize;
+        let is_queued = |project: &ProjectId| {
+            self.slots[*project].held.is_none() && !self.witness.is_flying(*project)
+        };
+        let waiting = self.waiting.iter().map(|waiting| waiting.project);
+        let waited_for: HashSet<_> = waiting.filter(is_queued).collect();
+        let is_demoted = |project: &ProjectId| {
+            is_queued(project)
+                && self.slots[*project].wanted_since.is_some()
+                && !waited_for.contains(project)
+        };
+        waited_for.len() >= queue || (0..self.slots.len()).filter(is_demoted).count() >= queue
     }
 }

@@ -39,6 +39,8 @@ pub(super) struct Plan {
     pub(super) rate: f64,
     pub(super) burst: u32,
     pub(super) concurrency: u32,
+    /// The most missing projects that wait.
+    pub(super) queue: u32,
     /// What the renderer can render per second, as a multiple of what all sidecars may ask for.
     pub(super) headroom: f64,
     /// Work of a render, in seconds of a core.
@@ -67,6 +69,8 @@ pub(super) const COLD_PATIENCE: Duration = Duration::from_secs(2);
 pub(super) const DEADLINE: Duration = Duration::from_secs(10);
 /// How long the incident's clients wait before they retry, and how often they do.
 pub(super) const INCIDENT_TIMEOUT: Duration = Duration::from_secs(2);
+/// How long a sidecar may take to be back to normal.
+pub(super) const RECOVERY: Duration = Duration::from_secs(90);
 /// What a refusal costs a renderer, as a share of a render.
 const REFUSAL: f64 = 0.05;
 /// How often an application tries again after an error.
@@ -84,12 +88,29 @@ impl Plan {
         self.sidecars as f64 * self.rate
     }
 
+    /// Renders per second of one sidecar that its rate, its permits for refreshes and its share of the renderer bear.
+    #[expect(clippy::cast_precision_loss, reason = "a few sidecars")]
+    pub(super) fn bearable_rate(&self) -> f64 {
+        let permits = f64::from(self.limits().outdated_permits());
+        let share = self.capacity() / self.sidecars as f64;
+        self.rate.min(permits / self.work).min(share)
+    }
+
+    /// How long a project may be outdated that was looked up, when nothing is wrong any more: until the sidecar is back to normal, and
+    /// for as long as it takes to render all that may be wanted.
+    #[expect(clippy::cast_precision_loss, reason = "a few projects")]
+    pub(super) fn recovery(&self) -> Duration {
+        let unknown = self.unknown.min(self.queue as usize);
+        let wanted = (self.projects + unknown) as f64;
+        RECOVERY + Duration::from_secs_f64(wanted / self.bearable_rate())
+    }
+
     pub(super) fn limits(&self) -> Limits {
         Limits {
             rate: self.rate,
             burst: count(self.burst),
             concurrency: count(self.concurrency),
-            queue: count(512),
+            queue: count(self.queue),
             fetch: FetchLimits {
                 rate: 50.0,
                 concurrency: count(16),

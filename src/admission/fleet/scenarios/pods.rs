@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::{SPREAD, Scenario};
-use crate::admission::fleet::verdict::{Fault, converges, recovers};
+use crate::admission::fleet::verdict::{Fault, converges, converges_at, recovers, renders_once};
 
 pub(in crate::admission::fleet) const RELOADED: Scenario = Scenario {
     name: "limits reloaded every second at rates below one",
@@ -19,7 +19,12 @@ pub(in crate::admission::fleet) const RELOADED: Scenario = Scenario {
             });
         }
     },
-    judge: |observed, _| recovers(observed, Fault { from: 30, to: 400 }),
+    judge: |observed, plan| {
+        let mut broken = recovers(observed, Fault { from: 30, to: 400 });
+        broken.extend(converges_at(observed, plan, 0.7, Duration::ZERO));
+        broken.extend(renders_once(observed));
+        broken
+    },
 };
 
 pub(in crate::admission::fleet) const SUSPENDED: Scenario = Scenario {
@@ -72,6 +77,7 @@ pub(in crate::admission::fleet) const STORM: Scenario = Scenario {
     },
     judge: |observed, plan| {
         let mut broken = recovers(observed, Fault { from: 60, to: 180 });
+        broken.extend(converges(observed, plan));
         let refreshed = observed.outdated.mean(65, 125);
         let share = 0.08 * plan.fleet_rate();
         if refreshed < share {

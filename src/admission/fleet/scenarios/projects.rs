@@ -4,7 +4,7 @@ use super::{SPREAD, Scenario};
 use crate::admission::fleet::{
     observed::Observed,
     sim::{Plan, Poison},
-    verdict::{Broken, Fault, recovers},
+    verdict::{Broken, Fault, converges, recovers},
 };
 
 pub(in crate::admission::fleet) const POISON: Scenario = Scenario {
@@ -63,7 +63,7 @@ pub(in crate::admission::fleet) const ENDLESS: Scenario = Scenario {
         world.script(300, |world| world.fate.poison = Poison::None);
     },
     judge: |observed, plan| {
-        let mut broken = recovers(observed, Fault { from: 55, to: 300 });
+        let mut broken = recovers(observed, Fault { from: 59, to: 300 });
         let (answered, asked) = (
             observed.missing_answered.sum(60, 180),
             observed.missing_asked.sum(60, 180),
@@ -91,8 +91,9 @@ pub(in crate::admission::fleet) const LARGE: Scenario = Scenario {
         world.script(59, |world| world.fate.poison = Poison::Large);
         world.script(60, |world| world.release(SPREAD));
     },
-    judge: |observed, _| {
-        let mut broken = Broken::new();
+    judge: |observed, plan| {
+        let mut broken = recovers(observed, Fault { from: 60, to: 62 });
+        broken.extend(converges(observed, plan));
         let (answered, asked) = (
             observed.missing_answered.sum(60, 180),
             observed.missing_asked.sum(60, 180),
@@ -114,7 +115,7 @@ pub(in crate::admission::fleet) const QUOTA: Scenario = Scenario {
         world.script(60, |world| world.release(SPREAD));
     },
     judge: |observed, _| {
-        let mut broken = recovers(observed, Fault { from: 60, to: 180 });
+        let mut broken = recovers(observed, Fault { from: 30, to: 62 });
         let others = observed.pushed_back_for_others;
         if others > 0 {
             broken.push(format!("other projects were held {others} times"));

@@ -5,16 +5,20 @@ use std::time::Duration;
 use super::{SPREAD, Scenario};
 use crate::admission::fleet::{
     observed::Observed,
-    sim::World,
-    verdict::{Broken, Fault, converges, recovers},
+    sim::{RECOVERY, World},
+    verdict::{Broken, Fault, converges, converges_at, recovers, renders_once},
 };
-use crate::reason::NotRefreshed;
+use crate::{admission::limits::RAISE_INTERVAL, reason::NotRefreshed};
 
 pub(in crate::admission::fleet) const RELEASE: Scenario = Scenario {
     name: "a release at steady load",
     plan: |_| {},
     script: |world| world.script(60, |world| world.release(SPREAD)),
-    judge: |observed, plan| converges(observed, plan),
+    judge: |observed, plan| {
+        let mut broken = recovers(observed, Fault { from: 60, to: 62 });
+        broken.extend(converges(observed, plan));
+        broken
+    },
 };
 
 pub(in crate::admission::fleet) const HONEST: Scenario = Scenario {
@@ -31,11 +35,18 @@ pub(in crate::admission::fleet) const HONEST: Scenario = Scenario {
 pub(in crate::admission::fleet) const SCARCE: Scenario = Scenario {
     name: "a release with tokens enough and few permits",
     plan: |plan| {
-        (plan.rate, plan.burst, plan.work) = (50.0, 10, 3.0);
+        (plan.rate, plan.burst, plan.work) = (50.0, 10, 2.0);
         (plan.load, plan.lookups, plan.seconds) = (0.0, 0.2, 240);
     },
     script: |world| world.script(60, |world| world.release(SPREAD)),
-    judge: |observed, _| is_honest(observed, NotRefreshed::ConcurrencyLimited, 75, 125),
+    judge: |observed, plan| {
+        let mut broken = converges_at(observed, plan, plan.rate, Duration::ZERO);
+        let takes = (plan.recovery() - RECOVERY).as_secs();
+        let (from, to) = (60 + takes / 5, 60 + takes);
+        let reason = NotRefreshed::ConcurrencyLimited;
+        broken.extend(is_honest(observed, reason, from, to));
+        broken
+    },
 };
 
 /// The gate that refused opened within 20 % of `retry_after`, as the median says.
@@ -53,15 +64,20 @@ pub(in crate::admission::fleet) const REPLACED: Scenario = Scenario {
     name: "a release that replaces all pods",
     plan: |_| {},
     script: replace_all,
-    judge: |observed, _| recovers(observed, Fault { from: 60, to: 180 }),
+    judge: |observed, plan| {
+        let mut broken = recovers(observed, Fault { from: 60, to: 90 });
+        broken.extend(converges(observed, plan));
+        broken
+    },
 };
 
 pub(in crate::admission::fleet) const REPLACED_WITH_FETCH: Scenario = Scenario {
     name: "a release that replaces all pods, with Fetch",
     plan: |plan| plan.offers_fetch = true,
     script: replace_all,
-    judge: |observed, _| {
-        let mut broken = recovers(observed, Fault { from: 60, to: 120 });
+    judge: |observed, plan| {
+        let mut broken = recovers(observed, Fault { from: 60, to: 90 });
+        broken.extend(converges(observed, plan));
         let (asked, failed) = (
             observed.missing_asked.sum(60, 200),
             observed.missing_failed.sum(60, 200),
@@ -70,6 +86,19 @@ pub(in crate::admission::fleet) const REPLACED_WITH_FETCH: Scenario = Scenario {
             broken.push(format!(
                 "{failed} of {asked} lookups of projects of which nothing was held failed"
             ));
+        }
+        broken
+    },
+};
+
+pub(in crate::admission::fleet) const CROWDED: Scenario = Scenario {
+    name: "a release that replaces all pods, with short queues",
+    plan: |plan| (plan.rate, plan.queue, plan.seconds) = (10.0, 8, 240),
+    script: replace_all,
+    judge: |observed, _| {
+        let mut broken = recovers(observed, Fault { from: 60, to: 90 });
+        if !observed.told.contains_key(&NotRefreshed::QueueFull) {
+            broken.push("nobody was told QUEUE_FULL".to_owned());
         }
         broken
     },
@@ -86,7 +115,10 @@ fn replace_all(world: &mut World) {
 
 pub(in crate::admission::fleet) const RESTARTED: Scenario = Scenario {
     name: "all pods start at once, with Fetch, at a low rate",
-    plan: |plan| (plan.rate, plan.offers_fetch) = (0.2, true),
+    plan: |plan| {
+        (plan.rate, plan.offers_fetch) = (0.2, true);
+        plan.seconds = 70 + plan.recovery().as_secs();
+    },
     script: |world| {
         world.script(60, |world| {
             world.fate.target += 1;
@@ -94,13 +126,15 @@ pub(in crate::admission::fleet) const RESTARTED: Scenario = Scenario {
         });
     },
     judge: |observed, plan| {
+        let mut broken = recovers(observed, Fault { from: 60, to: 60 });
+        broken.extend(converges(observed, plan));
         let (peak, allowed) = (f64::from(observed.peak(60, 120)), 2.0 * plan.fleet_rate());
-        if peak <= allowed {
-            return Broken::new();
+        if peak > allowed {
+            broken.push(format!(
+                "{peak} renders were offered in a second, at most {allowed}"
+            ));
         }
-        vec![format!(
-            "{peak} renders were offered in a second, at most {allowed}"
-        )]
+        broken
     },
 };
 
@@ -109,7 +143,7 @@ pub(in crate::admission::fleet) const BUSY: Scenario = Scenario {
     plan: |plan| (plan.load, plan.headroom, plan.seconds) = (0.9, 0.7, 900),
     script: |world| world.script(60, |world| world.release(SPREAD)),
     judge: |observed, _| {
-        let mut broken = recovers(observed, Fault { from: 60, to: 90 });
+        let mut broken = recovers(observed, Fault { from: 60, to: 62 });
         broken.extend(recovers(observed, Fault { from: 60, to: 700 }));
         broken
     },
@@ -123,7 +157,11 @@ pub(in crate::admission::fleet) const ROLLBACK: Scenario = Scenario {
             world.script(second, |world| world.release(SPREAD));
         }
     },
-    judge: |observed, plan| converges(observed, plan),
+    judge: |observed, plan| {
+        let mut broken = recovers(observed, Fault { from: 60, to: 82 });
+        broken.extend(converges(observed, plan));
+        broken
+    },
 };
 
 pub(in crate::admission::fleet) const RAPID: Scenario = Scenario {
@@ -138,13 +176,8 @@ pub(in crate::admission::fleet) const RAPID: Scenario = Scenario {
         }
     },
     judge: |observed, plan| {
-        let mut broken = Broken::new();
-        if observed.unfresh > 0 {
-            broken.push(format!(
-                "{} projects are outdated at the end",
-                observed.unfresh
-            ));
-        }
+        let mut broken = converges_at(observed, plan, plan.rate, RAISE_INTERVAL);
+        broken.extend(renders_once(observed));
         let pairs = plan.sidecars * plan.projects;
         if observed.launches as usize > 5 * pairs / 2 {
             broken.push(format!("{} renders of {pairs} projects", observed.launches));
@@ -171,5 +204,5 @@ pub(in crate::admission::fleet) const REPLICA_BEHIND: Scenario = Scenario {
         world.script(60, |world| world.release(SPREAD));
         world.script(60, |world| world.fate.behind = 0.25);
     },
-    judge: |observed, _| recovers(observed, Fault { from: 60, to: 240 }),
+    judge: |observed, _| recovers(observed, Fault { from: 60, to: 62 }),
 };

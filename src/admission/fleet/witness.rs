@@ -1,0 +1,398 @@
+//! What a sidecar's launches came to, noted beside its machine: by these facts a reason is true or is not. It knows what was launched
+//! and what landed, and the constants of the architecture's table; it never asks the machine.
+
+use std::time::Duration;
+
+use super::sidecar::ProjectId;
+use crate::{
+    admission::{
+        CallFailure, Class, HeldMark, Landing, Limits, Pushback,
+        limits::{
+            BEHIND_COOL_DOWN, BREAKER_FAILURES, BREAKER_OPEN, HOLD_RAMP, MISSING_COOL_DOWN,
+            OUTDATED_COOL_DOWN, PACE_RECOVERY, PUSHBACK_CAP, PUSHBACK_WINDOW, RAISE_INTERVAL,
+            RATE_STEP, RECONNECT,
+        },
+    },
+    moment::Moment,
+    reason::NotRefreshed,
+    revision::Order,
+};
+
+/// A pushback is obeyed for longer by a random part, at most so many times.
+const OBEYED: f64 = 1.5;
+/// What two counts of the same tokens may differ by.
+const ROUNDING: f64 = 1e-6;
+
+#[derive(Debug)]
+pub(super) struct Witness {
+    projects: Vec<Seen>,
+    tokens: Tokens,
+    renders: Renders,
+    fetches: u32,
+    fetched_at: Option<Moment>,
+    /// Failures in a row, as the breaker counts them.
+    failures: u32,
+    broken: Option<Stop>,
+    held: Option<Stop>,
+    last_pushback: Option<(ProjectId, Moment)>,
+    /// A name turned out to be none.
+    has_seen_unknown: bool,
+}
+
+/// Renders in flight.
+#[derive(Clone, Copy, Debug, Default)]
+struct Renders {
+    all: u32,
+    outdated: u32,
+    failing: u32,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Seen {
+    flight: Option<Flight>,
+    failed_at: Option<Moment>,
+    /// It has failed since it was last rendered well.
+    is_failing: bool,
+    /// Why it is left alone, and until when at most.
+    gate: Option<(NotRefreshed, Moment)>,
+    /// The longest that its last cool-down can have been.
+    longest: Duration,
+    /// After a render for a raised target.
+    raised_until: Moment,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Flight {
+    since: Moment,
+    /// The class of a render; none for a fetch.
+    class: Option<Class>,
+    asked: Order,
+    is_failing: bool,
+}
+
+/// Nothing is launched until then at most, and then a probe.
+#[derive(Clone, Copy, Debug)]
+struct Stop {
+    until: Moment,
+    probe: Option<ProjectId>,
+}
+
+impl Stop {
+    fn until(until: Moment) -> Self {
+        Self { until, probe: None }
+    }
+
+    fn holds(&self, now: Moment) -> bool {
+        self.until > now || self.probe.is_some()
+    }
+}
+
+/// The least that the bucket holds at the full rate; nothing is known of it while the rate is not full.
+#[derive(Clone, Copy, Debug)]
+struct Tokens {
+    level: f64,
+    at: Moment,
+    rate: f64,
+    burst: f64,
+}
+
+impl Tokens {
+    fn refill(&mut self, now: Moment) {
+        let refilled = self.rate * now.since(self.at).as_secs_f64();
+        self.level = (self.level + refilled).min(self.burst);
+        self.at = self.at.max(now);
+    }
+
+    fn take(&mut self, now: Moment) {
+        self.refill(now);
+        if self.at <= now {
+            self.level -= 1.0;
+        }
+    }
+
+    /// The rate is not full before then.
+    fn slow(&mut self, until: Moment) {
+        self.level = 0.0;
+        self.at = self.at.max(until + RATE_STEP);
+    }
+
+    fn may_be_none(mut self, now: Moment) -> bool {
+        self.refill(now);
+        self.at > now || self.level < 1.0 + ROUNDING
+    }
+}
+
+impl Witness {
+    pub(super) fn new(limits: &Limits, projects: usize, now: Moment) -> Self {
+        Self {
+            projects: vec![Seen::default(); projects],
+            tokens: Tokens {
+                level: 0.0,
+                at: now,
+                rate: limits.rate,
+                burst: f64::from(limits.burst.get()),
+            },
+            renders: Renders::default(),
+            fetches: 0,
+            fetched_at: None,
+            failures: 0,
+            broken: None,
+            held: None,
+            last_pushback: None,
+            has_seen_unknown: false,
+        }
+    }
+
+    pub(super) fn set_rate(&mut self, rate: f64, now: Moment) {
+        self.tokens.refill(now);
+        self.tokens.rate = rate;
+    }
+
+    /// Notes a render of that class, or a fetch.
+    pub(super) fn launched(
+        &mut self,
+        project: ProjectId,
+        class: Option<Class>,
+        asked: Order,
+        now: Moment,
+    ) {
+        let seen = &mut self.projects[project];
+        assert!(seen.flight.is_none(), "one live flight per project");
+        let is_failing = seen.is_failing;
+        seen.flight = Some(Flight {
+            since: now,
+            class,
+            asked,
+            is_failing,
+        });
+        let Some(class) = class else {
+            self.fetches += 1;
+            self.fetched_at = Some(now);
+            return;
+        };
+        self.tokens.take(now);
+        self.renders.all += 1;
+        self.renders.outdated += u32::from(class == Class::Outdated);
+        self.renders.failing += u32::from(is_failing);
+        if let Some(stop) = &mut self.broken {
+            stop.probe.get_or_insert(project);
+        }
+        if let Some(stop) = &mut self.held {
+            stop.probe.get_or_insert(project);
+        }
+    }
+
+    pub(super) fn is_flying(&self, project: ProjectId) -> bool {
+        self.projects[project].flight.is_some()
+    }
+
+    /// When what is in flight was launched.
+    pub(super) fn launched_at(&self, project: ProjectId) -> Moment {
+        let flight = self.projects[project].flight;
+        flight
+            .expect("BUG: nothing lands but what was launched")
+            .since
+    }
+
+    /// Renders in flight.
+    pub(super) fn flying(&self) -> u32 {
+        self.renders.all
+    }
+
+    /// Notes the target's rise: it ends cool-downs, but no pushback.
+    pub(super) fn raised(&mut self) {
+        for seen in &mut self.projects {
+            let is_pushed_back = |(reason, _)| reason == NotRefreshed::PushedBack;
+            if !seen.gate.is_some_and(is_pushed_back) {
+                seen.forgive();
+            }
+        }
+    }
+
+    /// Notes what a fetch brought.
+    pub(super) fn fetched(&mut self, project: ProjectId, has_brought: bool) {
+        self.fetches -= 1;
+        let seen = &mut self.projects[project];
+        seen.flight = None;
+        if has_brought {
+            seen.forgive();
+        }
+    }
+
+    /// Notes what a render brought to a project of which that was held before.
+    pub(super) fn landed(
+        &mut self,
+        project: ProjectId,
+        landing: &Landing,
+        before: Option<HeldMark>,
+        now: Moment,
+    ) {
+        let Some(flight) = self.projects[project].flight.take() else {
+            return;
+        };
+        self.renders.all -= 1;
+        self.renders.outdated -= u32::from(flight.class == Some(Class::Outdated));
+        self.renders.failing -= u32::from(flight.is_failing);
+        self.count_failures(project, landing, now);
+        match landing {
+            Landing::Held(held) => self.projects[project].brought(*held, flight, before, now),
+            Landing::Failed(CallFailure::Exhausted(Some(Pushback {
+                after: Some(after),
+                is_global,
+            }))) => self.pushed_back(project, *after, *is_global, now),
+            Landing::NotFound => {
+                self.has_seen_unknown = true;
+                self.projects[project].failed(before, now);
+            }
+            Landing::Failed(_) | Landing::Rejected | Landing::Gone | Landing::Unreachable => {
+                let seen = &mut self.projects[project];
+                seen.is_failing = true;
+                seen.failed_at = Some(now);
+                seen.failed(before, now);
+            }
+        }
+        if let Some(stop) = &mut self.held
+            && stop.probe == Some(project)
+        {
+            match landing {
+                Landing::Failed(
+                    CallFailure::Unavailable
+                    | CallFailure::DeadlineExceeded
+                    | CallFailure::Exhausted(_),
+                )
+                | Landing::Unreachable => *stop = Stop::until(now + RECONNECT),
+                Landing::Held(_)
+                | Landing::Rejected
+                | Landing::NotFound
+                | Landing::Gone
+                | Landing::Failed(CallFailure::Aborted | CallFailure::Other) => {
+                    self.held = None;
+                    self.tokens.slow(now + HOLD_RAMP);
+                }
+            }
+        }
+    }
+
+    /// Failures in a row stop everything, and so does the probe's.
+    fn count_failures(&mut self, project: ProjectId, landing: &Landing, now: Moment) {
+        // The probe after a pushback is the breaker's as well.
+        let stops = [self.broken, self.held];
+        let was_probe = stops
+            .iter()
+            .flatten()
+            .any(|stop| stop.probe == Some(project));
+        if let Landing::Failed(CallFailure::Unavailable | CallFailure::DeadlineExceeded) = landing {
+            self.failures += 1;
+            self.tokens.slow(now + PACE_RECOVERY);
+            if was_probe || self.failures >= BREAKER_FAILURES {
+                let (_, longest) = BREAKER_OPEN;
+                let probe = self.broken.and_then(|stop| stop.probe);
+                self.broken = Some(Stop {
+                    until: now + longest,
+                    probe: probe.filter(|_| !was_probe),
+                });
+            }
+            return;
+        }
+        self.failures = 0;
+        if was_probe {
+            self.broken = None;
+            self.tokens.slow(now + PACE_RECOVERY);
+        }
+    }
+
+    fn pushed_back(&mut self, project: ProjectId, after: Duration, is_global: bool, now: Moment) {
+        let until = now + after.mul_f64(OBEYED).min(PUSHBACK_CAP);
+        self.projects[project].gate = Some((NotRefreshed::PushedBack, until));
+        let is_another =
+            |(last, at): (ProjectId, Moment)| last != project && now.since(at) <= PUSHBACK_WINDOW;
+        let holds_all = is_global || self.last_pushback.is_some_and(is_another);
+        self.last_pushback = Some((project, now));
+        if !holds_all {
+            return;
+        }
+        self.tokens.slow(now + PACE_RECOVERY);
+        let before = self.held.map_or(until, |stop| stop.until);
+        self.held = Some(Stop::until(before.max(until)));
+    }
+
+    /// Whether a reason is true of a project of which that is held, below a target. That the queue is full is for others to tell.
+    pub(super) fn bears_out(
+        &self,
+        reason: NotRefreshed,
+        project: ProjectId,
+        held: Option<HeldMark>,
+        target: u64,
+        limits: &Limits,
+        now: Moment,
+    ) -> bool {
+        let seen = &self.projects[project];
+        let is_left_alone = || {
+            seen.gate
+                .is_some_and(|(why, until)| why == reason && until > now)
+        };
+        match reason {
+            NotRefreshed::Throttled => {
+                self.tokens.may_be_none(now)
+                    || (held.is_none() && self.holds_back_unseen(limits, now))
+            }
+            NotRefreshed::ConcurrencyLimited => {
+                self.renders.all >= limits.concurrency.get()
+                    || self.renders.outdated >= limits.outdated_permits()
+                    || (seen.is_failing && self.renders.failing >= limits.cooling_permits())
+                    || (held.is_none() && self.fetches >= limits.fetch.concurrency.get())
+            }
+            NotRefreshed::Scheduled | NotRefreshed::TimedOut => seen.flight.is_some(),
+            NotRefreshed::RenderFailed => seen.failed_at == Some(now),
+            NotRefreshed::CoolingDown => {
+                let is_raised = held.is_some_and(|held| held.order.rollout < target);
+                is_left_alone() || (is_raised && seen.raised_until > now)
+            }
+            NotRefreshed::BreakerOpen => self.broken.is_some_and(|stop| stop.holds(now)),
+            NotRefreshed::PushedBack => {
+                is_left_alone() || self.held.is_some_and(|stop| stop.holds(now))
+            }
+            NotRefreshed::RendererBehind => is_left_alone(),
+            NotRefreshed::QueueFull => true,
+            NotRefreshed::Unreachable
+            | NotRefreshed::Rejected
+            | NotRefreshed::ProjectGone
+            | NotRefreshed::Draining => false,
+        }
+    }
+
+    /// Projects of which nothing is held have less than the rate after names that are none, and a bucket of their own for fetches.
+    fn holds_back_unseen(&self, limits: &Limits, now: Moment) -> bool {
+        let period = Duration::from_secs_f64(1.0 / limits.fetch.rate);
+        self.has_seen_unknown || self.fetched_at.is_some_and(|at| now.since(at) <= period)
+    }
+}
+
+impl Seen {
+    fn forgive(&mut self) {
+        (self.gate, self.longest, self.is_failing) = (None, Duration::ZERO, false);
+    }
+
+    fn brought(&mut self, held: HeldMark, flight: Flight, before: Option<HeldMark>, now: Moment) {
+        if held.order < flight.asked {
+            let (_, longest) = BEHIND_COOL_DOWN;
+            self.gate = Some((NotRefreshed::RendererBehind, now + longest));
+            self.raised_until = Moment::START;
+            return;
+        }
+        self.forgive();
+        if before.is_some_and(|before| before.order.rollout < flight.asked.rollout) {
+            self.raised_until = flight.since + RAISE_INTERVAL;
+        }
+    }
+
+    /// Decorrelated jitter: at most three times the longest that the last can have been.
+    fn failed(&mut self, before: Option<HeldMark>, now: Moment) {
+        let (base, cap) = match before {
+            Some(_) => OUTDATED_COOL_DOWN,
+            None => MISSING_COOL_DOWN,
+        };
+        self.longest = (self.longest.max(base) * 3).min(cap);
+        self.gate = Some((NotRefreshed::CoolingDown, now + self.longest));
+    }
+}
