@@ -186,18 +186,22 @@ pub(in crate::admission::fleet) const TENFOLD: Scenario = Scenario {
 
 pub(in crate::admission::fleet) const HYSTERESIS: Scenario = Scenario {
     name: "load 0.3, then 1.5, then 0.3 of what the renderer can do",
-    plan: |plan| (plan.headroom, plan.projects, plan.seconds) = (0.6, 40, 900),
+    plan: |plan| {
+        plan.headroom = 0.6;
+        // All may be wanted at the top, and what is not wanted anew then renders them in less than a step.
+        let drained = plan.projects as f64 / (0.7 * plan.bearable_rate());
+        plan.seconds = 3 * (1.5 * (60.0 + drained)) as u64;
+    },
     script: |world| {
-        world.script(300, |world| world.fate.load = 1.5);
-        world.script(600, |world| world.fate.load = 0.3);
+        let step = world.plan.seconds / 3;
+        world.script(step, |world| world.fate.load = 1.5);
+        world.script(2 * step, |world| world.fate.load = 0.3);
     },
     judge: |observed, plan| {
         let mut broken = Broken::new();
-        let (up, top, down) = (
-            observed.useful.mean(200, 300),
-            observed.useful.mean(500, 600),
-            observed.useful.mean(800, 900),
-        );
+        let step = plan.seconds / 3;
+        let at_the_end_of = |nth: u64| observed.useful.mean(nth * step - step / 3, nth * step);
+        let (up, top, down) = (at_the_end_of(1), at_the_end_of(2), at_the_end_of(3));
         if (up - down).abs() > 0.05 * up {
             broken.push(format!(
                 "goodput was {up:.1}/s on the way up and {down:.1}/s on the way down"
