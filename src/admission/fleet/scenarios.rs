@@ -46,6 +46,7 @@ fn plan() -> Plan {
         offers_fetch: false,
         memo: 1.0,
         pushes_all_back: false,
+        repeats: 0.1,
         seconds: 600,
         poisoned: (projects / 100).max(1),
         seed: 1,

@@ -56,6 +56,8 @@ pub(super) struct Plan {
     pub(super) memo: f64,
     /// The renderer's pushback is for every project.
     pub(super) pushes_all_back: bool,
+    /// How many launches may not be the first for the same wish, for each that is.
+    pub(super) repeats: f64,
     /// How many projects may be made poison.
     pub(super) poisoned: usize,
     pub(super) seconds: u64,

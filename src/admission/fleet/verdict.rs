@@ -70,6 +70,11 @@ pub(super) fn always(observed: &Observed, plan: &Plan) -> Broken {
         retries <= 0.1 * firsts + floor,
         format!("retries: {retries} for those who waited, of {firsts} first attempts"),
     );
+    let repeats = observed.repeats as f64;
+    holds(
+        repeats <= plan.repeats * firsts + floor,
+        format!("attempts: {repeats} beyond the first for the same wish, of {firsts} wishes"),
+    );
     broken
 }
 

@@ -34,7 +34,8 @@ pub(in crate::admission::fleet) const BLACK_HOLE: Scenario = Scenario {
 
 pub(in crate::admission::fleet) const SLOW: Scenario = Scenario {
     name: "10 times slower without errors",
-    plan: |_| {},
+    // Most renders that are launched meanwhile time out.
+    plan: |plan| plan.repeats = 0.25,
     script: |world| {
         world.renderer.sheds_nothing();
         world.script(60, |world| world.fate.slowness = 10.0);
@@ -66,7 +67,8 @@ pub(in crate::admission::fleet) const ALONE: Scenario = Scenario {
     name: "one sidecar at 50 renders/s while the renderer is unavailable for 40 s",
     plan: |plan| {
         (plan.sidecars, plan.projects, plan.rate, plan.burst) = (1, 50, 50.0, 10);
-        (plan.load, plan.seconds) = (0.0, 190);
+        // How many attempts are right is judged below.
+        (plan.load, plan.seconds, plan.repeats) = (0.0, 190, 1.0);
     },
     script: |world| {
         world.script(60, |world| world.renderer.mood = Mood::Unavailable);
@@ -85,7 +87,8 @@ pub(in crate::admission::fleet) const ALONE: Scenario = Scenario {
 
 pub(in crate::admission::fleet) const FLAPPING: Scenario = Scenario {
     name: "half of the renders are answered UNAVAILABLE for 7 min",
-    plan: |plan| plan.missing = 1.0,
+    // Half of the attempts fail, and each wish is for what somebody waits for.
+    plan: |plan| (plan.missing, plan.repeats) = (1.0, 1.0),
     script: |world| {
         world.script(60, |world| world.renderer.mood = Mood::Flaky(0.5));
         world.script(480, |world| world.renderer.mood = Mood::Working);
@@ -157,8 +160,8 @@ pub(in crate::admission::fleet) const WEAKENED: Scenario = Scenario {
 
 pub(in crate::admission::fleet) const TENFOLD: Scenario = Scenario {
     name: "limits ten times higher than the renderer bears",
-    // No fault ends here.
-    plan: |plan| (plan.headroom, plan.load) = (0.1, 0.6),
+    // No fault ends here: what is wanted is more than can be rendered, and is pushed back again and again.
+    plan: |plan| (plan.headroom, plan.load, plan.repeats) = (0.1, 0.6, 5.0),
     script: |world| world.script(60, |world| world.release(SPREAD)),
     judge: |observed, plan| {
         let mut broken = Broken::new();
@@ -183,18 +186,22 @@ pub(in crate::admission::fleet) const TENFOLD: Scenario = Scenario {
 
 pub(in crate::admission::fleet) const HYSTERESIS: Scenario = Scenario {
     name: "load 0.3, then 1.5, then 0.3 of what the renderer can do",
-    plan: |plan| (plan.headroom, plan.projects, plan.seconds) = (0.6, 40, 900),
+    plan: |plan| {
+        plan.headroom = 0.6;
+        // All may be wanted at the top, and what is not wanted anew then renders them in less than a step.
+        let drained = plan.projects as f64 / (0.7 * plan.bearable_rate());
+        plan.seconds = 3 * (1.5 * (60.0 + drained)) as u64;
+    },
     script: |world| {
-        world.script(300, |world| world.fate.load = 1.5);
-        world.script(600, |world| world.fate.load = 0.3);
+        let step = world.plan.seconds / 3;
+        world.script(step, |world| world.fate.load = 1.5);
+        world.script(2 * step, |world| world.fate.load = 0.3);
     },
     judge: |observed, plan| {
         let mut broken = Broken::new();
-        let (up, top, down) = (
-            observed.useful.mean(200, 300),
-            observed.useful.mean(500, 600),
-            observed.useful.mean(800, 900),
-        );
+        let step = plan.seconds / 3;
+        let at_the_end_of = |nth: u64| observed.useful.mean(nth * step - step / 3, nth * step);
+        let (up, top, down) = (at_the_end_of(1), at_the_end_of(2), at_the_end_of(3));
         if (up - down).abs() > 0.05 * up {
             broken.push(format!(
                 "goodput was {up:.1}/s on the way up and {down:.1}/s on the way down"

@@ -9,7 +9,8 @@ use crate::admission::fleet::{
 
 pub(in crate::admission::fleet) const POISON: Scenario = Scenario {
     name: "1 % poison projects that never end",
-    plan: |_| {},
+    // They hold the renderer's cores, so that it pushes others back.
+    plan: |plan| plan.repeats = 0.25,
     script: |world| {
         world.script(55, |world| world.fate.poison = Poison::Endless);
         world.script(60, |world| world.release(SPREAD));
@@ -55,7 +56,7 @@ pub(in crate::admission::fleet) const ENDLESS: Scenario = Scenario {
     name: "ten projects never end, on a renderer with cores to spare",
     plan: |plan| {
         (plan.headroom, plan.load) = (80.0, 0.3 * 1.25 / 80.0);
-        plan.poisoned = 10;
+        (plan.poisoned, plan.repeats) = (10, 0.2);
     },
     script: |world| {
         world.script(59, |world| world.fate.poison = Poison::Endless);
@@ -109,7 +110,8 @@ pub(in crate::admission::fleet) const LARGE: Scenario = Scenario {
 
 pub(in crate::admission::fleet) const QUOTA: Scenario = Scenario {
     name: "one project is pushed back by a quota of its own",
-    plan: |_| {},
+    // Every sidecar asks for it again each time that it was told.
+    plan: |plan| plan.repeats = 0.4,
     script: |world| {
         world.script(30, |world| world.fate.quota = Some(0));
         world.script(60, |world| world.release(SPREAD));

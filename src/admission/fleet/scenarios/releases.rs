@@ -188,7 +188,8 @@ pub(in crate::admission::fleet) const RAPID: Scenario = Scenario {
 
 pub(in crate::admission::fleet) const MIXED: Scenario = Scenario {
     name: "mixed rollouts for 10 min",
-    plan: |plan| plan.seconds = 840,
+    // Half of the renders bring less than was asked for.
+    plan: |plan| (plan.seconds, plan.repeats) = (840, 1.0),
     script: |world| {
         world.script(60, |world| world.release(SPREAD));
         world.script(60, |world| world.fate.behind = 0.5);
@@ -199,7 +200,8 @@ pub(in crate::admission::fleet) const MIXED: Scenario = Scenario {
 
 pub(in crate::admission::fleet) const REPLICA_BEHIND: Scenario = Scenario {
     name: "one of four replicas is for ever behind",
-    plan: |_| {},
+    // A quarter of the renders brings less than was asked for.
+    plan: |plan| plan.repeats = 0.34,
     script: |world| {
         world.script(60, |world| world.release(SPREAD));
         world.script(60, |world| world.fate.behind = 0.25);
