@@ -189,6 +189,7 @@ scenarios! {
     an_outage_seen_by_one_sidecar: ALONE,
     a_renderer_that_fails_every_other_time: FLAPPING,
     a_global_pushback: PUSHED,
+    pushbacks_of_many_projects: PUSHED_SINGLY,
     a_renderer_that_comes_back_weakened: WEAKENED,
     limits_ten_times_too_high: TENFOLD,
     goodput_is_the_same_on_the_way_up_and_down: HYSTERESIS,
