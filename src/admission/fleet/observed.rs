@@ -26,6 +26,8 @@ pub(super) struct Observed {
     pub(super) retries: u64,
     /// Launches of what was fresh.
     pub(super) wasted: u64,
+    /// The most launches of a sidecar from a pushback that held everything to the next.
+    pub(super) attempts_in_hold: u32,
     pub(super) pushed_back_for_others: u64,
     pub(super) largest_excess: f64,
     /// Callers who were told to wait and of whom the machine then knew nothing, or who were woken for nothing.
@@ -174,6 +176,11 @@ impl Observed {
         self.retries += u64::from(is_retry);
     }
 
+    /// Notes how many launches there were since everything was held.
+    pub(super) fn held(&mut self, attempts: u32) {
+        self.attempts_in_hold = self.attempts_in_hold.max(attempts);
+    }
+
     pub(super) fn landed(&mut self, now: Moment, landing: &Landing) {
         if *landing == Landing::Failed(CallFailure::DeadlineExceeded) {
             self.timed_out.add(now);
@@ -230,12 +237,13 @@ impl Observed {
             .collect();
         let unconverged = self.converged.iter().filter(|one| one.is_none()).count();
         format!(
-            "events {} launches {} repeats {} retries {} wasted {} forgotten {} peak {}/s of {:.0}/s excess {:.2} pushed back {} timed out {} missing {}/{} unfresh {} converged in {slowest:.0} s (not {unconverged}) took as long as promised {:.2?} untrue {} told {:?}",
+            "events {} launches {} repeats {} retries {} wasted {} in a hold {} forgotten {} peak {}/s of {:.0}/s excess {:.2} pushed back {} timed out {} missing {}/{} unfresh {} converged in {slowest:.0} s (not {unconverged}) took as long as promised {:.2?} untrue {} told {:?}",
             self.events,
             self.launches,
             self.repeats,
             self.retries,
             self.wasted,
+            self.attempts_in_hold,
             self.forgotten,
             self.peak(0, end),
             plan.sidecars as f64 * plan.rate,

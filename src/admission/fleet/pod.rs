@@ -373,6 +373,7 @@ impl World {
             let (flying, limit) = (sidecar.witness.flying(), self.plan.concurrency);
             assert!(flying <= limit, "P2: {flying} in flight, at most {limit}");
             self.observed.admitted(now, class);
+            self.observed.held(sidecar.witness.attempts_in_hold());
             // What a flight tells is kept when it lands; what a gate tells, when it opens.
             let is_of_gate =
                 |reason| !matches!(reason, NotRefreshed::TimedOut | NotRefreshed::Scheduled);

@@ -128,12 +128,12 @@ fn without_any_of_the_controllers_some_scenario_fails() {
 
 /// The simulator can tell: the incident's way fails lookups of what was held, and breaks what admission keeps.
 #[test]
-fn the_way_of_the_incident_fails() {
+fn the_way_of_the_incident_fails_lookups_and_does_not_recover() {
     for scenario in [RELEASE, SLOW, POISON] {
         let (observed, broken) = scenario.judged(Way::Incident, Controllers::default());
         let name = scenario.name;
         assert!(observed.failed_though_held > 0, "{name}: no lookup failed");
-        for promise in ["offered", "retries"] {
+        for promise in ["offered", "retries", "P5: goodput"] {
             let is_broken = broken.iter().any(|text| text.starts_with(promise));
             assert!(is_broken, "{name}: {promise} held: {broken:?}");
         }
@@ -189,6 +189,7 @@ scenarios! {
     an_outage_seen_by_one_sidecar: ALONE,
     a_renderer_that_fails_every_other_time: FLAPPING,
     a_global_pushback: PUSHED,
+    pushbacks_of_many_projects: PUSHED_SINGLY,
     a_renderer_that_comes_back_weakened: WEAKENED,
     limits_ten_times_too_high: TENFOLD,
     goodput_is_the_same_on_the_way_up_and_down: HYSTERESIS,

@@ -33,7 +33,7 @@ pub(super) struct Witness {
     /// Failures in a row, as the breaker counts them.
     failures: u32,
     broken: Option<Stop>,
-    held: Option<Stop>,
+    held: Option<Hold>,
     last_pushback: Option<(ProjectId, Moment)>,
     /// A name turned out to be none.
     has_seen_unknown: bool,
@@ -85,6 +85,16 @@ impl Stop {
     fn holds(&self, now: Moment) -> bool {
         self.until > now || self.probe.is_some()
     }
+}
+
+/// A pushback that holds everything.
+#[derive(Clone, Copy, Debug)]
+struct Hold {
+    stop: Stop,
+    /// What is pushed back before was launched before the hold began.
+    least: Moment,
+    /// Launches since it began.
+    attempts: u32,
 }
 
 /// The least that the bucket holds at the full rate; nothing is known of it while the rate is not full.
@@ -177,8 +187,9 @@ impl Witness {
         if let Some(stop) = &mut self.broken {
             stop.probe.get_or_insert(project);
         }
-        if let Some(stop) = &mut self.held {
-            stop.probe.get_or_insert(project);
+        if let Some(hold) = &mut self.held {
+            hold.stop.probe.get_or_insert(project);
+            hold.attempts += 1;
         }
     }
 
@@ -197,6 +208,11 @@ impl Witness {
     /// Renders in flight.
     pub(super) fn flying(&self) -> u32 {
         self.renders.all
+    }
+
+    /// Launches since everything was held by a pushback that still lasts.
+    pub(super) fn attempts_in_hold(&self) -> u32 {
+        self.held.map_or(0, |hold| hold.attempts)
     }
 
     /// Notes the target's rise: it ends cool-downs, but no pushback.
@@ -251,8 +267,8 @@ impl Witness {
                 seen.failed(before, now);
             }
         }
-        if let Some(stop) = &mut self.held
-            && stop.probe == Some(project)
+        if let Some(hold) = &mut self.held
+            && hold.stop.probe == Some(project)
         {
             match landing {
                 Landing::Failed(
@@ -260,7 +276,7 @@ impl Witness {
                     | CallFailure::DeadlineExceeded
                     | CallFailure::Exhausted(_),
                 )
-                | Landing::Unreachable => *stop = Stop::until(now + RECONNECT),
+                | Landing::Unreachable => hold.stop = Stop::until(now + RECONNECT),
                 Landing::Held(_)
                 | Landing::Rejected
                 | Landing::NotFound
@@ -276,7 +292,7 @@ impl Witness {
     /// Failures in a row stop everything, and so does the probe's.
     fn count_failures(&mut self, project: ProjectId, landing: &Landing, now: Moment) {
         // The probe after a pushback is the breaker's as well.
-        let stops = [self.broken, self.held];
+        let stops = [self.broken, self.held.map(|hold| hold.stop)];
         let was_probe = stops
             .iter()
             .flatten()
@@ -312,8 +328,15 @@ impl Witness {
             return;
         }
         self.tokens.slow(now + PACE_RECOVERY);
-        let before = self.held.map_or(until, |stop| stop.until);
-        self.held = Some(Stop::until(before.max(until)));
+        let before = self.held;
+        let goes_on = |hold: &Hold| now < hold.least;
+        self.held = Some(Hold {
+            stop: Stop::until(before.map_or(until, |hold| hold.stop.until.max(until))),
+            least: before
+                .filter(goes_on)
+                .map_or(now + after, |hold| hold.least),
+            attempts: before.filter(goes_on).map_or(0, |hold| hold.attempts),
+        });
     }
 
     /// Whether a reason is true of a project of which that is held, below a target. That the queue is full is for others to tell.
@@ -350,7 +373,7 @@ impl Witness {
             }
             NotRefreshed::BreakerOpen => self.broken.is_some_and(|stop| stop.holds(now)),
             NotRefreshed::PushedBack => {
-                is_left_alone() || self.held.is_some_and(|stop| stop.holds(now))
+                is_left_alone() || self.held.is_some_and(|hold| hold.stop.holds(now))
             }
             NotRefreshed::RendererBehind => is_left_alone(),
             NotRefreshed::QueueFull => true,

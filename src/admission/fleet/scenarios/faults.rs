@@ -110,21 +110,35 @@ pub(in crate::admission::fleet) const PUSHED: Scenario = Scenario {
         });
         world.script(92, |world| world.renderer.mood = Mood::Working);
     },
-    judge: |observed, plan| {
+    judge: |observed, _| {
         let mut broken = recovers(observed, Fault { from: 60, to: 92 });
         if !observed.told.contains_key(&NotRefreshed::PushedBack) {
             broken.push("nobody was told PUSHED_BACK".to_owned());
         }
-        let attempts = observed.offered_mean(65, 92) * 3.0;
-        #[expect(clippy::cast_precision_loss, reason = "a few sidecars")]
-        let allowed = 3.0 * plan.sidecars as f64;
-        if attempts > allowed {
+        if observed.attempts_in_hold > 3 {
             broken.push(format!(
-                "{attempts:.1} attempts per hold, at most {allowed}"
+                "{} attempts of a sidecar in a hold, at most 3",
+                observed.attempts_in_hold
             ));
         }
         broken
     },
+};
+
+pub(in crate::admission::fleet) const PUSHED_SINGLY: Scenario = Scenario {
+    name: "all projects are pushed back by 3 s each, for half a minute",
+    script: |world| {
+        let after = Duration::from_secs(3);
+        world.script(60, |world| world.release(Duration::ZERO));
+        world.script(62, move |world| {
+            world.renderer.mood = Mood::PushingBack {
+                after,
+                is_global: false,
+            }
+        });
+        world.script(92, |world| world.renderer.mood = Mood::Working);
+    },
+    ..PUSHED
 };
 
 pub(in crate::admission::fleet) const WEAKENED: Scenario = Scenario {

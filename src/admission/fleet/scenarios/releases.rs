@@ -13,7 +13,10 @@ use crate::{admission::limits::RAISE_INTERVAL, reason::NotRefreshed};
 pub(in crate::admission::fleet) const RELEASE: Scenario = Scenario {
     name: "a release at steady load",
     plan: |_| {},
-    script: |world| world.script(60, |world| world.release(SPREAD)),
+    script: |world| {
+        world.renderer.sheds_nothing();
+        world.script(60, |world| world.release(SPREAD));
+    },
     judge: |observed, plan| {
         let mut broken = recovers(observed, Fault { from: 60, to: 62 });
         broken.extend(converges(observed, plan));
