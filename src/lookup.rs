@@ -244,7 +244,9 @@ impl Lookup {
         }
         let refusal = match told {
             Some(Outcome::Refused(refusal)) => refusal,
-            None | Some(Outcome::Landed | Outcome::NotFound) => self.explained(&query.project),
+            None | Some(Outcome::Landed | Outcome::NotFound) => {
+                self.explained(&query.project, held.is_some())
+            }
         };
         let Some(held) = held else {
             if let Some(retry_after) = self.absent_for(query, now) {
@@ -269,11 +271,16 @@ impl Lookup {
         })
     }
 
-    fn explained(&self, project: &Project) -> Refusal {
+    fn explained(&self, project: &Project, is_held: bool) -> Refusal {
         match self.refresh.explain(project) {
             Some(explanation) => explanation.refusal,
+            // Of a missing project nothing is known where there was no room to remember that it is wanted.
             None => Refusal {
-                reason: NotRefreshed::Scheduled,
+                reason: if is_held {
+                    NotRefreshed::Scheduled
+                } else {
+                    NotRefreshed::QueueFull
+                },
                 retry_after: CROWDED,
             },
         }

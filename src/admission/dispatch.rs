@@ -230,8 +230,8 @@ impl Admission {
             class: entry.class(),
             is_cooling: entry.is_cooling(),
             is_unseen: entry.held.is_none(),
-            is_probe: !is_fetch
-                && (self.breaker.valve.wants_probe(now) || self.pushbacks.valve.wants_probe(now)),
+            probes_breaker: !is_fetch && self.breaker.valve.wants_probe(now),
+            probes_hold: !is_fetch && self.pushbacks.valve.wants_probe(now),
             attempt: entry.attempts + 1,
         };
         entry.flight = Some(flight);

@@ -91,22 +91,25 @@ impl Admission {
                     self.pace.slow(PACE_ON_FAILURE, now);
                 }
                 if self.has(Controller::Breaker) {
-                    self.breaker.failed(flight.is_probe, now, &mut self.rng);
+                    self.breaker
+                        .failed(flight.probes_breaker, now, &mut self.rng);
                 }
-                if flight.is_probe {
+                if flight.probes_hold {
                     self.pushbacks.valve.probe_failed(now, &mut self.rng);
                 }
             }
             Landing::Unreachable => {
-                if flight.is_probe {
+                if flight.probes_breaker {
                     self.breaker.valve.probe_failed(now, &mut self.rng);
+                }
+                if flight.probes_hold {
                     self.pushbacks.valve.probe_failed(now, &mut self.rng);
                 }
                 self.unusable_until = now + RECONNECT;
             }
             Landing::Failed(CallFailure::Exhausted(_)) => {
                 self.close_breaker(flight, now);
-                if flight.is_probe {
+                if flight.probes_hold {
                     self.pushbacks.valve.probe_failed(now, &mut self.rng);
                 }
             }
@@ -116,7 +119,7 @@ impl Admission {
             | Landing::Gone
             | Landing::Failed(CallFailure::Aborted | CallFailure::Other) => {
                 self.close_breaker(flight, now);
-                if flight.is_probe && self.pushbacks.valve.probe_succeeded(now) {
+                if flight.probes_hold && self.pushbacks.valve.probe_succeeded(now) {
                     self.bucket.empty(now);
                 }
             }
@@ -131,7 +134,7 @@ impl Admission {
 
     /// Closes the breaker when this was its probe: what had come to cool down because the renderer was away is forgiven.
     fn close_breaker(&mut self, flight: &Flight, now: Moment) {
-        if !self.breaker.answered(flight.is_probe, now) {
+        if !self.breaker.answered(flight.probes_breaker, now) {
             return;
         }
         self.bucket.empty(now);

@@ -54,8 +54,10 @@ pub(super) struct Flight {
     pub(super) is_cooling: bool,
     /// Nothing is held of the project.
     pub(super) is_unseen: bool,
-    /// It tells whether a valve opens.
-    pub(super) is_probe: bool,
+    /// It tells whether the breaker closes.
+    pub(super) probes_breaker: bool,
+    /// It tells whether the renderer's pushback is over.
+    pub(super) probes_hold: bool,
     /// Counted from 1 for those who wait.
     pub(super) attempt: u32,
 }

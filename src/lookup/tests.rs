@@ -426,6 +426,7 @@ async fn a_lookup_above_max_waiting_does_not_wait() {
     assert_eq!(reason(&second), NotRefreshed::QueueFull);
 
     core.get(&mail).await.unwrap();
+    sleep(secs(11)).await;
     core.refresh.set_target(3);
     core.refresh.set_limits(admission::Limits {
         rate: 0.0,

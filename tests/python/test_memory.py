@@ -93,7 +93,7 @@ def test_nothing_grows_while_revisions_come_and_go(start_sidecar, renderer):
     asked = Lookups(request("demo/shop").SerializeToString(), "", payload)
     names, rollouts = count(), count(2)
     sidecar.get("demo/shop", patience=20)
-    before, readings = sidecar.metric("lookups_total", served="fresh") + sidecar.metric("lookups_total", served="outdated"), []
+    before, readings = sidecar.metric("lookups_total"), []
     with ThreadPoolExecutor(1) as pool:
         for _ in range(parts):
             load = pool.submit(h2load, target, asked, BUSY, lookups // parts)
@@ -105,8 +105,7 @@ def test_nothing_grows_while_revisions_come_and_go(start_sidecar, renderer):
                     break
             load.result()
             readings.append(resident(sidecar))
-    after = sidecar.metric("lookups_total", served="fresh") + sidecar.metric("lookups_total", served="outdated")
-    assert after - before >= lookups
+    assert sidecar.metric("lookups_total") - before >= lookups
     assert sidecar.metric("lookups_total", served="failed") == 0
     assert len(renderer.renders()) > parts * BATCH, "revisions came and went"
     bound = 1.05 * max(readings[: parts // 4])
@@ -115,7 +114,7 @@ def test_nothing_grows_while_revisions_come_and_go(start_sidecar, renderer):
 
 
 def test_watchers_cost_the_same_after_any_number_of_updates(start_sidecar, renderer):
-    watchers, updates = (1_000, 1_000) if FULL else (200, 50)
+    watchers, updates = (1_000, 1_000) if FULL else (200, 100)
     sidecar = start_sidecar(admission=UNLIMITED, log={"level": "info"})
     assert served(sidecar.get("demo/shop", patience=20)) == "RENDERED"
     wait_until(renderer.is_listened_to)
@@ -130,8 +129,8 @@ def test_watchers_cost_the_same_after_any_number_of_updates(start_sidecar, rende
 
 
 async def _follow(sidecar, watchers: int, updates: int, update) -> tuple[int, int]:
-    """Has each watcher see each update; returns the memory after the first few of them, and after the last."""
-    per_connection, warm = 100, 5
+    """Has each watcher see each update; returns the most memory during the first tenth of them, and during the last."""
+    per_connection, tenth = 100, updates // 10
     options = [("grpc.use_local_subchannel_pool", 1), ("grpc.enable_http_proxy", 0)]
     channels = [grpc.aio.insecure_channel(sidecar.address, options=options) for _ in range(watchers // per_connection)]
     seen = asyncio.Semaphore(0)
@@ -158,4 +157,4 @@ async def _follow(sidecar, watchers: int, updates: int, update) -> tuple[int, in
     await asyncio.gather(*tasks, return_exceptions=True)
     for channel in channels:
         await channel.close()
-    return max(readings[:warm]), max(readings[-warm:])
+    return max(readings[:tenth]), max(readings[-tenth:])

@@ -21,9 +21,9 @@ use crate::{
 
 /// How long a fetch may take.
 const FETCH_DEADLINE: Duration = Duration::from_secs(1);
-/// What a lookup says of a project of which the machine knows nothing.
+/// What a lookup says of a missing project of which the machine knows nothing.
 const UNEXPLAINED: Refusal = Refusal {
-    reason: NotRefreshed::Scheduled,
+    reason: NotRefreshed::QueueFull,
     retry_after: Duration::from_secs(1),
 };
 /// How soon after each other an application that starts looks its projects up.

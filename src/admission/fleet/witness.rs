@@ -9,8 +9,8 @@ use crate::{
         CallFailure, Class, HeldMark, Landing, Limits, Pushback,
         limits::{
             BEHIND_COOL_DOWN, BREAKER_FAILURES, BREAKER_OPEN, HOLD_RAMP, MISSING_COOL_DOWN,
-            OUTDATED_COOL_DOWN, PACE_RECOVERY, PUSHBACK_CAP, PUSHBACK_WINDOW, RAISE_INTERVAL,
-            RATE_STEP, RECONNECT,
+            OUTDATED_COOL_DOWN, PACE_RECOVERY, PROBE_INTERVAL, PUSHBACK_CAP, PUSHBACK_WINDOW,
+            RAISE_INTERVAL, RATE_STEP,
         },
     },
     moment::Moment,
@@ -276,7 +276,7 @@ impl Witness {
                     | CallFailure::DeadlineExceeded
                     | CallFailure::Exhausted(_),
                 )
-                | Landing::Unreachable => hold.stop = Stop::until(now + RECONNECT),
+                | Landing::Unreachable => hold.stop = Stop::until(now + PROBE_INTERVAL.1),
                 Landing::Held(_)
                 | Landing::Rejected
                 | Landing::NotFound
@@ -291,12 +291,7 @@ impl Witness {
 
     /// Failures in a row stop everything, and so does the probe's.
     fn count_failures(&mut self, project: ProjectId, landing: &Landing, now: Moment) {
-        // The probe after a pushback is the breaker's as well.
-        let stops = [self.broken, self.held.map(|hold| hold.stop)];
-        let was_probe = stops
-            .iter()
-            .flatten()
-            .any(|stop| stop.probe == Some(project));
+        let was_probe = self.broken.is_some_and(|stop| stop.probe == Some(project));
         if let Landing::Failed(CallFailure::Unavailable | CallFailure::DeadlineExceeded) = landing {
             self.failures += 1;
             self.tokens.slow(now + PACE_RECOVERY);
