@@ -107,9 +107,10 @@ impl Admission {
                 }
                 self.unusable_until = now + RECONNECT;
             }
-            Landing::Failed(CallFailure::Exhausted(_)) => {
+            Landing::Failed(CallFailure::Exhausted(pushback)) => {
                 self.close_breaker(flight, now);
-                if flight.probes_hold {
+                let says_when = pushback.is_some_and(|pushback| pushback.after.is_some());
+                if flight.probes_hold && !says_when {
                     self.pushbacks.valve.probe_failed(now, &mut self.rng);
                 }
             }
@@ -187,6 +188,9 @@ impl Admission {
         }) = pushback
         {
             let obeyed = self.obey(project, after, is_global, now);
+            if flight.probes_hold {
+                self.pushbacks.go_on(obeyed, now);
+            }
             if !self.retry(entry, flight, obeyed, NotRefreshed::PushedBack, now) {
                 return Some(entry.push_back(obeyed, now));
             }

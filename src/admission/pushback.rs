@@ -36,8 +36,13 @@ impl Pushbacks {
         let holds_all = is_global || self.last.as_ref().is_some_and(is_another);
         self.last = Some((project.clone(), now));
         if holds_all {
-            self.valve.shut(now + obeyed, HOLD_RAMP.min(obeyed * 4));
+            self.go_on(obeyed, now);
         }
         (obeyed, holds_all)
+    }
+
+    /// Holds everything for so long: it was pushed back that told whether the hold is over, or what holds all.
+    pub(super) fn go_on(&mut self, obeyed: Duration, now: Moment) {
+        self.valve.shut(now + obeyed, HOLD_RAMP.min(obeyed * 4));
     }
 }

@@ -317,7 +317,10 @@ impl Witness {
         self.projects[project].gate = Some((NotRefreshed::PushedBack, until));
         let is_another =
             |(last, at): (ProjectId, Moment)| last != project && now.since(at) <= PUSHBACK_WINDOW;
-        let holds_all = is_global || self.last_pushback.is_some_and(is_another);
+        let is_probe = |hold: Hold| hold.stop.probe == Some(project);
+        let holds_all = is_global
+            || self.held.is_some_and(is_probe)
+            || self.last_pushback.is_some_and(is_another);
         self.last_pushback = Some((project, now));
         if !holds_all {
             return;

@@ -202,6 +202,8 @@ pub(in crate::admission::fleet) const HYSTERESIS: Scenario = Scenario {
     name: "load 0.3, then 1.5, then 0.3 of what the renderer can do",
     plan: |plan| {
         plan.headroom = 0.6;
+        // At the top a third of what the renderer is offered is pushed back, and its probes obey that alone.
+        plan.repeats = 0.13;
         // All may be wanted at the top, and what is not wanted anew then renders them in less than a step.
         let drained = plan.projects as f64 / (0.7 * plan.bearable_rate());
         plan.seconds = 3 * (1.5 * (60.0 + drained)) as u64;
