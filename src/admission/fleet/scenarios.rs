@@ -99,10 +99,11 @@ fn show(name: &str, observed: &Observed, plan: &Plan) {
 }
 
 /// Which scenario shows that a controller is needed.
-const NEEDS: [(Controller, Scenario); 12] = [
+const NEEDS: [(Controller, Scenario); 14] = [
     (Controller::Breaker, ALONE),
     (Controller::GlobalHold, PUSHED),
     (Controller::Pace, TENFOLD),
+    (Controller::Pace, OVERRUN),
     (Controller::RetryBudget, FLAPPING),
     (Controller::CoolDown, CRASH),
     (Controller::FirstToken, RESTARTED),
@@ -112,6 +113,7 @@ const NEEDS: [(Controller, Scenario); 12] = [
     (Controller::FloodShare, TYPOS),
     (Controller::RaiseInterval, RAPID),
     (Controller::Ramps, WEAKENED),
+    (Controller::Ramps, RETURNED),
 ];
 
 #[test]
@@ -185,12 +187,14 @@ scenarios! {
     capacity_halved_for_five_minutes: HALVED,
     a_black_hole_for_two_minutes: BLACK_HOLE,
     ten_times_slower_without_errors: SLOW,
+    three_times_slower_with_many_permits: OVERRUN,
     an_outage_of_40_s: OUTAGE,
     an_outage_seen_by_one_sidecar: ALONE,
     a_renderer_that_fails_every_other_time: FLAPPING,
     a_global_pushback: PUSHED,
     pushbacks_of_many_projects: PUSHED_SINGLY,
     a_renderer_that_comes_back_weakened: WEAKENED,
+    a_renderer_that_was_away_and_comes_back_weakened: RETURNED,
     limits_ten_times_too_high: TENFOLD,
     goodput_is_the_same_on_the_way_up_and_down: HYSTERESIS,
     poison_projects_that_never_end: POISON,

@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::{SPREAD, Scenario};
 use crate::{
     admission::fleet::{
+        observed::Observed,
         renderer::Mood,
         verdict::{Broken, Fault, recovers},
     },
@@ -48,6 +49,31 @@ pub(in crate::admission::fleet) const SLOW: Scenario = Scenario {
         let possible = plan.capacity() / 10.0;
         if during < 0.5 * possible {
             broken.push(format!("goodput was {during:.1}/s of {possible:.1}/s"));
+        }
+        broken
+    },
+};
+
+pub(in crate::admission::fleet) const OVERRUN: Scenario = Scenario {
+    name: "3 times slower without errors, with many permits, and nothing is shed",
+    // A third of what is launched meanwhile times out.
+    plan: |plan| (plan.concurrency, plan.repeats) = (16, 0.4),
+    script: |world| {
+        world.renderer.sheds_nothing();
+        world.script(60, |world| world.fate.slowness = 3.0);
+        world.script(60, |world| world.release(SPREAD));
+        world.script(300, |world| world.fate.slowness = 1.0);
+    },
+    judge: |observed, _| {
+        let mut broken = recovers(observed, Fault { from: 60, to: 300 });
+        let (useful, late) = (
+            observed.useful.mean(80, 300),
+            observed.timed_out.mean(80, 300),
+        );
+        if late > 0.8 * useful {
+            broken.push(format!(
+                "{late:.1}/s timed out for {useful:.1}/s that were rendered"
+            ));
         }
         broken
     },
@@ -159,18 +185,41 @@ pub(in crate::admission::fleet) const WEAKENED: Scenario = Scenario {
     },
     judge: |observed, _| {
         let mut broken = recovers(observed, Fault { from: 60, to: 110 });
-        let (pushed, offered) = (
-            observed.pushed_back.mean(75, 95),
-            observed.offered_mean(75, 95),
-        );
-        if pushed > 0.1 * offered {
-            broken.push(format!(
-                "{pushed:.1}/s of {offered:.1}/s were pushed back just after the hold"
-            ));
-        }
+        broken.extend(few_are_pushed_back(observed, 75, 95));
         broken
     },
 };
+
+pub(in crate::admission::fleet) const RETURNED: Scenario = Scenario {
+    name: "the renderer is away for 40 s and comes back with a quarter of its cores",
+    plan: |_| {},
+    script: |world| {
+        world.script(60, |world| world.release(SPREAD));
+        world.script(65, |world| world.renderer.mood = Mood::Unavailable);
+        world.script(105, |world| world.renderer.mood = Mood::Working);
+        world.script(105, |world| world.set_capacity(0.25));
+        world.script(140, |world| world.set_capacity(1.0));
+    },
+    judge: |observed, _| {
+        let mut broken = recovers(observed, Fault { from: 60, to: 140 });
+        broken.extend(few_are_pushed_back(observed, 105, 125));
+        broken
+    },
+};
+
+/// Of the renders that were offered just after a stop, at most a tenth were pushed back.
+fn few_are_pushed_back(observed: &Observed, from: u64, to: u64) -> Broken {
+    let (pushed, offered) = (
+        observed.pushed_back.mean(from, to),
+        observed.offered_mean(from, to),
+    );
+    if pushed <= 0.1 * offered {
+        return Broken::new();
+    }
+    vec![format!(
+        "{pushed:.1}/s of {offered:.1}/s were pushed back just after the stop"
+    )]
+}
 
 pub(in crate::admission::fleet) const TENFOLD: Scenario = Scenario {
     name: "limits ten times higher than the renderer bears",
