@@ -26,6 +26,8 @@ pub(super) struct Scenario {
 }
 
 const SPREAD: Duration = Duration::from_secs(2);
+/// The end of a run whose fault ends at second 300: by then the longest cool-down that it caused is over, too.
+const COOLED_DOWN: u64 = 660;
 
 fn plan() -> Plan {
     let (sidecars, projects) = super::size();

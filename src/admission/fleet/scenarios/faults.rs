@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{SPREAD, Scenario};
+use super::{COOLED_DOWN, SPREAD, Scenario};
 use crate::{
     admission::fleet::{
         observed::Observed,
@@ -36,7 +36,7 @@ pub(in crate::admission::fleet) const BLACK_HOLE: Scenario = Scenario {
 pub(in crate::admission::fleet) const SLOW: Scenario = Scenario {
     name: "10 times slower without errors",
     // Most renders that are launched meanwhile time out.
-    plan: |plan| plan.repeats = 0.25,
+    plan: |plan| (plan.seconds, plan.repeats) = (COOLED_DOWN, 0.25),
     script: |world| {
         world.renderer.sheds_nothing();
         world.script(60, |world| world.fate.slowness = 10.0);
@@ -57,7 +57,7 @@ pub(in crate::admission::fleet) const SLOW: Scenario = Scenario {
 pub(in crate::admission::fleet) const OVERRUN: Scenario = Scenario {
     name: "3 times slower without errors, with many permits, and nothing is shed",
     // A third of what is launched meanwhile times out.
-    plan: |plan| (plan.concurrency, plan.repeats) = (16, 0.4),
+    plan: |plan| (plan.seconds, plan.concurrency, plan.repeats) = (COOLED_DOWN, 16, 0.4),
     script: |world| {
         world.renderer.sheds_nothing();
         world.script(60, |world| world.fate.slowness = 3.0);

@@ -1,6 +1,6 @@
 //! Projects that are not like the others: poison, large, pushed back, unknown.
 
-use super::{SPREAD, Scenario};
+use super::{COOLED_DOWN, SPREAD, Scenario};
 use crate::admission::fleet::{
     observed::Observed,
     sim::{Plan, Poison},
@@ -10,7 +10,7 @@ use crate::admission::fleet::{
 pub(in crate::admission::fleet) const POISON: Scenario = Scenario {
     name: "1 % poison projects that never end",
     // They hold the renderer's cores, so that it pushes others back.
-    plan: |plan| plan.repeats = 0.25,
+    plan: |plan| (plan.seconds, plan.repeats) = (COOLED_DOWN, 0.25),
     script: |world| {
         world.script(55, |world| world.fate.poison = Poison::Endless);
         world.script(60, |world| world.release(SPREAD));
@@ -56,7 +56,7 @@ pub(in crate::admission::fleet) const ENDLESS: Scenario = Scenario {
     name: "ten projects never end, on a renderer with cores to spare",
     plan: |plan| {
         (plan.headroom, plan.load) = (80.0, 0.3 * 1.25 / 80.0);
-        (plan.poisoned, plan.repeats) = (10, 0.2);
+        (plan.poisoned, plan.seconds, plan.repeats) = (10, COOLED_DOWN, 0.2);
     },
     script: |world| {
         world.script(59, |world| world.fate.poison = Poison::Endless);
