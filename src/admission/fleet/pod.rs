@@ -6,9 +6,7 @@ use std::time::Duration;
 use super::{
     renderer::CallId,
     sidecar::{Caller, ProjectId, Slot, Waiting},
-    sim::{
-        Answer, COLD_PATIENCE, Call, DEADLINE, Event, INCIDENT_TIMEOUT, PATIENCE, TRIES, Way, World,
-    },
+    sim::{Answer, COLD_PATIENCE, Call, Event, INCIDENT_TIMEOUT, PATIENCE, TRIES, Way, World},
 };
 use crate::{
     admission::{
@@ -399,7 +397,7 @@ impl World {
             tries: 0,
         };
         let deadline = match class {
-            Some(_) => DEADLINE,
+            Some(_) => self.plan.deadline,
             None => FETCH_DEADLINE,
         };
         self.send(call, deadline);

@@ -42,6 +42,7 @@ fn plan() -> Plan {
         queue: 512,
         headroom: 1.25,
         work: 0.1,
+        deadline: Duration::from_secs(10),
         load: 0.3,
         missing: 0.2,
         lookups: 2.0,

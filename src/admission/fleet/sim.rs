@@ -45,6 +45,8 @@ pub(super) struct Plan {
     pub(super) headroom: f64,
     /// Work of a render, in seconds of a core.
     pub(super) work: f64,
+    /// How long a render may run.
+    pub(super) deadline: Duration,
     /// Wishes for renders per second beside releases, as a share of what the renderer can do.
     pub(super) load: f64,
     /// The part of them that are for projects of which nothing is held.
@@ -65,10 +67,9 @@ pub(super) struct Plan {
     pub(super) controllers: Controllers,
 }
 
-/// How long a lookup waits for a project of which something is held, and of which nothing is held; how long a render may run.
+/// How long a lookup waits for a project of which something is held, and of which nothing is held.
 pub(super) const PATIENCE: Duration = Duration::from_millis(50);
 pub(super) const COLD_PATIENCE: Duration = Duration::from_secs(2);
-pub(super) const DEADLINE: Duration = Duration::from_secs(10);
 /// How long the incident's clients wait before they retry, and how often they do.
 pub(super) const INCIDENT_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long a sidecar may take to be back to normal.

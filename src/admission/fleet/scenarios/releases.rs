@@ -38,14 +38,16 @@ pub(in crate::admission::fleet) const HONEST: Scenario = Scenario {
 pub(in crate::admission::fleet) const SCARCE: Scenario = Scenario {
     name: "a release with tokens enough and few permits",
     plan: |plan| {
-        (plan.rate, plan.burst, plan.work) = (50.0, 10, 2.0);
-        (plan.load, plan.lookups, plan.seconds) = (0.0, 0.2, 240);
+        (plan.rate, plan.burst, plan.load, plan.lookups) = (50.0, 10, 0.0, 0.2);
+        // None of these runs into its deadline.
+        (plan.work, plan.deadline) = (3.0, Duration::from_secs(60));
+        plan.seconds = 100 + plan.recovery().as_secs();
     },
     script: |world| world.script(60, |world| world.release(SPREAD)),
     judge: |observed, plan| {
-        let mut broken = converges_at(observed, plan, plan.rate, Duration::ZERO);
+        let mut broken = converges(observed, plan);
         let takes = (plan.recovery() - RECOVERY).as_secs();
-        let (from, to) = (60 + takes / 5, 60 + takes);
+        let (from, to) = (60 + takes / 7, 60 + 2 * takes / 3);
         let reason = NotRefreshed::ConcurrencyLimited;
         broken.extend(is_honest(observed, reason, from, to));
         broken
