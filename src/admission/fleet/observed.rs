@@ -34,7 +34,7 @@ pub(super) struct Observed {
     pub(super) forgotten: usize,
     /// Of the incident's way: lookups that failed of projects of which something had been held.
     pub(super) failed_though_held: u64,
-    /// Projects that are outdated though they were looked up long ago.
+    /// Projects that are outdated though they were looked up long ago, and not so long that nobody is interested any more.
     pub(super) unfresh: usize,
     pub(super) untrue: Vec<(Moment, usize, usize, NotRefreshed)>,
     pub(super) converged: Vec<Option<Convergence>>,

@@ -11,6 +11,7 @@ use super::{
 use crate::{
     admission::{
         Action, CallFailure, Class, FetchLanding, HeldMark, Landing, Outcome, Verdict, Want, Wish,
+        limits::INTEREST,
     },
     moment::Moment,
     reason::{NotRefreshed, Refusal},
@@ -195,7 +196,7 @@ impl World {
         if is_quiet && slot.told_in == second && !is_missing {
             return;
         }
-        slot.told_in = second;
+        (slot.told_in, slot.asked_at) = (second, now);
         if is_missing {
             self.observed.missing_asked(now);
         }
@@ -588,8 +589,12 @@ impl World {
             self.observed.converged.push(sidecar.converged);
             let known = (0..self.plan.projects).filter(|project| Some(*project) != quota);
             let is_late = |project: &usize| {
-                let since = sidecar.slots[*project].wanted_since;
-                !sidecar.is_fresh(*project) && since.is_some_and(|at| at + patience <= self.now)
+                let slot = sidecar.slots[*project];
+                !sidecar.is_fresh(*project)
+                    && slot
+                        .wanted_since
+                        .is_some_and(|at| at + patience <= self.now)
+                    && slot.asked_at + INTEREST > self.now
             };
             self.observed.unfresh += known.filter(is_late).count();
         }

@@ -22,6 +22,8 @@ pub(super) struct Slot {
     pub(super) changed: Order,
     /// When it was first looked up since it is not fresh.
     pub(super) wanted_since: Option<Moment>,
+    /// When the machine was last asked for it.
+    pub(super) asked_at: Moment,
     /// How often it was launched for the same wish.
     pub(super) attempts: u32,
     /// Outdated lookups are answered without asking until then, but for one a second, in the epoch in which that was told.
@@ -177,6 +179,7 @@ impl Sidecar {
         *slot = Slot {
             changed: slot.changed,
             wanted_since: slot.wanted_since,
+            asked_at: slot.asked_at,
             attempts: slot.attempts,
             was_forgotten: slot.was_forgotten,
             ..Slot::default()

@@ -100,12 +100,14 @@ impl Plan {
     }
 
     /// How long a project may be outdated that was looked up, when nothing is wrong any more: until the sidecar is back to normal, and
-    /// for as long as it takes to render all that may be wanted.
+    /// for as long as it takes to render all that may be wanted while other wishes go on.
     #[expect(clippy::cast_precision_loss, reason = "a few projects")]
     pub(super) fn recovery(&self) -> Duration {
         let unknown = self.unknown.min(self.queue as usize);
         let wanted = (self.projects + unknown) as f64;
-        RECOVERY + Duration::from_secs_f64(wanted / self.bearable_rate())
+        let others = self.capacity() * self.load / self.sidecars as f64;
+        let seconds = wanted / (self.bearable_rate() - others).max(1e-3);
+        RECOVERY + Duration::from_secs_f64(seconds)
     }
 
     pub(super) fn limits(&self) -> Limits {

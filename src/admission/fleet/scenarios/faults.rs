@@ -114,7 +114,10 @@ pub(in crate::admission::fleet) const ALONE: Scenario = Scenario {
 pub(in crate::admission::fleet) const FLAPPING: Scenario = Scenario {
     name: "half of the renders are answered UNAVAILABLE for 7 min",
     // Half of the attempts fail, and each wish is for what somebody waits for.
-    plan: |plan| (plan.missing, plan.repeats) = (1.0, 1.0),
+    plan: |plan| {
+        (plan.missing, plan.repeats) = (1.0, 1.0);
+        plan.seconds = 490 + plan.recovery().as_secs();
+    },
     script: |world| {
         world.script(60, |world| world.renderer.mood = Mood::Flaky(0.5));
         world.script(480, |world| world.renderer.mood = Mood::Working);

@@ -7,7 +7,7 @@ use crate::admission::fleet::verdict::{Fault, converges, converges_at, recovers,
 
 pub(in crate::admission::fleet) const RELOADED: Scenario = Scenario {
     name: "limits reloaded every second at rates below one",
-    plan: |_| {},
+    plan: |plan| plan.seconds = 410 + plan.recovery().as_secs(),
     script: |world| {
         world.script(60, |world| world.release(SPREAD));
         for second in 30..400 {
@@ -18,6 +18,11 @@ pub(in crate::admission::fleet) const RELOADED: Scenario = Scenario {
                 }
             });
         }
+        world.script(400, |world| {
+            for sidecar in 0..world.plan.sidecars {
+                world.set_rate(sidecar, world.plan.rate);
+            }
+        });
     },
     judge: |observed, plan| {
         let mut broken = recovers(observed, Fault { from: 30, to: 400 });

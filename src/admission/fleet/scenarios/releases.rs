@@ -194,7 +194,10 @@ pub(in crate::admission::fleet) const RAPID: Scenario = Scenario {
 pub(in crate::admission::fleet) const MIXED: Scenario = Scenario {
     name: "mixed rollouts for 10 min",
     // Half of the renders bring less than was asked for.
-    plan: |plan| (plan.seconds, plan.repeats) = (840, 1.0),
+    plan: |plan| {
+        plan.repeats = 1.0;
+        plan.seconds = 670 + plan.recovery().as_secs();
+    },
     script: |world| {
         world.script(60, |world| world.release(SPREAD));
         world.script(60, |world| world.fate.behind = 0.5);
