@@ -10,7 +10,8 @@ use super::{Advance, bucket::Bucket};
 pub(super) enum Controller {
     Breaker,
     GlobalHold,
-    Pace,
+    PaceOnPushback,
+    PaceOnFailure,
     RetryBudget,
     CoolDown,
     #[cfg(test)]
@@ -20,15 +21,17 @@ pub(super) enum Controller {
     FailingShare,
     FloodShare,
     RaiseInterval,
-    Ramps,
+    BreakerRamp,
+    HoldRamp,
 }
 
 #[cfg(test)]
 impl Controller {
-    pub(super) const ALL: [Self; 12] = [
+    pub(super) const ALL: [Self; 14] = [
         Self::Breaker,
         Self::GlobalHold,
-        Self::Pace,
+        Self::PaceOnPushback,
+        Self::PaceOnFailure,
         Self::RetryBudget,
         Self::CoolDown,
         Self::FirstToken,
@@ -37,7 +40,8 @@ impl Controller {
         Self::FailingShare,
         Self::FloodShare,
         Self::RaiseInterval,
-        Self::Ramps,
+        Self::BreakerRamp,
+        Self::HoldRamp,
     ];
 }
 

@@ -61,14 +61,15 @@ impl Admission {
 
     /// Renders per second that the pace and the ramps leave of the rate.
     pub(super) fn rate(&self, now: Moment) -> f64 {
-        if !self.has(Controller::Ramps) {
-            return self.limits.rate * self.pace.multiplier(now);
-        }
-        let share = self
-            .breaker
-            .valve
-            .share(now)
-            .min(self.pushbacks.valve.share(now));
+        let ramps = [
+            (Controller::BreakerRamp, self.breaker.valve),
+            (Controller::HoldRamp, self.pushbacks.valve),
+        ];
+        let share = ramps
+            .into_iter()
+            .filter(|(ramp, _)| self.has(*ramp))
+            .map(|(_, valve)| valve.share(now))
+            .fold(1.0, f64::min);
         self.limits.rate * share * self.pace.multiplier(now)
     }
 

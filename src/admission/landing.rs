@@ -87,7 +87,7 @@ impl Admission {
     fn judge_renderer(&mut self, landing: Landing, flight: &Flight, now: Moment) {
         match landing {
             Landing::Failed(CallFailure::Unavailable | CallFailure::DeadlineExceeded) => {
-                if self.has(Controller::Pace) {
+                if self.has(Controller::PaceOnFailure) {
                     self.pace.slow(PACE_ON_FAILURE, now);
                 }
                 if self.has(Controller::Breaker) {
@@ -227,7 +227,7 @@ impl Admission {
         if !self.has(Controller::GlobalHold) {
             self.pushbacks.valve = Valve::OPEN;
         }
-        if holds_all && self.has(Controller::Pace) {
+        if holds_all && self.has(Controller::PaceOnPushback) {
             self.pace.slow(PACE_ON_PUSHBACK, now);
         }
         obeyed

@@ -105,8 +105,8 @@ fn show(name: &str, observed: &Observed, plan: &Plan) {
 const NEEDS: [(Controller, Scenario); 14] = [
     (Controller::Breaker, ALONE),
     (Controller::GlobalHold, PUSHED),
-    (Controller::Pace, TENFOLD),
-    (Controller::Pace, OVERRUN),
+    (Controller::PaceOnPushback, TENFOLD),
+    (Controller::PaceOnFailure, OVERRUN),
     (Controller::RetryBudget, FLAPPING),
     (Controller::CoolDown, CRASH),
     (Controller::FirstToken, RESTARTED),
@@ -115,8 +115,8 @@ const NEEDS: [(Controller, Scenario); 14] = [
     (Controller::FailingShare, ENDLESS),
     (Controller::FloodShare, TYPOS),
     (Controller::RaiseInterval, RAPID),
-    (Controller::Ramps, WEAKENED),
-    (Controller::Ramps, RETURNED),
+    (Controller::HoldRamp, WEAKENED),
+    (Controller::BreakerRamp, RETURNED),
 ];
 
 #[test]
