@@ -508,6 +508,8 @@ impl Admission {
 
     /// Notes that one who waited for a project is gone.
     pub fn left(&mut self, project: &Project, now: Moment) {
+        // What is due goes to whoever still waits.
+        self.tick(now);
         if let Some(entry) = self.entries.get_mut(project) {
             entry.waiters = entry.waiters.saturating_sub(1);
             self.settle(project, now);

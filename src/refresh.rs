@@ -187,10 +187,12 @@ impl Refresh {
 
     /// Why a project is not refreshed; none when it is not wanted.
     pub fn explain(&self, project: &Project) -> Option<Explanation> {
-        self.shared
-            .lock()
-            .admission
-            .explain(project, self.shared.clock.now())
+        let mut state = self.shared.lock();
+        let now = self.shared.clock.now();
+        // What is due is done before it is explained.
+        state.admission.tick(now);
+        self.shared.perform(&mut state);
+        state.admission.explain(project, now)
     }
 
     /// Puts other limits in force.

@@ -263,7 +263,9 @@ impl World {
     fn told(&mut self, id: usize, project: ProjectId, refusal: Refusal, caller: Caller) {
         let now = self.now;
         let sidecar = &mut self.sidecars[id];
-        if !sidecar.is_true(project, refusal.reason, now) {
+        if refusal.reason == NotRefreshed::Scheduled && !sidecar.witness.is_flying(project) {
+            sidecar.scheduled.push((project, now));
+        } else if !sidecar.is_true(project, refusal.reason, now) {
             self.observed
                 .untrue
                 .push((now, id, project, refusal.reason));
@@ -334,6 +336,7 @@ impl World {
 
     /// Carries out what the machine decided, and sets its alarm. Those who wait wake after that.
     pub(super) fn settle(&mut self, id: usize) {
+        self.miss_scheduled(id);
         let mut resolved = Vec::new();
         for action in self.sidecars[id].admission.take_actions() {
             match action {
@@ -361,12 +364,26 @@ impl World {
         }
     }
 
+    /// What was told to be scheduled, and was not launched at the same moment, was told untruly.
+    fn miss_scheduled(&mut self, id: usize) {
+        let now = self.now;
+        let scheduled = &mut self.sidecars[id].scheduled;
+        for (project, at) in scheduled.extract_if(.., |(_, at)| *at < now) {
+            self.observed
+                .untrue
+                .push((at, id, project, NotRefreshed::Scheduled));
+        }
+    }
+
     /// Sends a render of that class on its way, or a fetch.
     fn launch(&mut self, id: usize, name: &Project, rollout: u64, class: Option<Class>) {
         let (project, now) = (self.id(name), self.now);
         let sidecar = &mut self.sidecars[id];
         let (asked, is_fresh) = (sidecar.floor(project), sidecar.is_fresh(project));
         sidecar.witness.launched(project, class, asked, now);
+        sidecar
+            .scheduled
+            .retain(|(scheduled, _)| *scheduled != project);
         sidecar.slots[project].quiet = None;
         if let Some(class) = class {
             let (flying, limit) = (sidecar.witness.flying(), self.plan.concurrency);

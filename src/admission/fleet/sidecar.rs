@@ -3,12 +3,14 @@
 
 use std::{collections::HashSet, time::Duration};
 
-use super::witness::Witness;
+use super::{sim::count, witness::Witness};
 use crate::{
-    admission::{Admission, HeldMark, Limits, Link},
+    admission::{
+        Admission, FetchLanding, FetchLimits, HeldMark, Limits, Link, Verdict, Want, Wish,
+    },
     moment::Moment,
     reason::{NotRefreshed, Refusal},
-    revision::Order,
+    revision::{Order, Project},
 };
 
 /// A project in the books of the simulation.
@@ -59,6 +61,8 @@ pub(super) struct Sidecar {
     pub(super) target: u64,
     pub(super) slots: Vec<Slot>,
     pub(super) waiting: Vec<Waiting>,
+    /// Projects that are not in flight, of which callers were told that they are scheduled, and when.
+    pub(super) scheduled: Vec<(ProjectId, Moment)>,
     /// What callers were told of projects that are not fresh since.
     pub(super) promises: Vec<(ProjectId, Moment, Refusal)>,
     pub(super) wakes_at: Option<Moment>,
@@ -140,6 +144,7 @@ impl Sidecar {
             target,
             slots: vec![Slot::default(); projects],
             waiting: Vec::new(),
+            scheduled: Vec::new(),
             promises: Vec::new(),
             wakes_at: None,
             suspended_until: Moment::START,
@@ -237,10 +242,6 @@ impl Sidecar {
 
     /// Whether a reason is true, as far as the world can tell without asking the machine.
     pub(super) fn is_true(&self, project: ProjectId, reason: NotRefreshed, now: Moment) -> bool {
-        // The alarm is due at this very moment.
-        if reason == NotRefreshed::Scheduled && self.admission.next_wake() == Some(now) {
-            return true;
-        }
         let held = self.slots[project].held;
         let limits = self.admission.limits();
         self.witness
@@ -262,4 +263,43 @@ impl Sidecar {
         };
         waited_for.len() >= queue || (0..self.slots.len()).filter(is_demoted).count() >= queue
     }
+}
+
+/// Who leaves at the moment at which a token is due is told that its project is scheduled only when that token is for it.
+#[test]
+fn a_project_is_scheduled_only_when_it_is_launched_next() {
+    let fetch = FetchLimits {
+        rate: 50.0,
+        concurrency: count(1),
+    };
+    let limits = Limits {
+        rate: 1.0,
+        burst: count(1),
+        concurrency: count(4),
+        queue: count(512),
+        fetch,
+    };
+    let start = Moment::START;
+    let mut admission = Admission::new(limits, 1, 1, start);
+    admission.set_link(Link::Up, start);
+    let wish = Wish {
+        held: None,
+        want: Want {
+            floor: Order::rollout(1),
+            validated_since: start,
+        },
+        demand: None,
+        until: Some(start + Duration::from_secs(10)),
+    };
+    let [one, other] = ["one", "other"].map(|name| Project::new(name).unwrap());
+    assert_eq!(admission.want(&one, wish, start), Verdict::Wait);
+    admission.fetched(&one, FetchLanding::Unimplemented, start);
+    assert_eq!(admission.want(&other, wish, start), Verdict::Wait);
+
+    let due = admission.next_wake().unwrap();
+    admission.left(&one, due);
+    let told = admission.explain(&one, due).unwrap().refusal.reason;
+    admission.tick(due);
+    let is_launched = admission.explain(&one, due).unwrap().is_in_flight;
+    assert!(told != NotRefreshed::Scheduled || is_launched);
 }
