@@ -21,6 +21,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     )?;
     tonic_prost_build::configure()
         .bytes(".evenkeel.v1")
+        .codec_path("crate::proto::Codec")
         .compile_fds(compiler.file_descriptor_set())?;
 
     for file in FILES {

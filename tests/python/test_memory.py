@@ -114,30 +114,36 @@ def test_nothing_grows_while_revisions_come_and_go(start_sidecar, renderer):
 
 
 def test_watchers_cost_the_same_after_any_number_of_updates(start_sidecar, renderer):
-    watchers, updates = (1_000, 1_000) if FULL else (200, 100)
+    watchers, updates = (1_000, 1_000) if FULL else (200, 50)
     sidecar = start_sidecar(admission=UNLIMITED, log={"level": "info"})
-    assert served(sidecar.get("demo/shop", patience=20)) == "RENDERED"
     wait_until(renderer.is_listened_to)
 
+    def answer(number: int) -> None:
+        # Another payload each time: one that is known would be left out.
+        renderer.answers(number=number, payload=str(number).encode().ljust(KIB))
+
     def update(number: int) -> None:
-        renderer.answers(number=number, payload=b"x" * KIB)
+        answer(number)
         renderer.changes("demo/shop", 1, number)
 
-    warm, after = asyncio.run(_follow(sidecar, watchers, updates, update))
-    show(f"{watchers:,} watchers × {updates:,} updates", after, 1.1 * warm)
-    assert after <= 1.1 * warm
+    answer(1)
+    assert served(sidecar.get("demo/shop", patience=20)) == "RENDERED"
+
+    before, after = asyncio.run(_follow(sidecar, watchers, updates, update))
+    show(f"{watchers:,} watchers × {updates:,} updates", after, 1.1 * before)
+    assert after <= 1.1 * before
 
 
 async def _follow(sidecar, watchers: int, updates: int, update) -> tuple[int, int]:
-    """Has each watcher see each update; returns the most memory during the first tenth of them, and during the last."""
-    per_connection, tenth = 100, updates // 10
+    """Has each watcher see each update; returns the memory before the first of them, and the most of the last few."""
+    per_connection, few = 100, 5
     options = [("grpc.use_local_subchannel_pool", 1), ("grpc.enable_http_proxy", 0)]
     channels = [grpc.aio.insecure_channel(sidecar.address, options=options) for _ in range(watchers // per_connection)]
     seen = asyncio.Semaphore(0)
 
     async def watch(channel):
         async for message in ConfigServiceStub(channel).WatchConfig(WatchConfigRequest(project="demo/shop")):
-            assert message.HasField("answer"), message
+            assert message.answer.payload, message
             seen.release()
 
     tasks = [asyncio.create_task(watch(channel)) for channel in channels for _ in range(per_connection)]
@@ -147,7 +153,7 @@ async def _follow(sidecar, watchers: int, updates: int, update) -> tuple[int, in
             await asyncio.wait_for(seen.acquire(), 60)
 
     await all_have_seen()
-    readings = []
+    before, readings = resident(sidecar), []
     for number in range(2, 2 + updates):
         update(number)
         await all_have_seen()
@@ -157,4 +163,4 @@ async def _follow(sidecar, watchers: int, updates: int, update) -> tuple[int, in
     await asyncio.gather(*tasks, return_exceptions=True)
     for channel in channels:
         await channel.close()
-    return max(readings[:tenth]), max(readings[-tenth:])
+    return before, max(readings[-few:])
