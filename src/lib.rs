@@ -9,6 +9,8 @@ pub mod client;
 pub mod demo;
 pub mod drain;
 pub mod freshness;
+#[cfg(test)]
+mod logged;
 pub mod lookup;
 pub mod metrics;
 pub mod moment;

@@ -18,7 +18,6 @@ mod absences;
 mod decisions;
 mod demands;
 mod faults;
-mod log;
 mod renderers;
 mod storms;
 mod watches;

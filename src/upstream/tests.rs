@@ -4,7 +4,6 @@ mod calls;
 mod changes;
 mod connections;
 mod faults;
-mod log;
 mod network;
 mod refreshes;
 mod renderer;

@@ -1,7 +1,8 @@
 //! Renderers that fail all at once, push back, or are ruined by one project; and how it ends.
 
-use super::{log::Log, *};
+use super::*;
 use crate::admission::Stops;
+use crate::logged::Log;
 
 /// Keeps looking projects up, every 100 ms each, for as long as it is polled, and has each answer judged.
 async fn look_up(core: &Core, projects: &[Project], judge: fn(&Result<Answer, Failure>)) {

@@ -1,6 +1,7 @@
 //! Renderers that are behind, wrong, slow or away, and releases that follow each other.
 
-use super::{log::Log, *};
+use super::*;
+use crate::logged::Log;
 
 /// argo-cd#29766: a replica on the old rollout is asked in a tight loop.
 #[tokio::test(start_paused = true)]

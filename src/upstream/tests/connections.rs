@@ -5,12 +5,11 @@ use std::sync::atomic::Ordering;
 use tokio::time::{Duration, Instant, sleep};
 
 use super::{
-    log::Log,
     network::{Network, Route, on_loopback},
     renderer::{Manner, Renderer, response},
     *,
 };
-use crate::{proto::v1, render::RenderError, upstream::wire::Health};
+use crate::{logged::Log, proto::v1, render::RenderError, upstream::wire::Health};
 
 #[tokio::test]
 async fn renders_over_a_real_socket() {

@@ -6,7 +6,6 @@ use std::{num::NonZeroU32, sync::Arc};
 use tokio::time::{Duration, Instant, sleep};
 
 use super::{
-    log::Log,
     network::{Network, Route},
     renderer::{Manner, Renderer},
     *,
@@ -16,6 +15,7 @@ use crate::{
     answer::{Answer, Failure, Served},
     cache::Cache,
     freshness::Freshness,
+    logged::Log,
     lookup::{self, Lookup, Query},
     moment::Clock,
     reason::NotRefreshed,

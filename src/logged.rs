@@ -1,4 +1,4 @@
-//! What is said while a test runs.
+//! What is logged while a test runs.
 
 use std::{
     io,
@@ -7,8 +7,8 @@ use std::{
 
 use tracing::{Level, subscriber::DefaultGuard};
 
-/// The lines at INFO and above that this thread logs, for as long as this lives.
-pub(super) struct Log {
+/// The lines at INFO and above that this thread logs, on which flights run as well, for as long as this lives.
+pub(crate) struct Log {
     page: Page,
     _guard: DefaultGuard,
 }
@@ -17,7 +17,7 @@ pub(super) struct Log {
 struct Page(Arc<Mutex<Vec<u8>>>);
 
 impl Log {
-    pub(super) fn start() -> Self {
+    pub(crate) fn start() -> Self {
         let page = Page::default();
         let writer = page.clone();
         let subscriber = tracing_subscriber::fmt()
@@ -31,10 +31,15 @@ impl Log {
         }
     }
 
-    /// Fails unless exactly these things were said, each in a line of its own and in this order.
-    pub(super) fn assert_says(&self, said: &[&str]) {
+    /// What was logged so far.
+    pub(crate) fn lines(&self) -> Vec<String> {
         let text = String::from_utf8(self.page.0.lock().unwrap().clone()).unwrap();
-        let lines: Vec<_> = text.lines().collect();
+        text.lines().map(str::to_owned).collect()
+    }
+
+    /// Fails unless exactly these things were said, each in a line of its own and in this order.
+    pub(crate) fn assert_says(&self, said: &[&str]) {
+        let lines = self.lines();
         let is_said = lines.len() == said.len()
             && lines
                 .iter()
