@@ -22,11 +22,12 @@ use tonic::{Code, Request, Status, transport::Channel};
 
 use super::{Error, Terms, terms::CONNECTIONS, thread::Thread};
 use crate::proto::v1::{
-    GetConfigRequest, GetConfigResponse, Served, config_service_client::ConfigServiceClient,
+    GetConfigRequest, GetConfigResponse, NotRefreshed, Served,
+    config_service_client::ConfigServiceClient,
 };
 
 /// How long a caller waits after a failure that is not the end of its time.
-const BREATH: Duration = Duration::from_millis(50);
+pub(super) const BREATH: Duration = Duration::from_millis(50);
 
 /// How many projects are looked up at once before the storm.
 const WARMING: usize = 16;
@@ -34,7 +35,7 @@ const WARMING: usize = 16;
 /// How long a lookup may take before the storm.
 const WARM_UP: Duration = Duration::from_secs(30);
 
-/// The reason of an outdated answer that calls itself fresh.
+/// The reason of an outdated answer that calls itself fresh, or gives none.
 pub(super) const UNSAID: &str = "UNSAID";
 
 /// A client over one connection.
@@ -302,6 +303,9 @@ fn outcome(answer: &GetConfigResponse, project: &str, target: u64) -> Outcome {
         Served::Fresh | Served::Rendered if revision.rollout < target => Outcome::Outdated(UNSAID),
         Served::Fresh => Outcome::Fresh,
         Served::Rendered => Outcome::Rendered,
+        Served::Outdated if answer.not_refreshed() == NotRefreshed::Unspecified => {
+            Outcome::Outdated(UNSAID)
+        }
         Served::Outdated => {
             let reason = answer.not_refreshed().as_str_name();
             Outcome::Outdated(reason.trim_start_matches("NOT_REFRESHED_"))
@@ -315,7 +319,7 @@ mod tests {
     use bytes::Bytes;
 
     use super::*;
-    use crate::proto::v1::{NotRefreshed, Revision};
+    use crate::proto::v1::Revision;
 
     fn answer() -> GetConfigResponse {
         GetConfigResponse {
@@ -356,6 +360,15 @@ mod tests {
             assert_eq!(outcome(&answer, "ada", 1), is);
             assert_eq!(outcome(&answer, "ada", 2), Outcome::Outdated(UNSAID));
         }
+    }
+
+    #[test]
+    fn an_outdated_answer_without_a_reason_tells_nothing() {
+        let answer = GetConfigResponse {
+            not_refreshed: NotRefreshed::Unspecified.into(),
+            ..answer()
+        };
+        assert_eq!(outcome(&answer, "ada", 2), Outcome::Outdated(UNSAID));
     }
 
     #[tokio::test]

@@ -49,8 +49,8 @@ fn patience(measured: &Measured, terms: &Terms) -> Promise {
         name: "patience",
         is_kept: took <= terms.patience + late,
         found: format!(
-            "no lookup of a held project took longer than {} ms: {} ms of patience, and {} ms that it may be seen late",
-            took.as_millis(),
+            "no lookup of a held project took longer than {:.1} ms: {} ms of patience, and {} ms that it may be seen late",
+            took.as_secs_f64() * 1e3,
             terms.patience.as_millis(),
             late.as_millis()
         ),
@@ -62,7 +62,9 @@ fn reasons(measured: &Measured) -> Promise {
     Promise {
         name: "reasons",
         is_kept: unsaid == 0,
-        found: format!("{unsaid} of {answered} answers were outdated and called fresh"),
+        found: format!(
+            "{unsaid} of {answered} answers were outdated and did not say so, or not why"
+        ),
     }
 }
 

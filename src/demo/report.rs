@@ -51,7 +51,7 @@ impl Report {
         row("  fresh after a wait", &|it| it.rendered.to_string());
         for reason in self.reasons() {
             let name = match reason {
-                UNSAID => "  outdated, but called fresh".to_owned(),
+                UNSAID => "  outdated, untold or unexplained".to_owned(),
                 reason => format!("  outdated: {reason}"),
             };
             row(&name, &|it| {

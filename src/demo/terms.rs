@@ -2,6 +2,7 @@
 
 use std::{num::NonZeroU32, num::NonZeroUsize, time::Duration};
 
+use super::load::BREATH;
 use crate::renderer::{Cost, Fault};
 
 /// How many connections the callers share.
@@ -118,8 +119,9 @@ impl Terms {
         let mut lines = vec![
             format!(
                 "{callers} callers over {CONNECTIONS} connections look {projects} projects up, again and again, and pause for {} in the mean; \
-                 who gets no answer asks again at once",
-                show(self.pause)
+                 who gets no answer in time asks again at once, after another failure {} later",
+                show(self.pause),
+                show(BREATH)
             ),
             format!(
                 "a lookup has a deadline of {} and patience for {}, or to its deadline when nothing is held; a render has a deadline of {}",
