@@ -18,7 +18,7 @@ const client = new ConfigService(address, grpc.credentials.createInsecure(), {
   "grpc.service_config": readFileSync(join(__dirname, "retry.json"), "utf8"),
   "grpc.default_authority": "localhost", // on a Unix socket it would be the socket's path, which is none
   "grpc-node.flow_control_window": 2 << 20,
-  "grpc.max_receive_message_length": 32 << 20,
+  "grpc.max_receive_message_length": 33 << 20,
 });
 client.GetConfig({ project: process.argv[2] }, { deadline: Date.now() + 5000 }, (error, answer) => {
   client.close();

@@ -34,7 +34,7 @@ func main() {
 		grpc.WithDefaultServiceConfig(retry),
 		grpc.WithInitialWindowSize(window),
 		grpc.WithInitialConnWindowSize(window),
-		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(32<<20)),
+		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(33<<20)),
 	)
 	if err != nil {
 		log.Fatal(err)

@@ -16,7 +16,7 @@ options = [
     ("grpc.service_config", (Path(__file__).parent / "retry.json").read_text()),
     ("grpc.default_authority", "localhost"),  # on a Unix socket it would be the socket's path, which is none
     ("grpc.http2.lookahead_bytes", 2 << 20),
-    ("grpc.max_receive_message_length", 32 << 20),
+    ("grpc.max_receive_message_length", 33 << 20),
 ]
 address = os.environ.get("EVENKEEL_ADDRESS", "127.0.0.1:7400")
 with grpc.insecure_channel(address, options) as channel:  # one channel for the life of a program

@@ -21,7 +21,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         .initial_stream_window_size(WINDOW)
         .initial_connection_window_size(WINDOW)
         .connect_lazy();
-    let mut client = ConfigServiceClient::new(channel).max_decoding_message_size(32 << 20);
+    let mut client = ConfigServiceClient::new(channel).max_decoding_message_size(33 << 20);
 
     let mut request = Request::new(GetConfigRequest {
         project: env::args().nth(1).ok_or("which project?")?,
