@@ -1,6 +1,7 @@
 """`evenkeel demo` as a command; what it measures is tested in Rust, and tests/long/demo runs it whole."""
 
 import json
+import re
 import signal
 import subprocess
 from xml.etree import ElementTree
@@ -46,6 +47,8 @@ def test_it_reports_draws_and_stays_until_it_is_told_to_end(demo, printed, told,
     running.send_signal(signal.SIGTERM)
     code = running.wait(10)
 
+    for way in ("the way of the incident", "with evenkeel"):
+        assert re.search(rf"^{way}, \d+ s: \d+ lookups answered, \d+ failed; \d+ renders; \d+ of \d+ fresh$", told(), re.MULTILINE)
     (line,) = printed().splitlines()
     report = json.loads(line)
     # A machine that is busy with other tests may well break a promise.
