@@ -37,9 +37,12 @@ fn the_tables_follow_from_the_code() {
 #[test]
 fn the_first_command_runs_it_and_the_second_tests_it() {
     let readme = fs::read_to_string(README).unwrap();
-    let run = readme.find("\ncargo run --release -- serve ");
-    let test = readme.find("\ntests/run\n");
-    assert!(run.is_some() && run < test, "{run:?}, {test:?}");
+    let blocks = readme.split("```sh\n").skip(1);
+    let blocks: Vec<_> = blocks.filter_map(|rest| rest.split("```").next()).collect();
+    assert_eq!(
+        blocks[..2],
+        ["cargo run --release -- demo\n", "tests/run\n"]
+    );
 }
 
 #[test]
