@@ -1,6 +1,6 @@
 //! ConfigService: reads a request, looks up, writes the answer, records how long it took.
 
-use std::pin::Pin;
+use std::{pin::Pin, time::Duration};
 
 use futures_util::Stream;
 use tokio::time::Instant;
@@ -16,7 +16,8 @@ use super::{
     watch,
 };
 use crate::{
-    answer::{Answer, Served},
+    answer::{Answer, Failure, Served},
+    lookup::Query,
     metrics::{Metrics, Outcome},
     proto::v1::{
         self, config_result,
@@ -40,7 +41,7 @@ pub struct Configs<A> {
 }
 
 impl<A: Answers> Configs<A> {
-    /// Serves from `answers`; the watches end when `closing` is cancelled.
+    /// Serves from `answers`; the watches end when `closing` is cancelled, and nothing waits any more.
     pub const fn new(answers: A, metrics: Metrics, closing: CancellationToken) -> Self {
         Self {
             answers,
@@ -73,7 +74,7 @@ impl<A: Answers> Configs<A> {
             Ok(Asked {
                 query,
                 known_digest,
-            }) => match self.answers.get(query).await {
+            }) => match self.look_up(query).await {
                 Ok(answer) => Ok((answer, known_digest)),
                 Err(failure) => Err(Refused::because_of(&failure)),
             },
@@ -81,6 +82,18 @@ impl<A: Answers> Configs<A> {
         };
         self.record(told.as_ref().map(|(answer, _)| answer), arrival);
         told
+    }
+
+    async fn look_up(&self, query: Query) -> Result<Answer, Failure> {
+        let at_once = Query {
+            patience: Some(Duration::ZERO),
+            ..query.clone()
+        };
+        tokio::select! {
+            biased;
+            told = self.answers.get(query) => told,
+            () = self.closing.cancelled() => self.answers.get(at_once).await,
+        }
     }
 
     /// Looks up every project of a batch: beside the name asked, what became of it.
@@ -95,7 +108,12 @@ impl<A: Answers> Configs<A> {
             patience,
         } = request::batch(request).map_err(Refused::invalid)?;
         let valid: Vec<Project> = projects.iter().flatten().cloned().collect();
-        let results = self.answers.get_many(&valid, patience, deadline).await;
+        let answers = &self.answers;
+        let results = tokio::select! {
+            biased;
+            results = answers.get_many(&valid, patience, deadline) => results,
+            () = self.closing.cancelled() => answers.get_many(&valid, Some(Duration::ZERO), deadline).await,
+        };
         let mut results = results.into_iter();
         let mut room = MAX_BATCH_BYTES;
         let told = projects.into_iter().map(|project| match project {

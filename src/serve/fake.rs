@@ -105,7 +105,7 @@ impl Scripted {
         }
     }
 
-    /// Lets every single lookup take that long.
+    /// Lets every lookup take that long whose caller waits.
     pub(super) fn takes(self, takes: Duration) -> Self {
         Self { takes, ..self }
     }
@@ -146,8 +146,9 @@ impl Answers for Scripted {
 
     async fn get(&self, query: Query) -> Told {
         let told = self.told(&query.project);
+        let waits = query.patience != Some(Duration::ZERO);
         self.asked.lock().unwrap().push(query);
-        if !self.takes.is_zero() {
+        if waits {
             sleep(self.takes).await;
         }
         told
@@ -156,9 +157,12 @@ impl Answers for Scripted {
     async fn get_many(
         &self,
         projects: &[Project],
-        _patience: Option<Duration>,
+        patience: Option<Duration>,
         _deadline: Option<Instant>,
     ) -> Vec<Told> {
+        if patience != Some(Duration::ZERO) {
+            sleep(self.takes).await;
+        }
         projects.iter().map(|project| self.told(project)).collect()
     }
 

@@ -367,6 +367,33 @@ async fn a_watch_ends_as_draining_when_the_sidecar_closes() {
     .unwrap();
 }
 
+/// Closing would else cut off who still waits, without an answer or a reason.
+#[tokio::test(start_paused = true)]
+async fn whoever_waits_is_answered_when_the_sidecar_closes() {
+    let mut edge = edge(Scripted::new().takes(Duration::from_secs(60))).await;
+    edge.script.answers("a", Ok(outdated("a", 7, "{}")));
+    edge.script.answers("b", Err(nothing_held()));
+    let (mut one, mut many) = (edge.client.clone(), edge.client.clone());
+    let batch = v1::BatchGetConfigsRequest {
+        projects: vec!["a".to_owned()],
+        patience: None,
+    };
+    let (lookup, batch, nothing, ()) = tokio::join!(
+        one.get_config(asks("a")),
+        many.batch_get_configs(batch),
+        edge.client.get_config(asks("b")),
+        async {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            edge.closing.cancel();
+        },
+    );
+    assert_eq!(lookup.unwrap().into_inner().served(), v1::Served::Outdated);
+    assert_eq!(batch.unwrap().into_inner().results.len(), 1);
+    assert!(pushback(&nothing.unwrap_err()) > 0);
+    let idle = edge.connections.idle(Duration::ZERO);
+    timeout(Duration::from_secs(5), idle).await.unwrap();
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_request_that_is_too_large_is_not_read() {
     let mut edge = edge(Scripted::new()).await;
@@ -392,7 +419,7 @@ async fn records_each_lookup_with_the_time_from_its_headers() {
         r#"evenkeel_lookups_total{served="outdated",reason="THROTTLED"} 2"#,
         r#"evenkeel_lookups_total{served="failed",reason="INVALID_PROJECT"} 1"#,
         r#"evenkeel_lookups_total{served="failed",reason="PROJECT_NOT_FOUND"} 1"#,
-        r#"evenkeel_lookup_duration_seconds_bucket{le="0.1",served="outdated"} 1"#,
+        r#"evenkeel_lookup_duration_seconds_bucket{le="0.1",served="outdated"} 0"#,
         r#"evenkeel_lookup_duration_seconds_bucket{le="0.15",served="outdated"} 2"#,
     ] {
         assert!(page.contains(line), "no {line} in\n{page}");
