@@ -2,10 +2,20 @@
 //!
 //! A caller gives its call up when its deadline passes: the answer has to be on its way before.
 
-use std::time::Duration;
+use std::{
+    error::Error,
+    future::Future as _,
+    pin::Pin,
+    task::{Context, Poll, ready},
+    time::Duration,
+};
 
+use bytes::Bytes;
 use http::{Extensions, HeaderMap};
-use tokio::time::Instant;
+use http_body::Frame;
+use hyper::body::Incoming;
+use tokio::time::{Instant, Sleep, sleep_until};
+use tonic::Status;
 
 /// When a request arrived.
 #[derive(Clone, Copy, Debug)]
@@ -33,6 +43,52 @@ impl Arrival {
             at: Instant::now(),
             deadline: None,
         })
+    }
+}
+
+/// A part of a request's body, or why there is none.
+pub(super) type Piece = Result<Frame<Bytes>, Box<dyn Error + Send + Sync>>;
+
+/// The body of a request, which fails when its caller's time is over before all of it came.
+#[derive(Debug)]
+pub(super) struct Arriving {
+    body: Incoming,
+    deadline: Option<Instant>,
+    /// Wakes at the deadline; none before there was anything to wait for.
+    over: Option<Pin<Box<Sleep>>>,
+}
+
+impl Arriving {
+    pub(super) const fn new(body: Incoming, arrival: Arrival) -> Self {
+        Self {
+            body,
+            deadline: arrival.deadline,
+            over: None,
+        }
+    }
+}
+
+impl http_body::Body for Arriving {
+    type Data = Bytes;
+    type Error = Box<dyn Error + Send + Sync>;
+
+    fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Piece>> {
+        if let Poll::Ready(piece) = Pin::new(&mut self.body).poll_frame(context) {
+            return Poll::Ready(piece.map(|piece| piece.map_err(Into::into)));
+        }
+        let Some(deadline) = self.deadline else {
+            return Poll::Pending;
+        };
+        let over = self
+            .over
+            .get_or_insert_with(|| Box::pin(sleep_until(deadline)));
+        ready!(over.as_mut().poll(context));
+        let late = Status::deadline_exceeded("the deadline passed before the request had come");
+        Poll::Ready(Some(Err(late.into())))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
     }
 }
 

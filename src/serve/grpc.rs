@@ -117,6 +117,7 @@ pub(super) async fn serve_connection<S>(
             .max_concurrent_streams(None)
             .max_pending_accept_reset_streams(MAX_RESETS)
             .max_local_error_reset_streams(MAX_RESETS)
+            // gRPC has no use for it.
             .auto_date_header(false)
             .serve_connection(TokioIo::new(gathered.clone()), answering)
     );

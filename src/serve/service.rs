@@ -21,7 +21,7 @@ use tower::Service as _;
 
 use super::{
     answers::Answers,
-    arrival::Arrival,
+    arrival::{Arrival, Arriving, Piece},
     body::Body,
     config::{Configs, MAX_REQUEST_BYTES},
     framed::{Framed, PREFIX},
@@ -76,8 +76,9 @@ impl Service for Routes {
 }
 
 impl<A: Answers> Service for Lookups<A> {
-    async fn answer(self, mut request: Request<Incoming>) -> Response<Body> {
+    async fn answer(self, request: Request<Incoming>) -> Response<Body> {
         let arrival = Arrival::now(request.headers());
+        let mut request = request.map(|body| Arriving::new(body, arrival));
         if is_get_config(&request) {
             return self.shared.get_config(request, arrival).await;
         }
@@ -88,19 +89,24 @@ impl<A: Answers> Service for Lookups<A> {
 }
 
 impl<A: Answers> Shared<A> {
-    async fn get_config(&self, request: Request<Incoming>, arrival: Arrival) -> Response<Body> {
+    async fn get_config(&self, request: Request<Arriving>, arrival: Arrival) -> Response<Body> {
         let (parts, mut body) = request.into_parts();
-        let read = read(&mut body).await;
-        let Some(message) = read.whole().and_then(unframed) else {
-            return self.unusual(parts, read, body, arrival).await;
+        let first = next(&mut body).await;
+        // What cannot be read is refused without waiting for more, as the generated code does.
+        let Some((message, plain)) = first.as_ref().and_then(readable) else {
+            let body = Replayed::new([first, None], body);
+            return self.unusual(parts, body, arrival).await;
         };
-        if let Some((project, known)) = plain(message)
+        let second = next(&mut body).await;
+        if second.is_none()
+            && let Some((project, known)) = plain
             && let Some(answer) = self.configs.at_once(project, arrival)
         {
             return well(&answer, known);
         }
-        let Ok(asked) = v1::GetConfigRequest::decode(message) else {
-            return self.unusual(parts, read, body, arrival).await;
+        let (None, Ok(asked)) = (&second, v1::GetConfigRequest::decode(message)) else {
+            let body = Replayed::new([first, second], body);
+            return self.unusual(parts, body, arrival).await;
         };
         // A lookup that waits is large, and rare.
         match Box::pin(self.configs.get(asked, arrival)).await {
@@ -109,21 +115,11 @@ impl<A: Answers> Shared<A> {
         }
     }
 
-    /// Hands a request to the generated code, with what was read of its body and what is still to come.
-    async fn unusual(
-        &self,
-        mut parts: Parts,
-        read: Read,
-        body: Incoming,
-        arrival: Arrival,
-    ) -> Response<Body> {
+    /// Hands a request to the generated code.
+    async fn unusual(&self, mut parts: Parts, body: Replayed, arrival: Arrival) -> Response<Body> {
         parts.extensions.insert(arrival);
-        let body = tonic::body::Body::new(Replayed { read, rest: body });
-        Box::pin(generated(
-            self.routes.clone(),
-            Request::from_parts(parts, body),
-        ))
-        .await
+        let request = Request::from_parts(parts, tonic::body::Body::new(body));
+        Box::pin(generated(self.routes.clone(), request)).await
     }
 }
 
@@ -156,36 +152,8 @@ fn failed(refused: Refused) -> Response<Body> {
         .map(Body::Generated)
 }
 
-type Piece = Result<Frame<Bytes>, hyper::Error>;
-
-/// What was read of a request's body: all of it, unless there is a second piece.
-struct Read {
-    first: Option<Piece>,
-    second: Option<Piece>,
-}
-
-impl Read {
-    /// The body, if it came in one piece.
-    fn whole(&self) -> Option<&Bytes> {
-        match (&self.first, &self.second) {
-            (Some(Ok(frame)), None) => frame.data_ref(),
-            _ => None,
-        }
-    }
-}
-
-/// Reads a body up to its end or its second piece.
-async fn read(body: &mut Incoming) -> Read {
-    let first = next(body).await;
-    let second = match first {
-        Some(Ok(_)) => next(body).await,
-        _ => None,
-    };
-    Read { first, second }
-}
-
 /// The next piece of a body. Clients may end a stream by an empty frame of its own.
-async fn next(body: &mut Incoming) -> Option<Piece> {
+async fn next(body: &mut Arriving) -> Option<Piece> {
     while !body.is_end_stream() {
         let piece = poll_fn(|context| Pin::new(&mut *body).poll_frame(context)).await?;
         let is_empty = |frame: &Frame<Bytes>| frame.data_ref().is_some_and(Bytes::is_empty);
@@ -196,23 +164,36 @@ async fn next(body: &mut Incoming) -> Option<Piece> {
     None
 }
 
-/// A body that was read in part.
+/// A body of which up to two pieces were read.
 struct Replayed {
-    read: Read,
-    rest: Incoming,
+    read: [Option<Piece>; 2],
+    rest: Arriving,
+}
+
+impl Replayed {
+    const fn new(read: [Option<Piece>; 2], rest: Arriving) -> Self {
+        Self { read, rest }
+    }
 }
 
 impl http_body::Body for Replayed {
     type Data = Bytes;
-    type Error = hyper::Error;
+    type Error = <Arriving as http_body::Body>::Error;
 
     fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Piece>> {
         let this = &mut *self;
-        match this.read.first.take().or_else(|| this.read.second.take()) {
+        match this.read.iter_mut().find_map(Option::take) {
             Some(piece) => Poll::Ready(Some(piece)),
             None => Pin::new(&mut this.rest).poll_frame(context),
         }
     }
+}
+
+/// The message of a piece that is a whole frame, if it can be read; and what it asks, if it is plain.
+fn readable(piece: &Piece) -> Option<(&[u8], Option<Plain<'_>>)> {
+    let message = unframed(piece.as_ref().ok()?.data_ref()?)?;
+    let plain = plain(message);
+    (plain.is_some() || v1::GetConfigRequest::decode(message).is_ok()).then_some((message, plain))
 }
 
 /// The message of a body that is one uncompressed gRPC frame of an acceptable length.
@@ -225,9 +206,12 @@ fn unframed(body: &Bytes) -> Option<&[u8]> {
     (length == message.len() && length <= MAX_REQUEST_BYTES).then_some(message)
 }
 
+/// A project and the digest of what its caller has.
+type Plain<'a> = (&'a str, &'a str);
+
 /// The project and the known digest of a request that says nothing else but a patience, which what is answered at once does not
 /// need; each at most once.
-fn plain(mut message: &[u8]) -> Option<(&str, &str)> {
+fn plain(mut message: &[u8]) -> Option<Plain<'_>> {
     const PROJECT: u8 = 1 << 3 | 2;
     const KNOWN_DIGEST: u8 = 2 << 3 | 2;
     const PATIENCE: u8 = 3 << 3 | 2;

@@ -164,6 +164,22 @@ def test_a_drain_ends_watches_when_its_grace_is_over(start_sidecar):
     assert sidecar.wait_for_exit(within=10) == 0
 
 
+def test_a_drain_answers_whoever_still_waits_when_its_grace_is_over(start_sidecar, renderer):
+    sidecar = start_sidecar(drain={"grace": "1s"})
+    sidecar.get("demo/shop")
+    renderer.stalls()
+    sidecar.release(2)
+    before = len(renderer.renders())
+    held, missing = (sidecar.getting(project, patience=20) for project in ("demo/shop", "demo/missing"))
+    wait_until(lambda: len(renderer.renders()) == before + 2)
+    sidecar.signal(signal.SIGTERM)
+    assert served(held.result()) == "OUTDATED"
+    failed = failure_of(missing.result)
+    assert (failed.code, failed.reason) == ("UNAVAILABLE", "TIMED_OUT")
+    assert failed.pushback_ms > 0
+    assert sidecar.wait_for_exit(within=10) == 0
+
+
 def test_a_second_signal_ends_it_at_once(start_sidecar):
     sidecar = start_sidecar(drain={"grace": "30s"})
     sidecar.get("demo/shop")

@@ -333,3 +333,61 @@ fn usual_requests_are_plain() {
         Some(b"ab".as_slice())
     );
 }
+
+impl Client {
+    /// What is answered to a request that never ends.
+    async fn asks_without_end(
+        &self,
+        path: &str,
+        timeout: &str,
+        body: &'static [u8],
+    ) -> http::HeaderMap {
+        let request = Request::post(format!("http://in.memory{path}"))
+            .header(CONTENT_TYPE, GRPC)
+            .header("grpc-timeout", timeout);
+        let mut send = self.send.clone().ready().await.unwrap();
+        let (response, mut rest) = send.send_request(request.body(()).unwrap(), false).unwrap();
+        rest.send_data(Bytes::from_static(body), false).unwrap();
+        response.await.unwrap().headers().clone()
+    }
+}
+
+#[test]
+fn what_cannot_be_read_is_refused_before_its_stream_ends() {
+    let runtime = runtime();
+    let (ours, theirs) = both();
+    soon(&runtime, async {
+        let (ours, theirs) = (Client::of(ours).await, Client::of(theirs).await);
+        for body in [
+            b"\x07\0\0\0\0".as_slice(),
+            b"\x01\0\0\0\0",
+            b"\0\0\x7f\0\0",
+            b"\0\0\0\0\x01\xff",
+        ] {
+            let ours = ours.asks_without_end(GET_CONFIG, "10S", body).await;
+            let theirs = theirs.asks_without_end(GET_CONFIG, "10S", body).await;
+            assert_ne!(ours["grpc-status"], "0");
+            assert_eq!(ours, theirs, "{body:?}");
+        }
+    });
+}
+
+#[test]
+fn a_request_that_does_not_come_to_its_end_is_given_up_at_its_deadline() {
+    let runtime = runtime();
+    let (ours, _) = both();
+    let batch = "/evenkeel.v1.ConfigService/BatchGetConfigs";
+    soon(&runtime, async {
+        let client = Client::of(ours).await;
+        for (path, body) in [
+            (GET_CONFIG, b"".as_slice()),
+            (GET_CONFIG, b"\0\0\0\0\x06\x0a\x04held"),
+            (GET_CONFIG, b"\0\0\0\0\x06\x0a\x04"),
+            (batch, b""),
+            (batch, b"\0\0\0\0\x06\x0a\x04held"),
+        ] {
+            let told = client.asks_without_end(path, "20m", body).await;
+            assert_eq!(told["grpc-status"], "4", "{path} {body:?}: {told:?}");
+        }
+    });
+}
