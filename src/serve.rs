@@ -23,6 +23,7 @@ mod request;
 mod response;
 mod service;
 mod status;
+mod trace;
 mod watch;
 
 #[cfg(test)]

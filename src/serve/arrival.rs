@@ -17,6 +17,8 @@ use hyper::body::Incoming;
 use tokio::time::{Instant, Sleep, sleep_until};
 use tonic::Status;
 
+use super::trace::TraceId;
+
 /// When a request arrived.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Arrival {
@@ -24,6 +26,8 @@ pub(super) struct Arrival {
     pub(super) at: Instant,
     /// The caller's own deadline.
     pub(super) deadline: Option<Instant>,
+    /// The caller's trace, if its lookups are to be logged.
+    pub(super) trace: Option<TraceId>,
 }
 
 impl Arrival {
@@ -34,7 +38,11 @@ impl Arrival {
             .get("grpc-timeout")
             .and_then(|value| timeout(value.as_bytes()))
             .and_then(|timeout| at.checked_add(timeout));
-        Self { at, deadline }
+        Self {
+            at,
+            deadline,
+            trace: TraceId::of(headers),
+        }
     }
 
     /// Reads the stamp of a request; one without counts as arriving now.
@@ -42,6 +50,7 @@ impl Arrival {
         extensions.get().copied().unwrap_or_else(|| Self {
             at: Instant::now(),
             deadline: None,
+            trace: None,
         })
     }
 }

@@ -13,6 +13,7 @@ use super::{
     request::{self, Asked, AskedBatch},
     response,
     status::{Jitter, Refused},
+    trace::LOOKUPS,
     watch,
 };
 use crate::{
@@ -60,7 +61,7 @@ impl<A: Answers> Configs<A> {
     /// Answers from memory, if that is all there is to do.
     pub(super) fn at_once(&self, project: &str, arrival: Arrival) -> Option<Answer> {
         let answer = self.answers.at_once(project)?;
-        self.record(Ok(&answer), arrival);
+        self.record(project, Ok(&answer), arrival);
         Some(answer)
     }
 
@@ -70,6 +71,7 @@ impl<A: Answers> Configs<A> {
         request: v1::GetConfigRequest,
         arrival: Arrival,
     ) -> Result<(Answer, String), Refused> {
+        let project = request.project.clone();
         let told = match request::get(request, arrival.deadline) {
             Ok(Asked {
                 query,
@@ -80,7 +82,8 @@ impl<A: Answers> Configs<A> {
             },
             Err(invalid) => Err(Refused::invalid(invalid)),
         };
-        self.record(told.as_ref().map(|(answer, _)| answer), arrival);
+        let answer = told.as_ref().map(|(answer, _)| answer);
+        self.record(&project, answer, arrival);
         told
     }
 
@@ -127,7 +130,7 @@ impl<A: Answers> Configs<A> {
         Ok(names.into_iter().zip(told).collect())
     }
 
-    fn record(&self, told: Result<&Answer, &Refused>, arrival: Arrival) {
+    fn record(&self, project: &str, told: Result<&Answer, &Refused>, arrival: Arrival) {
         let outcome = match told {
             Ok(answer) => match answer.served {
                 Served::Fresh => Outcome::Fresh,
@@ -136,7 +139,11 @@ impl<A: Answers> Configs<A> {
             },
             Err(refused) => Outcome::Failed(refused.reason()),
         };
-        self.metrics.looked_up(outcome, arrival.at.elapsed());
+        let took = arrival.at.elapsed();
+        self.metrics.looked_up(outcome, took);
+        if let Some(trace) = arrival.trace {
+            tracing::debug!(target: LOOKUPS, %trace, project, ?outcome, ?took, "looked up");
+        }
     }
 }
 
@@ -184,7 +191,7 @@ impl<A: Answers> ConfigService for Configs<A> {
             .await
             .map_err(|refused| refused.status(Jitter::draw()))?;
         let results = told.into_iter().map(|(name, told)| {
-            self.record(told.as_ref(), arrival);
+            self.record(&name, told.as_ref(), arrival);
             result(&name, told)
         });
         Ok(Response::new(v1::BatchGetConfigsResponse {

@@ -7,6 +7,7 @@ import subprocess
 import grpc
 import pytest
 
+from contract import GetConfigRequest
 from sidecar import BINARY, failure_of, reason, served, wait_until
 
 SCARCE = {"rate": 0.01, "burst": 1}
@@ -187,6 +188,22 @@ def test_a_second_signal_ends_it_at_once(start_sidecar):
     wait_until(lambda: not sidecar.is_ready())
     sidecar.signal(signal.SIGTERM)
     sidecar.wait_for_exit(within=2)
+
+
+# Traces
+
+
+def test_lookups_of_sampled_traces_are_logged_when_asked_for(start_sidecar):
+    sidecar = start_sidecar(log={"level": "debug"})
+    sampled, other = "0af7651916cd43dd8448eb211c80319c", "1bf7651916cd43dd8448eb211c80319c"
+    for trace, flags in [(sampled, "01"), (other, "00"), (sampled, "01")]:
+        parent = f"00-{trace}-b7ad6b7169203331-{flags}"
+        sidecar.stub.GetConfig(GetConfigRequest(project="demo/shop"), metadata=[("traceparent", parent)], timeout=5)
+    wait_until(lambda: sidecar.log().count(sampled) == 2)
+    logged = [line for line in sidecar.log().splitlines() if "evenkeel::lookups" in line]
+    assert ["outcome=Rendered" in logged[0], "outcome=Fresh" in logged[1]] == [True, True]
+    assert all("demo/shop" in line for line in logged)
+    assert other not in sidecar.log()
 
 
 # Sizes
