@@ -39,16 +39,16 @@ impl Share {
         }
     }
 
-    /// Takes another rate: at once, unless all that changed is that the fleet is smaller.
+    /// Takes another rate: at once, unless all that changed is the size of the fleet. A rise that is under way then goes on.
     pub fn set(&mut self, rate: f64, fleet: Option<Fleet>, now: Moment) {
         if self.goal == rate && self.fleet == fleet {
             return;
         }
-        let shrank = match (self.fleet, fleet) {
-            (Some(before), Some(after)) => after.rate == before.rate && after.size < before.size,
+        let is_resized = match (self.fleet, fleet) {
+            (Some(before), Some(after)) => after.rate == before.rate,
             (None, _) | (_, None) => false,
         };
-        let from = if shrank {
+        let from = if is_resized {
             self.rate(now).min(rate)
         } else {
             rate
@@ -98,6 +98,20 @@ mod tests {
         share.set(rate, fleet, at(50));
         assert!((share.rate(at(80)) - 0.3).abs() < 1e-9 && share.is_rising(at(80)));
         assert!((share.rate(at(140)) - 0.6).abs() < 1e-9 && !share.is_rising(at(141)));
+    }
+
+    #[test]
+    fn one_pod_more_does_not_end_a_gentle_rise() {
+        let (rate, fleet) = of(600.0, 4_000);
+        let mut share = Share::new(rate, fleet, at(0));
+        for (second, size) in [(10, 1_000), (11, 1_001)] {
+            let (rate, fleet) = of(600.0, size);
+            share.set(rate, fleet, at(second));
+        }
+        assert!(share.rate(at(11)) < 0.16, "{}", share.rate(at(11)));
+        let (rate, fleet) = of(600.0, 8_000);
+        share.set(rate, fleet, at(12));
+        assert_eq!(share.rate(at(12)), 0.075);
     }
 
     #[test]
