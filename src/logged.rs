@@ -1,39 +1,37 @@
 //! What is logged while a test runs.
 
-use std::{
-    io,
-    sync::{Arc, Mutex},
-};
+use std::{cell::RefCell, io, sync::Once};
 
-use tracing::{Level, subscriber::DefaultGuard};
+use tracing::Level;
 
-/// The lines at INFO and above that this thread logs, on which flights run as well, for as long as this lives.
-pub(crate) struct Log {
-    page: Page,
-    _guard: DefaultGuard,
+thread_local! {
+    /// What this thread has logged, while somebody wants to know.
+    static PAGE: RefCell<Option<Vec<u8>>> = const { RefCell::new(None) };
 }
 
-#[derive(Clone, Default)]
-struct Page(Arc<Mutex<Vec<u8>>>);
+/// The lines at INFO and above that this thread logs, on which flights run as well, for as long as this lives.
+pub(crate) struct Log(());
 
 impl Log {
     pub(crate) fn start() -> Self {
-        let page = Page::default();
-        let writer = page.clone();
-        let subscriber = tracing_subscriber::fmt()
-            .with_max_level(Level::INFO)
-            .with_ansi(false)
-            .with_writer(move || writer.clone())
-            .finish();
-        Self {
-            page,
-            _guard: tracing::subscriber::set_default(subscriber),
-        }
+        static INSTALLED: Once = Once::new();
+        // One for all threads: what a place in the code logs is looked up once, perhaps by a thread that keeps no log.
+        INSTALLED.call_once(|| {
+            let log = tracing_subscriber::fmt()
+                .with_max_level(Level::INFO)
+                .with_ansi(false)
+                .with_writer(|| Page)
+                .finish();
+            tracing::subscriber::set_global_default(log).expect("tests have no other");
+        });
+        PAGE.set(Some(Vec::new()));
+        Self(())
     }
 
     /// What was logged so far.
     pub(crate) fn lines(&self) -> Vec<String> {
-        let text = String::from_utf8(self.page.0.lock().unwrap().clone()).unwrap();
+        let page = PAGE.with_borrow(Clone::clone).unwrap_or_default();
+        let text = String::from_utf8(page).unwrap();
         text.lines().map(str::to_owned).collect()
     }
 
@@ -49,9 +47,23 @@ impl Log {
     }
 }
 
+impl Drop for Log {
+    fn drop(&mut self) {
+        PAGE.set(None);
+    }
+}
+
+/// Writes to the page of its thread.
+struct Page;
+
 impl io::Write for Page {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.lock().unwrap().write(bytes)
+        PAGE.with_borrow_mut(|page| {
+            if let Some(page) = page {
+                page.extend_from_slice(bytes);
+            }
+        });
+        Ok(bytes.len())
     }
 
     fn flush(&mut self) -> io::Result<()> {

@@ -1,15 +1,16 @@
 use std::{
     fs::{self, File},
-    io::{self, Write},
+    io::Write,
     os::unix::fs::symlink,
     path::{Path, PathBuf},
-    sync::{Arc, Mutex},
+    sync::Arc,
     time::Duration,
 };
 
 use tempfile::TempDir;
 
 use super::*;
+use crate::logged::Log;
 use crate::settings::{Flag, load, reading::Identity};
 
 /// A file of settings, and what a sidecar started with it makes of its changes.
@@ -284,29 +285,9 @@ fn what_keeps_changing_is_not_taken_until_it_rests() {
     assert!(watch.see(read, Cause::Poll).is_some());
 }
 
-/// Keeps what is logged.
-#[derive(Clone, Default)]
-struct Lines(Arc<Mutex<Vec<u8>>>);
-
-impl Write for Lines {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.lock().unwrap().extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
 #[tokio::test(start_paused = true)]
 async fn a_running_sidecar_sees_each_change_and_logs_one_line_of_it() {
-    let lines = Lines::default();
-    let writer = lines.clone();
-    let subscriber = tracing_subscriber::fmt()
-        .with_ansi(false)
-        .with_writer(move || writer.clone());
-    let _guard = tracing::subscriber::set_default(subscriber.finish());
+    let log = Log::start();
     let stage = Stage::new(&rate(1));
     let sources = stage.reload.sources.clone();
     let loaded = load(&sources).unwrap();
@@ -329,8 +310,7 @@ async fn a_running_sidecar_sees_each_change_and_logs_one_line_of_it() {
 
     tokio::time::sleep(Duration::from_secs(60)).await;
     assert!(!in_force.has_changed().unwrap());
-    let logged = String::from_utf8(lines.0.lock().unwrap().clone()).unwrap();
-    let logged: Vec<_> = logged.lines().collect();
+    let logged = log.lines();
     assert_eq!(logged.len(), 3, "{logged:#?}");
     assert!(logged[0].contains("INFO") && logged[0].contains("changed admission.rate"));
     assert!(logged[1].contains("WARN") && logged[1].contains("settings rejected"));
