@@ -333,6 +333,8 @@ pub struct Admission {
     /// The moments before which the buckets are known to be empty.
     next_token: Option<Moment>,
     next_fetch_token: Option<Moment>,
+    /// Until when nothing is fetched, because fetches were pushed back that stand for all.
+    fetches_held_until: Moment,
     entries: BTreeMap<Project, Entry>,
     /// Missing projects that are to be fetched, in order of arrival.
     to_fetch: BTreeMap<u64, Project>,
@@ -346,6 +348,8 @@ pub struct Admission {
     missing_turns: u32,
     arrivals: u64,
     recent: Recent,
+    /// When the renderer last answered a render, whatever it said.
+    answered: Moment,
     breaker: Breaker,
     pushbacks: Pushbacks,
     pace: Pace,
@@ -426,6 +430,7 @@ impl Admission {
             advance: Advance::Offered,
             next_token: None,
             next_fetch_token: None,
+            fetches_held_until: now,
             entries: BTreeMap::new(),
             to_fetch: BTreeMap::new(),
             missing: BTreeMap::new(),
@@ -436,6 +441,7 @@ impl Admission {
             missing_turns: 0,
             arrivals: 0,
             recent: Recent::default(),
+            answered: now,
             breaker: Breaker::CLOSED,
             pushbacks: Pushbacks::NONE,
             pace: Pace::FULL,
@@ -483,11 +489,11 @@ impl Admission {
         let is_in_flight = entry.flight.is_some();
         // Only one that would not wait, and found no flight, is told that its refresh is scheduled.
         let was_in_flight = is_in_flight || wish.until.is_some();
-        let is_queued = is_in_flight || entry.waiters > 0 || wish.held.is_some();
+        let is_queued = is_in_flight || !entry.waiters.is_empty() || wish.held.is_some();
         let has_room = is_queued || self.counts.waited_for < self.limits.queue.get() as usize;
         let until = wish.until.filter(|_| has_room);
         if let Some(until) = until {
-            entry.start_waiting(until);
+            entry.waiters.add(until);
         }
         self.put_entry(project, entry, now);
         self.tick(now);
@@ -495,8 +501,8 @@ impl Admission {
         if until.is_some_and(|until| self.is_worth_waiting(project, until, now)) {
             return Verdict::Wait;
         }
-        if until.is_some() {
-            self.left(project, now);
+        if let Some(until) = until {
+            self.left(project, until, now);
         }
         let mut refused = self.refuse(project, was_in_flight, now);
         if !has_room && refused.gate.is_none_or(|gate| gate > Gate::Queue) {
@@ -506,12 +512,12 @@ impl Admission {
         Verdict::Refused(refused)
     }
 
-    /// Notes that one who waited for a project is gone.
-    pub fn left(&mut self, project: &Project, now: Moment) {
+    /// Notes that one who waited for a project until then is gone.
+    pub fn left(&mut self, project: &Project, until: Moment, now: Moment) {
         // What is due goes to whoever still waits.
         self.tick(now);
         if let Some(entry) = self.entries.get_mut(project) {
-            entry.waiters = entry.waiters.saturating_sub(1);
+            entry.waiters.remove(until);
             self.settle(project, now);
         }
     }
@@ -628,8 +634,8 @@ impl Admission {
     }
 
     fn resolve(&mut self, project: &Project, entry: &mut Entry, outcome: Outcome) {
-        if entry.waiters > 0 {
-            entry.waiters = 0;
+        if !entry.waiters.is_empty() {
+            entry.waiters.clear();
             self.actions.push(Action::Resolve {
                 project: project.clone(),
                 outcome,
@@ -640,7 +646,7 @@ impl Admission {
     /// Sends those away who wait for what will not come in time.
     fn review_all(&mut self, now: Moment) {
         let waited_for =
-            |(_, entry): &(&Project, &Entry)| entry.waiters > 0 && entry.flight.is_none();
+            |(_, entry): &(&Project, &Entry)| !entry.waiters.is_empty() && entry.flight.is_none();
         let projects: Vec<_> = self
             .entries
             .iter()
@@ -652,10 +658,10 @@ impl Admission {
 
     fn review(&mut self, projects: impl IntoIterator<Item = Project>, now: Moment) {
         for project in projects {
-            let Some(entry) = self.entries.get(&project).filter(|entry| entry.waiters > 0) else {
+            let entry = self.entries.get(&project);
+            let Some(until) = entry.and_then(|entry| entry.waiters.latest()) else {
                 continue;
             };
-            let until = entry.deadline;
             if self.is_worth_waiting(&project, until, now) {
                 continue;
             }

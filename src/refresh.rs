@@ -165,7 +165,10 @@ impl Refresh {
             until: asked.until,
         };
         let told = match state.admission.want(project, wish, now) {
-            Verdict::Wait => Told::Wait(self.wait_for(&mut state, project)),
+            Verdict::Wait => {
+                let until = asked.until.expect("BUG: only those wait who would");
+                Told::Wait(self.wait_for(&mut state, project, until))
+            }
             Verdict::Refused(refused) => {
                 if let Some(gate) = refused.gate {
                     shared.parts.observe.refused(refused.class, gate);
@@ -279,13 +282,14 @@ impl Refresh {
         self.shared.lock().waiters.len()
     }
 
-    fn wait_for(&self, state: &mut State, project: &Project) -> Waiter {
+    fn wait_for(&self, state: &mut State, project: &Project, until: Moment) -> Waiter {
         let channel = state
             .waiters
             .entry(project.clone())
             .or_insert_with(|| watch::Sender::new(None));
         Waiter::new(
             project.clone(),
+            until,
             channel.subscribe(),
             Arc::clone(&self.shared),
         )

@@ -1,19 +1,19 @@
-//! The breaker: after so many failures in a row nothing is launched for a while, then one probe, then a ramp.
+//! The breaker: when so many projects failed in a row, nothing is launched for a while, then one probe, then a ramp.
 //!
-//! Failures are UNAVAILABLE, deadlines that passed and connections lost in flight. RESOURCE_EXHAUSTED is a working renderer
+//! That one project fails again and again says nothing of the renderer, so each counts once. Failures are UNAVAILABLE, deadlines that passed and connections lost in flight. RESOURCE_EXHAUSTED is a working renderer
 //! that says no, and any other answer is one of a working renderer: neither counts.
 
 use super::{
     limits::{BREAKER_FAILURES, BREAKER_OPEN, BREAKER_RAMP},
     valve::Valve,
 };
-use crate::moment::Moment;
+use crate::{moment::Moment, revision::Project};
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 pub(super) struct Breaker {
     pub(super) valve: Valve,
-    /// Failures in a row.
-    failures: u32,
+    /// The projects that failed since the renderer last answered, as far as they count.
+    failed: Vec<Project>,
     /// Times in a row that it opened without a success between.
     opened: u32,
 }
@@ -21,14 +21,22 @@ pub(super) struct Breaker {
 impl Breaker {
     pub(super) const CLOSED: Self = Self {
         valve: Valve::OPEN,
-        failures: 0,
+        failed: Vec::new(),
         opened: 0,
     };
 
-    /// Notes a failure; `was_probe` when it is that of the probe.
-    pub(super) fn failed(&mut self, was_probe: bool, now: Moment, rng: &mut fastrand::Rng) {
-        self.failures += 1;
-        let trips = self.failures >= BREAKER_FAILURES && self.valve.is_shut(now).is_none();
+    /// Notes that the render of a project failed; `was_probe` when it is that of the probe.
+    pub(super) fn failed(
+        &mut self,
+        project: &Project,
+        was_probe: bool,
+        now: Moment,
+        rng: &mut fastrand::Rng,
+    ) {
+        if self.failed.len() < BREAKER_FAILURES && !self.failed.contains(project) {
+            self.failed.push(project.clone());
+        }
+        let trips = self.failed.len() == BREAKER_FAILURES && self.valve.is_shut(now).is_none();
         if was_probe || trips {
             let (least, most) = BREAKER_OPEN;
             // Jittered at both ends of the range: those who tripped together, or stay open together, do not probe together.
@@ -41,7 +49,7 @@ impl Breaker {
 
     /// Notes an answer of a working renderer; true when that closes the breaker.
     pub(super) fn answered(&mut self, was_probe: bool, now: Moment) -> bool {
-        self.failures = 0;
+        self.failed.clear();
         let closes = was_probe && self.valve.probe_succeeded(now);
         if closes {
             self.opened = 0;
@@ -56,15 +64,38 @@ mod tests {
 
     use super::*;
 
+    fn project(number: usize) -> Project {
+        Project::new(&format!("demo/{number}")).unwrap()
+    }
+
+    #[test]
+    fn projects_that_fail_again_and_again_do_not_open_it_but_so_many_in_a_row_do() {
+        let (mut breaker, mut rng) = (Breaker::CLOSED, fastrand::Rng::with_seed(1));
+        let now = Moment::START;
+        for number in (0..BREAKER_FAILURES - 1).cycle().take(100) {
+            breaker.failed(&project(number), false, now, &mut rng);
+            assert!(!breaker.valve.is_stopped());
+        }
+        assert!(!breaker.answered(false, now));
+        breaker.failed(&project(BREAKER_FAILURES), false, now, &mut rng);
+        assert!(!breaker.valve.is_stopped(), "an answer came between");
+        for number in 0..BREAKER_FAILURES - 1 {
+            breaker.failed(&project(number), false, now, &mut rng);
+        }
+        assert!(breaker.valve.is_stopped());
+    }
+
     #[test]
     fn no_two_open_for_the_same_time_be_it_the_first_or_the_longest() {
         let opens = |seed, times| {
             let (mut breaker, mut rng) = (Breaker::CLOSED, fastrand::Rng::with_seed(seed));
             let mut now = Moment::START;
             let mut opened = Duration::ZERO;
+            let projects = (0..BREAKER_FAILURES).map(project).collect::<Vec<_>>();
             for _ in 0..times {
-                for _ in 0..BREAKER_FAILURES {
-                    breaker.failed(breaker.valve.wants_probe(now), now, &mut rng);
+                for project in &projects {
+                    let was_probe = breaker.valve.wants_probe(now);
+                    breaker.failed(project, was_probe, now, &mut rng);
                 }
                 let until = breaker.valve.is_shut(now).flatten().expect("it is open");
                 opened = until.since(now);

@@ -5,9 +5,12 @@ use super::{
     controllers::Controller,
     limits::{MISSING_START, OUTDATED_TURN, RATE_STEP},
     project::Flight,
-    wanted::Kind,
+    wanted::{Kind, Wanted},
 };
 use crate::{moment::Moment, revision::Project};
+
+/// Finds the wanted project whose turn it is, among the kinds that may go.
+type Peek = for<'a> fn(&'a Wanted, &dyn Fn(Kind) -> bool) -> Option<&'a Project>;
 
 impl Admission {
     pub(super) fn dispatch(&mut self, now: Moment) {
@@ -74,6 +77,10 @@ impl Admission {
     }
 
     fn dispatch_fetches(&mut self, now: Moment) {
+        if self.fetches_held_until > now {
+            self.next_fetch_token = Some(self.fetches_held_until);
+            return;
+        }
         while let Some((_, project)) = self.to_fetch.first_key_value() {
             if self.in_flight.fetches >= self.limits.fetch.concurrency.get() {
                 return;
@@ -94,8 +101,12 @@ impl Admission {
 
     /// The project whose turn it is and for which there is a permit, and the class in which it is served.
     fn next_candidate(&mut self, now: Moment) -> Option<(Project, Class)> {
+        let valves = [self.breaker.valve, self.pushbacks.valve];
+        if valves.iter().any(|valve| valve.wants_probe(now)) {
+            return self.next_probe(now);
+        }
         let missing = self.next_missing(now);
-        let outdated = self.next_outdated(now);
+        let outdated = self.next_outdated(now, Wanted::peek);
         match (missing, outdated) {
             (Some(_), Some(outdated))
                 if self.missing_turns + 1 >= OUTDATED_TURN
@@ -106,6 +117,33 @@ impl Admission {
             (Some(missing), _) => Some((missing, Class::Missing)),
             (None, outdated) => outdated.map(|project| (project, Class::Outdated)),
         }
+    }
+
+    /// The project whose render tells most of the renderer: one that did not fail and was not pushed back when it was last rendered;
+    /// else the one whose last render is longest ago, so that no bad project is the probe again and again.
+    fn next_probe(&mut self, now: Moment) -> Option<(Project, Class)> {
+        let outdated = self.next_outdated(now, Wanted::probe);
+        let missing = self.next_missing(now).map(|_| self.missing.values());
+        let may_cool = self.has_permit(Class::Missing, true);
+        let candidates = outdated
+            .iter()
+            .map(|project| (project, Class::Outdated))
+            .chain(
+                missing
+                    .into_iter()
+                    .flatten()
+                    .map(|project| (project, Class::Missing)),
+            );
+        let judged = candidates.filter_map(|(project, class)| {
+            let entry = self.entries.get(project)?;
+            let may_go = class == Class::Outdated || may_cool || !entry.is_cooling();
+            let is_suspect = entry.is_suspect();
+            let yields = !is_suspect && class == Class::Outdated;
+            let judged = (is_suspect, yields, entry.standing.since);
+            may_go.then_some((judged, project, class))
+        });
+        let (_, project, class) = judged.min_by_key(|(judged, ..)| *judged)?;
+        Some((project.clone(), class))
     }
 
     pub(super) fn next_missing(&self, now: Moment) -> Option<Project> {
@@ -124,13 +162,13 @@ impl Admission {
     }
 
     /// The wanted project whose turn it is; those at the head that nobody has looked up for long are dropped.
-    fn next_outdated(&mut self, now: Moment) -> Option<Project> {
+    fn next_outdated(&mut self, now: Moment, peek: Peek) -> Option<Project> {
         loop {
             let may_fail = self.has_permit(Class::Outdated, true);
             let may_go = self.has_permit(Class::Outdated, false);
             let is_flooded = self.flooded_until(now).is_some();
-            let next = self.wanted.peek(|kind| match kind {
-                Kind::Held => may_go,
+            let next = peek(&self.wanted, &|kind| match kind {
+                Kind::Held | Kind::PushedBack => may_go,
                 Kind::Unseen => may_go && !is_flooded,
                 Kind::Failing => may_fail,
             });

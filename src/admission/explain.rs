@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::{
     Admission, Advance, Class, Gate, Link, Refused,
-    limits::{LEAST_RETRY_AFTER, RECONNECT, UNKNOWN},
+    limits::{FLOOD_SHARE, LEAST_RETRY_AFTER, RECONNECT, UNKNOWN},
     project::{Entry, Place},
 };
 use crate::{
@@ -47,10 +47,14 @@ impl Admission {
     pub(super) fn refuse(&self, project: &Project, was_in_flight: bool, now: Moment) -> Refused {
         let Some(entry) = self.entries.get(project) else {
             let is_full = || {
-                (
-                    Gate::Queue,
-                    refusal(NotRefreshed::QueueFull, self.token_wait(1, now)),
-                )
+                let permits = self.limits.permits(Class::Missing, false);
+                let permit = if self.has_permit(Class::Missing, false) {
+                    Duration::ZERO
+                } else {
+                    self.permit_wait(0, permits)
+                };
+                let wait = self.token_wait(1, now).max(permit);
+                (Gate::Queue, refusal(NotRefreshed::QueueFull, wait))
             };
             let (gate, refusal) = self.gate_closed_to_all(now).unwrap_or_else(is_full);
             return Refused {
@@ -137,17 +141,19 @@ impl Admission {
             ));
         }
         let flood = if entry.held.is_none() {
-            self.flooded_until(now)
+            self.flood_wait(ahead, now)
         } else {
-            None
+            Duration::ZERO
         };
-        let wait = self
-            .token_wait(ahead, now)
-            .max(flood.map_or(Duration::ZERO, |until| until.since(now)));
+        let wait = self.token_wait(ahead, now).max(flood);
         (!wait.is_zero()).then(|| (Gate::Tokens, refusal(NotRefreshed::Throttled, wait)))
     }
 
     fn closed_fetch_gate(&self, entry: &Entry, now: Moment) -> Option<(Gate, Refusal)> {
+        if self.fetches_held_until > now {
+            let wait = self.fetches_held_until.since(now);
+            return Some((Gate::Hold, refusal(NotRefreshed::PushedBack, wait)));
+        }
         let ahead = self.to_fetch.range(..entry.arrival).count();
         let permits = self.limits.fetch.concurrency.get();
         if self.in_flight.fetches >= permits {
@@ -189,15 +195,22 @@ impl Admission {
         }
     }
 
+    /// Until it is the turn of a project of which nothing is held, with so many ahead of it in a flood; zero without one.
+    fn flood_wait(&self, ahead: usize, now: Moment) -> Duration {
+        self.flooded_until(now).map_or(Duration::ZERO, |until| {
+            until.since(now) + per_token(ahead, self.rate(now) * FLOOD_SHARE)
+        })
+    }
+
     /// Until a valve lets something through, or its probe is back.
     fn probe_wait(&self, until: Option<Moment>, now: Moment) -> Duration {
-        until.map_or_else(|| self.recent.median(), |until| until.since(now))
+        until.map_or_else(|| self.recent.expected(), |until| until.since(now))
     }
 
     /// Until there is a permit: of so many, one comes home in every such part of a render, and those ahead take theirs first.
     fn permit_wait(&self, ahead: usize, permits: u32) -> Duration {
         let turns = u32::try_from(ahead + 1).unwrap_or(u32::MAX);
-        self.recent.median().saturating_mul(turns) / permits
+        self.recent.expected().saturating_mul(turns) / permits
     }
 
     /// Whether one who waits until then may expect to see the project land.
@@ -215,6 +228,8 @@ impl Admission {
         let may_queue = entry.held.is_none() || entry.demand.is_some();
         may_queue && !self.is_draining && {
             let wait = match self.closed_gate(project, entry, now) {
+                // Nobody knows yet for how long permits are held.
+                Some((Gate::Concurrency, _)) if self.recent.is_empty() => Duration::ZERO,
                 Some((_, refusal)) => refusal.retry_after,
                 None => Duration::ZERO,
             };

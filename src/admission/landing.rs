@@ -29,15 +29,14 @@ impl Admission {
         self.in_flight.outdated -= u32::from(flight.is_outdated());
         self.in_flight.cooling -= u32::from(flight.is_cooling);
         entry.needs_fetch = true;
-        entry.demand = None;
         if flight.is_unseen {
             self.flood.note(landing == Landing::NotFound);
         }
-        self.judge_renderer(landing, &flight, now);
+        self.judge_renderer(project, landing, &flight, now);
         // It had its turn: among those that wait for longest it is the last.
         entry.standing.since = now;
         if let Some(outcome) = self.judge_project(project, &mut entry, landing, &flight, now) {
-            entry.attempts = 0;
+            (entry.attempts, entry.demand) = (0, None);
             self.resolve(project, &mut entry, outcome);
         }
         self.put_entry(project, entry, now);
@@ -69,13 +68,18 @@ impl Admission {
                     is_global,
                 }) => {
                     // A render would cost an exhausted renderer more than the fetch.
-                    let obeyed = self.obey(project, after, is_global, now);
+                    let (obeyed, holds_all) = self.obey(project, after, is_global, now);
+                    if holds_all {
+                        self.fetches_held_until = self.fetches_held_until.max(now + obeyed);
+                    }
                     entry.push_back(obeyed, now);
                     entry.needs_fetch = true;
                 }
-                FetchLanding::PushedBack(Pushback { after: None, .. })
-                | FetchLanding::Nothing
-                | FetchLanding::Unimplemented => {}
+                FetchLanding::PushedBack(Pushback { after: None, .. }) => {
+                    entry.cool_down(NotRefreshed::CoolingDown, now, &mut self.rng);
+                    entry.needs_fetch = true;
+                }
+                FetchLanding::Nothing | FetchLanding::Unimplemented => {}
             }
         }
         self.put_entry(project, entry, now);
@@ -84,15 +88,29 @@ impl Admission {
     }
 
     /// What a landing says of the renderer: breaker, hold, pace and the budget of retries.
-    fn judge_renderer(&mut self, landing: Landing, flight: &Flight, now: Moment) {
+    fn judge_renderer(
+        &mut self,
+        project: &Project,
+        landing: Landing,
+        flight: &Flight,
+        now: Moment,
+    ) {
+        let is_answered = !matches!(
+            landing,
+            Landing::Unreachable
+                | Landing::Failed(CallFailure::Unavailable | CallFailure::DeadlineExceeded)
+        );
+        if is_answered {
+            self.answered = now;
+        }
         match landing {
             Landing::Failed(CallFailure::Unavailable | CallFailure::DeadlineExceeded) => {
                 if self.has(Controller::PaceOnFailure) {
                     self.pace.slow(PACE_ON_FAILURE, now);
                 }
                 if self.has(Controller::Breaker) {
-                    self.breaker
-                        .failed(flight.probes_breaker, now, &mut self.rng);
+                    let was_probe = flight.probes_breaker;
+                    self.breaker.failed(project, was_probe, now, &mut self.rng);
                 }
                 if flight.probes_hold {
                     self.pushbacks.valve.probe_failed(now, &mut self.rng);
@@ -168,7 +186,7 @@ impl Admission {
                 return Some(outcome);
             }
             Landing::Rejected => {
-                return Some(entry.cool_down(NotRefreshed::Rejected, false, now, &mut self.rng));
+                return Some(entry.cool_down(NotRefreshed::Rejected, now, &mut self.rng));
             }
             Landing::Gone => return Some(entry.is_gone(now)),
             Landing::NotFound => return Some(entry.is_not_found(now, &mut self.rng)),
@@ -187,7 +205,7 @@ impl Admission {
             is_global,
         }) = pushback
         {
-            let obeyed = self.obey(project, after, is_global, now);
+            let (obeyed, _) = self.obey(project, after, is_global, now);
             if flight.probes_hold {
                 self.pushbacks.go_on(obeyed, now);
             }
@@ -206,21 +224,25 @@ impl Admission {
             failure,
             CallFailure::Unavailable | CallFailure::DeadlineExceeded
         );
-        entry.cool_down(NotRefreshed::CoolingDown, was_away, now, &mut self.rng);
+        if was_away {
+            entry.cool_down_unanswered(self.answered, now, &mut self.rng);
+        } else {
+            entry.cool_down(NotRefreshed::CoolingDown, now, &mut self.rng);
+        }
         if !self.has(Controller::CoolDown) {
             entry.forgive();
         }
         Some(refused(NotRefreshed::RenderFailed, entry.cooling_for(now)))
     }
 
-    /// Notes a pushback, and tells for how long it is obeyed.
+    /// Notes a pushback, and tells for how long it is obeyed, and whether it holds everything.
     fn obey(
         &mut self,
         project: &Project,
         after: Duration,
         is_global: bool,
         now: Moment,
-    ) -> Duration {
+    ) -> (Duration, bool) {
         let (obeyed, holds_all) =
             self.pushbacks
                 .note(project, after, is_global, now, &mut self.rng);
@@ -230,7 +252,7 @@ impl Admission {
         if holds_all && self.has(Controller::PaceOnPushback) {
             self.pace.slow(PACE_ON_PUSHBACK, now);
         }
-        obeyed
+        (obeyed, holds_all)
     }
 
     /// Has a missing project tried again while somebody waits long enough, and the budget of retries allows it. A retry is a new
@@ -243,9 +265,9 @@ impl Admission {
         reason: NotRefreshed,
         now: Moment,
     ) -> bool {
-        let is_waited_for = entry.held.is_none()
-            && entry.waiters > 0
-            && now + wait + self.recent.median() < entry.deadline;
+        let lands = now + wait + self.recent.median();
+        let is_waited_for =
+            entry.held.is_none() && entry.waiters.latest().is_some_and(|until| lands < until);
         let retries = is_waited_for
             && flight.attempt < MISSING_ATTEMPTS
             && (self.retries.withdraw(now) || !self.has(Controller::RetryBudget));

@@ -73,6 +73,8 @@ pub(super) const RAISE_INTERVAL: Duration = Duration::from_secs(10);
 /// The range of cool-downs of an outdated project.
 pub(super) const OUTDATED_COOL_DOWN: (Duration, Duration) =
     (Duration::from_secs(5), Duration::from_secs(300));
+/// The longest cool-down of an outdated project while it may be the renderer that is away.
+pub(super) const AWAY_COOL_DOWN: Duration = Duration::from_secs(60);
 /// The range of cool-downs of a missing project.
 pub(super) const MISSING_COOL_DOWN: (Duration, Duration) =
     (Duration::from_millis(500), Duration::from_secs(15));
@@ -90,10 +92,12 @@ pub(super) const PROBE_INTERVAL: (Duration, Duration) =
 pub(super) const RECENT_RENDERS: usize = 32;
 /// The `retry_after` where nothing tells: the rate is 0, or the sidecar is draining.
 pub(super) const UNKNOWN: Duration = Duration::from_secs(60);
+/// How long a render is expected to take while none has landed.
+pub(super) const UNKNOWN_RENDER: Duration = Duration::from_secs(1);
 /// The least `retry_after`.
 pub(super) const LEAST_RETRY_AFTER: Duration = Duration::from_millis(10);
-/// Failures in a row that open the breaker.
-pub(super) const BREAKER_FAILURES: u32 = 5;
+/// Projects that fail in a row open the breaker.
+pub(super) const BREAKER_FAILURES: usize = 5;
 /// How long the breaker stays open: at first, and at most.
 pub(super) const BREAKER_OPEN: (Duration, Duration) =
     (Duration::from_secs(2), Duration::from_secs(30));

@@ -1,12 +1,12 @@
 //! What admission remembers of one project: what is held and wanted, who waits, and its own gate.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use super::{
     Class, HeldMark, Outcome, Want, Wish,
     limits::{
-        BEHIND_COOL_DOWN, GONE_COOL_DOWN, INTEREST, MISSING_COOL_DOWN, OUTDATED_COOL_DOWN,
-        RAISE_INTERVAL,
+        AWAY_COOL_DOWN, BEHIND_COOL_DOWN, GONE_COOL_DOWN, INTEREST, MISSING_COOL_DOWN,
+        OUTDATED_COOL_DOWN, RAISE_INTERVAL,
     },
     wanted::{Kind, Standing, Weight},
 };
@@ -22,9 +22,7 @@ pub(super) struct Entry {
     pub(super) want: Want,
     /// The highest order that a caller demanded since the last render.
     pub(super) demand: Option<Order>,
-    pub(super) waiters: u32,
-    /// The latest moment until which someone waits.
-    pub(super) deadline: Moment,
+    pub(super) waiters: Waiters,
     pub(super) flight: Option<Flight>,
     /// How often it was tried for those who wait.
     pub(super) attempts: u32,
@@ -40,6 +38,43 @@ pub(super) struct Entry {
     cool_down: CoolDown,
     /// When the last render was launched that a raised target had caused.
     pub(super) raised: Option<Moment>,
+}
+
+/// Those who wait for a project: how many until when.
+#[derive(Debug, Default)]
+pub(super) struct Waiters(BTreeMap<Moment, u32>);
+
+impl Waiters {
+    pub(super) fn add(&mut self, until: Moment) {
+        *self.0.entry(until).or_default() += 1;
+    }
+
+    pub(super) fn remove(&mut self, until: Moment) {
+        if let Some(count) = self.0.get_mut(&until) {
+            *count -= 1;
+            if *count == 0 {
+                self.0.remove(&until);
+            }
+        }
+    }
+
+    pub(super) fn clear(&mut self) {
+        self.0.clear();
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// The latest moment until which someone waits.
+    pub(super) fn latest(&self) -> Option<Moment> {
+        self.0.last_key_value().map(|(&until, _)| until)
+    }
+
+    #[cfg(test)]
+    pub(super) fn count(&self) -> u32 {
+        self.0.values().sum()
+    }
 }
 
 /// The one live effort to make a project fresh.
@@ -106,6 +141,8 @@ struct CoolDown {
     failures: u32,
     /// The last failed because the renderer was away.
     was_away: bool,
+    /// When the last failed.
+    failed_at: Moment,
     /// Renders in a row that brought less than was asked for.
     behind: u32,
 }
@@ -117,6 +154,7 @@ impl CoolDown {
         last: Duration::ZERO,
         failures: 0,
         was_away: false,
+        failed_at: Moment::START,
         behind: 0,
     };
 }
@@ -127,8 +165,7 @@ impl Entry {
             held: wish.held,
             want: wish.want,
             demand: None,
-            waiters: 0,
-            deadline: now,
+            waiters: Waiters::default(),
             flight: None,
             attempts: 0,
             needs_fetch: true,
@@ -148,7 +185,10 @@ impl Entry {
 
     /// Notes a lookup.
     pub(super) fn note(&mut self, wish: Wish, now: Moment) {
-        self.needs_fetch |= self.held.is_some() && wish.held.is_none();
+        if self.held.is_some() && wish.held.is_none() {
+            self.needs_fetch = true;
+            self.shorten_cool_down(now);
+        }
         self.held = wish.held;
         if self.place.is_wanted() {
             self.want.raise_to(wish.want);
@@ -164,16 +204,8 @@ impl Entry {
         self.interest_until = now + INTEREST;
     }
 
-    pub(super) fn start_waiting(&mut self, until: Moment) {
-        self.deadline = match self.waiters {
-            0 => until,
-            _ => self.deadline.max(until),
-        };
-        self.waiters += 1;
-    }
-
     pub(super) fn class(&self) -> Class {
-        if self.held.is_none() && self.waiters > 0 {
+        if self.held.is_none() && !self.waiters.is_empty() {
             Class::Missing
         } else {
             Class::Outdated
@@ -188,11 +220,16 @@ impl Entry {
     }
 
     pub(super) fn is_of_interest(&self, now: Moment) -> bool {
-        self.waiters > 0 || self.interest_until > now
+        !self.waiters.is_empty() || self.interest_until > now
     }
 
     pub(super) fn is_cooling(&self) -> bool {
         self.cool_down.failures > 0
+    }
+
+    /// Whether its last render says more of the project than of the renderer: it makes a bad probe.
+    pub(super) fn is_suspect(&self) -> bool {
+        self.is_cooling() || self.cool_down.reason == NotRefreshed::PushedBack
     }
 
     /// The least order to ask a renderer for.
@@ -220,26 +257,28 @@ impl Entry {
         if gated_until > now {
             return Some((Place::Cooling, Some(gated_until)));
         }
-        if self.held.is_some() {
-            return Some((self.place_among_wanted(), None));
-        }
-        let forgotten = (self.waiters == 0).then_some(self.interest_until);
-        if self.needs_fetch && offers_fetch {
-            Some((Place::ToFetch, forgotten))
-        } else if self.waiters > 0 {
-            Some((Place::Missing, None))
+        let forgotten = self.waiters.is_empty().then_some(self.interest_until);
+        let place = if self.held.is_some() {
+            self.place_among_wanted()
+        } else if self.needs_fetch && offers_fetch {
+            Place::ToFetch
+        } else if self.waiters.is_empty() {
+            self.place_among_wanted()
         } else {
-            Some((self.place_among_wanted(), forgotten))
-        }
+            Place::Missing
+        };
+        Some((place, forgotten))
     }
 
     fn place_among_wanted(&self) -> Place {
         let kind = if self.is_cooling() {
             Kind::Failing
-        } else if self.held.is_some() {
-            Kind::Held
-        } else {
+        } else if self.held.is_none() {
             Kind::Unseen
+        } else if self.cool_down.reason == NotRefreshed::PushedBack {
+            Kind::PushedBack
+        } else {
+            Kind::Held
         };
         Place::Wanted(kind, self.standing)
     }
@@ -248,7 +287,7 @@ impl Entry {
         match self.place {
             Place::InFlight => Counted::Not,
             _ if self.held.is_some() => Counted::Not,
-            _ if self.waiters > 0 => Counted::WaitedFor,
+            _ if !self.waiters.is_empty() => Counted::WaitedFor,
             Place::ToFetch | Place::Missing | Place::Wanted(..) => Counted::Demoted,
             // Each of these was launched, so that the rate bounds them. Forgetting them would forget that they are left alone.
             Place::Cooling | Place::Resting => Counted::Not,
@@ -280,6 +319,14 @@ impl Entry {
             self.forgive();
         }
         self.held = Some(held);
+    }
+
+    /// Has a project that is missing now cool down no longer than a missing one, unless the renderer asked to leave it alone.
+    fn shorten_cool_down(&mut self, now: Moment) {
+        if self.cool_down.reason != NotRefreshed::PushedBack {
+            let (_, longest) = MISSING_COOL_DOWN;
+            self.cool_down.until = self.cool_down.until.min(now + longest);
+        }
     }
 
     /// Ends the cool-down, and what it had grown to.
@@ -330,19 +377,47 @@ impl Entry {
     pub(super) fn cool_down(
         &mut self,
         reason: NotRefreshed,
-        was_away: bool,
+        now: Moment,
+        rng: &mut fastrand::Rng,
+    ) -> Outcome {
+        self.cool_down.was_away = false;
+        self.cool_down_up_to(OUTDATED_COOL_DOWN.1, reason, now, rng)
+    }
+
+    /// As [`Entry::cool_down`] after a render that the renderer did not answer; `answered` is when it last answered any. Where it
+    /// has answered none since this project failed before, it may be the renderer that is away, and not the project that is bad.
+    pub(super) fn cool_down_unanswered(
+        &mut self,
+        answered: Moment,
+        now: Moment,
+        rng: &mut fastrand::Rng,
+    ) -> Outcome {
+        let may_be_away = answered <= self.cool_down.failed_at;
+        let cap = if may_be_away {
+            AWAY_COOL_DOWN
+        } else {
+            OUTDATED_COOL_DOWN.1
+        };
+        self.cool_down.was_away = true;
+        self.cool_down_up_to(cap, NotRefreshed::CoolingDown, now, rng)
+    }
+
+    fn cool_down_up_to(
+        &mut self,
+        most: Duration,
+        reason: NotRefreshed,
         now: Moment,
         rng: &mut fastrand::Rng,
     ) -> Outcome {
         let (base, cap) = match self.held {
-            Some(_) => OUTDATED_COOL_DOWN,
+            Some(_) => (OUTDATED_COOL_DOWN.0, most),
             None => MISSING_COOL_DOWN,
         };
         let last = self.cool_down.last.max(base);
         let drawn = base + (last * 3 - base).mul_f64(rng.f64());
         self.cool_down.last = drawn.min(cap);
         self.cool_down.failures += 1;
-        self.cool_down.was_away = was_away;
+        self.cool_down.failed_at = now;
         self.leave_alone(self.cool_down.last, reason, now)
     }
 
@@ -365,7 +440,7 @@ impl Entry {
         self.held = None;
         self.interest_until = now;
         let failures = self.cool_down.failures;
-        self.cool_down(NotRefreshed::CoolingDown, false, now, rng);
+        self.cool_down(NotRefreshed::CoolingDown, now, rng);
         self.cool_down.failures = failures;
         Outcome::NotFound
     }

@@ -2,7 +2,7 @@
 
 use std::{collections::VecDeque, time::Duration};
 
-use super::limits::RECENT_RENDERS;
+use super::limits::{RECENT_RENDERS, UNKNOWN_RENDER};
 
 /// The durations of the last renders that brought a revision.
 #[derive(Debug, Default)]
@@ -25,6 +25,20 @@ impl Recent {
     /// The median; zero while none is known.
     pub(super) fn median(&self) -> Duration {
         self.median
+    }
+
+    /// Whether none has landed.
+    pub(super) fn is_empty(&self) -> bool {
+        self.durations.is_empty()
+    }
+
+    /// How long a render is expected to take: the median, or a guess while none is known.
+    pub(super) fn expected(&self) -> Duration {
+        if self.is_empty() {
+            UNKNOWN_RENDER
+        } else {
+            self.median
+        }
     }
 
     /// How much longer a render may be expected to take that was launched `elapsed` ago. What is overdue is expected to take

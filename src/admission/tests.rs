@@ -6,6 +6,8 @@ use proptest::{prelude::*, test_runner::FileFailurePersistence};
 
 use super::*;
 
+mod gates;
+
 #[derive(Clone, Debug)]
 enum Step {
     Want {
@@ -29,6 +31,9 @@ enum Step {
     Stall(Duration),
     Change(usize),
     Evict(usize),
+    /// What is held becomes too old.
+    Age(usize),
+    Dial,
     Link(Option<Duration>),
 }
 
@@ -94,7 +99,9 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         1 => Just(Step::Lower),
         1 => (1_u64..120_000).prop_map(|millis| Step::Stall(Duration::from_millis(millis))),
         1 => project.clone().prop_map(Step::Change),
-        1 => project.prop_map(Step::Evict),
+        1 => project.clone().prop_map(Step::Evict),
+        1 => project.prop_map(Step::Age),
+        1 => Just(Step::Dial),
         1 => prop::option::of((1_u64..5_000).prop_map(Duration::from_millis)).prop_map(Step::Link),
     ];
     prop::collection::vec(step, 1..150)
@@ -128,6 +135,8 @@ struct World {
     target: u64,
     changes: HashMap<Project, u64>,
     held: HashMap<Project, HeldMark>,
+    /// Since when what is held has to be validated.
+    aged: HashMap<Project, Moment>,
     flights: Vec<(Project, bool, u64)>,
     waiters: Vec<(Project, Moment)>,
     launches: Vec<Moment>,
@@ -156,6 +165,7 @@ impl World {
             target: 1,
             changes: HashMap::new(),
             held: HashMap::new(),
+            aged: HashMap::new(),
             flights: Vec::new(),
             waiters: Vec::new(),
             launches: Vec::new(),
@@ -182,8 +192,8 @@ impl World {
                 demand,
             } => self.want(&name(project), patience, demand),
             Step::Leave(waiter) if !self.waiters.is_empty() => {
-                let (project, _) = self.waiters.remove(waiter % self.waiters.len());
-                self.admission.left(&project, self.now);
+                let (project, until) = self.waiters.remove(waiter % self.waiters.len());
+                self.admission.left(&project, until, self.now);
             }
             Step::Land(flight, brought) if !self.flights.is_empty() => {
                 let flight = self.flights.remove(flight % self.flights.len());
@@ -223,6 +233,8 @@ impl World {
                 self.admission.changed(&project, order, self.now);
             }
             Step::Evict(project) => drop(self.held.remove(&name(project))),
+            Step::Age(project) => drop(self.aged.insert(name(project), self.now)),
+            Step::Dial => self.admission.set_link(Link::Dialling, self.now),
             Step::Link(None) => self.admission.set_link(Link::Up, self.now),
             Step::Link(Some(down)) => {
                 let retry_at = self.now + down;
@@ -238,7 +250,8 @@ impl World {
         let floor = self.floor(project);
         let demand = demand.then(|| Order::new(floor.rollout, floor.number + 1));
         let least = floor.max(demand.unwrap_or_default());
-        if held.is_some_and(|held| held.order >= least) {
+        let validated_since = self.aged.get(project).copied().unwrap_or_default();
+        if held.is_some_and(|held| held.order >= least && held.validated_at >= validated_since) {
             return;
         }
         let until = patience.map(|patience| self.now + patience);
@@ -246,7 +259,7 @@ impl World {
             held,
             want: Want {
                 floor,
-                validated_since: Moment::START,
+                validated_since,
             },
             demand,
             until,
@@ -311,6 +324,10 @@ impl World {
             let landing = match (held, brought) {
                 (Some(held), _) => FetchLanding::Held(held),
                 (None, Brought::Unimplemented) => FetchLanding::Unimplemented,
+                (None, Brought::Failure(failure @ CallFailure::Exhausted(Some(pushback)))) => {
+                    self.note_pushback(&project, failure);
+                    FetchLanding::PushedBack(pushback)
+                }
                 (None, _) => FetchLanding::Nothing,
             };
             return self.admission.fetched(&project, landing, self.now);
@@ -359,8 +376,8 @@ impl World {
             };
             self.now = self.now.max(next);
             while let Some(place) = self.waiters.iter().position(|&(_, at)| at <= self.now) {
-                let (project, _) = self.waiters.swap_remove(place);
-                self.admission.left(&project, self.now);
+                let (project, until) = self.waiters.swap_remove(place);
+                self.admission.left(&project, until, self.now);
             }
             self.admission.tick(self.now);
             self.act();
@@ -386,7 +403,7 @@ impl World {
                     self.launch(&project, false, rollout);
                     self.check_budget();
                     self.check_retries(&project);
-                    self.check_turn(class);
+                    self.check_turn(&project, class);
                     let hold = self.holds.get(&project).copied().unwrap_or_default();
                     assert!(hold.max(self.hold) <= self.now, "a pushback is obeyed");
                 }
@@ -448,13 +465,21 @@ impl World {
         );
     }
 
-    /// No lower class goes first beyond its share: of ten tokens, nine go to missing projects that could go.
-    fn check_turn(&mut self, class: Class) {
+    /// No lower class goes first beyond its share: of ten tokens, nine go to missing projects that could go, and are no bad probes.
+    fn check_turn(&mut self, project: &Project, class: Class) {
         if class == Class::Missing {
             self.missing_turns += 1;
             return;
         }
-        let could_go = self.admission.next_missing(self.now).is_some();
+        let Admission {
+            entries, missing, ..
+        } = &self.admission;
+        let is_probe = entries[project]
+            .flight
+            .is_some_and(|flight| flight.probes_breaker || flight.probes_hold);
+        let is_good = |missing: &Project| !(is_probe && entries[missing].is_suspect());
+        let could_go =
+            self.admission.next_missing(self.now).is_some() && missing.values().any(is_good);
         assert!(
             !could_go || self.missing_turns >= 9,
             "an outdated project overtakes"
@@ -466,7 +491,10 @@ impl World {
         let floor = self.floor(project);
         let entry = &self.admission.entries[project];
         let least = floor.max(entry.demand.unwrap_or_default());
-        entry.held.is_none_or(|held| held.order < least)
+        let since = self.aged.get(project).copied().unwrap_or_default();
+        entry
+            .held
+            .is_none_or(|held| held.order < least || held.validated_at < since)
     }
 
     /// P2: over every window that ends now, launches ≤ the largest burst in force in it + the integral of the rate.
@@ -521,7 +549,7 @@ impl World {
                 .iter()
                 .filter(|(waited, _)| waited == project)
                 .count();
-            assert_eq!(entry.waiters as usize, waiting, "{project}");
+            assert_eq!(entry.waiters.count() as usize, waiting, "{project}");
             counts.wanted += usize::from(entry.place.is_wanted());
             counts.waited_for += usize::from(entry.counted == Counted::WaitedFor);
             counts.demoted += usize::from(entry.counted == Counted::Demoted);
@@ -868,7 +896,7 @@ fn a_pushback_outlives_a_raised_target_and_a_full_queue() {
     for project in 1..10 {
         admission.want(&name(project), wish(None, 1, None, now), now);
     }
-    admission.left(&name(0), now);
+    admission.left(&name(0), now + Duration::from_secs(100), now);
     admission.landed(&name(0), pushed_back(Duration::from_secs(5)), now);
     admission.set_target(2, now);
     let Verdict::Refused(refused) = admission.want(&name(0), wish(None, 2, None, now), now) else {

@@ -78,12 +78,15 @@ pub(super) enum Kind {
     Held,
     /// Nothing is held, and nobody waits any more.
     Unseen,
+    /// The last render was pushed back.
+    PushedBack,
     /// The last render failed.
     Failing,
 }
 
 impl Kind {
-    const ALL: [Self; 3] = [Self::Held, Self::Unseen, Self::Failing];
+    /// Every kind, the better ones to probe a renderer with first.
+    const ALL: [Self; 4] = [Self::Held, Self::Unseen, Self::PushedBack, Self::Failing];
 }
 
 /// Projects by how much, and by how long, they are wanted.
@@ -117,7 +120,7 @@ impl Wanted {
     }
 
     /// The project whose turn it is, among the kinds that may go.
-    pub(super) fn peek(&self, may_go: impl Fn(Kind) -> bool) -> Option<&Project> {
+    pub(super) fn peek(&self, may_go: &dyn Fn(Kind) -> bool) -> Option<&Project> {
         let shelves = Kind::ALL.into_iter().filter(|&kind| may_go(kind));
         let shelves = shelves.map(|kind| &self.shelves[kind as usize]);
         if self.turns % AGING_TURN == AGING_TURN - 1 {
@@ -127,6 +130,13 @@ impl Wanted {
             let heaviest = shelves.filter_map(|shelf| shelf.by_weight.last()).max();
             heaviest.map(|(_, project)| project)
         }
+    }
+
+    /// The project to probe the renderer with: of the best kind that may go the longest wanted.
+    pub(super) fn probe(&self, may_go: &dyn Fn(Kind) -> bool) -> Option<&Project> {
+        let kinds = Kind::ALL.into_iter().filter(|&kind| may_go(kind));
+        let oldest = |kind| self.shelves[kind as usize].by_age.first();
+        kinds.filter_map(oldest).map(|(_, project)| project).next()
     }
 
     /// Ends a turn: the project of [`Wanted::peek`] was launched.
@@ -184,7 +194,7 @@ mod tests {
             looked_up([10, 10, 10, 10, 10, 10, 14]),
         );
         wanted.insert(&project("once"), Kind::Held, looked_up([14]));
-        assert_eq!(wanted.peek(|_| true), Some(&project("often")));
+        assert_eq!(wanted.peek(&|_| true), Some(&project("often")));
         assert_eq!(wanted.ahead_of(&project("once"), looked_up([14])), 2);
     }
 
@@ -193,7 +203,7 @@ mod tests {
         let mut wanted = Wanted::default();
         wanted.insert(&project("then"), Kind::Held, looked_up(0..10));
         wanted.insert(&project("now"), Kind::Held, looked_up(598..600));
-        assert_eq!(wanted.peek(|_| true), Some(&project("now")));
+        assert_eq!(wanted.peek(&|_| true), Some(&project("now")));
     }
 
     #[test]
@@ -204,7 +214,7 @@ mod tests {
         let turns = (1..).find(|turn| {
             let hot = project(&format!("hot-{turn}"));
             wanted.insert(&hot, Kind::Held, looked_up(*turn..turn + 100));
-            let next = wanted.peek(|_| true).unwrap().clone();
+            let next = wanted.peek(&|_| true).unwrap().clone();
             wanted.turn();
             if next == hot {
                 wanted.remove(&hot, Kind::Held, looked_up(*turn..turn + 100));

@@ -5,11 +5,12 @@ use std::sync::Arc;
 use tokio::sync::watch;
 
 use super::Shared;
-use crate::{admission::Outcome, revision::Project};
+use crate::{admission::Outcome, moment::Moment, revision::Project};
 
 /// Waits for what becomes of a project.
 pub struct Waiter {
     project: Project,
+    until: Moment,
     outcome: watch::Receiver<Option<Outcome>>,
     shared: Arc<Shared>,
 }
@@ -17,11 +18,13 @@ pub struct Waiter {
 impl Waiter {
     pub(super) fn new(
         project: Project,
+        until: Moment,
         outcome: watch::Receiver<Option<Outcome>>,
         shared: Arc<Shared>,
     ) -> Self {
         Self {
             project,
+            until,
             outcome,
             shared,
         }
@@ -55,7 +58,7 @@ impl Drop for Waiter {
             state.waiters.remove(&self.project);
         }
         let now = self.shared.clock.now();
-        state.admission.left(&self.project, now);
+        state.admission.left(&self.project, self.until, now);
         self.shared.perform(&mut state);
     }
 }

@@ -210,6 +210,7 @@ impl World {
                 sidecar.waiting.push(Waiting {
                     id: self.waiters,
                     project,
+                    until,
                     caller,
                 });
                 let leave = Event::Leave(id, sidecar.incarnation, self.waiters);
@@ -327,7 +328,7 @@ impl World {
         if sidecar.admission.explain(name, now).is_none() {
             self.observed.forgotten += 1;
         }
-        sidecar.admission.left(name, now);
+        sidecar.admission.left(name, waiting.until, now);
         let explained = sidecar.admission.explain(name, now);
         let refusal = explained.map_or(UNEXPLAINED, |explained| explained.refusal);
         self.settle(id);

@@ -143,6 +143,9 @@ fn the_way_of_the_incident_fails_lookups_and_does_not_recover() {
             assert!(is_broken, "{name}: {promise} held: {broken:?}");
         }
     }
+    let (_, broken) = HYSTERESIS.judged(Way::Incident, Controllers::default());
+    let is_stuck = broken.iter().any(|text| text.starts_with("goodput was"));
+    assert!(is_stuck, "goodput came back: {broken:?}");
 }
 
 /// Prints which scenarios fail without which controller: `cargo test --lib admission::fleet -- --ignored --nocapture`.

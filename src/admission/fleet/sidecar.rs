@@ -41,6 +41,7 @@ pub(super) struct Slot {
 pub(super) struct Waiting {
     pub(super) id: u64,
     pub(super) project: ProjectId,
+    pub(super) until: Moment,
     pub(super) caller: Caller,
 }
 
@@ -297,7 +298,7 @@ fn a_project_is_scheduled_only_when_it_is_launched_next() {
     assert_eq!(admission.want(&other, wish, start), Verdict::Wait);
 
     let due = admission.next_wake().unwrap();
-    admission.left(&one, due);
+    admission.left(&one, start + Duration::from_secs(10), due);
     let told = admission.explain(&one, due).unwrap().refusal.reason;
     admission.tick(due);
     let is_launched = admission.explain(&one, due).unwrap().is_in_flight;

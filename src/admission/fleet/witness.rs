@@ -1,7 +1,7 @@
 //! What a sidecar's launches came to, noted beside its machine: by these facts a reason is true or is not. It knows what was launched
 //! and what landed, and the constants of the architecture's table; it never asks the machine.
 
-use std::time::Duration;
+use std::{collections::HashSet, time::Duration};
 
 use super::sidecar::ProjectId;
 use crate::{
@@ -30,8 +30,8 @@ pub(super) struct Witness {
     renders: Renders,
     fetches: u32,
     fetched_at: Option<Moment>,
-    /// Failures in a row, as the breaker counts them.
-    failures: u32,
+    /// The projects that failed in a row.
+    failures: HashSet<ProjectId>,
     broken: Option<Stop>,
     held: Option<Hold>,
     last_pushback: Option<(ProjectId, Moment)>,
@@ -145,7 +145,7 @@ impl Witness {
             renders: Renders::default(),
             fetches: 0,
             fetched_at: None,
-            failures: 0,
+            failures: HashSet::new(),
             broken: None,
             held: None,
             last_pushback: None,
@@ -289,13 +289,13 @@ impl Witness {
         }
     }
 
-    /// Failures in a row stop everything, and so does the probe's.
+    /// So many projects that failed in a row stop everything, and so does the probe's failure.
     fn count_failures(&mut self, project: ProjectId, landing: &Landing, now: Moment) {
         let was_probe = self.broken.is_some_and(|stop| stop.probe == Some(project));
         if let Landing::Failed(CallFailure::Unavailable | CallFailure::DeadlineExceeded) = landing {
-            self.failures += 1;
+            self.failures.insert(project);
             self.tokens.slow(now + PACE_RECOVERY);
-            if was_probe || self.failures >= BREAKER_FAILURES {
+            if was_probe || self.failures.len() >= BREAKER_FAILURES {
                 let (_, longest) = BREAKER_OPEN;
                 let probe = self.broken.and_then(|stop| stop.probe);
                 self.broken = Some(Stop {
@@ -305,7 +305,7 @@ impl Witness {
             }
             return;
         }
-        self.failures = 0;
+        self.failures.clear();
         if was_probe {
             self.broken = None;
             self.tokens.slow(now + PACE_RECOVERY);

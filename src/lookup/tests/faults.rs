@@ -420,3 +420,72 @@ async fn a_renderer_restarted_with_its_numbers_from_one_loses_nothing_and_is_rig
         (Served::Rendered, Order::new(2, 1))
     );
 }
+
+/// A poison project fails alone in a quiet pod, and then there is a release.
+#[tokio::test(start_paused = true)]
+async fn a_poison_project_does_not_hold_a_release_up() {
+    for quiet in [1_800, 2_000, 2_300] {
+        let core = Core::paced(10.0, 10).await;
+        let projects = projects(20);
+        core.holds(&projects).await;
+        core.renderer.behaves_for(&projects[0], Behaviour::Stalls);
+        core.refresh.set_target(2);
+        under_load(&core, &projects, sleep(secs(quiet))).await;
+        assert!(core.renderer.renders_of(&projects[0]) > 5);
+        assert_eq!(core.refresh.snapshot().stops, Stops::default());
+        core.refresh.set_target(3);
+        let took = under_load(&core, &projects, core.converges(&projects[1..], 3)).await;
+        assert!(took <= secs(4), "{took:?}");
+    }
+}
+
+/// Few projects cannot open the breaker, so that their own cool-downs decide when the renderer is noticed again.
+#[tokio::test(start_paused = true)]
+async fn few_projects_are_fresh_soon_after_a_long_outage() {
+    for many in [1, 2, 3, 6] {
+        for outage in [300, 480, 660, 900] {
+            let core = Core::paced(10.0, 10).await;
+            let projects = projects(many);
+            core.holds(&projects).await;
+            core.renderer.behaves(Behaviour::Fails(unavailable()));
+            core.refresh.set_target(2);
+            under_load(&core, &projects, sleep(secs(outage))).await;
+            core.renderer.behaves(Behaviour::Answers);
+            let took = under_load(&core, &projects, core.converges(&projects, 2)).await;
+            assert!(took <= secs(90), "{many} projects: {took:?}");
+        }
+    }
+}
+
+/// While one project has used its own quota up, all are pushed back once.
+#[tokio::test(start_paused = true)]
+async fn a_quota_of_one_project_does_not_prolong_a_hold_of_all() {
+    for phase in 0..6 {
+        let core = Core::paced(5.0, 5).await;
+        let projects = projects(40);
+        core.holds(&projects).await;
+        core.refresh.set_target(2);
+        let quota = Behaviour::Fails(exhausted(5, false));
+        core.renderer.behaves_for(&projects[0], quota);
+        under_load(&core, &projects, sleep(secs(120 + phase))).await;
+
+        let hold = Behaviour::Fails(exhausted(10, true));
+        core.renderer.behaves_for(&projects[1], hold);
+        core.renderer.numbers(9);
+        for project in &projects[1..] {
+            core.refresh.changed(project, Order::new(2, 2));
+        }
+        let is_held = || core.refresh.snapshot().stops.is_held;
+        let until = async |held: bool| {
+            while is_held() != held {
+                sleep(millis(100)).await;
+            }
+        };
+        under_load(&core, &projects, until(true)).await;
+        core.renderer.behaves_for(&projects[1], Behaviour::Answers);
+        let start = Instant::now();
+        under_load(&core, &projects, until(false)).await;
+        let took = start.elapsed();
+        assert!(took <= secs(16), "{took:?}");
+    }
+}
