@@ -1,9 +1,10 @@
-//! The hand-written way and the generated one answer every request alike, however it is made and cut.
+//! The hand-written way answers every request as tonic's server and the generated code do, however it is made and cut.
 
-use std::{future::Future, time::Duration};
+use std::{future::Future, io, time::Duration};
 
 use bytes::{BufMut as _, BytesMut};
 use h2::client::SendRequest;
+use http::HeaderMap;
 use proptest::prelude::*;
 use tokio::{
     io::{DuplexStream, duplex},
@@ -11,6 +12,7 @@ use tokio::{
     time::timeout,
 };
 use tokio_util::sync::CancellationToken;
+use tonic::transport::Server;
 
 use super::*;
 use crate::{
@@ -172,13 +174,10 @@ fn requests() -> impl Strategy<Value = Made> {
 #[derive(Debug, PartialEq)]
 struct Seen {
     status: http::StatusCode,
-    content_type: Option<HeaderValue>,
-    grpc_status: Option<HeaderValue>,
-    grpc_message: Option<HeaderValue>,
-    details: Option<HeaderValue>,
-    pushback: Option<HeaderValue>,
-    accepted: Option<HeaderValue>,
+    headers: HeaderMap,
     answer: Option<v1::GetConfigResponse>,
+    /// None when the headers end the stream.
+    trailers: Option<HeaderMap>,
 }
 
 /// A client in memory.
@@ -187,11 +186,25 @@ struct Client {
 }
 
 impl Client {
+    /// Of a service on our connections.
     async fn of(service: impl Service) -> Self {
-        let (ours, theirs): (DuplexStream, DuplexStream) = duplex(64 * 1024);
+        let (ours, theirs) = duplex(64 * 1024);
         let theirs = Gathered::new(theirs, Room::default());
         tokio::spawn(serve_connection(theirs, service, CancellationToken::new()));
-        let (send, connection) = h2::client::handshake(ours).await.unwrap();
+        Self::on(ours).await
+    }
+
+    /// Of generated services on tonic's own server.
+    async fn of_tonic(routes: Routes) -> Self {
+        let (ours, theirs) = duplex(64 * 1024);
+        let incoming = tokio_stream::once(Ok::<_, io::Error>(theirs));
+        let server = Server::builder().add_routes(routes);
+        server.serve_with_incoming(incoming).await.unwrap();
+        Self::on(ours).await
+    }
+
+    async fn on(socket: DuplexStream) -> Self {
+        let (send, connection) = h2::client::handshake(socket).await.unwrap();
         tokio::spawn(connection);
         Self { send }
     }
@@ -220,31 +233,28 @@ impl Client {
         if made.ends_apart {
             drop(body.send_data(Bytes::new(), true));
         }
-        let (parts, mut body) = response.await?.into_parts();
+        let (mut parts, mut body) = response.await?.into_parts();
+        // Of no use to gRPC, so that it is switched off here.
+        parts.headers.remove(http::header::DATE);
         let mut read = BytesMut::new();
         while let Some(data) = body.data().await {
             let data = data?;
             body.flow_control().release_capacity(data.len())?;
             read.extend_from_slice(&data);
         }
-        let trailers = body.trailers().await?.unwrap_or_default();
-        let told = |name: &str| trailers.get(name).or(parts.headers.get(name)).cloned();
+        let read = read.freeze();
+        let message = (!read.is_empty()).then(|| unframed(&read).expect("one whole frame"));
         Ok(Seen {
             status: parts.status,
-            content_type: parts.headers.get(CONTENT_TYPE).cloned(),
-            grpc_status: told("grpc-status"),
-            grpc_message: told("grpc-message"),
-            details: told("grpc-status-details-bin"),
-            pushback: told("grpc-retry-pushback-ms"),
-            accepted: told("grpc-accept-encoding"),
-            answer: (!read.is_empty())
-                .then(|| v1::GetConfigResponse::decode(&read[PREFIX..]).unwrap()),
+            headers: parts.headers,
+            answer: message.map(|message| v1::GetConfigResponse::decode(message).unwrap()),
+            trailers: body.trailers().await?,
         })
     }
 }
 
-/// The same lookups, served both ways.
-fn both() -> (Lookups<Scripted>, Routes) {
+/// The same lookups, served by hand and by tonic.
+async fn both() -> (Client, Client) {
     let script = Scripted::new().at_once();
     script.answers("held", Ok(fresh("held", 3, "payload")));
     script.answers("old", Ok(outdated("old", 2, vec![b'x'; 100_000])));
@@ -252,7 +262,8 @@ fn both() -> (Lookups<Scripted>, Routes) {
     let mut routes = Routes::builder();
     routes.add_service(configs.clone().into_service());
     let routes = routes.routes();
-    (Lookups::new(configs, routes.clone()), routes)
+    let lookups = Lookups::new(configs, routes.clone());
+    (Client::of(lookups).await, Client::of_tonic(routes).await)
 }
 
 fn runtime() -> Runtime {
@@ -272,8 +283,7 @@ proptest! {
     #[test]
     fn both_ways_accept_and_refuse_the_same(requests in prop::collection::vec(requests(), 1..6)) {
         let runtime = runtime();
-        let (ours, theirs) = both();
-        let (ours, theirs) = soon(&runtime, async { (Client::of(ours).await, Client::of(theirs).await) });
+        let (ours, theirs) = soon(&runtime, both());
         for made in requests {
             let (ours, theirs) = soon(&runtime, async {
                 (ours.asks(&made).await, theirs.asks(&made).await)
