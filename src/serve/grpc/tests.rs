@@ -13,7 +13,7 @@ use h2::client::{Builder, ResponseFuture, SendRequest};
 use http::Request;
 use prost::Message as _;
 use tokio::{
-    io::{AsyncWriteExt as _, ReadBuf},
+    io::{AsyncWriteExt as _, ReadBuf, duplex},
     task::JoinHandle,
 };
 use tonic::service::Routes;
@@ -314,6 +314,26 @@ async fn a_caller_that_reads_no_more_does_not_keep_the_listener_from_closing() {
         .unwrap()
         .unwrap()
         .unwrap();
+}
+
+/// hyper allows 200 unless told; tonic tells it not to count.
+#[tokio::test(start_paused = true)]
+async fn three_hundred_calls_of_one_connection_wait_at_once() {
+    const TAKES: Duration = Duration::from_secs(2);
+    let script = Scripted::new().takes(TAKES);
+    script.answers("200", Ok(fresh("200", 1, payload(200))));
+    let configs = Configs::new(script.clone(), Metrics::new(), CancellationToken::new());
+    let lookups = Lookups::new(configs, Routes::default());
+    let (ours, theirs) = duplex(64 * KIB);
+    let theirs = Gathered::new(theirs, Room::default());
+    tokio::spawn(serve_connection(theirs, lookups, CancellationToken::new()));
+    let client = shake_hands(&Builder::new(), ours).await;
+
+    let mut calls = pin!(read_all(&client, 300, 200));
+    // Time passes only once nothing else happens.
+    assert!(timeout(TAKES / 2, calls.as_mut()).await.is_err());
+    assert_eq!(script.asked().len(), 300);
+    calls.await;
 }
 
 /// A socket that is read a kilobyte at a time, and rests after each.
