@@ -8,9 +8,12 @@ use std::{
 };
 
 use bytes::{BufMut as _, Bytes, BytesMut};
-use futures_util::future::try_join_all;
-use h2::client::{Builder, ResponseFuture, SendRequest};
-use http::Request;
+use futures_util::future::{join_all, try_join_all};
+use h2::{
+    RecvStream,
+    client::{Builder, ResponseFuture, SendRequest},
+};
+use http::{Request, Response};
 use prost::Message as _;
 use tokio::{
     io::{AsyncWriteExt as _, ReadBuf, duplex},
@@ -114,20 +117,28 @@ fn asks(size: usize) -> Bytes {
 }
 
 /// Asks for the project of that size.
-async fn ask(client: &SendRequest<Bytes>, size: usize) -> ResponseFuture {
+async fn ask(client: &SendRequest<Bytes>, size: usize) -> Result<ResponseFuture, h2::Error> {
     let request = Request::post("http://in.memory/evenkeel.v1.ConfigService/GetConfig")
         .header("content-type", "application/grpc")
         .body(())
         .unwrap();
-    let mut client = client.clone().ready().await.unwrap();
-    let (response, mut body) = client.send_request(request, false).unwrap();
-    body.send_data(asks(size), true).unwrap();
-    response
+    let mut client = client.clone().ready().await?;
+    let (response, mut body) = client.send_request(request, false)?;
+    body.send_data(asks(size), true)?;
+    Ok(response)
+}
+
+/// Asks for the project of that size, and reads the head of the answer.
+async fn begin(
+    client: &SendRequest<Bytes>,
+    size: usize,
+) -> Result<Response<RecvStream>, h2::Error> {
+    ask(client, size).await?.await
 }
 
 /// Reads an answer to its end, and fails unless it is that of the project of that size, whole.
-async fn read(response: ResponseFuture, size: usize) -> Result<(), h2::Error> {
-    let mut body = response.await?.into_body();
+async fn read(begun: Response<RecvStream>, size: usize) -> Result<(), h2::Error> {
+    let mut body = begun.into_body();
     let mut read = BytesMut::new();
     while let Some(data) = body.data().await {
         let data = data?;
@@ -143,8 +154,8 @@ async fn read(response: ResponseFuture, size: usize) -> Result<(), h2::Error> {
 }
 
 async fn ask_and_read(client: &SendRequest<Bytes>, size: usize) -> Result<(), h2::Error> {
-    let response = ask(client, size).await;
-    read(response, size).await
+    let begun = begin(client, size).await?;
+    read(begun, size).await
 }
 
 /// Asks for so many at once, and reads them all.
@@ -214,21 +225,26 @@ async fn answers_under_way_arrive_whole_when_the_connection_is_told_to_go_away()
     for _ in 0..rounds() {
         let server = Server::start();
         let client = shake_hands(&Builder::new(), server.connect().await).await;
-        let mut first = ask(&client, 1024 * KIB).await.await.unwrap().into_body();
-        let rest = try_join_all((0..4).map(|_| async {
-            let response = ask(&client, 256 * KIB).await;
-            Ok::<_, h2::Error>(response)
-        }));
-        let rest = rest.await.unwrap();
-        // A byte of the body tells that the answers are under way, and that the other requests were read.
-        first.data().await.unwrap().unwrap();
-        drop(first);
-        server.closing.cancel();
-        let reading = try_join_all(rest.into_iter().map(|response| read(response, 256 * KIB)));
-        timeout(SOON, reading)
+        let sizes = [200, KIB, 256 * KIB, 200, KIB, 256 * KIB, 200, 1024 * KIB];
+        let sizes = || sizes.into_iter().cycle().take(40);
+        // What is larger than the connection's window has begun to be answered when its head is read, and no more.
+        let heads = try_join_all(sizes().map(|size| begin(&client, size)));
+        let begun = timeout(SOON, heads)
             .await
             .expect("no answer hangs")
             .unwrap();
+        let reading = try_join_all(
+            begun
+                .into_iter()
+                .zip(sizes())
+                .map(|(begun, size)| read(begun, size)),
+        );
+        let asking = join_all(sizes().map(|size| asks_until_refused(&client, size)));
+        server.closing.cancel();
+        let (read, _) = timeout(SOON, async { tokio::join!(reading, asking) })
+            .await
+            .expect("no answer hangs");
+        read.unwrap();
         drop(client);
         timeout(SOON, server.serving)
             .await
@@ -236,6 +252,15 @@ async fn answers_under_way_arrive_whole_when_the_connection_is_told_to_go_away()
             .unwrap()
             .unwrap();
         assert_eq!(server.connections.open(), 0);
+    }
+}
+
+/// Asks for the same again and again, until a call is refused. Each that is not is answered whole.
+async fn asks_until_refused(client: &SendRequest<Bytes>, size: usize) {
+    while let Ok(response) = ask(client, size).await
+        && let Ok(begun) = response.await
+    {
+        read(begun, size).await.unwrap();
     }
 }
 
@@ -247,9 +272,9 @@ async fn calls_that_are_reset_leave_the_others_whole() {
         let staying = try_join_all((0..4).map(|_| ask_and_read(&client, 256 * KIB)));
         let leaving = async {
             for at in 0..20 {
-                let response = ask(&client, 256 * KIB).await;
+                let response = ask(&client, 256 * KIB).await?;
                 if at % 2 == 0 {
-                    drop(response.await.unwrap());
+                    drop(response.await?);
                 } else {
                     drop(response);
                 }
@@ -272,7 +297,7 @@ async fn a_socket_that_its_peer_closed_ends_under_load() {
             .unwrap();
         let asking = async {
             for _ in 0..8 {
-                drop(ask(&client, 1024 * KIB).await.await);
+                drop(begin(&client, 1024 * KIB).await);
             }
         };
         tokio::select! {
