@@ -315,6 +315,40 @@ async fn a_socket_that_its_peer_closed_ends_under_load() {
     }
 }
 
+/// h2 ends a connection whose peer sends no more, so that what it had not written by then is lost, in tonic as well; but whoever
+/// asked is told so.
+#[tokio::test]
+async fn a_half_closed_socket_gets_what_was_answered_and_no_answer_cut() {
+    let server = Server::start();
+    for _ in 0..rounds() {
+        for answer in half_close(&server, KIB).await {
+            answer.unwrap();
+        }
+        drop(half_close(&server, 1024 * KIB).await);
+        server.is_left().await;
+    }
+}
+
+/// Asks for 8 at once, sends no more once all are being answered, and reads what comes; fails if an answer ends well, but early.
+async fn half_close(server: &Server, size: usize) -> Vec<Result<(), h2::Error>> {
+    // Nothing that is read opens these windows again, which would take writing.
+    let mut builder = Builder::new();
+    builder
+        .initial_window_size(1 << 30)
+        .initial_connection_window_size(1 << 30);
+    let socket = server.connect().await.into_std().unwrap();
+    let writing = socket.try_clone().unwrap();
+    let client = shake_hands(&builder, TcpStream::from_std(socket).unwrap()).await;
+    let heads = try_join_all((0..8).map(|_| begin(&client, size)));
+    let begun = timeout(SOON, heads)
+        .await
+        .expect("no answer hangs")
+        .unwrap();
+    writing.shutdown(std::net::Shutdown::Write).unwrap();
+    let reading = join_all(begun.into_iter().map(|begun| read(begun, size)));
+    timeout(SOON, reading).await.expect("no answer hangs")
+}
+
 #[tokio::test]
 async fn a_caller_that_reads_no_more_does_not_keep_the_listener_from_closing() {
     let server = Server::start();
