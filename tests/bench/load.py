@@ -115,7 +115,7 @@ class Runs:
         return self._counts[key]
 
 
-def writes(target: Target, lookups: Lookups, count: int) -> float:
+def writes(target: Target, lookups: Lookups, count: int) -> dict[str, float]:
     """System calls that write, for each request, many at once, as strace counts them."""
     with tempfile.NamedTemporaryFile("r") as table:
         command = ["strace", "-f", "-c", "-U", "calls,name", "-e", f"trace={','.join(WRITES)}", "-o", table.name, "-p", str(target.pid)]
@@ -130,7 +130,7 @@ def writes(target: Target, lookups: Lookups, count: int) -> float:
             tracer.communicate()
         lines = [line.split() for line in table.read().splitlines()]
     calls = sum(int(line[0]) for line in lines if len(line) == 2 and line[1] in WRITES)
-    return calls / count
+    return {"writes": calls / count}
 
 
 def callers(target: Target, prefix: str, projects: int, per_millisecond: int, seconds: float) -> dict[str, float]:

@@ -8,13 +8,21 @@ use std::{
 };
 
 use bytes::{BufMut as _, Bytes, BytesMut};
-use futures_util::future::try_join_all;
-use h2::client::{Builder, ResponseFuture, SendRequest};
-use http::Request;
+use futures_util::{
+    StreamExt as _,
+    future::{join_all, try_join_all},
+    stream,
+};
+use h2::{
+    RecvStream,
+    client::{Builder, ResponseFuture, SendRequest},
+};
+use http::{Request, Response};
 use prost::Message as _;
 use tokio::{
-    io::{AsyncWriteExt as _, ReadBuf},
+    io::{AsyncWriteExt as _, ReadBuf, duplex},
     task::JoinHandle,
+    time::Instant,
 };
 use tonic::service::Routes;
 
@@ -114,20 +122,28 @@ fn asks(size: usize) -> Bytes {
 }
 
 /// Asks for the project of that size.
-async fn ask(client: &SendRequest<Bytes>, size: usize) -> ResponseFuture {
+async fn ask(client: &SendRequest<Bytes>, size: usize) -> Result<ResponseFuture, h2::Error> {
     let request = Request::post("http://in.memory/evenkeel.v1.ConfigService/GetConfig")
         .header("content-type", "application/grpc")
         .body(())
         .unwrap();
-    let mut client = client.clone().ready().await.unwrap();
-    let (response, mut body) = client.send_request(request, false).unwrap();
-    body.send_data(asks(size), true).unwrap();
-    response
+    let mut client = client.clone().ready().await?;
+    let (response, mut body) = client.send_request(request, false)?;
+    body.send_data(asks(size), true)?;
+    Ok(response)
+}
+
+/// Asks for the project of that size, and reads the head of the answer.
+async fn begin(
+    client: &SendRequest<Bytes>,
+    size: usize,
+) -> Result<Response<RecvStream>, h2::Error> {
+    ask(client, size).await?.await
 }
 
 /// Reads an answer to its end, and fails unless it is that of the project of that size, whole.
-async fn read(response: ResponseFuture, size: usize) -> Result<(), h2::Error> {
-    let mut body = response.await?.into_body();
+async fn read(begun: Response<RecvStream>, size: usize) -> Result<(), h2::Error> {
+    let mut body = begun.into_body();
     let mut read = BytesMut::new();
     while let Some(data) = body.data().await {
         let data = data?;
@@ -143,8 +159,8 @@ async fn read(response: ResponseFuture, size: usize) -> Result<(), h2::Error> {
 }
 
 async fn ask_and_read(client: &SendRequest<Bytes>, size: usize) -> Result<(), h2::Error> {
-    let response = ask(client, size).await;
-    read(response, size).await
+    let begun = begin(client, size).await?;
+    read(begun, size).await
 }
 
 /// Asks for so many at once, and reads them all.
@@ -214,21 +230,26 @@ async fn answers_under_way_arrive_whole_when_the_connection_is_told_to_go_away()
     for _ in 0..rounds() {
         let server = Server::start();
         let client = shake_hands(&Builder::new(), server.connect().await).await;
-        let mut first = ask(&client, 1024 * KIB).await.await.unwrap().into_body();
-        let rest = try_join_all((0..4).map(|_| async {
-            let response = ask(&client, 256 * KIB).await;
-            Ok::<_, h2::Error>(response)
-        }));
-        let rest = rest.await.unwrap();
-        // A byte of the body tells that the answers are under way, and that the other requests were read.
-        first.data().await.unwrap().unwrap();
-        drop(first);
-        server.closing.cancel();
-        let reading = try_join_all(rest.into_iter().map(|response| read(response, 256 * KIB)));
-        timeout(SOON, reading)
+        let sizes = [200, KIB, 256 * KIB, 200, KIB, 256 * KIB, 200, 1024 * KIB];
+        let sizes = || sizes.into_iter().cycle().take(40);
+        // What is larger than the connection's window has begun to be answered when its head is read, and no more.
+        let heads = try_join_all(sizes().map(|size| begin(&client, size)));
+        let begun = timeout(SOON, heads)
             .await
             .expect("no answer hangs")
             .unwrap();
+        let reading = try_join_all(
+            begun
+                .into_iter()
+                .zip(sizes())
+                .map(|(begun, size)| read(begun, size)),
+        );
+        let asking = join_all(sizes().map(|size| asks_until_refused(&client, size)));
+        server.closing.cancel();
+        let (read, _) = timeout(SOON, async { tokio::join!(reading, asking) })
+            .await
+            .expect("no answer hangs");
+        read.unwrap();
         drop(client);
         timeout(SOON, server.serving)
             .await
@@ -236,6 +257,15 @@ async fn answers_under_way_arrive_whole_when_the_connection_is_told_to_go_away()
             .unwrap()
             .unwrap();
         assert_eq!(server.connections.open(), 0);
+    }
+}
+
+/// Asks for the same again and again, until a call is refused. Each that is not is answered whole.
+async fn asks_until_refused(client: &SendRequest<Bytes>, size: usize) {
+    while let Ok(response) = ask(client, size).await
+        && let Ok(begun) = response.await
+    {
+        read(begun, size).await.unwrap();
     }
 }
 
@@ -247,9 +277,9 @@ async fn calls_that_are_reset_leave_the_others_whole() {
         let staying = try_join_all((0..4).map(|_| ask_and_read(&client, 256 * KIB)));
         let leaving = async {
             for at in 0..20 {
-                let response = ask(&client, 256 * KIB).await;
+                let response = ask(&client, 256 * KIB).await?;
                 if at % 2 == 0 {
-                    drop(response.await.unwrap());
+                    drop(response.await?);
                 } else {
                     drop(response);
                 }
@@ -272,7 +302,7 @@ async fn a_socket_that_its_peer_closed_ends_under_load() {
             .unwrap();
         let asking = async {
             for _ in 0..8 {
-                drop(ask(&client, 1024 * KIB).await.await);
+                drop(begin(&client, 1024 * KIB).await);
             }
         };
         tokio::select! {
@@ -290,8 +320,50 @@ async fn a_socket_that_its_peer_closed_ends_under_load() {
     }
 }
 
+/// h2 ends a connection whose peer sends no more, so that what it had not written by then is lost, in tonic as well; but whoever
+/// asked is told so.
+#[tokio::test]
+async fn a_half_closed_socket_gets_what_was_answered_and_no_answer_cut() {
+    let server = Server::start();
+    for _ in 0..rounds() {
+        for answer in half_close(&server, KIB).await {
+            answer.unwrap();
+        }
+        drop(half_close(&server, 1024 * KIB).await);
+        server.is_left().await;
+    }
+}
+
+/// Asks for 8 at once, sends no more once all are being answered, and reads what comes; fails if an answer ends well, but early.
+async fn half_close(server: &Server, size: usize) -> Vec<Result<(), h2::Error>> {
+    // Nothing that is read opens these windows again, which would take writing.
+    let mut builder = Builder::new();
+    builder
+        .initial_window_size(1 << 30)
+        .initial_connection_window_size(1 << 30);
+    let socket = server.connect().await.into_std().unwrap();
+    let writing = socket.try_clone().unwrap();
+    let client = shake_hands(&builder, TcpStream::from_std(socket).unwrap()).await;
+    let heads = try_join_all((0..8).map(|_| begin(&client, size)));
+    let begun = timeout(SOON, heads)
+        .await
+        .expect("no answer hangs")
+        .unwrap();
+    writing.shutdown(std::net::Shutdown::Write).unwrap();
+    let reading = join_all(begun.into_iter().map(|begun| read(begun, size)));
+    timeout(SOON, reading).await.expect("no answer hangs")
+}
+
 #[tokio::test]
 async fn a_caller_that_reads_no_more_does_not_keep_the_listener_from_closing() {
+    // Each round waits as long as a connection may take to close: so they run side by side, but not all, for want of memory.
+    const AT_ONCE: usize = 20;
+    stream::iter(0..rounds())
+        .for_each_concurrent(AT_ONCE, |_| closes_though_nobody_reads())
+        .await;
+}
+
+async fn closes_though_nobody_reads() {
     let server = Server::start();
     let mut builder = Builder::new();
     builder
@@ -299,21 +371,42 @@ async fn a_caller_that_reads_no_more_does_not_keep_the_listener_from_closing() {
         .initial_connection_window_size(1 << 30);
     let mut socket = server.connect().await;
     let (client, connection) = builder.handshake::<_, Bytes>(&mut socket).await.unwrap();
-    let asking = async {
-        for _ in 0..64 {
-            drop(ask(&client, 1024 * KIB).await);
-        }
+    let mut connection = pin!(connection);
+    // Once all heads were read, all are being answered; most of that does not fit into the buffers of two sockets.
+    let heads = try_join_all((0..64).map(|_| begin(&client, 1024 * KIB)));
+    let answers = tokio::select! {
+        _ = connection.as_mut() => panic!("it reads on"),
+        answers = heads => answers.unwrap(),
     };
-    tokio::select! {
-        _ = connection => panic!("it reads on"),
-        () = asking => {}
-    }
+    let began = Instant::now();
     server.closing.cancel();
     timeout(SOON, server.serving)
         .await
         .unwrap()
         .unwrap()
         .unwrap();
+    assert!(began.elapsed() >= CLOSE_WITHIN, "somebody has read");
+    drop(answers);
+}
+
+/// hyper allows 200 unless told; tonic tells it not to count.
+#[tokio::test(start_paused = true)]
+async fn three_hundred_calls_of_one_connection_wait_at_once() {
+    const TAKES: Duration = Duration::from_secs(2);
+    let script = Scripted::new().takes(TAKES);
+    script.answers("200", Ok(fresh("200", 1, payload(200))));
+    let configs = Configs::new(script.clone(), Metrics::new(), CancellationToken::new());
+    let lookups = Lookups::new(configs, Routes::default());
+    let (ours, theirs) = duplex(64 * KIB);
+    let theirs = Gathered::new(theirs, Room::default());
+    tokio::spawn(serve_connection(theirs, lookups, CancellationToken::new()));
+    let client = shake_hands(&Builder::new(), ours).await;
+
+    let mut calls = pin!(read_all(&client, 300, 200));
+    // Time passes only once nothing else happens.
+    assert!(timeout(TAKES / 2, calls.as_mut()).await.is_err());
+    assert_eq!(script.asked().len(), 300);
+    calls.await;
 }
 
 /// A socket that is read a kilobyte at a time, and rests after each.

@@ -1,9 +1,10 @@
-//! The hand-written way and the generated one answer every request alike, however it is made and cut.
+//! The hand-written way answers every request as tonic's server and the generated code do, however it is made and cut.
 
-use std::{future::Future, time::Duration};
+use std::{future::Future, io, time::Duration};
 
 use bytes::{BufMut as _, BytesMut};
 use h2::client::SendRequest;
+use http::HeaderMap;
 use proptest::prelude::*;
 use tokio::{
     io::{DuplexStream, duplex},
@@ -11,6 +12,7 @@ use tokio::{
     time::timeout,
 };
 use tokio_util::sync::CancellationToken;
+use tonic::transport::Server;
 
 use super::*;
 use crate::{
@@ -29,11 +31,64 @@ const SOON: Duration = Duration::from_secs(10);
 #[derive(Clone, Debug)]
 struct Made {
     method: Method,
-    content_type: Option<&'static str>,
-    encoding: Option<&'static str>,
-    /// The pieces of its body, each sent as a frame; the last ends the stream, or an empty one after it.
+    headers: Vec<Header>,
+    /// The pieces of its body, each sent as a frame.
     pieces: Vec<Vec<u8>>,
-    ends_apart: bool,
+    ending: Ending,
+}
+
+type Header = (&'static str, &'static str);
+
+/// What ends a request's stream.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Ending {
+    LastPiece,
+    EmptyPiece,
+    Trailers,
+}
+
+impl Made {
+    /// A usual request.
+    fn usual(request: &v1::GetConfigRequest) -> Self {
+        let message = request.encode_to_vec();
+        Self {
+            method: Method::POST,
+            headers: vec![("content-type", "application/grpc")],
+            pieces: vec![framed(0, message.len() as u32, &message)],
+            ending: Ending::LastPiece,
+        }
+    }
+}
+
+/// A frame of gRPC.
+fn framed(flag: u8, length: u32, message: &[u8]) -> Vec<u8> {
+    let mut frame = BytesMut::new();
+    frame.put_u8(flag);
+    frame.put_u32(length);
+    frame.put_slice(message);
+    frame.to_vec()
+}
+
+/// What the project `held` is answered.
+fn held() -> Answer {
+    fresh("held", 3, "payload")
+}
+
+/// What the project `old` is answered.
+fn old() -> Answer {
+    outdated("old", 2, vec![b'x'; 100_000])
+}
+
+/// Digests of what is held, as they are and in capitals, which are no digests.
+fn digests() -> impl Strategy<Value = String> {
+    let digests = [held(), old()].map(|answer| answer.revision.digest.to_string());
+    (prop::sample::select(digests.to_vec()), any::<bool>()).prop_map(|(digest, is_capital)| {
+        if is_capital {
+            digest.to_uppercase()
+        } else {
+            digest
+        }
+    })
 }
 
 fn texts() -> impl Strategy<Value = String> {
@@ -54,7 +109,7 @@ fn durations() -> impl Strategy<Value = prost_types::Duration> {
 fn known() -> impl Strategy<Value = Vec<u8>> {
     (
         texts(),
-        prop::option::weighted(0.3, texts()),
+        prop::option::weighted(0.4, prop_oneof![texts(), digests()]),
         prop::option::weighted(0.2, durations()),
         prop::option::weighted(0.1, any::<(u64, u64)>()),
         prop::option::weighted(0.1, durations()),
@@ -116,11 +171,7 @@ fn bodies() -> impl Strategy<Value = Vec<u8>> {
     let off = prop_oneof![12 => Just(0_i64), 1 => -3_i64..4, 1 => Just(2_000_000)];
     let frame = (flag, off, messages()).prop_map(|(flag, off, message)| {
         let length = (message.len() as i64 + off).max(0) as u32;
-        let mut frame = BytesMut::new();
-        frame.put_u8(flag);
-        frame.put_u32(length);
-        frame.put_slice(&message);
-        frame.to_vec()
+        framed(flag, length, &message)
     });
     let frame = frame.boxed();
     let count = prop_oneof![12 => Just(1_usize), 1 => Just(0), 1 => Just(2)];
@@ -130,55 +181,80 @@ fn bodies() -> impl Strategy<Value = Vec<u8>> {
     (frames, trailing).prop_map(|(frames, trailing)| [frames.concat(), trailing].concat())
 }
 
+/// A header that some requests have.
+fn header(
+    name: &'static str,
+    of: f64,
+    values: &[&'static str],
+) -> impl Strategy<Value = Option<Header>> + use<> {
+    let header = prop::sample::select(values.to_vec()).prop_map(move |value| (name, value));
+    prop::option::weighted(of, header)
+}
+
+fn headers() -> impl Strategy<Value = Vec<Header>> {
+    let usual = ["application/grpc"; 12];
+    let usable = ["application/grpc+proto"; 4];
+    let others = ["application/grpc+json", "text/plain"];
+    let content_types = [usual.as_slice(), &usable, &others].concat();
+    let encodings = ["identity", "gzip", "none such"];
+    let accepted = ["identity", "gzip", "gzip,identity", "none such", ""];
+    // Ample or malformed: whoever's time is up is told so by the lookup here, and by a layer there.
+    let timeouts = [
+        "10S",
+        "1H",
+        "60000m",
+        "99999999H",
+        "+10S",
+        "10",
+        "S",
+        "1.5S",
+        "-1S",
+        "100000000S",
+        "10s",
+        "",
+    ];
+    (
+        header("content-type", 0.95, &content_types),
+        header("grpc-encoding", 0.15, &encodings),
+        header("grpc-accept-encoding", 0.3, &accepted),
+        header("grpc-timeout", 0.3, &timeouts),
+    )
+        .prop_map(|(kind, encoding, accepted, timeout)| {
+            let headers = [kind, encoding, accepted, timeout];
+            headers.into_iter().flatten().collect()
+        })
+}
+
 fn requests() -> impl Strategy<Value = Made> {
     let method =
         prop_oneof![20 => Just(Method::POST), 1 => Just(Method::GET), 1 => Just(Method::PUT)];
-    let content_type = prop_oneof![
-        12 => Just(Some("application/grpc")),
-        4 => Just(Some("application/grpc+proto")),
-        1 => Just(Some("application/grpc+json")),
-        1 => Just(Some("text/plain")),
-        1 => Just(None),
-    ];
-    let encoding = prop_oneof![
-        16 => Just(None), 1 => Just(Some("identity")), 1 => Just(Some("gzip")), 1 => Just(Some("none such"))
-    ];
     let cuts = prop::collection::vec(any::<prop::sample::Index>(), 0..3);
     let cuts = prop_oneof![3 => Just(Vec::new()), 1 => cuts];
-    (
-        method,
-        content_type,
-        encoding,
-        bodies(),
-        cuts,
-        any::<bool>(),
-    )
-        .prop_map(|(method, content_type, encoding, body, cuts, ends_apart)| {
-            let mut cuts: Vec<_> = cuts.iter().map(|cut| cut.index(body.len() + 1)).collect();
-            cuts.extend([0, body.len()]);
-            cuts.sort_unstable();
-            let pieces = cuts.windows(2).map(|ends| body[ends[0]..ends[1]].to_vec());
-            Made {
-                method,
-                content_type,
-                encoding,
-                pieces: pieces.collect(),
-                ends_apart,
-            }
-        })
+    let ending = prop_oneof![
+        3 => Just(Ending::LastPiece), 3 => Just(Ending::EmptyPiece), 1 => Just(Ending::Trailers)
+    ];
+    (method, headers(), bodies(), cuts, ending).prop_map(|(method, headers, body, cuts, ending)| {
+        let mut cuts: Vec<_> = cuts.iter().map(|cut| cut.index(body.len() + 1)).collect();
+        cuts.extend([0, body.len()]);
+        cuts.sort_unstable();
+        let pieces = cuts.windows(2).map(|ends| body[ends[0]..ends[1]].to_vec());
+        Made {
+            method,
+            headers,
+            pieces: pieces.collect(),
+            ending,
+        }
+    })
 }
 
 /// What a caller sees of an answer.
 #[derive(Debug, PartialEq)]
 struct Seen {
     status: http::StatusCode,
-    content_type: Option<HeaderValue>,
-    grpc_status: Option<HeaderValue>,
-    grpc_message: Option<HeaderValue>,
-    details: Option<HeaderValue>,
-    pushback: Option<HeaderValue>,
-    accepted: Option<HeaderValue>,
+    headers: HeaderMap,
     answer: Option<v1::GetConfigResponse>,
+    /// None when the headers end the stream.
+    trailers: Option<HeaderMap>,
 }
 
 /// A client in memory.
@@ -187,11 +263,25 @@ struct Client {
 }
 
 impl Client {
+    /// Of a service on our connections.
     async fn of(service: impl Service) -> Self {
-        let (ours, theirs): (DuplexStream, DuplexStream) = duplex(64 * 1024);
+        let (ours, theirs) = duplex(64 * 1024);
         let theirs = Gathered::new(theirs, Room::default());
         tokio::spawn(serve_connection(theirs, service, CancellationToken::new()));
-        let (send, connection) = h2::client::handshake(ours).await.unwrap();
+        Self::on(ours).await
+    }
+
+    /// Of generated services on tonic's own server.
+    async fn of_tonic(routes: Routes) -> Self {
+        let (ours, theirs) = duplex(64 * 1024);
+        let incoming = tokio_stream::once(Ok::<_, io::Error>(theirs));
+        let server = Server::builder().add_routes(routes);
+        server.serve_with_incoming(incoming).await.unwrap();
+        Self::on(ours).await
+    }
+
+    async fn on(socket: DuplexStream) -> Self {
+        let (send, connection) = h2::client::handshake(socket).await.unwrap();
         tokio::spawn(connection);
         Self { send }
     }
@@ -200,59 +290,58 @@ impl Client {
         let mut request = Request::builder()
             .method(made.method.clone())
             .uri(format!("http://in.memory{GET_CONFIG}"));
-        for (name, value) in [
-            ("content-type", made.content_type),
-            ("grpc-encoding", made.encoding),
-        ] {
-            if let Some(value) = value {
-                request = request.header(name, value);
-            }
+        for (name, value) in &made.headers {
+            request = request.header(*name, *value);
         }
         let mut send = self.send.clone().ready().await?;
         let (response, mut body) = send.send_request(request.body(()).unwrap(), false)?;
         let last = made.pieces.len() - 1;
         for (at, piece) in made.pieces.iter().enumerate() {
-            let ends = at == last && !made.ends_apart;
+            let ends = at == last && made.ending == Ending::LastPiece;
             // A service may have answered already, and want no more.
             drop(body.send_data(Bytes::copy_from_slice(piece), ends));
             tokio::task::yield_now().await;
         }
-        if made.ends_apart {
-            drop(body.send_data(Bytes::new(), true));
+        match made.ending {
+            Ending::LastPiece => {}
+            Ending::EmptyPiece => drop(body.send_data(Bytes::new(), true)),
+            Ending::Trailers => {
+                let name = http::HeaderName::from_static("x-checksum");
+                let trailers = HeaderMap::from_iter([(name, HeaderValue::from_static("1"))]);
+                drop(body.send_trailers(trailers));
+            }
         }
-        let (parts, mut body) = response.await?.into_parts();
+        let (mut parts, mut body) = response.await?.into_parts();
+        // Of no use to gRPC, so that it is switched off here.
+        parts.headers.remove(http::header::DATE);
         let mut read = BytesMut::new();
         while let Some(data) = body.data().await {
             let data = data?;
             body.flow_control().release_capacity(data.len())?;
             read.extend_from_slice(&data);
         }
-        let trailers = body.trailers().await?.unwrap_or_default();
-        let told = |name: &str| trailers.get(name).or(parts.headers.get(name)).cloned();
+        let read = read.freeze();
+        let message = (!read.is_empty()).then(|| unframed(&read).expect("one whole frame"));
         Ok(Seen {
             status: parts.status,
-            content_type: parts.headers.get(CONTENT_TYPE).cloned(),
-            grpc_status: told("grpc-status"),
-            grpc_message: told("grpc-message"),
-            details: told("grpc-status-details-bin"),
-            pushback: told("grpc-retry-pushback-ms"),
-            accepted: told("grpc-accept-encoding"),
-            answer: (!read.is_empty())
-                .then(|| v1::GetConfigResponse::decode(&read[PREFIX..]).unwrap()),
+            headers: parts.headers,
+            answer: message.map(|message| v1::GetConfigResponse::decode(message).unwrap()),
+            trailers: body.trailers().await?,
         })
     }
 }
 
-/// The same lookups, served both ways.
-fn both() -> (Lookups<Scripted>, Routes) {
+/// The same lookups, served by hand and by tonic.
+async fn both() -> (Client, Client) {
     let script = Scripted::new().at_once();
-    script.answers("held", Ok(fresh("held", 3, "payload")));
-    script.answers("old", Ok(outdated("old", 2, vec![b'x'; 100_000])));
+    script.answers("held", Ok(held()));
+    script.answers("old", Ok(old()));
     let configs = Configs::new(script, Metrics::new(), CancellationToken::new());
     let mut routes = Routes::builder();
     routes.add_service(configs.clone().into_service());
     let routes = routes.routes();
-    (Lookups::new(configs, routes.clone()), routes)
+    let lookups = Lookups::new(configs, routes.clone());
+    (Client::of(lookups).await, Client::of_tonic(routes).await)
 }
 
 fn runtime() -> Runtime {
@@ -272,8 +361,7 @@ proptest! {
     #[test]
     fn both_ways_accept_and_refuse_the_same(requests in prop::collection::vec(requests(), 1..6)) {
         let runtime = runtime();
-        let (ours, theirs) = both();
-        let (ours, theirs) = soon(&runtime, async { (Client::of(ours).await, Client::of(theirs).await) });
+        let (ours, theirs) = soon(&runtime, both());
         for made in requests {
             let (ours, theirs) = soon(&runtime, async {
                 (ours.asks(&made).await, theirs.asks(&made).await)
@@ -299,6 +387,28 @@ proptest! {
             prop_assert_eq!(&read, &expected);
             let held = v1::GetConfigRequest { project: "held".to_owned(), ..read };
             prop_assert!(request::get(held, None).is_ok(), "the patience is accepted");
+        }
+    }
+}
+
+#[test]
+fn both_ways_leave_out_the_payload_whose_digest_is_known() {
+    let runtime = runtime();
+    let (ours, theirs) = soon(&runtime, both());
+    for answer in [held(), old()] {
+        let digest = answer.revision.digest.to_string();
+        for (known_digest, not_modified) in [(digest.to_uppercase(), false), (digest, true)] {
+            let made = Made::usual(&v1::GetConfigRequest {
+                project: answer.revision.project.to_string(),
+                known_digest,
+                ..Default::default()
+            });
+            for client in [&ours, &theirs] {
+                let seen = soon(&runtime, client.asks(&made)).unwrap();
+                let told = seen.answer.unwrap();
+                assert_eq!(told.not_modified, not_modified);
+                assert_eq!(told.payload.is_empty(), not_modified);
+            }
         }
     }
 }
