@@ -87,6 +87,7 @@ impl<A: Answers> Configs<A> {
         told
     }
 
+    /// Asks the core, and waits no longer once the sidecar closes.
     async fn look_up(&self, query: Query) -> Result<Answer, Failure> {
         let at_once = Query {
             patience: Some(Duration::ZERO),
