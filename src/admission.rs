@@ -107,7 +107,7 @@ impl Class {
 pub enum Gate {
     /// The sidecar is shutting down.
     Draining,
-    /// So many renders failed in a row that none is tried for a while.
+    /// So many projects failed in a row that none is rendered for a while.
     Breaker,
     /// There is no connection.
     Connection,
@@ -391,7 +391,7 @@ struct InFlight {
 /// What stops every render until a probe succeeds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Stops {
-    /// The breaker, after failures in a row.
+    /// The breaker, after projects that failed in a row.
     pub is_broken: bool,
     /// The renderer's pushback.
     pub is_held: bool,

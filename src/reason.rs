@@ -21,7 +21,7 @@ pub enum NotRefreshed {
     RenderFailed,
     /// A render of this project failed, or ended, too short a time ago.
     CoolingDown,
-    /// So many renders failed in a row that none is tried for a while.
+    /// So many projects failed in a row that none is rendered for a while.
     BreakerOpen,
     /// The renderer asked to be left alone for a while.
     PushedBack,

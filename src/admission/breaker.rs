@@ -1,7 +1,8 @@
 //! The breaker: when so many projects failed in a row, nothing is launched for a while, then one probe, then a ramp.
 //!
-//! That one project fails again and again says nothing of the renderer, so each counts once. Failures are UNAVAILABLE, deadlines that passed and connections lost in flight. RESOURCE_EXHAUSTED is a working renderer
-//! that says no, and any other answer is one of a working renderer: neither counts.
+//! That one project fails again and again says nothing of the renderer, so each counts once. Failures are UNAVAILABLE, deadlines
+//! that passed and connections lost in flight. RESOURCE_EXHAUSTED is a working renderer that says no, and any other answer is one
+//! of a working renderer: neither counts.
 
 use super::{
     limits::{BREAKER_FAILURES, BREAKER_OPEN, BREAKER_RAMP},

@@ -100,7 +100,7 @@ impl Complaints {
         let before = std::mem::replace(&mut self.stops, stops);
         match (before.is_broken, stops.is_broken) {
             (false, true) => tracing::warn!(
-                "the breaker is open: renders failed in a row, and none is launched for a while"
+                "the breaker is open: several projects failed in a row, and none is rendered for a while"
             ),
             (true, false) => tracing::info!("the breaker is closed: renders are launched again"),
             (false, false) | (true, true) => {}

@@ -91,7 +91,7 @@ const fn refusal(reason: NotRefreshed) -> (&'static str, &'static str) {
             "In the second case nothing; in the first look at the renderer.",
         ),
         NotRefreshed::BreakerOpen => (
-            "So many renders failed in a row that none is tried for a while.",
+            "So many projects failed in a row that none is rendered for a while.",
             "Look at the renderer. The sidecar tries it by itself, one render first.",
         ),
         NotRefreshed::PushedBack => (

@@ -3,14 +3,12 @@
 
 use std::{collections::HashSet, time::Duration};
 
-use super::{sim::count, witness::Witness};
+use super::witness::Witness;
 use crate::{
-    admission::{
-        Admission, FetchLanding, FetchLimits, HeldMark, Limits, Link, Verdict, Want, Wish,
-    },
+    admission::{Admission, HeldMark, Limits, Link},
     moment::Moment,
     reason::{NotRefreshed, Refusal},
-    revision::{Order, Project},
+    revision::Order,
 };
 
 /// A project in the books of the simulation.
@@ -264,43 +262,4 @@ impl Sidecar {
         };
         waited_for.len() >= queue || (0..self.slots.len()).filter(is_demoted).count() >= queue
     }
-}
-
-/// Who leaves at the moment at which a token is due is told that its project is scheduled only when that token is for it.
-#[test]
-fn a_project_is_scheduled_only_when_it_is_launched_next() {
-    let fetch = FetchLimits {
-        rate: 50.0,
-        concurrency: count(1),
-    };
-    let limits = Limits {
-        rate: 1.0,
-        burst: count(1),
-        concurrency: count(4),
-        queue: count(512),
-        fetch,
-    };
-    let start = Moment::START;
-    let mut admission = Admission::new(limits, 1, 1, start);
-    admission.set_link(Link::Up, start);
-    let wish = Wish {
-        held: None,
-        want: Want {
-            floor: Order::rollout(1),
-            validated_since: start,
-        },
-        demand: None,
-        until: Some(start + Duration::from_secs(10)),
-    };
-    let [one, other] = ["one", "other"].map(|name| Project::new(name).unwrap());
-    assert_eq!(admission.want(&one, wish, start), Verdict::Wait);
-    admission.fetched(&one, FetchLanding::Unimplemented, start);
-    assert_eq!(admission.want(&other, wish, start), Verdict::Wait);
-
-    let due = admission.next_wake().unwrap();
-    admission.left(&one, start + Duration::from_secs(10), due);
-    let told = admission.explain(&one, due).unwrap().refusal.reason;
-    admission.tick(due);
-    let is_launched = admission.explain(&one, due).unwrap().is_in_flight;
-    assert!(told != NotRefreshed::Scheduled || is_launched);
 }

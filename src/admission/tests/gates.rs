@@ -1,4 +1,4 @@
-//! What single gates let through, and what is said of them.
+//! What single gates let through, what landings lead to, and what is said of it.
 
 use super::*;
 
@@ -221,4 +221,261 @@ fn what_nobody_has_looked_up_for_long_is_forgotten_though_another_is_wanted_more
     }
     assert_eq!(admission.wanted(), 1);
     assert_eq!(admission.entries.len(), 1);
+}
+
+#[test]
+fn every_tenth_token_goes_to_an_outdated_project_while_missing_ones_wait() {
+    let mut now = Moment::START;
+    let mut admission = Admission::new(limits(1.0, 1, 4, 100), 2, 1, now);
+    admission.set_link(Link::Up, now);
+    admission.fetched(&name(0), FetchLanding::Unimplemented, now);
+    let want = Want {
+        floor: Order::rollout(2),
+        validated_since: now,
+    };
+    for project in 0..60 {
+        let is_missing = project < 30;
+        let held = (!is_missing).then_some(HeldMark {
+            order: Order::rollout(1),
+            validated_at: now,
+        });
+        let until = is_missing.then_some(now + Duration::from_secs(1_000));
+        let wish = Wish {
+            held,
+            want,
+            demand: None,
+            until,
+        };
+        admission.want(&name(project), wish, now);
+    }
+    let mut classes = Vec::new();
+    while classes.len() < 30 {
+        now = admission.next_wake().expect("there is more");
+        admission.tick(now);
+        for (project, class) in launched(&mut admission) {
+            classes.push(class);
+            let held = HeldMark {
+                order: Order::rollout(2),
+                validated_at: now,
+            };
+            admission.landed(&project, Landing::Held(held), now);
+        }
+    }
+    let outdated = classes
+        .iter()
+        .filter(|class| **class == Class::Outdated)
+        .count();
+    assert_eq!(outdated, 3, "{classes:?}");
+}
+
+#[test]
+fn where_nothing_is_fetched_a_missing_project_is_rendered_at_once() {
+    let now = Moment::after_start(Duration::from_secs(100));
+    let fetching = limits(100.0, 10, 4, 100);
+    let mut rendering = fetching;
+    rendering.fetch.rate = 0.0;
+    for before in [rendering, fetching] {
+        let mut admission = Admission::new(before, 1, 1, Moment::START);
+        admission.set_link(Link::Up, now);
+        for project in 0..3 {
+            let patience = Some(Duration::from_secs(10));
+            admission.want(&name(project), wish(None, 1, patience, now), now);
+        }
+        admission.set_limits(rendering, now);
+        let fetched = admission.in_flight.fetches as usize;
+        assert_eq!(launched(&mut admission).len() + fetched, 3);
+    }
+}
+
+#[test]
+fn a_call_that_found_no_connection_stops_renders_for_a_moment_only() {
+    let now = Moment::after_start(Duration::from_secs(100));
+    let mut admission = machine_that_misses(0..1, limits(100.0, 10, 4, 100), now);
+    launched(&mut admission);
+    admission.landed(&name(0), Landing::Unreachable, now);
+    let Verdict::Refused(refused) = admission.want(&name(1), wish(None, 1, None, now), now) else {
+        panic!("nobody waits");
+    };
+    assert_eq!(refused.refusal.reason, NotRefreshed::Unreachable);
+    // The driver says nothing: the connection had been replaced by another before.
+    let now = now + refused.refusal.retry_after;
+    assert!(admission.next_wake().is_some_and(|at| at <= now));
+    admission.tick(now);
+    assert_eq!(launched(&mut admission).len(), 2);
+}
+
+#[test]
+fn a_fetch_that_is_pushed_back_is_not_followed_by_a_render_but_by_a_fetch_when_the_hold_ends() {
+    let mut now = Moment::after_start(Duration::from_secs(100));
+    let mut admission = Admission::new(limits(100.0, 10, 4, 100), 1, 1, Moment::START);
+    admission.set_link(Link::Up, now);
+    admission.want(
+        &name(0),
+        wish(None, 1, Some(Duration::from_secs(20)), now),
+        now,
+    );
+    assert!(matches!(
+        admission.take_actions()[..],
+        [Action::Fetch { .. }]
+    ));
+    let pushback = Pushback {
+        after: Some(Duration::from_secs(5)),
+        is_global: false,
+    };
+    admission.fetched(&name(0), FetchLanding::PushedBack(pushback), now);
+    let explained = admission.explain(&name(0), now).unwrap();
+    assert_eq!(explained.refusal.reason, NotRefreshed::PushedBack);
+    assert!(admission.take_actions().is_empty());
+    now = now + explained.refusal.retry_after;
+    admission.tick(now);
+    assert!(matches!(
+        admission.take_actions()[..],
+        [Action::Fetch { .. }]
+    ));
+}
+
+#[test]
+fn wakes_at_the_end_of_a_hold_against_a_flood_of_unknown_projects() {
+    let mut now = Moment::after_start(Duration::from_secs(100));
+    let mut admission = machine_that_misses(0..30, limits(10.0, 30, 1, 100), now);
+    let mut landed = 0;
+    while landed < 30 {
+        let flying = launched(&mut admission);
+        landed += flying.len();
+        for (project, _) in &flying {
+            admission.landed(project, Landing::NotFound, now);
+        }
+        if flying.is_empty() {
+            let next = admission.next_wake().expect("a flood's hold ends");
+            assert!(
+                next <= now + Duration::from_millis(500),
+                "a fifth of 10 a second"
+            );
+            now = next;
+            admission.tick(now);
+        }
+    }
+}
+
+#[test]
+fn goes_on_when_a_new_connection_may_offer_fetch_again() {
+    let now = Moment::after_start(Duration::from_secs(100));
+    let mut admission = machine_that_misses(0..1, limits(0.0, 1, 1, 100), now);
+    admission.set_link(Link::Down { retry_at: now }, now);
+    admission.set_link(Link::Up, now);
+    let actions = admission.take_actions();
+    assert!(
+        matches!(actions.as_slice(), [.., Action::Fetch { .. }]),
+        "{actions:?}"
+    );
+}
+
+#[test]
+fn a_pushback_outlives_a_raised_target_and_a_full_queue() {
+    let now = Moment::after_start(Duration::from_secs(100));
+    let mut admission = machine_that_misses(0..1, limits(100.0, 10, 1, 2), now);
+    launched(&mut admission);
+    for project in 1..10 {
+        admission.want(&name(project), wish(None, 1, None, now), now);
+    }
+    admission.left(&name(0), now + Duration::from_secs(100), now);
+    admission.landed(&name(0), pushed_back(Duration::from_secs(5)), now);
+    admission.set_target(2, now);
+    let Verdict::Refused(refused) = admission.want(&name(0), wish(None, 2, None, now), now) else {
+        panic!("nobody waits");
+    };
+    assert_eq!(refused.refusal.reason, NotRefreshed::PushedBack);
+}
+
+#[test]
+fn a_lowered_target_is_no_longer_asked_for() {
+    let now = Moment::after_start(Duration::from_secs(100));
+    let mut admission = machine_that_misses(0..0, limits(0.0, 1, 1, 2), now);
+    let held = HeldMark {
+        order: Order::rollout(1),
+        validated_at: now,
+    };
+    admission.set_target(2, now);
+    admission.want(&name(0), wish(Some(held), 2, None, now), now);
+    assert!(admission.is_wanted(&name(0)));
+    admission.set_target(1, now);
+    assert!(!admission.is_wanted(&name(0)));
+}
+
+/// What the Python suite met once: told 4.9 s, served after 10 s, since the token that came first paid for the one in advance.
+#[test]
+fn a_token_in_advance_is_paid_before_another_is_promised() {
+    let mut now = Moment::START;
+    let mut admission = machine_that_misses(0..1, limits(0.1, 1, 4, 100), now);
+    while launched(&mut admission).is_empty() {
+        now = admission.next_wake().expect("the first token comes");
+        admission.tick(now);
+    }
+    let Verdict::Refused(refused) = admission.want(&name(1), wish(None, 1, None, now), now) else {
+        panic!("nobody waits");
+    };
+    assert_eq!(refused.refusal.reason, NotRefreshed::Throttled);
+    let told = now + refused.refusal.retry_after;
+    admission.want(
+        &name(1),
+        wish(None, 1, Some(Duration::from_secs(100)), now),
+        now,
+    );
+    while launched(&mut admission).is_empty() {
+        now = admission.next_wake().expect("the next token comes");
+        admission.tick(now);
+    }
+    let off = told.since(now).max(now.since(told));
+    assert!(
+        off < Duration::from_millis(1),
+        "told {told:?}, came {now:?}"
+    );
+}
+
+/// A renderer that was restarted with its numbers from one: what is held does for the order that was asked for, and is as old as before.
+#[test]
+fn an_answer_that_validates_nothing_is_behind_and_not_asked_for_in_a_loop() {
+    let start = Moment::after_start(Duration::from_secs(100));
+    let mut now = start;
+    let mut admission = machine_that_misses(0..0, limits(100.0, 10, 4, 100), now);
+    let held = HeldMark {
+        order: Order::new(1, 50),
+        validated_at: Moment::START,
+    };
+    let mut renders = 0;
+    while now.since(start) < Duration::from_secs(60) {
+        let mut too_old = wish(Some(held), 1, None, now);
+        too_old.want.validated_since = now;
+        admission.want(&name(0), too_old, now);
+        for (project, _) in launched(&mut admission) {
+            renders += 1;
+            admission.landed(&project, Landing::Held(held), now);
+        }
+        now = now + Duration::from_millis(100);
+    }
+    let explained = admission.explain(&name(0), now);
+    let reason = explained.map(|explained| explained.refusal.reason);
+    assert_eq!(reason, Some(NotRefreshed::RendererBehind));
+    assert!((4..=8).contains(&renders), "{renders} renders in a minute");
+}
+
+/// Who leaves at the moment at which a token is due is told that its project is scheduled only when that token is for it.
+#[test]
+fn a_project_is_scheduled_only_when_it_is_launched_next() {
+    let start = Moment::START;
+    let mut admission = Admission::new(limits(1.0, 1, 4, 100), 1, 1, start);
+    admission.set_link(Link::Up, start);
+    let patience = Duration::from_secs(10);
+    let waiting = wish(None, 1, Some(patience), start);
+    let [one, other] = [0, 1].map(name);
+    assert_eq!(admission.want(&one, waiting, start), Verdict::Wait);
+    admission.fetched(&one, FetchLanding::Unimplemented, start);
+    assert_eq!(admission.want(&other, waiting, start), Verdict::Wait);
+
+    let due = admission.next_wake().unwrap();
+    admission.left(&one, start + patience, due);
+    let told = admission.explain(&one, due).unwrap().refusal.reason;
+    admission.tick(due);
+    let is_launched = admission.explain(&one, due).unwrap().is_in_flight;
+    assert!(told != NotRefreshed::Scheduled || is_launched);
 }
