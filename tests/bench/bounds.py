@@ -1,4 +1,4 @@
-"""What has to hold of the release build; the medians of seven rounds or more count, and of system calls those of three.
+"""What has to hold of the release build; the medians of seven rounds or more count.
 
 The bounds stand a margin below what was reached, since two processes of the same program differ by up to 13 %.
 """

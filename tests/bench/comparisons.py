@@ -27,8 +27,6 @@ from servers import (
 )
 
 SMALL = PROJECTS["1 KiB"][0]
-# The most rounds under strace, which is slow, and whose counts vary little.
-TRACED = 3
 
 
 @dataclass
@@ -49,8 +47,8 @@ class Bench:
         """Starts a sidecar of that name, of the first binary unless told otherwise."""
         return evenkeel(binary or self.binaries[0], self.folder / name.replace(" ", "-"), name)
 
-    def alternate(self, case: str, variants: dict, at_most: int | None = None) -> list[Round]:
-        self.raw[case] = alternate(min(self.rounds, at_most or self.rounds), variants)
+    def alternate(self, case: str, variants: dict) -> list[Round]:
+        self.raw[case] = alternate(self.rounds, variants)
         return self.raw[case]
 
 
@@ -76,7 +74,7 @@ def wire(bench: Bench) -> Iterator[Finding]:
             yield from compare("wire", case, bench.alternate(f"wire, {case}, alone", alone), {P50: "p50"}, pairs)
             count = 1280 if bench.quick else 12800
             traced = {target.name: partial(writes, target, asked, count) for target in targets if "again" not in target.name}
-            rounds = bench.alternate(f"wire, {case}, traced", traced, at_most=TRACED)
+            rounds = bench.alternate(f"wire, {case}, traced", traced)
             for name in traced:
                 yield Finding("wire", WRITES, case, name, "", tuple(found[name]["writes"] for found in rounds))
 
