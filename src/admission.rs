@@ -271,8 +271,10 @@ pub enum CallFailure {
     Aborted,
     /// It took longer than its deadline. The renderer may still be at it.
     DeadlineExceeded,
-    /// The renderer is exhausted, and may say when to come back.
-    Exhausted(Option<Pushback>),
+    /// The renderer is exhausted, and says when to come back.
+    Exhausted(Pushback),
+    /// The renderer refused the call without a word on when to come back: it wants fewer calls at once.
+    Refused,
     /// Anything else.
     Other,
 }
@@ -291,10 +293,12 @@ pub struct Pushback {
 pub enum FetchLanding {
     /// This is held now.
     Held(HeldMark),
-    /// The renderer is exhausted, and says when to come back.
-    PushedBack(Pushback),
-    /// Nothing is stored, or the call failed.
+    /// Nothing is stored, or what is stored is not fit to be held.
     Nothing,
+    /// The call failed.
+    Failed(CallFailure),
+    /// There was no connection after all.
+    Unreachable,
     /// The renderer does not offer it on this connection.
     Unimplemented,
 }

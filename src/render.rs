@@ -93,14 +93,19 @@ pub enum RenderError {
     /// The call took longer than its deadline.
     #[error("the render took longer than its deadline")]
     DeadlineExceeded,
-    /// The renderer answered RESOURCE_EXHAUSTED.
-    #[error("the renderer is exhausted: {message}")]
+    /// The renderer said when to call again, whatever status it answered with; or it answered RESOURCE_EXHAUSTED and that the
+    /// call is not to be repeated.
+    #[error("the renderer pushes back: {message}")]
     Exhausted {
-        /// For how long it asks to be left alone, if it says so.
-        pushback: Option<Pushback>,
+        /// When it wants to be called again.
+        pushback: Pushback,
         /// What it says.
         message: Message,
     },
+    /// The renderer refused the call without a word on when to come back: RESOURCE_EXHAUSTED without a pushback. It works, and
+    /// wants fewer calls at once.
+    #[error("the renderer refuses the call: {0}")]
+    Refused(Message),
     /// The renderer answered NOT_FOUND.
     #[error("the renderer knows no such project")]
     NotFound,

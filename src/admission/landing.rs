@@ -63,10 +63,10 @@ impl Admission {
                     entry.stored(held);
                     self.resolve(project, &mut entry, Outcome::Landed);
                 }
-                FetchLanding::PushedBack(Pushback {
+                FetchLanding::Failed(CallFailure::Exhausted(Pushback {
                     after: Some(after),
                     is_global,
-                }) => {
+                })) => {
                     // A render would cost an exhausted renderer more than the fetch.
                     let (obeyed, holds_all) = self.obey(project, after, is_global, now);
                     if holds_all {
@@ -75,11 +75,20 @@ impl Admission {
                     entry.push_back(obeyed, now);
                     entry.needs_fetch = true;
                 }
-                FetchLanding::PushedBack(Pushback { after: None, .. }) => {
+                FetchLanding::Failed(CallFailure::Exhausted(Pushback { after: None, .. })) => {
                     entry.cool_down(NotRefreshed::CoolingDown, now, &mut self.rng);
                     entry.needs_fetch = true;
                 }
-                FetchLanding::Nothing | FetchLanding::Unimplemented => {}
+                FetchLanding::Nothing
+                | FetchLanding::Unimplemented
+                | FetchLanding::Unreachable
+                | FetchLanding::Failed(
+                    CallFailure::Unavailable
+                    | CallFailure::Aborted
+                    | CallFailure::DeadlineExceeded
+                    | CallFailure::Refused
+                    | CallFailure::Other,
+                ) => {}
             }
         }
         self.put_entry(project, entry, now);
@@ -127,8 +136,13 @@ impl Admission {
             }
             Landing::Failed(CallFailure::Exhausted(pushback)) => {
                 self.close_breaker(flight, now);
-                let says_when = pushback.is_some_and(|pushback| pushback.after.is_some());
-                if flight.probes_hold && !says_when {
+                if flight.probes_hold && pushback.after.is_none() {
+                    self.pushbacks.valve.probe_failed(now, &mut self.rng);
+                }
+            }
+            Landing::Failed(CallFailure::Refused) => {
+                self.close_breaker(flight, now);
+                if flight.probes_hold {
                     self.pushbacks.valve.probe_failed(now, &mut self.rng);
                 }
             }
@@ -193,17 +207,10 @@ impl Admission {
             Landing::Unreachable => return Some(refused(NotRefreshed::Unreachable, RECONNECT)),
             Landing::Failed(failure) => failure,
         };
-        let pushback = match failure {
-            CallFailure::Exhausted(pushback) => pushback,
-            CallFailure::Unavailable
-            | CallFailure::Aborted
-            | CallFailure::DeadlineExceeded
-            | CallFailure::Other => None,
-        };
-        if let Some(Pushback {
+        if let CallFailure::Exhausted(Pushback {
             after: Some(after),
             is_global,
-        }) = pushback
+        }) = failure
         {
             let (obeyed, _) = self.obey(project, after, is_global, now);
             if flight.probes_hold {

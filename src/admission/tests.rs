@@ -58,7 +58,8 @@ fn failures() -> impl Strategy<Value = CallFailure> {
         3 => Just(CallFailure::Unavailable),
         1 => Just(CallFailure::Aborted),
         2 => Just(CallFailure::DeadlineExceeded),
-        3 => prop::option::weighted(0.8, pushback).prop_map(CallFailure::Exhausted),
+        3 => pushback.prop_map(CallFailure::Exhausted),
+        1 => Just(CallFailure::Refused),
         1 => Just(CallFailure::Other),
     ]
 }
@@ -324,9 +325,10 @@ impl World {
             let landing = match (held, brought) {
                 (Some(held), _) => FetchLanding::Held(held),
                 (None, Brought::Unimplemented) => FetchLanding::Unimplemented,
-                (None, Brought::Failure(failure @ CallFailure::Exhausted(Some(pushback)))) => {
+                (None, Brought::Unreachable) => FetchLanding::Unreachable,
+                (None, Brought::Failure(failure)) => {
                     self.note_pushback(&project, failure);
-                    FetchLanding::PushedBack(pushback)
+                    FetchLanding::Failed(failure)
                 }
                 (None, _) => FetchLanding::Nothing,
             };
@@ -349,10 +351,10 @@ impl World {
     }
 
     fn note_pushback(&mut self, project: &Project, failure: CallFailure) {
-        if let CallFailure::Exhausted(Some(Pushback {
+        if let CallFailure::Exhausted(Pushback {
             after: Some(after),
             is_global,
-        })) = failure
+        }) = failure
         {
             let until = self.now + after;
             self.holds.insert(project.clone(), until);
@@ -735,8 +737,8 @@ fn wish(held: Option<HeldMark>, rollout: u64, patience: Option<Duration>, now: M
 }
 
 fn pushed_back(after: Duration) -> Landing {
-    Landing::Failed(CallFailure::Exhausted(Some(Pushback {
+    Landing::Failed(CallFailure::Exhausted(Pushback {
         after: Some(after),
         is_global: false,
-    })))
+    }))
 }

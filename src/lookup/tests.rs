@@ -71,10 +71,10 @@ pub(super) fn unavailable() -> RenderError {
 /// RESOURCE_EXHAUSTED with a pushback of so many seconds.
 pub(super) fn exhausted(seconds: u64, is_global: bool) -> RenderError {
     RenderError::Exhausted {
-        pushback: Some(Pushback {
+        pushback: Pushback {
             after: Some(secs(seconds)),
             is_global,
-        }),
+        },
         message: Message::new("too many renders"),
     }
 }

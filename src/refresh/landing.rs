@@ -51,21 +51,9 @@ impl Shared {
                 Some((stored, held)) => (FetchLanding::Held(mark(&held)), result_of_store(stored)),
                 None => (FetchLanding::Nothing, RenderResult::Rejected),
             },
-            Err(RenderError::Unimplemented) => {
-                (FetchLanding::Unimplemented, RenderResult::Unimplemented)
-            }
             Err(error) => {
                 tracing::debug!(%project, %error, "a fetch brought nothing");
-                let landing = if let RenderError::Exhausted {
-                    pushback: Some(pushback),
-                    ..
-                } = error
-                {
-                    FetchLanding::PushedBack(pushback)
-                } else {
-                    FetchLanding::Nothing
-                };
-                (landing, result_of(&error))
+                (fetch_landing_of(&error), result_of(&error))
             }
         };
         state.admission.fetched(project, landing, now);
@@ -146,32 +134,34 @@ impl Shared {
         error: &RenderError,
         now: Moment,
     ) -> (Landing, RenderResult) {
-        let failure = match error {
-            RenderError::NotFound => {
-                return (
-                    self.land_not_found(state, project, now),
-                    RenderResult::NotFound,
-                );
-            }
-            RenderError::Unreachable => return (Landing::Unreachable, RenderResult::Unreachable),
+        let landing = match error {
+            RenderError::NotFound => self.land_not_found(state, project, now),
+            RenderError::Unreachable => Landing::Unreachable,
             RenderError::Rejected(_) => {
                 state
                     .complaints
                     .raise(Complaint::Rejected, project, error, now);
-                return (Landing::Rejected, RenderResult::Rejected);
+                Landing::Rejected
             }
-            RenderError::Unavailable(_) => CallFailure::Unavailable,
-            RenderError::Aborted(_) => CallFailure::Aborted,
-            RenderError::DeadlineExceeded => CallFailure::DeadlineExceeded,
-            RenderError::Exhausted { pushback, .. } => CallFailure::Exhausted(*pushback),
-            RenderError::Unimplemented | RenderError::Failed { .. } | RenderError::Panicked => {
-                CallFailure::Other
+            // It says nothing of the project.
+            RenderError::Refused(_) => {
+                tracing::debug!(%project, %error, "a render is refused");
+                Landing::Failed(CallFailure::Refused)
+            }
+            RenderError::Unavailable(_)
+            | RenderError::Aborted(_)
+            | RenderError::DeadlineExceeded
+            | RenderError::Exhausted { .. }
+            | RenderError::Unimplemented
+            | RenderError::Failed { .. }
+            | RenderError::Panicked => {
+                state
+                    .complaints
+                    .raise(Complaint::Failed, project, error, now);
+                Landing::Failed(failure_of(error))
             }
         };
-        state
-            .complaints
-            .raise(Complaint::Failed, project, error, now);
-        (Landing::Failed(failure), result_of(error))
+        (landing, result_of(error))
     }
 
     /// A missing project is absent for a while. A held one stays until a second NOT_FOUND, and even then while too many
@@ -231,12 +221,44 @@ fn result_of_store(stored: Stored) -> RenderResult {
     }
 }
 
+fn fetch_landing_of(error: &RenderError) -> FetchLanding {
+    match error {
+        RenderError::NotFound | RenderError::Rejected(_) => FetchLanding::Nothing,
+        RenderError::Unimplemented => FetchLanding::Unimplemented,
+        RenderError::Unreachable => FetchLanding::Unreachable,
+        RenderError::Unavailable(_)
+        | RenderError::Aborted(_)
+        | RenderError::DeadlineExceeded
+        | RenderError::Exhausted { .. }
+        | RenderError::Refused(_)
+        | RenderError::Failed { .. }
+        | RenderError::Panicked => FetchLanding::Failed(failure_of(error)),
+    }
+}
+
+fn failure_of(error: &RenderError) -> CallFailure {
+    match error {
+        RenderError::Unavailable(_) => CallFailure::Unavailable,
+        RenderError::Aborted(_) => CallFailure::Aborted,
+        RenderError::DeadlineExceeded => CallFailure::DeadlineExceeded,
+        RenderError::Exhausted { pushback, .. } => CallFailure::Exhausted(*pushback),
+        RenderError::Refused(_) => CallFailure::Refused,
+        RenderError::NotFound
+        | RenderError::Unreachable
+        | RenderError::Rejected(_)
+        | RenderError::Unimplemented
+        | RenderError::Failed { .. }
+        | RenderError::Panicked => CallFailure::Other,
+    }
+}
+
 fn result_of(error: &RenderError) -> RenderResult {
     match error {
         RenderError::Unreachable => RenderResult::Unreachable,
         RenderError::Unavailable(_) | RenderError::Aborted(_) => RenderResult::Unavailable,
         RenderError::DeadlineExceeded => RenderResult::DeadlineExceeded,
         RenderError::Exhausted { .. } => RenderResult::Exhausted,
+        RenderError::Refused(_) => RenderResult::Refused,
         RenderError::NotFound => RenderResult::NotFound,
         RenderError::Unimplemented => RenderResult::Unimplemented,
         RenderError::Rejected(_) => RenderResult::Rejected,

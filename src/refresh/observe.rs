@@ -23,8 +23,10 @@ pub enum RenderResult {
     Unavailable,
     /// There was no connection.
     Unreachable,
-    /// The renderer answered RESOURCE_EXHAUSTED.
+    /// The renderer said when to call again.
     Exhausted,
+    /// The renderer refused it without a word on when to call again.
+    Refused,
     /// The renderer does not offer the method.
     Unimplemented,
     /// Any other failure.
@@ -33,7 +35,7 @@ pub enum RenderResult {
 
 impl RenderResult {
     /// Every result.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::Stored,
         Self::Validated,
         Self::Behind,
@@ -43,6 +45,7 @@ impl RenderResult {
         Self::Unavailable,
         Self::Unreachable,
         Self::Exhausted,
+        Self::Refused,
         Self::Unimplemented,
         Self::Failed,
     ];
@@ -59,6 +62,7 @@ impl RenderResult {
             Self::Unavailable => "unavailable",
             Self::Unreachable => "unreachable",
             Self::Exhausted => "exhausted",
+            Self::Refused => "refused",
             Self::Unimplemented => "unimplemented",
             Self::Failed => "failed",
         }

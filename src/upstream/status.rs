@@ -37,15 +37,24 @@ pub(super) fn read(status: &Status, circumstances: Circumstances) -> RenderError
     {
         return read_broken(broken, circumstances);
     }
+    // What these two mean does not depend on when the call might be repeated.
+    let has_own_meaning = matches!(status.code(), Code::NotFound | Code::Unimplemented);
+    let pushback = pushback(status).filter(|_| !has_own_meaning);
+    let is_never = pushback.is_some_and(|pushback| pushback.after.is_none());
+    if let Some(pushback) = pushback
+        && (!is_never || status.code() == Code::ResourceExhausted)
+    {
+        return RenderError::Exhausted { pushback, message };
+    }
     match status.code() {
+        Code::ResourceExhausted => RenderError::Refused(message),
+        // What is not to be repeated is no sign of a renderer that is away for a moment.
+        Code::Unavailable if is_never => failed("UNAVAILABLE"),
+        Code::Aborted if is_never => failed("ABORTED"),
         Code::Unavailable => RenderError::Unavailable(message),
         Code::Aborted => RenderError::Aborted(message),
         Code::NotFound => RenderError::NotFound,
         Code::Unimplemented => RenderError::Unimplemented,
-        Code::ResourceExhausted => RenderError::Exhausted {
-            pushback: pushback(status),
-            message,
-        },
         Code::DeadlineExceeded | Code::Cancelled if circumstances.is_past_deadline => {
             RenderError::DeadlineExceeded
         }
@@ -96,6 +105,7 @@ pub(super) fn with_causes(error: &dyn Error) -> String {
     line
 }
 
+/// When the renderer wants to be called again, if it says so. A pushback of nothing is no such word.
 fn pushback(status: &Status) -> Option<Pushback> {
     let metadata = status.metadata();
     let after = match metadata.get(PUSHBACK) {
@@ -106,6 +116,9 @@ fn pushback(status: &Status) -> Option<Pushback> {
             .map(Duration::from_millis),
         None => Some(status.get_details_retry_info()?.retry_delay?),
     };
+    if after == Some(Duration::ZERO) {
+        return None;
+    }
     let is_global = metadata
         .get(PUSHBACK_SCOPE)
         .is_some_and(|scope| scope == "global");
@@ -136,11 +149,14 @@ mod tests {
         exhausted_status(&status)
     }
 
+    /// What the renderer's word on when is taken for; none when the call is plainly refused.
     fn exhausted_status(status: &Status) -> Option<Pushback> {
-        let RenderError::Exhausted { pushback, .. } = read(status, SAID) else {
-            panic!("not exhausted");
-        };
-        pushback
+        let error = read(status, SAID);
+        if let RenderError::Exhausted { pushback, .. } = error {
+            return Some(pushback);
+        }
+        assert!(matches!(error, RenderError::Refused(_)), "{error}");
+        None
     }
 
     fn pushed_back(after: Option<u64>) -> Pushback {
@@ -155,7 +171,8 @@ mod tests {
         assert_eq!(exhausted(&[]), None);
         let asked = |value| exhausted(&[(PUSHBACK, value)]);
         assert_eq!(asked("3000"), Some(pushed_back(Some(3_000))));
-        assert_eq!(asked("0"), Some(pushed_back(Some(0))));
+        assert_eq!(asked("1"), Some(pushed_back(Some(1))));
+        assert_eq!(asked("0"), None, "nothing to wait for");
         for never in ["-1", "", "soon", "1.5", "99999999999999999999"] {
             assert_eq!(asked(never), Some(pushed_back(None)), "{never}");
         }
@@ -170,6 +187,37 @@ mod tests {
             .metadata_mut()
             .insert(PUSHBACK, "-1".parse().unwrap());
         assert_eq!(exhausted_status(&status), Some(pushed_back(None)));
+    }
+
+    /// Servers, this one among them, say UNAVAILABLE together with when to come back.
+    #[test]
+    fn pushback_is_obeyed_whatever_code_carries_it() {
+        for number in 1..17 {
+            let code = Code::from_i32(number);
+            let details = ErrorDetails::with_retry_info(Some(Duration::from_secs(20)));
+            let detailed = Status::with_error_details(code, "busy", details);
+            let mut trailed = Status::new(code, "busy");
+            let after = "20000".parse().unwrap();
+            trailed.metadata_mut().insert(PUSHBACK, after);
+            for status in [detailed, trailed] {
+                let error = read(&status, SAID);
+                let says_more = matches!(code, Code::NotFound | Code::Unimplemented);
+                let is_obeyed = matches!(error, RenderError::Exhausted { pushback, .. }
+                    if pushback == pushed_back(Some(20_000)));
+                assert_eq!(is_obeyed, !says_more, "{code:?}: {error}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_not_to_be_repeated_is_a_failure_of_its_project() {
+        for code in [Code::Unavailable, Code::Aborted, Code::Internal] {
+            let mut status = Status::new(code, "broken for good");
+            let never = "-1".parse().unwrap();
+            status.metadata_mut().insert(PUSHBACK, never);
+            let error = read(&status, SAID);
+            assert!(matches!(error, RenderError::Failed { .. }), "{error}");
+        }
     }
 
     #[test]

@@ -524,7 +524,7 @@ impl World {
             Answer::Broken | Answer::Stored { .. } | Answer::Unimplemented => {
                 Landing::Failed(CallFailure::Other)
             }
-            Answer::Exhausted(pushback) => Landing::Failed(CallFailure::Exhausted(Some(pushback))),
+            Answer::Exhausted(pushback) => Landing::Failed(CallFailure::Exhausted(pushback)),
             Answer::DeadlineExceeded => Landing::Failed(CallFailure::DeadlineExceeded),
         };
         self.observed.landed(now, &landing);

@@ -252,10 +252,10 @@ impl Witness {
         self.count_failures(project, landing, now);
         match landing {
             Landing::Held(held) => self.projects[project].brought(*held, flight, before, now),
-            Landing::Failed(CallFailure::Exhausted(Some(Pushback {
+            Landing::Failed(CallFailure::Exhausted(Pushback {
                 after: Some(after),
                 is_global,
-            }))) => self.pushed_back(project, *after, *is_global, now),
+            })) => self.pushed_back(project, *after, *is_global, now),
             Landing::NotFound => {
                 self.has_seen_unknown = true;
                 self.projects[project].failed(before, now);
@@ -274,7 +274,8 @@ impl Witness {
                 Landing::Failed(
                     CallFailure::Unavailable
                     | CallFailure::DeadlineExceeded
-                    | CallFailure::Exhausted(_),
+                    | CallFailure::Exhausted(_)
+                    | CallFailure::Refused,
                 )
                 | Landing::Unreachable => hold.stop = Stop::until(now + PROBE_INTERVAL.1),
                 Landing::Held(_)

@@ -46,10 +46,10 @@ fn fetches_that_are_pushed_back_for_all_hold_the_fetches() {
     for project in 0..200 {
         admission.want(&name(project), wish(None, 1, Some(PATIENT), start), start);
     }
-    let pushed_back = FetchLanding::PushedBack(Pushback {
+    let pushed_back = FetchLanding::Failed(CallFailure::Exhausted(Pushback {
         after: Some(Duration::from_secs(3)),
         is_global: true,
-    });
+    }));
     let mut now = start;
     let mut fetched = 0;
     while now <= start + Duration::from_secs(10) {
@@ -79,7 +79,11 @@ fn a_fetch_that_is_not_to_be_retried_leads_to_no_render() {
         after: None,
         is_global: true,
     };
-    admission.fetched(&name(0), FetchLanding::PushedBack(never), now);
+    admission.fetched(
+        &name(0),
+        FetchLanding::Failed(CallFailure::Exhausted(never)),
+        now,
+    );
     assert_eq!(launches(&mut admission), (vec![], vec![]));
     let explained = admission.explain(&name(0), now).unwrap();
     assert_eq!(explained.refusal.reason, NotRefreshed::CoolingDown);
@@ -322,7 +326,11 @@ fn a_fetch_that_is_pushed_back_is_not_followed_by_a_render_but_by_a_fetch_when_t
         after: Some(Duration::from_secs(5)),
         is_global: false,
     };
-    admission.fetched(&name(0), FetchLanding::PushedBack(pushback), now);
+    admission.fetched(
+        &name(0),
+        FetchLanding::Failed(CallFailure::Exhausted(pushback)),
+        now,
+    );
     let explained = admission.explain(&name(0), now).unwrap();
     assert_eq!(explained.refusal.reason, NotRefreshed::PushedBack);
     assert!(admission.take_actions().is_empty());

@@ -116,10 +116,7 @@ async fn exhaustion_cools_projects_down_and_is_no_failure_of_the_renderer() {
     let projects = projects(20);
     core.holds(&projects).await;
     core.renderer
-        .behaves(Behaviour::Fails(RenderError::Exhausted {
-            pushback: None,
-            message: Message::new("busy"),
-        }));
+        .behaves(Behaviour::Fails(RenderError::Refused(Message::new("busy"))));
     core.refresh.set_target(2);
     under_load(&core, &projects, sleep(secs(5))).await;
     for project in &projects {
@@ -242,10 +239,10 @@ async fn a_pushback_that_forbids_retries_is_not_retried() {
     let core = Core::new().await;
     core.renderer
         .behaves(Behaviour::Fails(RenderError::Exhausted {
-            pushback: Some(Pushback {
+            pushback: Pushback {
                 after: None,
                 is_global: false,
-            }),
+            },
             message: Message::new("never"),
         }));
     let shop = project("demo/shop");

@@ -137,7 +137,7 @@ async fn pushback_arrives_with_its_scope() {
         is_global: true,
     };
     let error = error_of(&Renderer::fails(status)).await;
-    assert!(matches!(error, RenderError::Exhausted { pushback, .. } if pushback == Some(expected)));
+    assert!(matches!(error, RenderError::Exhausted { pushback, .. } if pushback == expected));
 }
 
 /// tonic panics on such details when they reach it.
