@@ -41,7 +41,7 @@ use crate::{
         Loaded, Settings, Sources,
         reload::{InForce, Reloader},
     },
-    upstream::{self, Upstream},
+    upstream::{self, ChangesUp, Upstream},
 };
 
 /// No lookup connection must have been open for so long before connections are closed.
@@ -106,6 +106,7 @@ struct Core {
     /// Keeps the sidecar unready once it drains.
     draining: OnceLock<Block>,
     is_connected: AtomicBool,
+    changes_up: ChangesUp,
     settings: watch::Receiver<Arc<InForce>>,
 }
 
@@ -228,6 +229,7 @@ impl Core {
         let freshness =
             Freshness::new(settings.rollout.get(), settings.lookup.max_age, clock.now());
         let freshness = Arc::new(freshness);
+        let changes_up = upstream.changes_up();
         let options = refresh::Options {
             deadline: settings.upstream.deadline,
             max_payload: plain::bytes(settings.upstream.max_payload),
@@ -263,6 +265,7 @@ impl Core {
             closing: CancellationToken::new(),
             draining: OnceLock::new(),
             is_connected: AtomicBool::new(false),
+            changes_up,
             settings: in_force,
         }
     }

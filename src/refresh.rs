@@ -236,6 +236,11 @@ impl Refresh {
         }
     }
 
+    /// Notes that changes may have been missed: what the renderer was asked before `since` may lack one.
+    pub fn resync(&self, since: Moment) {
+        let _ = since;
+    }
+
     /// Notes what became of the connection to the renderer.
     pub fn set_link(&self, link: Link) {
         self.shared

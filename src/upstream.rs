@@ -28,13 +28,17 @@ use tokio::sync::{mpsc, watch};
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tonic::Request;
 
-pub use self::{changes::Change, connect::Connect, connection::Connection};
 use self::{
     changes::Listener,
     connect::Tcp,
     connection::Keeper,
     dial::Backoff,
     link::{Link, Terms},
+};
+pub use self::{
+    changes::{Change, ChangesUp, Heard},
+    connect::Connect,
+    connection::Connection,
 };
 use crate::{
     admission::{FetchPermit, Permit},
@@ -66,7 +70,8 @@ pub struct Upstream {
     component: Arc<str>,
     connection: watch::Receiver<Connection>,
     link: watch::Receiver<Option<Arc<Link>>>,
-    changes: Arc<Mutex<Option<mpsc::Receiver<Change>>>>,
+    changes: Arc<Mutex<Option<mpsc::Receiver<Heard>>>>,
+    changes_up: ChangesUp,
     _end: Arc<DropGuard>,
 }
 
@@ -85,6 +90,8 @@ impl Upstream {
         let (heard, changes) = mpsc::channel(CHANGES_WAITING);
         let end = CancellationToken::new();
         let component = Arc::from(options.component.as_str());
+        let listener = Listener::new(options.component, heard, options.seed);
+        let changes_up = listener.up();
         let keeper = Keeper {
             connector,
             connect_timeout: options.connect_timeout,
@@ -93,10 +100,7 @@ impl Upstream {
                 max_payload: options.max_payload,
             },
             backoff: Backoff::new(options.seed),
-            listener: Listener {
-                component: options.component,
-                heard,
-            },
+            listener,
             seed: options.seed,
             connection,
             link,
@@ -110,6 +114,7 @@ impl Upstream {
             connection: follow_connection,
             link: follow_link,
             changes: Arc::new(Mutex::new(Some(changes))),
+            changes_up,
             _end: Arc::new(end.drop_guard()),
         }
     }
@@ -119,13 +124,18 @@ impl Upstream {
         self.connection.clone()
     }
 
-    /// Takes the changes that the renderer tells of. To be taken once; dropping them stops listening.
+    /// Takes what is heard of changes. To be taken once; dropping it stops listening.
     ///
     /// # Panics
-    /// When they were taken before.
-    pub fn changes(&self) -> mpsc::Receiver<Change> {
+    /// When it was taken before.
+    pub fn changes(&self) -> mpsc::Receiver<Heard> {
         let mut changes = self.changes.lock().unwrap_or_else(PoisonError::into_inner);
         changes.take().expect("BUG: the changes were taken before")
+    }
+
+    /// Tells whether changes are heard.
+    pub fn changes_up(&self) -> ChangesUp {
+        self.changes_up.clone()
     }
 
     /// Has `call` made over the connection that is in use.

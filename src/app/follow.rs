@@ -13,7 +13,7 @@ use tokio::{
 use super::{Block, Core};
 use crate::{
     admission::Link,
-    upstream::{Change, Connection},
+    upstream::{Change, Connection, Heard},
 };
 
 /// Tells the core of the connection. The first contact, or the end of the grace, lifts the block on readiness.
@@ -51,10 +51,13 @@ pub(super) async fn connection(
     }
 }
 
-/// Tells the core of inputs that changed.
-pub(super) async fn changes(core: Arc<Core>, mut changes: mpsc::Receiver<Change>) {
-    while let Some(Change { project, order }) = changes.recv().await {
-        core.refresh.changed(&project, order);
+/// Tells the core of inputs that changed, and of those whose change may have been missed.
+pub(super) async fn changes(core: Arc<Core>, mut changes: mpsc::Receiver<Heard>) {
+    while let Some(heard) = changes.recv().await {
+        match heard {
+            Heard::Change(Change { project, order }) => core.refresh.changed(&project, order),
+            Heard::Resync { since } => core.refresh.resync(core.refresh.clock().moment(since)),
+        }
     }
 }
 

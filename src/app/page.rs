@@ -32,6 +32,7 @@ impl Core {
             lookup_connections: self.connections.open(),
             ready: self.readiness.is_ready(),
             degraded: self.is_degraded(),
+            changes_up: self.changes_up.now(),
             settings_hash: settings.hash.to_string(),
             settings_valid: settings.is_valid,
         })

@@ -50,6 +50,7 @@ pub struct Snapshot {
     pub lookup_connections: usize,
     pub ready: bool,
     pub degraded: bool,
+    pub changes_up: bool,
     pub settings_hash: String,
     pub settings_valid: bool,
 }

@@ -72,7 +72,7 @@ const fn metric(
 
 /// The list.
 #[rustfmt::skip]
-pub(super) const ALL: [Metric; 27] = [
+pub(super) const ALL: [Metric; 28] = [
     metric("lookups", Counter, &["served", "reason"], "Lookups by how they were served, and why not fresh", Page::lookups),
     metric("lookup_duration_seconds", Histogram, &["served"], "Time from a request's headers to its answer", Page::lookup_durations),
     metric("renders", Counter, &["class", "result"], "Renders that landed", Page::renders),
@@ -97,6 +97,7 @@ pub(super) const ALL: [Metric; 27] = [
     metric("lookup_connections", Gauge, &[], "Connections open to the lookup listeners", |page, to| page.gauge(to, |now| now.lookup_connections as f64)),
     metric("ready", Gauge, &[], "1 when lookups can be answered", |page, to| page.gauge(to, |now| now.ready.into())),
     metric("degraded", Gauge, &[], "1 while the renderer cannot be used", |page, to| page.gauge(to, |now| now.degraded.into())),
+    metric("changes_up", Gauge, &[], "1 while the renderer tells of changed inputs; 0 also when it does not offer to", |page, to| page.gauge(to, |now| now.changes_up.into())),
     metric("settings", Info, &["hash"], "The settings in force", Page::settings),
     metric("settings_valid", Gauge, &[], "0 while the settings file is bad, and the settings before it stay in force", |page, to| page.gauge(to, |now| now.settings_valid.into())),
     metric("build", Info, &["version"], "The program", Page::build),

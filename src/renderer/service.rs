@@ -138,6 +138,7 @@ impl RenderService for Service {
         Ok(Response::new(FetchResponse {
             revision: Some(message(&stored)),
             payload: stored.payload.clone(),
+            not_modified: false,
         }))
     }
 
@@ -194,6 +195,7 @@ impl Subscriber {
                     project: project.to_string(),
                     rollout: self.rollout.load(Ordering::Relaxed).max(1),
                     number,
+                    ..Change::default()
                 });
             }
             let projects = Arc::clone(&self.projects.borrow_and_update());

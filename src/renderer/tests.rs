@@ -54,6 +54,7 @@ fn fetch(project: &str) -> FetchRequest {
     FetchRequest {
         project: project.to_owned(),
         component: "identity".to_owned(),
+        held: None,
     }
 }
 

@@ -1,22 +1,37 @@
 //! Listens for changes: one stream for each connection, opened again when it ends.
 //!
-//! A connection that was replaced is listened to a little longer, so that a change that falls between two streams is not lost;
-//! one that is heard twice does no harm.
+//! A connection that was replaced is listened to until the stream over the new one has settled, so that a change that falls
+//! between two streams is not lost; one that is heard twice does no harm. What several streams together amount to, and when
+//! changes may have been missed, is decided in `continuity`.
 
-use std::{sync::Arc, time::Duration};
+mod continuity;
 
-use tokio::{sync::mpsc, time::Instant};
-use tonic::{Code, Status};
-use tracing::debug;
+use std::{
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
 
+use tokio::{
+    sync::{mpsc, watch},
+    time::{Instant, sleep, sleep_until, timeout},
+};
+use tonic::{Code, Response, Status, Streaming};
+use tracing::{debug, info, warn};
+
+use self::continuity::{Continuity, Report, StreamId, Verdict, Word};
 use super::{dial::Backoff, link::Link};
 use crate::{
     proto::v1,
+    render::Message,
     revision::{Order, Project},
 };
 
-/// How much longer a connection is listened to when another is in use.
-const OVERLAP: Duration = Duration::from_secs(5);
+/// How much longer a connection is listened to, at most, when another is in use: longer than a new stream takes to settle.
+const OVERLAP: Duration = Duration::from_secs(10);
+/// A timer that is late by so much tells that the process was frozen. What arrived meanwhile is then read before the timer
+/// is obeyed, for [`CATCHING_UP`].
+const LATE: Duration = Duration::from_secs(1);
+const CATCHING_UP: Duration = Duration::from_secs(1);
 
 /// The input of a project changed: what is held below `order` is no longer fresh.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,55 +42,265 @@ pub struct Change {
     pub order: Order,
 }
 
-/// Passes on what a renderer tells of changes.
-#[derive(Clone, Debug)]
-pub(super) struct Listener {
-    pub(super) component: String,
-    pub(super) heard: mpsc::Sender<Change>,
+/// What is heard of changes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Heard {
+    /// An input changed.
+    Change(Change),
+    /// Changes may have been missed: what the renderer was asked before `since` may lack one.
+    Resync {
+        /// When the stream began that told, or lacked, where the renderer stands.
+        since: Instant,
+    },
 }
 
+/// Passes on what a renderer tells of changes. Clones listen together.
+#[derive(Clone, Debug)]
+pub(super) struct Listener {
+    component: String,
+    heard: mpsc::Sender<Heard>,
+    continuity: Arc<Mutex<Continuity>>,
+    /// The newest connection whose stream has settled.
+    settled: watch::Sender<u64>,
+}
+
+/// Tells whether changes are heard.
+#[derive(Clone, Debug)]
+pub struct ChangesUp(Arc<Mutex<Continuity>>);
+
+/// One stream, for as long as it lasts.
+struct Open<'a> {
+    listener: &'a Listener,
+    id: StreamId,
+}
+
+/// Why a stream is over.
+#[derive(Debug, thiserror::Error)]
+enum Ended {
+    /// The renderer ended it.
+    #[error("the renderer ended it")]
+    Done,
+    /// It broke, or was refused.
+    #[error("{}: {}", .0.code(), Message::new(.0.message()))]
+    Broken(Status),
+    /// The renderer says that it does not offer changes.
+    #[error("the renderer does not offer changes")]
+    NotOffered,
+    /// It gave no sign of life for too long.
+    #[error("it was silent for too long")]
+    Silent,
+}
+
+// === impl ChangesUp ===
+
+impl ChangesUp {
+    /// Whether a stream of changes is open.
+    pub fn now(&self) -> bool {
+        lock(&self.0).is_up()
+    }
+}
+
+// === impl Listener ===
+
 impl Listener {
+    /// Listens for `component`, and passes on what is heard.
+    pub(super) fn new(component: String, heard: mpsc::Sender<Heard>, seed: u64) -> Self {
+        Self {
+            component,
+            heard,
+            continuity: Arc::new(Mutex::new(Continuity::new(seed))),
+            settled: watch::Sender::new(0),
+        }
+    }
+
+    /// Tells whether changes are heard.
+    pub(super) fn up(&self) -> ChangesUp {
+        ChangesUp(Arc::clone(&self.continuity))
+    }
+
     /// Listens over one connection until it is of no more use for that.
-    pub(super) async fn listen(self, link: Arc<Link>, mut backoff: Backoff) {
+    pub(super) async fn listen(self, link: Arc<Link>, backoff: Backoff) {
+        let mut settled = self.settled.subscribe();
         let replaced = async {
             link.retired().await;
-            tokio::time::sleep(OVERLAP).await;
-        };
-        let streams = async {
-            while link.is_open() {
-                let began = Instant::now();
-                let ended = self.stream(&link).await;
-                debug!(generation = link.generation(), ?ended, "changes ended");
-                if ended.is_err_and(|status| status.code() == Code::Unimplemented) {
-                    return;
-                }
-                tokio::time::sleep(backoff.after_end(began.elapsed())).await;
-            }
+            let is_replaced = settled.wait_for(|newest| *newest > link.generation());
+            // When no other stream comes about, this one has done what it could.
+            let _ = timeout(OVERLAP, is_replaced).await;
         };
         tokio::select! {
             () = replaced => {}
-            () = streams => {}
+            () = self.streams(&link, backoff) => {}
             () = self.heard.closed() => {}
         }
     }
 
-    /// Passes on one stream until it ends.
-    async fn stream(&self, link: &Link) -> Result<(), Status> {
-        let (mut client, _) = link.client();
+    /// Opens a stream again whenever one ends.
+    async fn streams(&self, link: &Link, mut backoff: Backoff) {
+        while link.is_open() {
+            let (ended, lasted) = self.stream(link).await;
+            debug!(generation = link.generation(), ?ended, "changes ended");
+            match ended {
+                Ended::NotOffered => {
+                    let news = self.lock().healed();
+                    self.report(news, None);
+                    return;
+                }
+                Ended::Silent => {
+                    warn!(
+                        generation = link.generation(),
+                        "stream of changes is silent; connecting anew"
+                    );
+                    link.suspect();
+                    return;
+                }
+                Ended::Done | Ended::Broken(_) => {
+                    sleep(backoff.after_end(lasted)).await;
+                    // By now it is known whether its connection ended with it.
+                    if link.is_open() {
+                        let news = self.lock().failed(lasted);
+                        self.report(news, Some(&ended));
+                    }
+                }
+            }
+        }
+    }
+
+    /// Passes on one stream until it ends; tells how long it lasted.
+    async fn stream(&self, link: &Link) -> (Ended, Duration) {
+        let (id, after) = self.lock().begin(link.generation(), Instant::now());
+        let open = Open { listener: self, id };
+        let (mut client, said) = link.client();
         let request = v1::ChangesRequest {
             component: self.component.clone(),
+            after,
         };
-        let mut stream = client.changes(request).await?.into_inner();
+        let ended = tokio::select! {
+            biased;
+            ended = self.read(id, client.changes(request)) => match ended {
+                Ok(()) => Ended::Done,
+                Err(status) if status.code() == Code::Unimplemented && said.is_error() => Ended::NotOffered,
+                Err(status) => Ended::Broken(status),
+            },
+            () = self.until_silent(id) => Ended::Silent,
+        };
+        (ended, open.close())
+    }
+
+    /// Takes the messages of a stream, until it ends.
+    async fn read(
+        &self,
+        id: StreamId,
+        call: impl Future<Output = Result<Response<Streaming<v1::Change>>, Status>>,
+    ) -> Result<(), Status> {
+        let mut stream = call.await?.into_inner();
+        self.lock().accepted(id);
         while let Some(change) = stream.message().await? {
-            match Project::new(&change.project) {
-                Ok(project) => {
-                    let order = Order::new(change.rollout, change.number);
-                    // Only fails when nobody listens any more, which ends the caller too.
-                    let _ = self.heard.send(Change { project, order }).await;
-                }
-                Err(error) => debug!(%error, "change of a project that cannot be"),
-            }
+            self.take(id, change).await;
         }
         Ok(())
     }
+
+    /// Takes a message of a stream.
+    async fn take(&self, id: StreamId, change: v1::Change) {
+        let order = Order::new(change.rollout, change.number);
+        let has_project = !change.project.is_empty();
+        if has_project {
+            match Project::new(&change.project) {
+                Ok(project) => self.tell(Heard::Change(Change { project, order })).await,
+                Err(error) => debug!(%error, "change of a project that cannot be"),
+            }
+        }
+        let word = Word {
+            has_project,
+            position: change.position,
+            resync: change.resync,
+        };
+        // After the change was passed on: from then on a position may say that it was heard.
+        let verdict = self.lock().heard(id, word, Instant::now());
+        self.obey(verdict).await;
+    }
+
+    /// Does what is due for a stream when it is due. Ends when the stream has been silent for too long.
+    async fn until_silent(&self, id: StreamId) {
+        loop {
+            // A word of the stream only puts off what is due.
+            let Some(due) = self.lock().due(id) else {
+                return std::future::pending().await;
+            };
+            sleep_until(due).await;
+            if due.elapsed() > LATE {
+                sleep(CATCHING_UP).await;
+            }
+            let verdict = self.lock().tick(id, Instant::now());
+            if self.obey(verdict).await {
+                return;
+            }
+        }
+    }
+
+    /// Does what a verdict says; true when the stream is over.
+    async fn obey(&self, verdict: Verdict) -> bool {
+        let newest = self.lock().settled();
+        self.settled.send_if_modified(|known| {
+            let is_news = *known < newest;
+            *known = newest.max(*known);
+            is_news
+        });
+        if let Some(report) = verdict.report {
+            self.report(Some(report), None);
+        }
+        if let Some(since) = verdict.resync {
+            self.tell(Heard::Resync { since }).await;
+        }
+        verdict.is_silent
+    }
+
+    /// Logs news, and how the last stream ended.
+    fn report(&self, news: Option<Report>, ended: Option<&Ended>) {
+        match news {
+            Some(Report::Failing) => {
+                let error = ended.map(ToString::to_string);
+                let error = error.as_deref().unwrap_or_default();
+                warn!(
+                    error,
+                    "stream of changes keeps ending; changed inputs may go unnoticed"
+                );
+            }
+            Some(Report::Healed) => info!("stream of changes no longer keeps ending"),
+            None => {}
+        }
+    }
+
+    async fn tell(&self, heard: Heard) {
+        // Only fails when nobody listens any more, which ends the caller too.
+        let _ = self.heard.send(heard).await;
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Continuity> {
+        lock(&self.continuity)
+    }
+}
+
+// === impl Open ===
+
+impl Open<'_> {
+    /// Closes it; tells how long it lasted.
+    fn close(self) -> Duration {
+        self.end()
+    }
+
+    fn end(&self) -> Duration {
+        self.listener.lock().ended(self.id, Instant::now())
+    }
+}
+
+impl Drop for Open<'_> {
+    /// Also when its future is dropped, because it is listened to no longer. To end twice does no harm.
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
+fn lock(continuity: &Mutex<Continuity>) -> MutexGuard<'_, Continuity> {
+    continuity.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -123,6 +123,11 @@ impl Link {
         *worse.expect("BUG: the sender is held by self")
     }
 
+    /// Marks this connection as suspect, so that another is dialled.
+    pub(super) fn suspect(&self) {
+        self.pulse.note(Health::Suspect);
+    }
+
     /// Marks this connection as no longer the one in use.
     pub(super) fn retire(&self) {
         self.retired.cancel();

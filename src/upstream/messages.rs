@@ -40,6 +40,7 @@ pub(super) fn fetch_request(project: &Project, component: &str) -> v1::FetchRequ
     v1::FetchRequest {
         project: project.to_string(),
         component: component.to_owned(),
+        held: None,
     }
 }
 

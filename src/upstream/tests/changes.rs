@@ -2,12 +2,16 @@
 
 use tokio::{
     sync::mpsc,
-    time::{Duration, sleep},
+    time::{Duration, Instant, sleep},
 };
 use tonic::Status;
 
 use super::{network::Network, renderer::Renderer, *};
-use crate::{revision::Order, upstream::Change};
+use crate::{
+    logged::Log,
+    revision::Order,
+    upstream::{Change, Heard},
+};
 
 fn change(number: u64) -> Change {
     Change {
@@ -16,9 +20,38 @@ fn change(number: u64) -> Change {
     }
 }
 
-async fn next(changes: &mut mpsc::Receiver<Change>) -> Option<Change> {
-    let heard = timeout(Duration::from_secs(3_600), changes.recv()).await;
-    heard.expect("no change came")
+/// The next change; what else is heard is passed over.
+async fn next(changes: &mut mpsc::Receiver<Heard>) -> Option<Change> {
+    loop {
+        let heard = timeout(Duration::from_secs(3_600), changes.recv()).await;
+        match heard.expect("no change came") {
+            Some(Heard::Change(change)) => return Some(change),
+            Some(Heard::Resync { .. }) => {}
+            None => return None,
+        }
+    }
+}
+
+/// Since when, after `start`, what is held is next to be confirmed, in seconds.
+async fn next_resync(changes: &mut mpsc::Receiver<Heard>, start: Instant) -> f64 {
+    loop {
+        let heard = timeout(Duration::from_secs(3_600), changes.recv()).await;
+        if let Some(Heard::Resync { since }) = heard.expect("no resync came") {
+            return since.duration_since(start).as_secs_f64();
+        }
+    }
+}
+
+/// How many lines hold some words.
+fn count(log: &Log, words: &str) -> usize {
+    let lines = log.lines();
+    lines.iter().filter(|line| line.contains(words)).count()
+}
+
+/// Lets `seconds` pass in which nothing is heard.
+async fn nothing_is_heard_for(changes: &mut mpsc::Receiver<Heard>, seconds: u64) {
+    let heard = timeout(Duration::from_secs(seconds), changes.recv()).await;
+    assert!(heard.is_err(), "{heard:?}");
 }
 
 #[tokio::test(start_paused = true)]
@@ -111,4 +144,126 @@ async fn dropping_the_changes_ends_the_stream_but_not_the_connection() {
     sleep(Duration::from_secs(60)).await;
     assert!(render(&upstream).await.is_ok());
     assert_eq!((*renderer.listens.borrow(), network.dials()), (1, 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_renderer_without_positions_is_taken_to_have_missed_changes_after_a_stream_that_broke() {
+    let began = Instant::now();
+    let renderer = Renderer::answers(b"{}");
+    let network = Network::before(&renderer);
+    let upstream = start(&network);
+    let mut changes = upstream.changes();
+    assert!(next_resync(&mut changes, began).await < 1.0, "the first");
+    assert!((4.9..6.0).contains(&began.elapsed().as_secs_f64()));
+    assert!(upstream.changes_up().now());
+
+    sleep(Duration::from_secs(20)).await;
+    let cut = began.elapsed().as_secs_f64();
+    network.cut();
+    let since = next_resync(&mut changes, began).await;
+    assert!((cut..cut + 3.0).contains(&since), "{since}");
+    let told = began.elapsed().as_secs_f64() - since;
+    assert!((4.9..6.0).contains(&told), "{told}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_renderer_with_positions_is_asked_for_what_changed_after_the_last() {
+    let renderer = Renderer::answers(b"{}");
+    renderer.stands_at_once("p1", false);
+    let network = Network::before(&renderer);
+    let upstream = start(&network);
+    let mut changes = upstream.changes();
+    next_resync(&mut changes, Instant::now()).await;
+    renderer.stand("p2", false);
+    renderer.tell("shop", 1);
+    next(&mut changes).await;
+    network.cut();
+    renderer.until_listening(2).await;
+    nothing_is_heard_for(&mut changes, 30).await;
+    assert_eq!(*renderer.afters.lock().unwrap(), ["", "p2"]);
+
+    renderer.stands_at_once("q1", true);
+    network.cut();
+    next_resync(&mut changes, Instant::now()).await;
+    assert_eq!(renderer.afters.lock().unwrap()[2], "p1");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_planned_redial_misses_nothing_whether_or_not_there_are_positions() {
+    for position in [None, Some("p1")] {
+        let renderer = Renderer::answers(b"{}");
+        if let Some(position) = position {
+            renderer.stands_at_once(position, true);
+        }
+        let network = Network::before(&renderer);
+        let upstream = start(&network);
+        let mut changes = upstream.changes();
+        next_resync(&mut changes, Instant::now()).await;
+        let alive = tokio::spawn({
+            let renderer = renderer.clone();
+            async move {
+                loop {
+                    sleep(Duration::from_secs(20)).await;
+                    renderer.stand("", false);
+                }
+            }
+        });
+        nothing_is_heard_for(&mut changes, 800).await;
+        assert_eq!(network.dials(), 2, "one of 10 min ± 20 %");
+        alive.abort();
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stream_that_gives_no_sign_of_life_has_the_connection_dialled_anew() {
+    let renderer = Renderer::answers(b"{}");
+    renderer.stands_at_once("p1", false);
+    let network = Network::before(&renderer);
+    let upstream = start(&network);
+    let _changes = upstream.changes();
+    until_up(&upstream).await;
+    let began = Instant::now();
+    until_up_since(&upstream, 2).await;
+    let silent = began.elapsed().as_secs_f64();
+    assert!((40.0..=52.0).contains(&silent), "{silent}");
+    renderer.until_listening(2).await;
+    assert!(render(&upstream).await.is_ok());
+    assert_eq!(renderer.afters.lock().unwrap()[1], "p1");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stream_that_keeps_failing_is_logged_once_and_its_recovery_once() {
+    let log = Log::start();
+    let renderer = Renderer::answers(b"{}");
+    renderer.refuse_changes(Status::internal("no\nchanges"));
+    let upstream = start(&Network::before(&renderer));
+    let _changes = upstream.changes();
+    until_up(&upstream).await;
+    sleep(Duration::from_secs(300)).await;
+    assert!(!upstream.changes_up().now());
+    assert_eq!(count(&log, "stream of changes keeps ending"), 1);
+    assert_eq!(count(&log, "no longer keeps ending"), 0);
+
+    renderer.take_changes();
+    sleep(Duration::from_secs(300)).await;
+    assert!(upstream.changes_up().now());
+    assert_eq!(count(&log, "no longer keeps ending"), 1);
+    assert_eq!(count(&log, "stream of changes keeps ending"), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn changes_that_are_not_offered_are_no_error() {
+    let log = Log::start();
+    let renderer = Renderer::answers(b"{}");
+    renderer.refuse_changes(Status::unimplemented("no changes"));
+    let network = Network::before(&renderer);
+    let upstream = start(&network);
+    let _changes = upstream.changes();
+    for generation in 1..5 {
+        until_up_since(&upstream, generation).await;
+        sleep(Duration::from_secs(60)).await;
+        network.cut();
+    }
+    assert_eq!(count(&log, "stream of changes"), 0);
+    assert!(!upstream.changes_up().now());
 }

@@ -21,6 +21,7 @@ use crate::{
     reason::NotRefreshed,
     refresh::{self, Refresh},
     revision::Order,
+    upstream::Heard,
 };
 
 /// Longer than a connection lasts.
@@ -90,8 +91,11 @@ impl Core {
         tokio::spawn(tell_of_connections(refresh.clone(), upstream.connection()));
         let (told, mut changes) = (refresh.clone(), upstream.changes());
         tokio::spawn(async move {
-            while let Some(change) = changes.recv().await {
-                told.changed(&change.project, change.order);
+            while let Some(heard) = changes.recv().await {
+                match heard {
+                    Heard::Change(change) => told.changed(&change.project, change.order),
+                    Heard::Resync { since } => told.resync(told.clock().moment(since)),
+                }
             }
         });
         until_up(&upstream).await;

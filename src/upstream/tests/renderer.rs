@@ -42,6 +42,9 @@ pub(super) struct Renderer {
     fetch: Arc<Mutex<Manner>>,
     changes: broadcast::Sender<Result<v1::Change, Status>>,
     refuses_changes: Arc<Mutex<Option<Status>>>,
+    stands: Arc<Mutex<Option<(String, bool)>>>,
+    /// The positions that streams were asked to begin after.
+    pub(super) afters: Arc<Mutex<Vec<String>>>,
     /// The requests so far, each with its `grpc-timeout`.
     pub(super) renders: watch::Sender<Vec<(v1::RenderRequest, String)>>,
     pub(super) fetches: Arc<AtomicUsize>,
@@ -69,6 +72,8 @@ impl Renderer {
             fetch: Arc::new(Mutex::new(Manner::Fails(Status::unimplemented("no store")))),
             changes: broadcast::channel(16).0,
             refuses_changes: Arc::default(),
+            stands: Arc::default(),
+            afters: Arc::default(),
             renders: watch::Sender::new(Vec::new()),
             fetches: Arc::default(),
             listens: watch::Sender::new(0),
@@ -88,14 +93,35 @@ impl Renderer {
         *self.refuses_changes.lock().unwrap() = Some(status);
     }
 
+    pub(super) fn take_changes(&self) {
+        *self.refuses_changes.lock().unwrap() = None;
+    }
+
     pub(super) fn tell(&self, project: &str, number: u64) {
         let project = project.to_owned();
         let change = v1::Change {
             project,
             rollout: 1,
             number,
+            ..v1::Change::default()
         };
         self.changes.send(Ok(change)).unwrap();
+    }
+
+    /// Says where it stands.
+    pub(super) fn stand(&self, position: &str, resync: bool) {
+        let position = position.to_owned();
+        let change = v1::Change {
+            position,
+            resync,
+            ..v1::Change::default()
+        };
+        self.changes.send(Ok(change)).unwrap();
+    }
+
+    /// Has each stream begin with where it stands.
+    pub(super) fn stands_at_once(&self, position: &str, resync: bool) {
+        *self.stands.lock().unwrap() = Some((position.to_owned(), resync));
     }
 
     pub(super) fn end_changes(&self) {
@@ -192,20 +218,35 @@ impl RenderService for Renderer {
         let v1::RenderResponse {
             revision, payload, ..
         } = self.act(manner, request.into_inner().project, 1).await?;
-        Ok(Response::new(v1::FetchResponse { revision, payload }))
+        Ok(Response::new(v1::FetchResponse {
+            revision,
+            payload,
+            not_modified: false,
+        }))
     }
 
     type ChangesStream = Pin<Box<dyn Stream<Item = Result<v1::Change, Status>> + Send>>;
 
     async fn changes(
         &self,
-        _: Request<v1::ChangesRequest>,
+        request: Request<v1::ChangesRequest>,
     ) -> Result<Response<Self::ChangesStream>, Status> {
         let changes = BroadcastStream::new(self.changes.subscribe());
+        let stands = self.stands.lock().unwrap().clone();
+        let stands = stands.map(|(position, resync)| v1::Change {
+            position,
+            resync,
+            ..v1::Change::default()
+        });
+        let after = request.into_inner().after;
+        self.afters.lock().unwrap().push(after);
         self.listens.send_modify(|listens| *listens += 1);
         if let Some(status) = self.refuses_changes.lock().unwrap().clone() {
             return Err(status);
         }
-        Ok(Response::new(changes.map(Result::unwrap).boxed()))
+        let first = futures_util::stream::iter(stands.map(Ok));
+        Ok(Response::new(
+            first.chain(changes.map(Result::unwrap)).boxed(),
+        ))
     }
 }
