@@ -22,8 +22,9 @@ use crate::moment::Moment;
 /// Lies between governor's zero and the start of our clock, so that a charge can be dated back.
 const BEFORE_START: Duration = Duration::from_secs(1 << 32);
 
-/// The slowest rate that is told from none: one token in eleven days, which the range of governor's arithmetic allows.
-pub const MIN_RATE: f64 = 1e-6;
+/// The slowest rate that is told from none. Settings accept 10⁻⁶/s and more; the slowest pace and the start of a ramp leave
+/// 1/500 of it. The range of governor's arithmetic (584 years in nanoseconds) holds such a period many times over.
+pub const MIN_RATE: f64 = 1e-9;
 
 type Limiter = RateLimiter<NotKeyed, InMemoryState, Hand, NoOpMiddleware<Nanos>>;
 

@@ -1,6 +1,6 @@
 //! The layers of settings, files under environment under flags, and the checks of one value and of several together.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, num::NonZeroU32};
 
 use super::{
     Settings,
@@ -104,6 +104,7 @@ impl Layers {
     pub(super) fn check(&mut self, settings: &mut Settings) {
         self.check_patience(settings);
         self.choose_rate(settings);
+        self.check_least_rates(settings);
         self.check_refill(settings);
     }
 
@@ -141,32 +142,70 @@ impl Layers {
             self.refuse_together(FLEET_RATE, &[RATE], accepted);
         } else if admission.fleet_size.is_none() {
             let accepted = "given together with admission.fleet_size".to_owned();
-            self.refuse_together(FLEET_RATE, &["admission.fleet_size"], accepted);
+            self.refuse_together(FLEET_RATE, &[FLEET_SIZE], accepted);
         }
     }
 
-    /// Checks that a burst refills in a time that a clock of nanoseconds can hold many times over.
-    fn check_refill(&mut self, settings: &Settings) {
-        const LONGEST_REFILL: f64 = 30.0 * 86_400.0;
+    /// Refuses rates so low that admission cannot tell them from none, as it would then launch nothing.
+    fn check_least_rates(&mut self, settings: &Settings) {
         let admission = &settings.admission;
-        let (rate, burst) = (admission.rate(), f64::from(admission.burst.get()));
-        if rate > 0.0 && burst / rate > LONGEST_REFILL {
-            let accepted = format!(
-                "such that it refills within 30 days: at {rate} renders/s at most {}",
-                (rate * LONGEST_REFILL).floor()
-            );
-            let others = [
-                "admission.rate",
-                "admission.fleet_rate",
-                "admission.fleet_size",
-            ];
-            self.refuse_together("admission.burst", &others, accepted);
+        if is_too_low(settings.upstream.fetch.rate) {
+            self.refuse(FETCH_RATE, format!("0, or at least {LEAST_RATE}"));
+        }
+        if !is_too_low(admission.rate()) {
+            return;
+        }
+        let Some(size) = admission
+            .fleet_size
+            .filter(|_| admission.fleet_rate.is_some())
+        else {
+            self.refuse(RATE, format!("0, or at least {LEAST_RATE}"));
+            return;
+        };
+        let least = LEAST_RATE * f64::from(size.get());
+        let accepted = format!(
+            "0, or at least {least} for admission.fleet_size {size}: {LEAST_RATE} in each sidecar"
+        );
+        self.refuse_together(FLEET_RATE, &[FLEET_SIZE], accepted);
+    }
+
+    /// Checks that bursts refill in a time that a clock of nanoseconds can hold many times over.
+    fn check_refill(&mut self, settings: &Settings) {
+        let (admission, fetch) = (&settings.admission, &settings.upstream.fetch);
+        let renders = longest_burst(admission.rate(), admission.burst);
+        if let Some(accepted) = renders.map(|most| refills(admission.rate(), "renders", most)) {
+            self.refuse_together("admission.burst", &[RATE, FLEET_RATE, FLEET_SIZE], accepted);
+        }
+        let fetches = longest_burst(fetch.rate, fetch.concurrency);
+        if let Some(accepted) = fetches.map(|most| refills(fetch.rate, "fetches", most)) {
+            self.refuse_together("upstream.fetch.concurrency", &[FETCH_RATE], accepted);
         }
     }
 }
 
+/// The lowest rate above 0, in events per second. Admission's bucket can still count a thousandth of it.
+pub(super) const LEAST_RATE: f64 = 0.000_001;
+/// The longest that a full burst may take to refill, in seconds.
+const LONGEST_REFILL: f64 = 30.0 * 86_400.0;
+
+fn is_too_low(rate: f64) -> bool {
+    rate > 0.0 && rate < LEAST_RATE
+}
+
+/// The largest burst that refills in time at a rate, when this one does not.
+fn longest_burst(rate: f64, burst: NonZeroU32) -> Option<f64> {
+    let is_too_long = rate > 0.0 && f64::from(burst.get()) / rate > LONGEST_REFILL;
+    is_too_long.then(|| (rate * LONGEST_REFILL).floor())
+}
+
+fn refills(rate: f64, events: &str, most: f64) -> String {
+    format!("such that it refills within 30 days: at {rate} {events}/s at most {most}")
+}
+
 const RATE: &str = "admission.rate";
 const FLEET_RATE: &str = "admission.fleet_rate";
+const FLEET_SIZE: &str = "admission.fleet_size";
+const FETCH_RATE: &str = "upstream.fetch.rate";
 
 /// The field that says the same in another way, so that a higher layer's decision on one overrules the other.
 pub(super) fn alternative(path: &str) -> Option<&'static str> {

@@ -370,6 +370,55 @@ fn a_burst_refills_within_a_month() {
     load_one("admission: {rate: 0, burst: 1000000}").unwrap();
 }
 
+/// A rate of 0.0000005 passed the check, and then nothing was rendered.
+#[test]
+fn a_rate_above_0_is_refused_where_it_would_be_taken_for_0() {
+    let least = "must be 0, or at least 0.000001";
+    for (content, field, accepted) in [
+        (
+            "admission: {rate: 0.0000005, burst: 1}",
+            "admission.rate = 0.0000005",
+            least,
+        ),
+        (
+            "admission: {rate: 1e-300, burst: 1}",
+            "admission.rate = 1e-300",
+            least,
+        ),
+        (
+            "upstream: {fetch: {rate: 5e-7, concurrency: 1}}",
+            "upstream.fetch.rate = 5e-7",
+            least,
+        ),
+        (
+            "admission: {fleet_rate: 0.5, fleet_size: 1000000, burst: 1}",
+            "admission.fleet_rate = 0.5",
+            "must be 0, or at least 1 for admission.fleet_size 1000000: 0.000001 in each sidecar",
+        ),
+        (
+            "upstream: {fetch: {rate: 0.000001, concurrency: 16}}",
+            "upstream.fetch.concurrency = 16",
+            "must be such that it refills within 30 days: at 0.000001 fetches/s at most 2",
+        ),
+    ] {
+        let problems = load_one(content).unwrap_err();
+        assert_eq!(problems.len(), 1, "{content}: {problems:?}");
+        assert!(
+            problems[0].contains(&format!("{field}: {accepted}")),
+            "{problems:?}"
+        );
+    }
+    for content in [
+        "admission: {rate: 0.000001, burst: 1}",
+        "admission: {rate: 0}",
+        "admission: {fleet_rate: 1, fleet_size: 1000000, burst: 1}",
+        "admission: {fleet_rate: 0, fleet_size: 1000000}",
+        "upstream: {fetch: {rate: 0.000001, concurrency: 2}}",
+    ] {
+        load_one(content).unwrap();
+    }
+}
+
 #[test]
 fn notes_say_what_the_fleet_sends_upstream() {
     let note = |content| load_all(&[content], &[]).unwrap().notes()[0].clone();

@@ -57,6 +57,21 @@ fn raising_the_burst_adds_room_and_no_tokens() {
     assert_eq!(take_all(&mut bucket, at(60.0)), 2);
 }
 
+/// A rate of 10⁻⁶/s that the pace had slowed was taken for none: nothing was rendered, and `retry_after` was 10 ms.
+#[test]
+fn the_least_rate_of_the_settings_still_refills_at_the_slowest_pace_and_the_start_of_a_ramp() {
+    use crate::admission::limits::{PACE_FLOOR, RAMP_START};
+    let least = 1e-6 * PACE_FLOOR * RAMP_START;
+    assert!(least >= MIN_RATE);
+    let mut bucket = Bucket::new(least, burst(2), 0.0, at(0.0));
+    let next = bucket.take(at(1.0)).unwrap_err().unwrap();
+    assert!((next.since_start().as_secs_f64() * least - 1.0).abs() < 1e-6);
+    bucket.set(1e-6, burst(2), at(1.0));
+    bucket.set(least, burst(2), at(2.0));
+    assert!(bucket.take(next).is_ok());
+    assert_eq!(take_all(&mut bucket, at(3.0 / least)), 2);
+}
+
 /// A bucket in real numbers, to compare with.
 struct Exact {
     rate: f64,
