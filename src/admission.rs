@@ -13,6 +13,7 @@ mod bucket;
 mod controllers;
 mod dispatch;
 mod explain;
+mod fault;
 mod flood;
 mod landing;
 mod limits;
@@ -33,9 +34,11 @@ use std::{
 #[cfg(test)]
 use self::controllers::Controllers;
 use self::{
-    breaker::Breaker,
+    breaker::{Breaker, Cause},
     bucket::Bucket,
+    fault::Fault,
     flood::Flood,
+    limits::{CONVERGENCE, LONGEST_INTEREST},
     pace::Pace,
     project::{Counted, Entry, Place},
     pushback::Pushbacks,
@@ -269,6 +272,8 @@ pub enum CallFailure {
     Unavailable,
     /// The renderer gave the render up.
     Aborted,
+    /// The renderer does not accept the identity of this sidecar.
+    Unauthenticated,
     /// It took longer than its deadline. The renderer may still be at it.
     DeadlineExceeded,
     /// The renderer is exhausted, and says when to come back.
@@ -352,12 +357,11 @@ pub struct Admission {
     missing_turns: u32,
     arrivals: u64,
     recent: Recent,
-    /// When the renderer last answered a render, whatever it said.
-    answered: Moment,
     breaker: Breaker,
     pushbacks: Pushbacks,
     pace: Pace,
     retries: RetryBudget,
+    fault: Fault,
     flood: Flood,
     rng: fastrand::Rng,
     actions: Vec<Action>,
@@ -395,8 +399,10 @@ struct InFlight {
 /// What stops every render until a probe succeeds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Stops {
-    /// The breaker, after projects that failed in a row.
+    /// The breaker, after projects that failed in a row, or because the identity of this sidecar was refused.
     pub is_broken: bool,
+    /// It was the identity.
+    pub is_identity_refused: bool,
     /// The renderer's pushback.
     pub is_held: bool,
 }
@@ -445,11 +451,11 @@ impl Admission {
             missing_turns: 0,
             arrivals: 0,
             recent: Recent::default(),
-            answered: now,
             breaker: Breaker::CLOSED,
             pushbacks: Pushbacks::NONE,
             pace: Pace::FULL,
             retries: RetryBudget::EMPTY,
+            fault: Fault::NONE,
             flood: Flood::default(),
             rng,
             actions: Vec::new(),
@@ -602,6 +608,7 @@ impl Admission {
     pub fn stops(&self) -> Stops {
         Stops {
             is_broken: self.breaker.valve.is_stopped(),
+            is_identity_refused: self.breaker.cause() == Some(Cause::IdentityRefused),
             is_held: self.pushbacks.valve.is_stopped(),
         }
     }
@@ -713,8 +720,23 @@ impl Admission {
         Some(entry)
     }
 
+    /// How long it takes at most until all that is wanted has been rendered while the renderer is well; nothing at rate 0.
+    fn convergence(&self) -> Duration {
+        if self.limits.rate <= 0.0 {
+            return Duration::ZERO;
+        }
+        let permits = f64::from(self.limits.outdated_permits());
+        let render = self.recent.expected().as_secs_f64().max(1e-9);
+        let rate = self.limits.rate.min(permits / render);
+        #[expect(clippy::cast_precision_loss, reason = "projects are fewer")]
+        let wanted = (self.counts.wanted + 1) as f64;
+        Duration::try_from_secs_f64(CONVERGENCE * wanted / rate).unwrap_or(LONGEST_INTEREST)
+    }
+
     fn put_entry(&mut self, project: &Project, mut entry: Entry, now: Moment) {
+        entry.extend_interest(self.convergence(), now);
         let Some((place, timer)) = entry.place_at(self.fetches(), now) else {
+            self.fault.forget(project);
             return;
         };
         entry.place = place;
@@ -723,6 +745,7 @@ impl Admission {
         if entry.counted == Counted::Demoted
             && self.counts.demoted >= self.limits.queue.get() as usize
         {
+            self.fault.forget(project);
             return;
         }
         match place {

@@ -106,6 +106,9 @@ pub enum RenderError {
     /// wants fewer calls at once.
     #[error("the renderer refuses the call: {0}")]
     Refused(Message),
+    /// The renderer answered UNAUTHENTICATED: it does not accept the identity of this sidecar.
+    #[error("the renderer refuses the identity of this sidecar: {0}")]
+    Unauthenticated(Message),
     /// The renderer answered NOT_FOUND.
     #[error("the renderer knows no such project")]
     NotFound,

@@ -1,5 +1,7 @@
 //! The breaker: when so many projects failed in a row, nothing is launched for a while, then one probe, then a ramp.
 //!
+//! So does it at once when the renderer refuses the identity of this sidecar: that is a fault of no project.
+//!
 //! That one project fails again and again says nothing of the renderer, so each counts once. Failures are UNAVAILABLE, deadlines
 //! that passed and connections lost in flight. RESOURCE_EXHAUSTED is a working renderer that says no, and any other answer is one
 //! of a working renderer: neither counts.
@@ -10,6 +12,15 @@ use super::{
 };
 use crate::{moment::Moment, revision::Project};
 
+/// Why the breaker is open.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Cause {
+    /// Several projects failed in a row.
+    Failures,
+    /// The renderer answered UNAUTHENTICATED.
+    IdentityRefused,
+}
+
 #[derive(Debug)]
 pub(super) struct Breaker {
     pub(super) valve: Valve,
@@ -17,6 +28,8 @@ pub(super) struct Breaker {
     failed: Vec<Project>,
     /// Times in a row that it opened without a success between.
     opened: u32,
+    /// Why it opened last.
+    opened_by: Cause,
 }
 
 impl Breaker {
@@ -24,7 +37,13 @@ impl Breaker {
         valve: Valve::OPEN,
         failed: Vec::new(),
         opened: 0,
+        opened_by: Cause::Failures,
     };
+
+    /// Why it is open; none when it is closed.
+    pub(super) fn cause(&self) -> Option<Cause> {
+        self.valve.is_stopped().then_some(self.opened_by)
+    }
 
     /// Notes that the render of a project failed; `was_probe` when it is that of the probe.
     pub(super) fn failed(
@@ -39,13 +58,31 @@ impl Breaker {
         }
         let trips = self.failed.len() == BREAKER_FAILURES && self.valve.is_shut(now).is_none();
         if was_probe || trips {
-            let (least, most) = BREAKER_OPEN;
-            // Jittered at both ends of the range: those who tripped together, or stay open together, do not probe together.
-            let grown = (least * 2_u32.pow(self.opened.min(8))).min(most.div_f64(1.5));
-            let drawn = grown.mul_f64(1.0 + 0.5 * rng.f64());
-            self.opened += 1;
-            self.valve.shut(now + drawn, BREAKER_RAMP.min(drawn * 4));
+            self.open(Cause::Failures, now, rng);
         }
+    }
+
+    /// Notes that the renderer refused the identity of this sidecar; `was_probe` when it refused the probe's. What had been
+    /// launched before it opened, and is refused after, tells nothing new.
+    pub(super) fn identity_refused(
+        &mut self,
+        was_probe: bool,
+        now: Moment,
+        rng: &mut fastrand::Rng,
+    ) {
+        if was_probe || !self.valve.is_stopped() {
+            self.open(Cause::IdentityRefused, now, rng);
+        }
+    }
+
+    fn open(&mut self, cause: Cause, now: Moment, rng: &mut fastrand::Rng) {
+        let (least, most) = BREAKER_OPEN;
+        // Jittered at both ends of the range: those who tripped together, or stay open together, do not probe together.
+        let grown = (least * 2_u32.pow(self.opened.min(8))).min(most.div_f64(1.5));
+        let drawn = grown.mul_f64(1.0 + 0.5 * rng.f64());
+        self.opened += 1;
+        self.opened_by = cause;
+        self.valve.shut(now + drawn, BREAKER_RAMP.min(drawn * 4));
     }
 
     /// Notes an answer of a working renderer; true when that closes the breaker.

@@ -2,6 +2,7 @@
 
 use super::{
     Action, Admission, Advance, Class, FetchPermit, Link, Permit,
+    breaker::Cause,
     controllers::Controller,
     limits::{MISSING_START, OUTDATED_TURN, RATE_STEP},
     project::Flight,
@@ -82,6 +83,9 @@ impl Admission {
             return;
         }
         while let Some((_, project)) = self.to_fetch.first_key_value() {
+            if self.breaker.valve.is_shut(now).is_some() {
+                return;
+            }
             if self.in_flight.fetches >= self.limits.fetch.concurrency.get() {
                 return;
             }
@@ -92,6 +96,9 @@ impl Admission {
             let project = project.clone();
             self.in_flight.fetches += 1;
             self.take_off(&project, true, now);
+            if self.breaker.cause() == Some(Cause::IdentityRefused) {
+                self.breaker.valve.launched(now);
+            }
             self.actions.push(Action::Fetch {
                 project,
                 permit: FetchPermit { _private: () },
@@ -269,7 +276,9 @@ impl Admission {
             class: entry.class(),
             is_cooling: entry.is_cooling(),
             is_unseen: entry.held.is_none(),
-            probes_breaker: !is_fetch && self.breaker.valve.wants_probe(now),
+            // Render and Fetch carry the same identity.
+            probes_breaker: self.breaker.valve.wants_probe(now)
+                && (!is_fetch || self.breaker.cause() == Some(Cause::IdentityRefused)),
             probes_hold: !is_fetch && self.pushbacks.valve.wants_probe(now),
             attempt: entry.attempts + 1,
         };

@@ -5,7 +5,11 @@ use std::time::Duration;
 use super::{
     Admission, CallFailure, FetchLanding, Landing, Outcome, Pushback,
     controllers::Controller,
-    limits::{MISSING_ATTEMPTS, PACE_ON_FAILURE, PACE_ON_PUSHBACK, RECONNECT, RETRY_BACKOFF},
+    fault::Answered,
+    limits::{
+        AWAY_COOL_DOWN, MISSING_ATTEMPTS, OUTDATED_COOL_DOWN, PACE_ON_FAILURE, PACE_ON_PUSHBACK,
+        RECONNECT, RETRY_BACKOFF,
+    },
     project::{Entry, Flight},
     valve::Valve,
 };
@@ -14,6 +18,9 @@ use crate::{
     reason::{NotRefreshed, Refusal},
     revision::Project,
 };
+
+/// A fetch was refused because of the identity that it carried.
+const IDENTITY_REFUSED: FetchLanding = FetchLanding::Failed(CallFailure::Unauthenticated);
 
 impl Admission {
     /// Notes what a render brought.
@@ -33,6 +40,7 @@ impl Admission {
             self.flood.note(landing == Landing::NotFound);
         }
         self.judge_renderer(project, landing, &flight, now);
+        self.judge_fault(project, &entry, landing, &flight, now);
         // It had its turn: among those that wait for longest it is the last.
         entry.standing.since = now;
         if let Some(outcome) = self.judge_project(project, &mut entry, landing, &flight, now) {
@@ -55,9 +63,10 @@ impl Admission {
         let Some(mut entry) = self.take_entry(project) else {
             return;
         };
-        if entry.flight.take().is_some() {
+        if let Some(flight) = entry.flight.take() {
             self.in_flight.fetches -= 1;
-            entry.needs_fetch = false;
+            entry.needs_fetch = landing == IDENTITY_REFUSED;
+            self.judge_fetched(landing, &flight, now);
             match landing {
                 FetchLanding::Held(held) => {
                     entry.stored(held);
@@ -76,7 +85,8 @@ impl Admission {
                     entry.needs_fetch = true;
                 }
                 FetchLanding::Failed(CallFailure::Exhausted(Pushback { after: None, .. })) => {
-                    entry.cool_down(NotRefreshed::CoolingDown, now, &mut self.rng);
+                    let cap = self.longest_cool_down(&entry);
+                    entry.cool_down(NotRefreshed::CoolingDown, cap, now, &mut self.rng);
                     entry.needs_fetch = true;
                 }
                 FetchLanding::Nothing
@@ -85,6 +95,7 @@ impl Admission {
                 | FetchLanding::Failed(
                     CallFailure::Unavailable
                     | CallFailure::Aborted
+                    | CallFailure::Unauthenticated
                     | CallFailure::DeadlineExceeded
                     | CallFailure::Refused
                     | CallFailure::Other,
@@ -93,7 +104,27 @@ impl Admission {
         }
         self.put_entry(project, entry, now);
         self.tick(now);
-        self.review([project.clone()], now);
+        if landing == IDENTITY_REFUSED {
+            self.review_all(now);
+        } else {
+            self.review([project.clone()], now);
+        }
+    }
+
+    /// What a fetch says of the identity that it carried.
+    fn judge_fetched(&mut self, landing: FetchLanding, flight: &Flight, now: Moment) {
+        match landing {
+            IDENTITY_REFUSED => self.refuse_identity(flight, now),
+            _ if !flight.probes_breaker => {}
+            FetchLanding::Unreachable
+            | FetchLanding::Failed(CallFailure::Unavailable | CallFailure::DeadlineExceeded) => {
+                self.breaker.valve.probe_failed(now, &mut self.rng);
+            }
+            FetchLanding::Held(_)
+            | FetchLanding::Nothing
+            | FetchLanding::Unimplemented
+            | FetchLanding::Failed(_) => self.close_breaker(flight, now),
+        }
     }
 
     /// What a landing says of the renderer: breaker, hold, pace and the budget of retries.
@@ -104,14 +135,6 @@ impl Admission {
         flight: &Flight,
         now: Moment,
     ) {
-        let is_answered = !matches!(
-            landing,
-            Landing::Unreachable
-                | Landing::Failed(CallFailure::Unavailable | CallFailure::DeadlineExceeded)
-        );
-        if is_answered {
-            self.answered = now;
-        }
         match landing {
             Landing::Failed(CallFailure::Unavailable | CallFailure::DeadlineExceeded) => {
                 if self.has(Controller::PaceOnFailure) {
@@ -133,6 +156,11 @@ impl Admission {
                     self.pushbacks.valve.probe_failed(now, &mut self.rng);
                 }
                 self.unusable_until = now + RECONNECT;
+            }
+            Landing::Failed(CallFailure::Unauthenticated) => {
+                if flight.probes_hold {
+                    self.pushbacks.valve.probe_failed(now, &mut self.rng);
+                }
             }
             Landing::Failed(CallFailure::Exhausted(pushback)) => {
                 self.close_breaker(flight, now);
@@ -162,6 +190,73 @@ impl Admission {
             if flight.attempt == 1 {
                 self.retries.deposit();
             }
+        }
+    }
+
+    /// What a landing says of whose the fault is, the renderer's or the project's.
+    fn judge_fault(
+        &mut self,
+        project: &Project,
+        entry: &Entry,
+        landing: Landing,
+        flight: &Flight,
+        now: Moment,
+    ) {
+        let answered = match landing {
+            Landing::Held(_) => {
+                for forgiven in self.fault.succeeded(flight.since) {
+                    if let Some(mut entry) = self.take_entry(&forgiven) {
+                        entry.forgive_fault();
+                        self.put_entry(&forgiven, entry, now);
+                    }
+                }
+                return;
+            }
+            Landing::NotFound
+            | Landing::Gone
+            | Landing::Unreachable
+            | Landing::Failed(
+                CallFailure::Refused | CallFailure::Exhausted(Pushback { after: Some(_), .. }),
+            ) => return,
+            Landing::Failed(CallFailure::Unauthenticated) => {
+                return if self.fault.is_of_project(entry.failed_before()) {
+                    self.close_breaker(flight, now);
+                } else {
+                    self.refuse_identity(flight, now);
+                };
+            }
+            Landing::Failed(CallFailure::Unavailable | CallFailure::DeadlineExceeded) => {
+                Answered::No
+            }
+            Landing::Rejected
+            | Landing::Failed(
+                CallFailure::Aborted
+                | CallFailure::Other
+                | CallFailure::Exhausted(Pushback { after: None, .. }),
+            ) => Answered::Yes,
+        };
+        let failed_before = entry.failed_before();
+        self.fault.failed(project, answered, failed_before);
+        let eases = answered == Answered::Yes && self.fault.is_of_many();
+        if eases && self.has(Controller::PaceOnFailure) {
+            self.pace.slow(PACE_ON_FAILURE, now);
+        }
+    }
+
+    /// The longest that a project may cool down after a failure: less where the fault may be the renderer's.
+    fn longest_cool_down(&self, entry: &Entry) -> Duration {
+        let is_of_project = self.fault.is_of_project(entry.failed_before());
+        if is_of_project && !self.fault.is_of_many() && !self.fault.is_of_half() {
+            OUTDATED_COOL_DOWN.1
+        } else {
+            AWAY_COOL_DOWN
+        }
+    }
+
+    fn refuse_identity(&mut self, flight: &Flight, now: Moment) {
+        if self.has(Controller::Breaker) {
+            let was_probe = flight.probes_breaker;
+            self.breaker.identity_refused(was_probe, now, &mut self.rng);
         }
     }
 
@@ -200,13 +295,21 @@ impl Admission {
                 return Some(outcome);
             }
             Landing::Rejected => {
-                return Some(entry.cool_down(NotRefreshed::Rejected, now, &mut self.rng));
+                let cap = self.longest_cool_down(entry);
+                return Some(entry.cool_down(NotRefreshed::Rejected, cap, now, &mut self.rng));
             }
             Landing::Gone => return Some(entry.is_gone(now)),
             Landing::NotFound => return Some(entry.is_not_found(now, &mut self.rng)),
             Landing::Unreachable => return Some(refused(NotRefreshed::Unreachable, RECONNECT)),
             Landing::Failed(failure) => failure,
         };
+        if failure == CallFailure::Unauthenticated
+            && !self.fault.is_of_project(entry.failed_before())
+        {
+            // The fault is not the project's: it goes back to its place, and the breaker tells those who wait.
+            entry.note_failure(now);
+            return None;
+        }
         if let CallFailure::Exhausted(Pushback {
             after: Some(after),
             is_global,
@@ -231,10 +334,11 @@ impl Admission {
             failure,
             CallFailure::Unavailable | CallFailure::DeadlineExceeded
         );
+        let cap = self.longest_cool_down(entry);
         if was_away {
-            entry.cool_down_unanswered(self.answered, now, &mut self.rng);
+            entry.cool_down_unanswered(cap, now, &mut self.rng);
         } else {
-            entry.cool_down(NotRefreshed::CoolingDown, now, &mut self.rng);
+            entry.cool_down(NotRefreshed::CoolingDown, cap, now, &mut self.rng);
         }
         if !self.has(Controller::CoolDown) {
             entry.forgive();

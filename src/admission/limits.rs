@@ -60,6 +60,10 @@ impl Limits {
 
 /// How long a lookup counts as interest in its project.
 pub(super) const INTEREST: Duration = Duration::from_secs(600);
+/// The longest that it counts where those that are wanted take longer.
+pub(super) const LONGEST_INTEREST: Duration = Duration::from_secs(86_400);
+/// How much longer than its rate and its permits say convergence may take.
+pub(super) const CONVERGENCE: f64 = 1.1;
 /// The time in which a second with a lookup loses all but 1/e of its weight.
 pub(super) const WEIGHT_DECAY: Duration = Duration::from_secs(60);
 /// Of so many refreshes of outdated projects, one goes to the longest wanted, so that none starves.
@@ -73,7 +77,7 @@ pub(super) const RAISE_INTERVAL: Duration = Duration::from_secs(10);
 /// The range of cool-downs of an outdated project.
 pub(super) const OUTDATED_COOL_DOWN: (Duration, Duration) =
     (Duration::from_secs(5), Duration::from_secs(300));
-/// The longest cool-down of an outdated project while it may be the renderer that is away.
+/// The longest cool-down of an outdated project while the fault may be the renderer's: it is away, or many projects fail.
 pub(super) const AWAY_COOL_DOWN: Duration = Duration::from_secs(60);
 /// The range of cool-downs of a missing project.
 pub(super) const MISSING_COOL_DOWN: (Duration, Duration) =
@@ -98,6 +102,10 @@ pub(super) const UNKNOWN_RENDER: Duration = Duration::from_secs(1);
 pub(super) const LEAST_RETRY_AFTER: Duration = Duration::from_millis(10);
 /// Projects that fail in a row open the breaker.
 pub(super) const BREAKER_FAILURES: usize = 5;
+/// Different projects whose renders fail in a row make a fault of the renderer's, whatever it answers.
+pub(super) const FAULT_PROJECTS: usize = 5;
+/// Of how many answered renders half have to fail for it to be more than a fault of single projects.
+pub(super) const RECENT_OUTCOMES: usize = 20;
 /// How long the breaker stays open: at first, and at most.
 pub(super) const BREAKER_OPEN: (Duration, Duration) =
     (Duration::from_secs(2), Duration::from_secs(30));

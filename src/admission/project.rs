@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, time::Duration};
 use super::{
     Class, HeldMark, Outcome, Want, Wish,
     limits::{
-        AWAY_COOL_DOWN, BEHIND_COOL_DOWN, GONE_COOL_DOWN, INTEREST, MISSING_COOL_DOWN,
+        BEHIND_COOL_DOWN, GONE_COOL_DOWN, INTEREST, LONGEST_INTEREST, MISSING_COOL_DOWN,
         OUTDATED_COOL_DOWN, RAISE_INTERVAL,
     },
     wanted::{Kind, Standing, Weight},
@@ -34,6 +34,8 @@ pub(super) struct Entry {
     pub(super) place: Place,
     pub(super) timer: Option<Moment>,
     pub(super) counted: Counted,
+    /// The last lookup.
+    looked_up: Moment,
     interest_until: Moment,
     cool_down: CoolDown,
     /// When the last render was launched that a raised target had caused.
@@ -141,8 +143,8 @@ struct CoolDown {
     failures: u32,
     /// The last failed because the renderer was away.
     was_away: bool,
-    /// When the last failed.
-    failed_at: Moment,
+    /// When the last failed, since the last success.
+    failed_at: Option<Moment>,
     /// Renders in a row that brought less than was asked for.
     behind: u32,
 }
@@ -154,7 +156,7 @@ impl CoolDown {
         last: Duration::ZERO,
         failures: 0,
         was_away: false,
-        failed_at: Moment::START,
+        failed_at: None,
         behind: 0,
     };
 }
@@ -177,6 +179,7 @@ impl Entry {
             place: Place::Resting,
             timer: None,
             counted: Counted::Not,
+            looked_up: now,
             interest_until: now,
             cool_down: CoolDown::NONE,
             raised: None,
@@ -201,7 +204,17 @@ impl Entry {
             };
         }
         self.demand = self.demand.max(wish.demand);
+        self.looked_up = now;
         self.interest_until = now + INTEREST;
+    }
+
+    /// Has the interest of the last lookup, where it would end, last for as long as the convergence that it waits for takes.
+    pub(super) fn extend_interest(&mut self, convergence: Duration, now: Moment) {
+        let is_known = self.interest_until > self.looked_up;
+        if is_known && self.interest_until <= now {
+            let lasts = (INTEREST + convergence).min(LONGEST_INTEREST);
+            self.interest_until = self.interest_until.max(self.looked_up + lasts);
+        }
     }
 
     pub(super) fn class(&self) -> Class {
@@ -341,6 +354,26 @@ impl Entry {
         }
     }
 
+    /// As [`Entry::forgive_failures`], where the fault was the renderer's. When it failed is remembered: if it fails again,
+    /// the fault is its own.
+    pub(super) fn forgive_fault(&mut self) {
+        if self.cool_down.reason != NotRefreshed::PushedBack {
+            let failed_at = self.cool_down.failed_at;
+            self.forgive();
+            self.cool_down.failed_at = failed_at;
+        }
+    }
+
+    /// When a render of it last failed, since the last success.
+    pub(super) fn failed_before(&self) -> Option<Moment> {
+        self.cool_down.failed_at
+    }
+
+    /// Notes a failure that is not this project's fault, so that it does not cool down.
+    pub(super) fn note_failure(&mut self, now: Moment) {
+        self.cool_down.failed_at = Some(now);
+    }
+
     /// As [`Entry::forgive`], where the renderer had been away.
     pub(super) fn forgive_absence(&mut self) {
         if self.cool_down.was_away {
@@ -373,33 +406,27 @@ impl Entry {
     }
 
     /// Cools down after a failed render, by decorrelated jitter: U(base, 3 × the last), capped (M. Brooker, "Exponential
-    /// Backoff and Jitter", AWS architecture blog, 2015).
+    /// Backoff and Jitter", AWS architecture blog, 2015). What is held bounds the cap: `most` is for outdated projects.
     pub(super) fn cool_down(
         &mut self,
         reason: NotRefreshed,
+        most: Duration,
         now: Moment,
         rng: &mut fastrand::Rng,
     ) -> Outcome {
         self.cool_down.was_away = false;
-        self.cool_down_up_to(OUTDATED_COOL_DOWN.1, reason, now, rng)
+        self.cool_down_up_to(most, reason, now, rng)
     }
 
-    /// As [`Entry::cool_down`] after a render that the renderer did not answer; `answered` is when it last answered any. Where it
-    /// has answered none since this project failed before, it may be the renderer that is away, and not the project that is bad.
+    /// As [`Entry::cool_down`] after a render that the renderer did not answer.
     pub(super) fn cool_down_unanswered(
         &mut self,
-        answered: Moment,
+        most: Duration,
         now: Moment,
         rng: &mut fastrand::Rng,
     ) -> Outcome {
-        let may_be_away = answered <= self.cool_down.failed_at;
-        let cap = if may_be_away {
-            AWAY_COOL_DOWN
-        } else {
-            OUTDATED_COOL_DOWN.1
-        };
         self.cool_down.was_away = true;
-        self.cool_down_up_to(cap, NotRefreshed::CoolingDown, now, rng)
+        self.cool_down_up_to(most, NotRefreshed::CoolingDown, now, rng)
     }
 
     fn cool_down_up_to(
@@ -417,7 +444,7 @@ impl Entry {
         let drawn = base + (last * 3 - base).mul_f64(rng.f64());
         self.cool_down.last = drawn.min(cap);
         self.cool_down.failures += 1;
-        self.cool_down.failed_at = now;
+        self.cool_down.failed_at = Some(now);
         self.leave_alone(self.cool_down.last, reason, now)
     }
 
@@ -438,10 +465,15 @@ impl Entry {
     /// Notes that there is no such project: nothing is held, and nobody is interested.
     pub(super) fn is_not_found(&mut self, now: Moment, rng: &mut fastrand::Rng) -> Outcome {
         self.held = None;
-        self.interest_until = now;
-        let failures = self.cool_down.failures;
-        self.cool_down(NotRefreshed::CoolingDown, now, rng);
-        self.cool_down.failures = failures;
+        (self.looked_up, self.interest_until) = (now, now);
+        let CoolDown {
+            failures,
+            failed_at,
+            ..
+        } = self.cool_down;
+        let (_, most) = OUTDATED_COOL_DOWN;
+        self.cool_down(NotRefreshed::CoolingDown, most, now, rng);
+        (self.cool_down.failures, self.cool_down.failed_at) = (failures, failed_at);
         Outcome::NotFound
     }
 

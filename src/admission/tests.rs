@@ -6,6 +6,7 @@ use proptest::{prelude::*, test_runner::FileFailurePersistence};
 
 use super::*;
 
+mod faults;
 mod gates;
 
 #[derive(Clone, Debug)]

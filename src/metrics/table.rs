@@ -83,7 +83,7 @@ pub(super) const ALL: [Metric; 28] = [
     metric("bucket_tokens", Gauge, &[], "Renders that the token bucket would admit now", |page, to| page.gauge(to, |now| now.bucket_level)),
     metric("limit", Gauge, &["setting"], "Limits in force: rate, burst, concurrency, queue", Page::limits),
     metric("rate_in_force", Gauge, &[], "Renders per second that pace, ramps and stops leave of the rate", |page, to| page.gauge(to, |now| now.rate_in_force)),
-    metric("breaker_open", Gauge, &[], "1 while projects that failed in a row stop every render", |page, to| page.gauge(to, |now| now.breaker_open.into())),
+    metric("breaker_open", Gauge, &[], "1 while projects that failed in a row, or a refused identity (UNAUTHENTICATED), stop every render", |page, to| page.gauge(to, |now| now.breaker_open.into())),
     metric("pushed_back", Gauge, &[], "1 while the renderer's pushback stops every render", |page, to| page.gauge(to, |now| now.pushed_back.into())),
     metric("target_rollout", Gauge, &[], "The rollout that fresh means", |page, to| page.gauge(to, |now| now.target_rollout as f64)),
     metric("projects", Gauge, &["state"], "Held projects, fresh and outdated", Page::projects),

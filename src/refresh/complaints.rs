@@ -99,6 +99,9 @@ impl Complaints {
     pub(super) fn note_stops(&mut self, stops: Stops) {
         let before = std::mem::replace(&mut self.stops, stops);
         match (before.is_broken, stops.is_broken) {
+            (false, true) if stops.is_identity_refused => tracing::warn!(
+                "the breaker is open: the renderer refuses the identity of this sidecar (UNAUTHENTICATED); held revisions are served, and a probe goes out now and then"
+            ),
             (false, true) => tracing::warn!(
                 "the breaker is open: several projects failed in a row, and none is rendered for a while"
             ),

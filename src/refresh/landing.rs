@@ -150,6 +150,7 @@ impl Shared {
             }
             RenderError::Unavailable(_)
             | RenderError::Aborted(_)
+            | RenderError::Unauthenticated(_)
             | RenderError::DeadlineExceeded
             | RenderError::Exhausted { .. }
             | RenderError::Unimplemented
@@ -228,6 +229,7 @@ fn fetch_landing_of(error: &RenderError) -> FetchLanding {
         RenderError::Unreachable => FetchLanding::Unreachable,
         RenderError::Unavailable(_)
         | RenderError::Aborted(_)
+        | RenderError::Unauthenticated(_)
         | RenderError::DeadlineExceeded
         | RenderError::Exhausted { .. }
         | RenderError::Refused(_)
@@ -240,6 +242,7 @@ fn failure_of(error: &RenderError) -> CallFailure {
     match error {
         RenderError::Unavailable(_) => CallFailure::Unavailable,
         RenderError::Aborted(_) => CallFailure::Aborted,
+        RenderError::Unauthenticated(_) => CallFailure::Unauthenticated,
         RenderError::DeadlineExceeded => CallFailure::DeadlineExceeded,
         RenderError::Exhausted { pushback, .. } => CallFailure::Exhausted(*pushback),
         RenderError::Refused(_) => CallFailure::Refused,
@@ -262,6 +265,7 @@ fn result_of(error: &RenderError) -> RenderResult {
         RenderError::NotFound => RenderResult::NotFound,
         RenderError::Unimplemented => RenderResult::Unimplemented,
         RenderError::Rejected(_) => RenderResult::Rejected,
+        RenderError::Unauthenticated(_) => RenderResult::Unauthenticated,
         RenderError::Failed { .. } | RenderError::Panicked => RenderResult::Failed,
     }
 }

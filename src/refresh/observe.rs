@@ -27,6 +27,8 @@ pub enum RenderResult {
     Exhausted,
     /// The renderer refused it without a word on when to call again.
     Refused,
+    /// The renderer answered UNAUTHENTICATED: it does not accept the identity of this sidecar.
+    Unauthenticated,
     /// The renderer does not offer the method.
     Unimplemented,
     /// Any other failure.
@@ -35,7 +37,7 @@ pub enum RenderResult {
 
 impl RenderResult {
     /// Every result.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::Stored,
         Self::Validated,
         Self::Behind,
@@ -46,6 +48,7 @@ impl RenderResult {
         Self::Unreachable,
         Self::Exhausted,
         Self::Refused,
+        Self::Unauthenticated,
         Self::Unimplemented,
         Self::Failed,
     ];
@@ -63,6 +66,7 @@ impl RenderResult {
             Self::Unreachable => "unreachable",
             Self::Exhausted => "exhausted",
             Self::Refused => "refused",
+            Self::Unauthenticated => "unauthenticated",
             Self::Unimplemented => "unimplemented",
             Self::Failed => "failed",
         }

@@ -70,6 +70,7 @@ pub(super) fn read(status: &Status, circumstances: Circumstances) -> RenderError
         Code::FailedPrecondition => failed("FAILED_PRECONDITION"),
         Code::OutOfRange => failed("OUT_OF_RANGE"),
         Code::DataLoss => failed("DATA_LOSS"),
+        Code::Unauthenticated if circumstances.is_said => RenderError::Unauthenticated(message),
         Code::Unauthenticated => failed("UNAUTHENTICATED"),
     }
 }
@@ -247,11 +248,25 @@ mod tests {
     fn every_other_code_is_a_failure_under_its_own_name() {
         for number in 0..17 {
             let code = Code::from_i32(number);
-            if let RenderError::Failed { code: name, .. } = read(&Status::new(code, ""), SAID) {
+            let concluded = Circumstances {
+                is_said: false,
+                ..SAID
+            };
+            let status = Status::new(code, "");
+            if let RenderError::Failed { code: name, .. } = read(&status, concluded) {
                 let words = name.to_lowercase().replace('_', "");
                 assert_eq!(words, format!("{code:?}").to_lowercase());
             }
         }
+    }
+
+    #[test]
+    fn a_refused_identity_is_told_from_a_refused_project() {
+        let read = |code| read(&Status::new(code, ""), SAID);
+        let refused = read(Code::Unauthenticated);
+        assert!(matches!(refused, RenderError::Unauthenticated(_)));
+        let denied = read(Code::PermissionDenied);
+        assert!(matches!(denied, RenderError::Failed { .. }));
     }
 
     #[test]

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use super::{
-    renderer::CallId,
+    renderer::{CallId, Failure},
     sidecar::{Caller, ProjectId, Slot, Waiting},
     sim::{Answer, COLD_PATIENCE, Call, Event, INCIDENT_TIMEOUT, PATIENCE, TRIES, Way, World},
 };
@@ -490,7 +490,11 @@ impl World {
                 rollout: Some(rollout),
             } => FetchLanding::Held(self.store(call, Order::rollout(rollout))),
             Answer::Unimplemented => FetchLanding::Unimplemented,
-            Answer::Stored { rollout: None }
+            Answer::Failed(Failure::Unauthenticated) => {
+                FetchLanding::Failed(CallFailure::Unauthenticated)
+            }
+            Answer::Failed(_)
+            | Answer::Stored { rollout: None }
             | Answer::Rendered { .. }
             | Answer::NotFound
             | Answer::Unavailable
@@ -498,11 +502,10 @@ impl World {
             | Answer::Exhausted(_)
             | Answer::DeadlineExceeded => FetchLanding::Nothing,
         };
-        let name = &self.names[call.project];
+        let (name, now) = (&self.names[call.project], self.now);
         let sidecar = &mut self.sidecars[call.sidecar];
-        let has_brought = matches!(landing, FetchLanding::Held(_));
-        sidecar.witness.fetched(call.project, has_brought);
-        sidecar.admission.fetched(name, landing, self.now);
+        sidecar.witness.fetched(call.project, landing, now);
+        sidecar.admission.fetched(name, landing, now);
     }
 
     fn landed(&mut self, call: Call, answer: Answer) {
@@ -521,6 +524,7 @@ impl World {
                 Landing::NotFound
             }
             Answer::Unavailable => Landing::Failed(CallFailure::Unavailable),
+            Answer::Failed(failure) => failed(failure),
             Answer::Broken | Answer::Stored { .. } | Answer::Unimplemented => {
                 Landing::Failed(CallFailure::Other)
             }
@@ -617,6 +621,15 @@ impl World {
             self.observed.unfresh += known.filter(is_late).count();
         }
     }
+}
+
+fn failed(failure: Failure) -> Landing {
+    Landing::Failed(match failure {
+        Failure::Rejected => return Landing::Rejected,
+        Failure::Internal => CallFailure::Other,
+        Failure::Aborted => CallFailure::Aborted,
+        Failure::Unauthenticated => CallFailure::Unauthenticated,
+    })
 }
 
 /// The version of every project's input: it changes all the time.

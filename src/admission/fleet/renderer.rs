@@ -25,11 +25,23 @@ pub(super) enum Mood {
     Unavailable,
     /// So much of the calls is answered UNAVAILABLE at once.
     Flaky(f64),
+    /// Every render is answered so at once, and so is every fetch where it is the identity that is refused.
+    Failing(Failure),
     /// Every call is pushed back at once.
     PushingBack {
         after: Duration,
         is_global: bool,
     },
+}
+
+/// A failure that is an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Failure {
+    Internal,
+    Aborted,
+    /// An answer that is not fit to be held.
+    Rejected,
+    Unauthenticated,
 }
 
 /// What became of a call on its arrival.

@@ -10,7 +10,7 @@ use std::{
 
 use super::{
     observed::Observed,
-    renderer::{CallId, Mood, Renderer, Taken},
+    renderer::{CallId, Failure, Mood, Renderer, Taken},
     sidecar::{ProjectId, Sidecar},
 };
 use crate::{
@@ -149,6 +149,7 @@ pub(super) enum Answer {
     NotFound,
     Unavailable,
     Broken,
+    Failed(Failure),
     Exhausted(Pushback),
     DeadlineExceeded,
 }
@@ -452,7 +453,10 @@ impl World {
     fn arrive(&mut self, id: CallId) {
         let call = self.calls[id];
         if call.is_fetch {
-            let answer = if self.renderer.mood != Mood::Working {
+            let refused = Failure::Unauthenticated;
+            let answer = if self.renderer.mood == Mood::Failing(refused) {
+                Answer::Failed(refused)
+            } else if !matches!(self.renderer.mood, Mood::Working | Mood::Failing(_)) {
                 return;
             } else if self.plan.offers_fetch {
                 let rollout = self.renderer.stored.get(call.project).copied().flatten();
@@ -467,6 +471,7 @@ impl World {
             Mood::Working => self.accept(id, call),
             Mood::Flaky(part) if self.rng.f64() >= part => self.accept(id, call),
             Mood::BlackHole => {}
+            Mood::Failing(failure) => self.reply(id, Answer::Failed(failure)),
             Mood::Unavailable | Mood::Flaky(_) => self.reply(id, Answer::Unavailable),
             Mood::PushingBack { after, is_global } => {
                 let after = Some(after);
@@ -538,6 +543,7 @@ impl World {
             match self.renderer.mood {
                 Mood::BlackHole => {}
                 Mood::Unavailable => self.reply(id, Answer::Unavailable),
+                Mood::Failing(failure) => self.reply(id, Answer::Failed(failure)),
                 Mood::Working | Mood::Flaky(_) | Mood::PushingBack { .. } => self.reply(id, answer),
             }
         }

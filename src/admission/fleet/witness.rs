@@ -6,11 +6,11 @@ use std::{collections::HashSet, time::Duration};
 use super::sidecar::ProjectId;
 use crate::{
     admission::{
-        CallFailure, Class, HeldMark, Landing, Limits, Pushback,
+        CallFailure, Class, FetchLanding, HeldMark, Landing, Limits, Pushback,
         limits::{
-            BEHIND_COOL_DOWN, BREAKER_FAILURES, BREAKER_OPEN, HOLD_RAMP, MISSING_COOL_DOWN,
-            OUTDATED_COOL_DOWN, PACE_RECOVERY, PROBE_INTERVAL, PUSHBACK_CAP, PUSHBACK_WINDOW,
-            RAISE_INTERVAL, RATE_STEP,
+            BEHIND_COOL_DOWN, BREAKER_FAILURES, BREAKER_OPEN, FAULT_PROJECTS, HOLD_RAMP,
+            MISSING_COOL_DOWN, OUTDATED_COOL_DOWN, PACE_RECOVERY, PROBE_INTERVAL, PUSHBACK_CAP,
+            PUSHBACK_WINDOW, RAISE_INTERVAL, RATE_STEP,
         },
     },
     moment::Moment,
@@ -32,6 +32,10 @@ pub(super) struct Witness {
     fetched_at: Option<Moment>,
     /// The projects that failed in a row.
     failures: HashSet<ProjectId>,
+    /// The projects that were answered with a failure since a render brought a revision.
+    faults: HashSet<ProjectId>,
+    /// What stops everything is a refused identity, which fetches carry too.
+    is_identity_refused: bool,
     broken: Option<Stop>,
     held: Option<Hold>,
     last_pushback: Option<(ProjectId, Moment)>,
@@ -146,6 +150,8 @@ impl Witness {
             fetches: 0,
             fetched_at: None,
             failures: HashSet::new(),
+            faults: HashSet::new(),
+            is_identity_refused: false,
             broken: None,
             held: None,
             last_pushback: None,
@@ -178,6 +184,9 @@ impl Witness {
         let Some(class) = class else {
             self.fetches += 1;
             self.fetched_at = Some(now);
+            if let Some(stop) = self.broken.as_mut().filter(|_| self.is_identity_refused) {
+                stop.probe.get_or_insert(project);
+            }
             return;
         };
         self.tokens.take(now);
@@ -226,12 +235,20 @@ impl Witness {
     }
 
     /// Notes what a fetch brought.
-    pub(super) fn fetched(&mut self, project: ProjectId, has_brought: bool) {
+    pub(super) fn fetched(&mut self, project: ProjectId, landing: FetchLanding, now: Moment) {
         self.fetches -= 1;
         let seen = &mut self.projects[project];
         seen.flight = None;
-        if has_brought {
+        if let FetchLanding::Held(_) = landing {
             seen.forgive();
+        }
+        let was_probe = self.broken.is_some_and(|stop| stop.probe == Some(project));
+        if landing == FetchLanding::Failed(CallFailure::Unauthenticated) {
+            self.is_identity_refused = true;
+            self.break_off(was_probe, now);
+        } else if was_probe {
+            self.broken = None;
+            self.tokens.slow(now + PACE_RECOVERY);
         }
     }
 
@@ -258,13 +275,15 @@ impl Witness {
             })) => self.pushed_back(project, *after, *is_global, now),
             Landing::NotFound => {
                 self.has_seen_unknown = true;
-                self.projects[project].failed(before, now);
+                self.projects[project].failed(NotRefreshed::CoolingDown, before, now);
             }
             Landing::Failed(_) | Landing::Rejected | Landing::Gone | Landing::Unreachable => {
                 let seen = &mut self.projects[project];
                 seen.is_failing = true;
                 seen.failed_at = Some(now);
-                seen.failed(before, now);
+                let is_rejected = *landing == Landing::Rejected;
+                let reasons = [NotRefreshed::CoolingDown, NotRefreshed::Rejected];
+                seen.failed(reasons[usize::from(is_rejected)], before, now);
             }
         }
         if let Some(hold) = &mut self.held
@@ -273,6 +292,7 @@ impl Witness {
             match landing {
                 Landing::Failed(
                     CallFailure::Unavailable
+                    | CallFailure::Unauthenticated
                     | CallFailure::DeadlineExceeded
                     | CallFailure::Exhausted(_)
                     | CallFailure::Refused,
@@ -297,20 +317,39 @@ impl Witness {
             self.failures.insert(project);
             self.tokens.slow(now + PACE_RECOVERY);
             if was_probe || self.failures.len() >= BREAKER_FAILURES {
-                let (_, longest) = BREAKER_OPEN;
-                let probe = self.broken.and_then(|stop| stop.probe);
-                self.broken = Some(Stop {
-                    until: now + longest,
-                    probe: probe.filter(|_| !was_probe),
-                });
+                self.is_identity_refused = false;
+                self.break_off(was_probe, now);
             }
             return;
+        }
+        if *landing == Landing::Failed(CallFailure::Unauthenticated) {
+            self.is_identity_refused = true;
+            return self.break_off(was_probe, now);
+        }
+        match landing {
+            Landing::Failed(CallFailure::Aborted | CallFailure::Other) | Landing::Rejected => {
+                self.faults.insert(project);
+                if self.faults.len() >= FAULT_PROJECTS {
+                    self.tokens.slow(now + PACE_RECOVERY);
+                }
+            }
+            Landing::Held(_) => self.faults.clear(),
+            Landing::NotFound | Landing::Gone | Landing::Unreachable | Landing::Failed(_) => {}
         }
         self.failures.clear();
         if was_probe {
             self.broken = None;
             self.tokens.slow(now + PACE_RECOVERY);
         }
+    }
+
+    fn break_off(&mut self, was_probe: bool, now: Moment) {
+        let (_, longest) = BREAKER_OPEN;
+        let probe = self.broken.and_then(|stop| stop.probe);
+        self.broken = Some(Stop {
+            until: now + longest,
+            probe: probe.filter(|_| !was_probe),
+        });
     }
 
     fn pushed_back(&mut self, project: ProjectId, after: Duration, is_global: bool, now: Moment) {
@@ -374,12 +413,9 @@ impl Witness {
             NotRefreshed::PushedBack => {
                 is_left_alone() || self.held.is_some_and(|hold| hold.stop.holds(now))
             }
-            NotRefreshed::RendererBehind => is_left_alone(),
+            NotRefreshed::RendererBehind | NotRefreshed::Rejected => is_left_alone(),
             NotRefreshed::QueueFull => true,
-            NotRefreshed::Unreachable
-            | NotRefreshed::Rejected
-            | NotRefreshed::ProjectGone
-            | NotRefreshed::Draining => false,
+            NotRefreshed::Unreachable | NotRefreshed::ProjectGone | NotRefreshed::Draining => false,
         }
     }
 
@@ -409,12 +445,12 @@ impl Seen {
     }
 
     /// Decorrelated jitter: at most three times the longest that the last can have been.
-    fn failed(&mut self, before: Option<HeldMark>, now: Moment) {
+    fn failed(&mut self, reason: NotRefreshed, before: Option<HeldMark>, now: Moment) {
         let (base, cap) = match before {
             Some(_) => OUTDATED_COOL_DOWN,
             None => MISSING_COOL_DOWN,
         };
         self.longest = (self.longest.max(base) * 3).min(cap);
-        self.gate = Some((NotRefreshed::CoolingDown, now + self.longest));
+        self.gate = Some((reason, now + self.longest));
     }
 }

@@ -6,7 +6,8 @@ use super::{COOLED_DOWN, SPREAD, Scenario};
 use crate::{
     admission::fleet::{
         observed::Observed,
-        renderer::Mood,
+        renderer::{Failure, Mood},
+        sim::World,
         verdict::{Broken, Fault, recovers},
     },
     reason::NotRefreshed,
@@ -87,6 +88,55 @@ pub(in crate::admission::fleet) const OUTAGE: Scenario = Scenario {
         world.script(100, |world| world.renderer.mood = Mood::Working);
     },
     judge: |observed, _| recovers(observed, Fault { from: 60, to: 100 }),
+};
+
+pub(in crate::admission::fleet) const INTERNAL: Scenario = Scenario {
+    name: "every render is answered INTERNAL for 5 min",
+    // Each project is asked for again once a minute at least, by each sidecar.
+    plan: |plan| (plan.seconds, plan.repeats) = (COOLED_DOWN, 1.0),
+    script: |world| fails_for_5_min(world, Failure::Internal),
+    judge: |observed, _| recovers(observed, Fault { from: 60, to: 360 }),
+};
+
+pub(in crate::admission::fleet) const ABORTED: Scenario = Scenario {
+    name: "every render is answered ABORTED for 5 min",
+    script: |world| fails_for_5_min(world, Failure::Aborted),
+    ..INTERNAL
+};
+
+pub(in crate::admission::fleet) const UNFIT: Scenario = Scenario {
+    name: "no answer is fit to be held for 5 min",
+    script: |world| fails_for_5_min(world, Failure::Rejected),
+    ..INTERNAL
+};
+
+fn fails_for_5_min(world: &mut World, failure: Failure) {
+    world.script(60, move |world| {
+        world.renderer.mood = Mood::Failing(failure);
+    });
+    world.script(60, |world| world.release(SPREAD));
+    world.script(360, |world| world.renderer.mood = Mood::Working);
+}
+
+pub(in crate::admission::fleet) const UNAUTHENTICATED: Scenario = Scenario {
+    name: "the identity of all sidecars is refused for a minute",
+    plan: |plan| plan.offers_fetch = true,
+    script: |world| {
+        world.script(60, |world| {
+            world.renderer.mood = Mood::Failing(Failure::Unauthenticated);
+        });
+        world.script(60, |world| world.release(SPREAD));
+        world.script(120, |world| world.renderer.mood = Mood::Working);
+    },
+    judge: |observed, plan| {
+        let mut broken = recovers(observed, Fault { from: 60, to: 120 });
+        #[expect(clippy::cast_precision_loss, reason = "a few sidecars")]
+        let attempts = observed.offered_mean(60, 120) * 60.0 / plan.sidecars as f64;
+        if attempts > 20.0 {
+            broken.push(format!("{attempts} attempts of each sidecar, at most 20"));
+        }
+        broken
+    },
 };
 
 pub(in crate::admission::fleet) const ALONE: Scenario = Scenario {
