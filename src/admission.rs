@@ -8,6 +8,7 @@
 //! passed them all: satisfied or of no interest (dropped free), draining, breaker and connection, global hold, project
 //! (cool-down), concurrency, and the token bucket last.
 
+mod ages;
 mod breaker;
 mod bucket;
 mod controllers;
@@ -34,6 +35,7 @@ use std::{
 #[cfg(test)]
 use self::controllers::Controllers;
 use self::{
+    ages::Ages,
     breaker::{Breaker, Cause},
     bucket::Bucket,
     fault::Fault,
@@ -352,6 +354,9 @@ pub struct Admission {
     wanted: Wanted,
     timers: BTreeSet<(Moment, Project)>,
     in_flight: InFlight,
+    ages: Ages,
+    /// How long a render may run: then its permit comes home.
+    deadline: Duration,
     counts: Counts,
     /// Tokens given to missing projects in a row.
     missing_turns: u32,
@@ -447,6 +452,8 @@ impl Admission {
             wanted: Wanted::default(),
             timers: BTreeSet::new(),
             in_flight: InFlight::default(),
+            ages: Ages::default(),
+            deadline: Duration::MAX,
             counts: Counts::default(),
             missing_turns: 0,
             arrivals: 0,
@@ -462,6 +469,13 @@ impl Admission {
             #[cfg(test)]
             controllers: Controllers::default(),
         }
+    }
+
+    /// Says how long a render may run, after which its permit comes home; by default there is no end.
+    #[must_use]
+    pub fn with_deadline(mut self, deadline: Duration) -> Self {
+        self.deadline = deadline;
+        self
     }
 
     /// Takes what is to be done.

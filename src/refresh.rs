@@ -119,7 +119,8 @@ impl Refresh {
     /// Makes a refresh whose flights and timer run on the current runtime.
     pub fn new(clock: Clock, options: Options, limits: Limits, parts: Parts) -> Self {
         let target = parts.freshness.target();
-        let admission = Admission::new(limits, target, options.seed, clock.now());
+        let admission = Admission::new(limits, target, options.seed, clock.now())
+            .with_deadline(options.deadline);
         let shared = Arc::new(Shared {
             clock,
             options,

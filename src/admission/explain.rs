@@ -47,11 +47,10 @@ impl Admission {
     pub(super) fn refuse(&self, project: &Project, was_in_flight: bool, now: Moment) -> Refused {
         let Some(entry) = self.entries.get(project) else {
             let is_full = || {
-                let permits = self.limits.permits(Class::Missing, false);
                 let permit = if self.has_permit(Class::Missing, false) {
                     Duration::ZERO
                 } else {
-                    self.permit_wait(0, permits)
+                    self.permit_wait(0, Class::Missing, false, now)
                 };
                 let wait = self.token_wait(1, now).max(permit);
                 (Gate::Queue, refusal(NotRefreshed::QueueFull, wait))
@@ -133,8 +132,7 @@ impl Admission {
         }
         let ahead = self.ahead_of(project, entry);
         if !self.has_permit(entry.class(), entry.is_cooling()) {
-            let permits = self.limits.permits(entry.class(), entry.is_cooling());
-            let wait = self.permit_wait(ahead, permits);
+            let wait = self.permit_wait(ahead, entry.class(), entry.is_cooling(), now);
             return Some((
                 Gate::Concurrency,
                 refusal(NotRefreshed::ConcurrencyLimited, wait),
@@ -157,7 +155,7 @@ impl Admission {
         let ahead = self.to_fetch.range(..entry.arrival).count();
         let permits = self.limits.fetch.concurrency.get();
         if self.in_flight.fetches >= permits {
-            let wait = self.permit_wait(ahead, permits);
+            let wait = turns(self.recent.expected(), ahead + 1, permits);
             return Some((
                 Gate::Concurrency,
                 refusal(NotRefreshed::ConcurrencyLimited, wait),
@@ -208,9 +206,38 @@ impl Admission {
     }
 
     /// Until there is a permit: of so many, one comes home in every such part of a render, and those ahead take theirs first.
-    fn permit_wait(&self, ahead: usize, permits: u32) -> Duration {
-        let turns = u32::try_from(ahead + 1).unwrap_or(u32::MAX);
-        self.recent.expected().saturating_mul(turns) / permits
+    /// Where all are held for longer than a render takes, the next comes home later, and so do those after it.
+    fn permit_wait(&self, ahead: usize, class: Class, is_cooling: bool, now: Moment) -> Duration {
+        let permits = self.limits.permits(class, is_cooling);
+        let usual = turns(self.recent.expected(), ahead + 1, permits);
+        self.overdue(class, is_cooling, now)
+            .map_or(usual, |(next, render)| {
+                usual.max(next + turns(render, ahead, permits))
+            })
+    }
+
+    /// Where all the permits of a class are held for longer than a render takes: until the first may be expected home, and
+    /// how long a render then takes. What is overdue takes as long again as it took, and at most until its deadline.
+    fn overdue(&self, class: Class, is_cooling: bool, now: Moment) -> Option<(Duration, Duration)> {
+        let (flying, limits) = (&self.in_flight, &self.limits);
+        let is_outdated = class == Class::Outdated;
+        let short = [
+            (flying.renders >= limits.concurrency.get(), self.ages.all()),
+            (
+                is_outdated && flying.outdated >= limits.outdated_permits(),
+                self.ages.outdated(),
+            ),
+            (
+                is_cooling && flying.cooling >= limits.cooling_permits(),
+                self.ages.cooling(),
+            ),
+        ];
+        let short = short.into_iter().filter(|(is_short, _)| *is_short);
+        short
+            .filter_map(|(_, launches)| launches.overdue(self.deadline, now))
+            .filter(|(youngest, _)| *youngest > self.recent.expected())
+            .map(|(youngest, ends)| (youngest.min(ends), youngest.min(self.deadline)))
+            .max()
     }
 
     /// Whether one who waits until then may expect to see the project land.
@@ -228,14 +255,22 @@ impl Admission {
         let may_queue = entry.held.is_none() || entry.demand.is_some();
         may_queue && !self.is_draining && {
             let wait = match self.closed_gate(project, entry, now) {
-                // Nobody knows yet for how long permits are held.
-                Some((Gate::Concurrency, _)) if self.recent.is_empty() => Duration::ZERO,
+                // Nobody knows yet for how long permits are held, unless they are held for long.
+                Some((Gate::Concurrency, _)) if self.recent.is_empty() => self
+                    .overdue(entry.class(), entry.is_cooling(), now)
+                    .map_or(Duration::ZERO, |(next, _)| next),
                 Some((_, refusal)) => refusal.retry_after,
                 None => Duration::ZERO,
             };
             now + wait + self.recent.median() <= until
         }
     }
+}
+
+/// How long so many renders take, one after another on each of the permits.
+fn turns(render: Duration, renders: usize, permits: u32) -> Duration {
+    let renders = u32::try_from(renders).unwrap_or(u32::MAX);
+    render.saturating_mul(renders) / permits
 }
 
 fn per_token(tokens: usize, rate: f64) -> Duration {

@@ -32,6 +32,7 @@ impl Admission {
             self.put_entry(project, entry, now);
             return;
         };
+        self.ages.landed(&flight);
         self.in_flight.renders -= 1;
         self.in_flight.outdated -= u32::from(flight.is_outdated());
         self.in_flight.cooling -= u32::from(flight.is_cooling);

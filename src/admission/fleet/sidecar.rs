@@ -132,10 +132,11 @@ impl Sidecar {
         limits: Limits,
         target: u64,
         projects: usize,
+        deadline: Duration,
         seed: u64,
         now: Moment,
     ) -> Self {
-        let mut admission = Admission::new(limits, target, seed, now);
+        let mut admission = Admission::new(limits, target, seed, now).with_deadline(deadline);
         admission.set_link(Link::Up, now);
         Self {
             admission,

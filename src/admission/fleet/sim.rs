@@ -335,6 +335,7 @@ impl World {
             self.plan.limits(),
             self.fate.target,
             projects,
+            self.plan.deadline,
             seed,
             self.now,
         );

@@ -4,6 +4,8 @@ use super::*;
 
 const PATIENT: Duration = Duration::from_secs(100);
 
+const HANG: Duration = Duration::from_secs(30);
+
 fn at_100() -> Moment {
     Moment::after_start(Duration::from_secs(100))
 }
@@ -208,6 +210,50 @@ fn where_permits_are_short_nobody_is_told_to_come_back_at_once() {
     let told = wants(&mut admission, 150, PATIENT, landed).refusal;
     assert_eq!(told.reason, NotRefreshed::QueueFull);
     assert!(told.retry_after >= Duration::from_secs(2), "{told:?}");
+}
+
+/// 24 s into a hang, `retry_after` was 34 ms, and cold lookups waited 2 s in vain.
+#[test]
+fn in_a_hang_retry_after_knows_how_long_permits_are_held_and_nobody_waits_for_them_in_vain() {
+    for has_rendered in [true, false] {
+        let start = at_100();
+        let limits = limits(100.0, 100, 4, 100);
+        let mut admission = machine_that_misses(0..1, limits, start).with_deadline(HANG);
+        if has_rendered {
+            launched(&mut admission);
+            let now = start + Duration::from_millis(136);
+            let held = HeldMark {
+                order: Order::rollout(1),
+                validated_at: now,
+            };
+            admission.landed(&name(0), Landing::Held(held), now);
+        }
+        // Missing projects hold all permits, or outdated ones theirs.
+        for (from, held) in [(0, None), (50, outdated())] {
+            for project in from + 1..from + 5 {
+                admission.want(&name(project), wish(held, 2, Some(PATIENT), start), start);
+            }
+        }
+        let hangs = launched(&mut admission).len();
+        assert_eq!(hangs, 4);
+        for elapsed in [5, 24] {
+            let now = start + Duration::from_secs(elapsed);
+            let cold = Duration::from_secs(2);
+            for (project, held) in [(98, None), (99, outdated())] {
+                let asked = wish(held, 2, Some(cold), now);
+                let told = match admission.want(&name(project), asked, now) {
+                    Verdict::Wait => panic!("waits in vain {elapsed} s into a hang"),
+                    Verdict::Refused(refused) => refused.refusal,
+                };
+                assert_eq!(told.reason, NotRefreshed::ConcurrencyLimited);
+                let expected = Duration::from_secs(elapsed.min(30 - elapsed));
+                let least = expected.saturating_sub(Duration::from_millis(200));
+                assert!(told.retry_after >= least, "{elapsed}: {told:?}");
+                // Nine stand before the last: two turns more.
+                assert!(told.retry_after <= 4 * HANG, "{elapsed}: {told:?}");
+            }
+        }
+    }
 }
 
 #[test]
