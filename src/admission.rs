@@ -112,7 +112,7 @@ impl Class {
 pub enum Gate {
     /// The sidecar is shutting down.
     Draining,
-    /// So many projects failed in a row that none is rendered for a while.
+    /// Several projects failed in a row, or the renderer refused the identity of this sidecar; nothing is rendered for a while.
     Breaker,
     /// There is no connection.
     Connection,

@@ -21,7 +21,7 @@ pub enum NotRefreshed {
     RenderFailed,
     /// A render of this project failed, or ended, too short a time ago.
     CoolingDown,
-    /// So many projects failed in a row that none is rendered for a while.
+    /// Several projects failed in a row, or the renderer refused the identity of this sidecar; nothing is rendered for a while.
     BreakerOpen,
     /// The renderer asked to be left alone for a while.
     PushedBack,

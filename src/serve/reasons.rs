@@ -91,8 +91,8 @@ const fn refusal(reason: NotRefreshed) -> (&'static str, &'static str) {
             "In the second case nothing; in the first look at the renderer.",
         ),
         NotRefreshed::BreakerOpen => (
-            "So many projects failed in a row that none is rendered for a while.",
-            "Look at the renderer. The sidecar tries it by itself, one render first.",
+            "Several projects failed in a row, or the renderer refused the identity of this sidecar; nothing is rendered for a while.",
+            "Look at the renderer, and at the log for which of the two it is. The sidecar tries it by itself, one render first.",
         ),
         NotRefreshed::PushedBack => (
             "The renderer asked to be left alone for a while.",
