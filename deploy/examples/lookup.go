@@ -1,7 +1,7 @@
-// Looks a project up. In a folder with this file and retry.json:
+// Looks a project up. In a folder with this file, go.mod, go.sum and retry.json:
 //
 //	protoc -I PROTO --go_out=. --go-grpc_out=. PROTO/evenkeel/v1/*.proto
-//	go mod init lookup && go mod tidy && go run . PROJECT
+//	go run . PROJECT
 package main
 
 import (

@@ -1,7 +1,7 @@
 """The programs of deploy/examples: clients in four languages, and a renderer in forty lines of Python."""
 
-import atexit
 import contextlib
+import fcntl
 import functools
 import json
 import os
@@ -28,8 +28,11 @@ EXAMPLES = ROOT / "deploy/examples"
 # Where the examples find what `python -m grpc_tools.protoc` makes of proto/.
 MODULES = Path(config_pb2.__file__).parents[2]
 PACKAGES = ["@grpc/grpc-js@1.14.7", "@grpc/proto-loader@0.8.1"]
-# What Debian 13 calls all that the example in Go is compiled of.
-GO = ["golang-go", "golang-google-grpc-dev", "protoc-gen-go-1-5", "protoc-gen-go-grpc"]
+# The programs that protoc makes Go of.
+GO_TOOLS = [
+    "google.golang.org/protobuf/cmd/protoc-gen-go@v1.36.11",
+    "google.golang.org/grpc/cmd/protoc-gen-go-grpc@v1.6.1",
+]
 # The languages whose gRPC retries.
 RETRYING = ["python", "node", "go"]
 
@@ -85,24 +88,33 @@ def node_with_packages() -> tuple[Path, Path]:
 
 @functools.cache
 def go_program() -> Path:
-    """The example, compiled, where there are Go and the sources that it needs: tests/run does not install as much for one example."""
-    folder = Path(tempfile.mkdtemp(prefix="evenkeel-go-"))
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    path = os.pathsep.join([str(folder), os.environ.get("GOPATH", "/usr/share/gocode")])
-    environment = {**os.environ, "GO111MODULE": "off", "GOFLAGS": "", "GOPATH": path}
-    tools = all(shutil.which(tool) for tool in ("go", "protoc-gen-go", "protoc-gen-go-grpc"))
-    if not tools or subprocess.run(["go", "list", "google.golang.org/grpc"], env=environment, capture_output=True).returncode:
-        pytest.skip(f"THE EXAMPLE IN GO IS NOT RUN: it needs what Debian 13 calls {', '.join(GO)}, in PATH and GOPATH")
-    sources = folder / "src/lookup"
-    sources.mkdir(parents=True)
-    for name in ("lookup.go", "retry.json"):
-        shutil.copy(EXAMPLES / name, sources)
+    """The example, compiled in `tests/.go`, by one worker at a time."""
+    if not shutil.which("go"):
+        pytest.skip("THE EXAMPLE IN GO IS NOT RUN: it needs Go 1.24 or later, as `go` in PATH")
+    folder = ROOT / "tests/.go"
+    folder.mkdir(exist_ok=True)
+    with open(folder / "lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        return compile_go(folder)
+
+
+def compile_go(folder: Path) -> Path:
+    """Makes the messages and stubs, then the program, and installs the tools that are missing."""
+    tools = folder / "_".join(GO_TOOLS).replace("/", "-")
+    environment = {**os.environ, "GOFLAGS": "-mod=readonly", "GO111MODULE": "on", "GOBIN": str(tools)}
+    for tool in GO_TOOLS:
+        if not (tools / re.search(r"([^/]+)@", tool)[1]).exists():
+            subprocess.run(["go", "install", tool], env=environment, check=True, timeout=600)
+    for name in ("lookup.go", "retry.json", "go.mod", "go.sum"):
+        shutil.copy(EXAMPLES / name, folder)
     bundled = Path(protoc.__file__).parent / "_proto"
     files = sorted(contract.PROTO.rglob("*.proto"))
-    arguments = [f"-I{contract.PROTO}", f"-I{bundled}", f"--go_out={sources}", f"--go-grpc_out={sources}", *files]
-    subprocess.run([sys.executable, "-m", "grpc_tools.protoc", *arguments], check=True)
-    subprocess.run(["go", "build", "-o", folder, "lookup"], env=environment, check=True, timeout=600)
-    return folder / "lookup"
+    arguments = [f"-I{contract.PROTO}", f"-I{bundled}", f"--go_out={folder}", f"--go-grpc_out={folder}", *files]
+    path = os.pathsep.join([str(tools), environment["PATH"]])
+    subprocess.run([sys.executable, "-m", "grpc_tools.protoc", *arguments], env={**environment, "PATH": path}, check=True)
+    program = folder / "lookup"
+    subprocess.run(["go", "build", "-o", program, "."], cwd=folder, env=environment, check=True, timeout=600)
+    return program
 
 
 @pytest.fixture(params=["python", "node", "rust", "go"])
