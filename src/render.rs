@@ -148,6 +148,9 @@ impl fmt::Display for Message {
     }
 }
 
+/// The longest content type, in bytes: twice the 127 of a registered media type's two names (RFC 6838, section 4.2), and a slash.
+const MAX_CONTENT_TYPE: usize = 255;
+
 /// Why a render is not fit to be held.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[expect(missing_docs, reason = "the messages say it")]
@@ -164,6 +167,10 @@ pub enum Rejected {
     OversizedPayload { bytes: usize, limit: usize },
     #[error("the digest is not that of the payload")]
     WrongDigest,
+    #[error(
+        "the content type has {bytes} bytes, or is no media type: at most {MAX_CONTENT_TYPE} bytes such as application/json are accepted"
+    )]
+    NoMediaType { bytes: usize },
     #[error("not modified, but nothing is held that it could mean")]
     NothingHeld,
     #[error("the answer carries no revision, or one that cannot be read")]
@@ -174,7 +181,8 @@ impl Offer {
     /// Checks that this is fit to be held for `project`, and copies it out of the buffer that it was received in.
     ///
     /// # Errors
-    /// When it is of no rollout, of no or another project, empty, larger than `max_payload` bytes or not what its digest says.
+    /// When it is of no rollout, of no or another project, empty, larger than `max_payload` bytes or not what its digest says; also
+    /// when its content type is neither empty nor a media type of at most 255 bytes.
     pub fn check(self, project: &Project, max_payload: usize) -> Result<Revision, Rejected> {
         check_stamp(&self.project, self.order, project)?;
         if self.payload.is_empty() {
@@ -184,6 +192,11 @@ impl Offer {
             return Err(Rejected::OversizedPayload {
                 bytes: self.payload.len(),
                 limit: max_payload,
+            });
+        }
+        if !is_media_type(&self.content_type) {
+            return Err(Rejected::NoMediaType {
+                bytes: self.content_type.len(),
             });
         }
         let revision = Revision::new(
@@ -236,4 +249,26 @@ fn check_stamp(answered: &str, order: Order, project: &Project) -> Result<(), Re
         return Err(Rejected::NoRollout);
     }
     Ok(())
+}
+
+/// Whether a content type is empty, or `type/subtype` with parameters or without, in visible ASCII and spaces (RFC 9110, section
+/// 8.3.1). Parameters are not read further.
+fn is_media_type(content_type: &str) -> bool {
+    if content_type.is_empty() {
+        return true;
+    }
+    let is_token = |name: &str| {
+        let accepted =
+            |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
+        !name.is_empty() && name.bytes().all(accepted)
+    };
+    let (essence, parameters) = content_type.split_once(';').unwrap_or((content_type, ""));
+    content_type.len() <= MAX_CONTENT_TYPE
+        && essence
+            .trim_end_matches(' ')
+            .split_once('/')
+            .is_some_and(|(kind, subtype)| is_token(kind) && is_token(subtype))
+        && parameters
+            .bytes()
+            .all(|byte| byte == b' ' || byte.is_ascii_graphic())
 }
