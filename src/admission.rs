@@ -168,8 +168,10 @@ pub struct HeldMark {
 /// What makes a project fresh.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Want {
-    /// The least order.
-    pub floor: Order,
+    /// The least rollout.
+    pub rollout: u64,
+    /// The least number.
+    pub number: u64,
     /// Validated at this moment or later.
     pub validated_since: Moment,
 }
@@ -177,12 +179,15 @@ pub struct Want {
 impl Want {
     fn is_met_by(&self, held: Option<HeldMark>) -> bool {
         held.is_some_and(|held| {
-            held.order >= self.floor && held.validated_at >= self.validated_since
+            held.order.rollout >= self.rollout
+                && held.order.number >= self.number
+                && held.validated_at >= self.validated_since
         })
     }
 
     fn raise_to(&mut self, other: Self) {
-        self.floor = self.floor.max(other.floor);
+        self.rollout = self.rollout.max(other.rollout);
+        self.number = self.number.max(other.number);
         self.validated_since = self.validated_since.max(other.validated_since);
     }
 }
@@ -515,12 +520,24 @@ impl Admission {
         let was_in_flight = is_in_flight || wish.until.is_some();
         let is_queued = is_in_flight || !entry.waiters.is_empty() || wish.held.is_some();
         let has_room = is_queued || self.counts.waited_for < self.limits.queue.get() as usize;
-        let until = wish.until.filter(|_| has_room);
+        let refused_for = entry.refuses_demand(wish.demand, now);
+        let until = wish.until.filter(|_| has_room && refused_for.is_none());
         if let Some(until) = until {
             entry.waiters.add(until);
         }
+        let class = entry.class();
         self.put_entry(project, entry, now);
         self.tick(now);
+        if let Some(retry_after) = refused_for {
+            return Verdict::Refused(Refused {
+                class,
+                gate: Some(Gate::Project),
+                refusal: Refusal {
+                    reason: NotRefreshed::RendererBehind,
+                    retry_after,
+                },
+            });
+        }
 
         if until.is_some_and(|until| self.is_worth_waiting(project, until, now)) {
             return Verdict::Wait;
@@ -558,10 +575,10 @@ impl Admission {
                 continue;
             };
             if rollout > before {
-                entry.want.floor = entry.want.floor.max(Order::rollout(rollout));
+                entry.want.rollout = entry.want.rollout.max(rollout);
                 entry.forgive_failures();
-            } else if entry.want.floor.rollout > rollout {
-                entry.want.floor = Order::rollout(rollout);
+            } else {
+                entry.want.rollout = entry.want.rollout.min(rollout);
             }
             if entry.is_satisfied() && entry.flight.is_none() {
                 self.resolve(&project, &mut entry, Outcome::Landed);
@@ -571,12 +588,23 @@ impl Admission {
         self.tick(now);
     }
 
-    /// Notes that the input of a project changed: what is held below `order` no longer satisfies.
-    pub fn changed(&mut self, project: &Project, order: Order, now: Moment) {
+    /// Notes that the input of a project changed: what is held of a lower number no longer satisfies.
+    pub fn changed(&mut self, project: &Project, number: u64, now: Moment) {
         if let Some(entry) = self.entries.get_mut(project) {
-            entry.want.floor = entry.want.floor.max(order);
+            entry.want.number = entry.want.number.max(number);
             self.settle(project, now);
             self.tick(now);
+        }
+    }
+
+    /// Notes that changes are given up that no render has: that number does.
+    pub fn gave_up(&mut self, project: &Project, number: u64, now: Moment) {
+        if let Some(entry) = self.entries.get_mut(project) {
+            entry.want.number = number;
+            if let Some(flight) = &mut entry.flight {
+                flight.want.number = flight.want.number.min(number);
+            }
+            self.settle(project, now);
         }
     }
 

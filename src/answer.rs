@@ -60,6 +60,20 @@ pub enum Failure {
     BelowMinRevision {
         /// The newest there is.
         newest: Order,
+        /// When to ask again, where the rollout that is demanded may be on its way: it is above the target.
+        retry_after: Option<Duration>,
+    },
+    /// The caller's `min_revision` is of a rollout that is not under way. The renderer was not asked.
+    #[error(
+        "rollout {demanded} is demanded, and the target is {target}: at most {reach} may be on its way"
+    )]
+    BeyondReach {
+        /// The rollout that is demanded.
+        demanded: u64,
+        /// The target.
+        target: u64,
+        /// The highest that may be demanded.
+        reach: u64,
     },
     /// What is held has been outdated for longer than the caller's `max_outdated`, and could not be refreshed.
     #[error("outdated for {outdated_for:?}, longer than demanded: not refreshed: {reason}")]

@@ -4,6 +4,7 @@
 //! Beside it, in capacities of their own: projects known to be absent, and changes of inputs. The cache knows of freshness
 //! only what it is told, and nothing of flights: eviction never touches one. moka is named here alone, and used as a bounded map only.
 
+mod changes;
 mod note;
 mod subscribers;
 
@@ -17,13 +18,15 @@ use std::{
 
 use moka::{notification::RemovalCause, policy::EvictionPolicy, sync::Cache as Map};
 
+use self::changes::Changes;
 pub use self::{
+    changes::Change,
     note::Note,
     subscribers::{Subscribers, Subscription},
 };
 use crate::{
     moment::Moment,
-    revision::{Order, Project, Revision},
+    revision::{Project, Revision},
 };
 
 /// What an entry costs beyond its bytes, as measured: the map's nodes, the revision and its note.
@@ -32,8 +35,10 @@ const ENTRY_BYTES: usize = 640;
 const MAX_ABSENT: u64 = 10_000;
 /// How many changes of inputs are remembered.
 const MAX_CHANGES: u64 = 10_000;
+/// How long a project is taken to be absent after the first NOT_FOUND.
+pub const LEAST_ABSENCE: Duration = Duration::from_secs(30);
 /// How long a project is taken to be absent after the first, and after every further NOT_FOUND.
-const ABSENT_FOR: (Duration, Duration) = (Duration::from_secs(30), Duration::from_secs(60));
+const ABSENT_FOR: (Duration, Duration) = (LEAST_ABSENCE, Duration::from_secs(60));
 
 /// A revision that is held, and what is known of it; immutable but for its note.
 #[derive(Debug)]
@@ -42,8 +47,8 @@ pub struct Held {
     pub revision: Arc<Revision>,
     /// When the renderer last said that it is right.
     pub validated_at: Moment,
-    /// The input of the project changed: this is the least order that has the change, and when it was learned.
-    pub changed: Option<(Order, Moment)>,
+    /// The input of the project changed, and this lacks it.
+    pub changed: Option<Change>,
     /// When the renderer said that there is no such project any more.
     pub gone_since: Option<Moment>,
     /// What lookups leave for each other; it outlives the revision.
@@ -76,7 +81,7 @@ struct Absent {
 pub struct Cache {
     held: Map<Project, Arc<Held>>,
     absent: Map<Project, Absent>,
-    changes: Map<Project, (Order, Moment)>,
+    changes: Map<Project, Changes>,
     /// Writers go one at a time, so that order is kept.
     writer: Mutex<()>,
     max_bytes: usize,
@@ -102,8 +107,8 @@ impl Cache {
                     }
                 })
                 .build(),
-            absent: Map::new(MAX_ABSENT),
-            changes: Map::new(MAX_CHANGES),
+            absent: latest(MAX_ABSENT),
+            changes: latest(MAX_CHANGES),
             writer: Mutex::default(),
             max_bytes,
             evicted_wanted,
@@ -140,7 +145,7 @@ impl Cache {
         let changed = self
             .changes
             .get(&project)
-            .filter(|(order, _)| *order > revision.order);
+            .and_then(|changes| changes.lacked_by(revision.order.number));
         let new = Arc::new(Held {
             revision,
             validated_at: now,
@@ -156,25 +161,45 @@ impl Cache {
         (stored, Some(new))
     }
 
-    /// Notes that the input of a project changed; true when what is held does not have the change.
-    pub fn note_change(&self, project: &Project, order: Order, now: Moment) -> bool {
+    /// Notes that the input of a project changed, and that `number` is the first that has the change; true when what is held does
+    /// not have it.
+    pub fn note_change(&self, project: &Project, number: u64, now: Moment) -> bool {
         let _writer = self.lock();
-        let known = self.changes.get(project);
-        if known.is_some_and(|(known, _)| known >= order) {
+        let mut changes = self.changes.get(project).unwrap_or_default();
+        if !changes.note(number, now) {
             return false;
         }
-        self.changes.insert(project.clone(), (order, now));
-        let Some(held) = self
-            .held
-            .get(project)
-            .filter(|held| held.revision.order < order)
-        else {
+        self.remember_changes(project, &changes);
+        let lacks = |held: &Arc<Held>| held.revision.order.number < number;
+        let Some(held) = self.held.get(project).filter(lacks) else {
             return false;
         };
-        let since = held.changed.map_or(now, |(_, since)| since);
-        self.replace(project, &held, |held| held.changed = Some((order, since)));
+        let since = held.changed.map_or(now, |changed| changed.since);
+        let changed = changes.lacked_by(held.revision.order.number);
+        let changed = changed.map(|changed| Change {
+            since: changed.since.min(since),
+            ..changed
+        });
+        self.replace(project, &held, |held| held.changed = changed);
         self.subscribers.notify(project);
         true
+    }
+
+    /// Notes that a render brought a revision of that number. Where one render too many lacked a change, that is given up: it is
+    /// returned, and what is held lacks it no more.
+    pub fn note_rendered(&self, project: &Project, number: u64) -> Option<u64> {
+        let _writer = self.lock();
+        let mut changes = self.changes.get(project)?;
+        let given_up = changes.rendered(number);
+        self.remember_changes(project, &changes);
+        if given_up.is_some()
+            && let Some(held) = self.held.get(project)
+        {
+            let changed = changes.lacked_by(held.revision.order.number);
+            self.replace(project, &held, |held| held.changed = changed);
+            self.subscribers.notify(project);
+        }
+        given_up
     }
 
     /// Notes that the renderer knows the project no more; tells since when.
@@ -193,6 +218,13 @@ impl Cache {
         self.held.invalidate(project);
         self.held.run_pending_tasks();
         self.subscribers.notify(project);
+    }
+
+    /// Throws away what is held of a project, as the bound on bytes does.
+    #[cfg(test)]
+    pub(crate) fn evict(&self, project: &Project) {
+        self.held.invalidate(project);
+        self.held.run_pending_tasks();
     }
 
     /// Notes that there is no such project, as of that target; tells for how long that is taken to hold.
@@ -258,6 +290,11 @@ impl Cache {
         self.insert(project, &Arc::new(new));
     }
 
+    fn remember_changes(&self, project: &Project, changes: &Changes) {
+        self.changes.insert(project.clone(), changes.clone());
+        self.changes.run_pending_tasks();
+    }
+
     /// Inserts, and evicts at once what no longer fits: moka would put that off.
     fn insert(&self, project: &Project, held: &Arc<Held>) {
         self.held.insert(project.clone(), Arc::clone(held));
@@ -267,6 +304,15 @@ impl Cache {
     fn lock(&self) -> MutexGuard<'_, ()> {
         self.writer.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// A map of so many entries, of which the one that was read or written longest ago is forgotten first: by default moka would rather
+/// forget what has just come.
+fn latest<V: Clone + Send + Sync + 'static>(most: u64) -> Map<Project, V> {
+    Map::builder()
+        .eviction_policy(EvictionPolicy::lru())
+        .max_capacity(most)
+        .build()
 }
 
 fn cost(revision: &Revision) -> usize {

@@ -1,6 +1,6 @@
 //! Tells fresh from outdated: a comparison made at each lookup, never a sweep.
 //!
-//! Fresh is what is of the target rollout or a later one, not below a known change, and younger than the maximal age. Raising
+//! Fresh is what is of the target rollout or a later one, lacks no known change, and younger than the maximal age. Raising
 //! the target is one atomic store.
 
 use std::{
@@ -18,6 +18,10 @@ use crate::{cache::Held, moment::Moment, revision::Project};
 /// How many raises of the target are told apart when it is asked since when something is outdated.
 const MAX_RAISES: usize = 64;
 
+/// By how many rollouts a demand may be above the target, or above what has landed: a pod may demand its own release before its
+/// sidecar is told of it, and several releases may be under way.
+const REACH: u64 = 16;
+
 /// What became of the target.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TargetChange {
@@ -33,6 +37,8 @@ pub enum TargetChange {
 #[derive(Debug)]
 pub struct Freshness {
     target: AtomicU64,
+    /// The highest rollout of which a revision came, whatever the project.
+    landed: AtomicU64,
     /// Nanoseconds; 0 is none.
     max_age: AtomicU64,
     /// The rollouts that were the target, ascending, and when each was learned.
@@ -45,6 +51,7 @@ impl Freshness {
     pub fn new(target: u64, max_age: Option<Duration>, now: Moment) -> Self {
         Self {
             target: AtomicU64::new(target),
+            landed: AtomicU64::new(0),
             max_age: AtomicU64::new(nanos(max_age)),
             raises: ArcSwap::from_pointee(vec![(target, now)]),
             writer: Mutex::default(),
@@ -56,14 +63,28 @@ impl Freshness {
         self.target.load(Ordering::Acquire)
     }
 
+    /// Notes that a revision of that rollout came.
+    pub fn note_landed(&self, rollout: u64) {
+        self.landed.fetch_max(rollout, Ordering::Relaxed);
+    }
+
+    /// The highest rollout that may be on its way: what is demanded beyond it is a mistake.
+    pub fn reach(&self) -> u64 {
+        let landed = self.landed.load(Ordering::Relaxed);
+        self.target().max(landed).saturating_add(REACH)
+    }
+
     /// Sets the target.
     pub fn set_target(&self, target: u64, now: Moment) -> TargetChange {
         let _writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
         let before = self.target();
         let mut raises = Vec::clone(&self.raises.load());
+        // What is below the lowered target has been outdated since the first raise above that.
+        let raised_at = raises.iter().find(|&&(rollout, _)| rollout > target);
+        let raised_at = raised_at.map_or(now, |&(_, at)| at);
         raises.retain(|&(rollout, _)| rollout <= target);
         if raises.last().is_none_or(|&(rollout, _)| rollout < target) {
-            raises.push((target, now));
+            raises.push((target, raised_at));
         }
         if raises.len() > MAX_RAISES {
             raises.remove(1);
@@ -99,7 +120,7 @@ impl Freshness {
                 .find(|(raised, _)| *raised > rollout)
                 .map(|&(_, at)| at)
         };
-        let changed = held.changed.map(|(_, at)| at);
+        let changed = held.changed.map(|changed| changed.since);
         let too_old = self.too_old_at(held).filter(|&at| at <= now);
         [raised(), changed, too_old].into_iter().flatten().min()
     }
@@ -179,6 +200,20 @@ mod tests {
             freshness.outdated_since(&held(2, at(1)), at(21)),
             Some(at(20))
         );
+    }
+
+    #[test]
+    fn a_lowered_target_leaves_how_long_something_has_been_outdated_as_it_is() {
+        let freshness = Freshness::new(1, None, at(0));
+        freshness.set_target(5, at(100));
+        freshness.set_target(4, at(3_700));
+        for rollout in 1..4 {
+            assert_eq!(
+                freshness.outdated_since(&held(rollout, at(1)), at(3_710)),
+                Some(at(100))
+            );
+        }
+        assert!(freshness.is_fresh(&held(4, at(1)), at(3_710)));
     }
 
     #[test]

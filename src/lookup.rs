@@ -25,11 +25,11 @@ pub use self::watch::Watch;
 use crate::{
     admission::Outcome,
     answer::{Answer, Failure, Outdated, Served},
-    cache::{Cache, Held},
+    cache::{Cache, Held, LEAST_ABSENCE},
     freshness::Freshness,
     moment::{Clock, Moment},
     reason::{NotRefreshed, Refusal},
-    refresh::{Asked, Refresh, Told},
+    refresh::{Asked, Refresh, Resolved, Told},
     revision::{Order, Project},
 };
 
@@ -134,6 +134,9 @@ impl Lookup {
         {
             return Err(Failure::ProjectNotFound { retry_after });
         }
+        if let Some(failure) = self.beyond_reach(&query, held.as_deref()) {
+            return Err(failure);
+        }
         let patience = Patience::of(
             &query,
             &self.limits.load(),
@@ -141,8 +144,8 @@ impl Lookup {
             now,
             &self.clock,
         );
-        let told = self.refreshed(&query, patience).await;
-        self.conclude(&query, told, patience)
+        let ended = self.refreshed(&query, held, patience).await;
+        self.conclude(&query, ended, patience)
     }
 
     /// Answers several lookups, which share one patience, in the order asked. Of the projects of which nothing is held, only
@@ -196,8 +199,14 @@ impl Lookup {
         self.watching.load(Relaxed)
     }
 
-    /// Waits, within the patience, until the project is fresh or there is no use in waiting; tells why it is not.
-    async fn refreshed(&self, query: &Query, patience: Patience) -> Option<Outcome> {
+    /// Waits, within the patience, until the project is fresh or there is no use in waiting. What is in hand is kept: it may be
+    /// thrown away meanwhile.
+    async fn refreshed(
+        &self,
+        query: &Query,
+        mut in_hand: Option<Arc<Held>>,
+        patience: Patience,
+    ) -> Ended {
         let waits = Waits::count(&self.waiting, self.limits.load().max_waiting);
         let mut asked = Asked {
             demand: self.demand(query),
@@ -205,24 +214,34 @@ impl Lookup {
         };
         loop {
             let mut waiter = match self.refresh.want(&query.project, asked) {
-                Told::LookAgain => return Some(Outcome::Landed),
+                Told::LookAgain => return Ended::with(Outcome::Landed, in_hand),
                 Told::Refused(mut refusal) => {
                     // Where a gate refused, that stays the reason.
                     if !waits.has_room() && is_under_way(refusal) {
                         refusal.reason = NotRefreshed::QueueFull;
                     }
-                    return Some(Outcome::Refused(refusal));
+                    return Ended::with(Outcome::Refused(refusal), in_hand);
                 }
                 Told::Wait(waiter) => waiter,
             };
             let until = asked.until.unwrap_or_default();
-            match timeout_at(self.clock.instant(until), waiter.outcome()).await {
-                Err(_elapsed) => return None,
-                Ok(outcome @ (Outcome::NotFound | Outcome::Refused(_))) => return Some(outcome),
-                Ok(Outcome::Landed) => {
-                    let now = self.clock.now();
-                    let held = self.cache.get(query.project.as_str());
-                    if self.meets_demand(query, held.as_deref(), now) {
+            let waited = timeout_at(self.clock.instant(until), waiter.outcome()).await;
+            let Ok(Resolved { outcome, held }) = waited else {
+                return Ended {
+                    outcome: None,
+                    in_hand,
+                };
+            };
+            in_hand = held.or(in_hand);
+            let now = self.clock.now();
+            match outcome {
+                Outcome::NotFound | Outcome::Refused(_) => return Ended::with(outcome, in_hand),
+                Outcome::Landed => {
+                    let landed = in_hand.as_deref();
+                    if landed.is_some_and(|held| self.is_fresh(query, held, now)) {
+                        return Ended::with(outcome, in_hand);
+                    }
+                    if self.meets_demand(query, landed, now) {
                         asked.until = None;
                     }
                 }
@@ -230,37 +249,47 @@ impl Lookup {
         }
     }
 
-    /// Answers with what is held now, or fails.
-    fn conclude(
-        &self,
-        query: &Query,
-        told: Option<Outcome>,
-        patience: Patience,
-    ) -> Result<Answer, Failure> {
+    /// Answers with what is held now, or is in hand, or fails.
+    fn conclude(&self, query: &Query, ended: Ended, patience: Patience) -> Result<Answer, Failure> {
         let now = self.clock.now();
+        let Ended { outcome, in_hand } = ended;
         let held = self.cache.get(query.project.as_str());
+        let absent_for = match (outcome, &held) {
+            (_, Some(_)) => None,
+            (Some(Outcome::NotFound), None) => {
+                Some(self.absent_for(query, now).unwrap_or(LEAST_ABSENCE))
+            }
+            (None | Some(Outcome::Landed | Outcome::Refused(_)), None) => {
+                self.absent_for(query, now)
+            }
+        };
+        if let Some(retry_after) = absent_for {
+            return Err(Failure::ProjectNotFound { retry_after });
+        }
+        let held = held.or(in_hand);
         if let Some(held) = held.as_ref().filter(|held| self.is_fresh(query, held, now)) {
             return Ok(answer(held, Served::Rendered));
         }
-        let refusal = match told {
+        let refusal = match outcome {
             Some(Outcome::Refused(refusal)) => refusal,
             None | Some(Outcome::Landed | Outcome::NotFound) => {
                 self.explained(&query.project, held.is_some())
             }
         };
         let Some(held) = held else {
-            if let Some(retry_after) = self.absent_for(query, now) {
-                return Err(Failure::ProjectNotFound { retry_after });
-            }
             return Err(not_refreshed(refusal, false, patience));
         };
         if self.meets_demand(query, Some(&held), now) {
             return Ok(self.outdated(&held, refusal, now));
         }
         let newest = held.revision.order;
-        if query.min_revision.is_some_and(|min| newest < min) {
+        if let Some(min) = query.min_revision.filter(|&min| newest < min) {
             return Err(if refusal.reason == NotRefreshed::RendererBehind {
-                Failure::BelowMinRevision { newest }
+                let may_come = min.rollout > self.freshness.target();
+                Failure::BelowMinRevision {
+                    newest,
+                    retry_after: may_come.then_some(refusal.retry_after),
+                }
             } else {
                 not_refreshed(refusal, true, patience)
             });
@@ -268,6 +297,18 @@ impl Lookup {
         Err(Failure::BeyondMaxOutdated {
             outdated_for: self.outdated_for(&held, now),
             reason: refusal.reason,
+        })
+    }
+
+    /// A demand for a rollout that is not under way fails without a render.
+    fn beyond_reach(&self, query: &Query, held: Option<&Held>) -> Option<Failure> {
+        let min = query.min_revision?;
+        let reach = self.freshness.reach();
+        let is_met = held.is_some_and(|held| held.revision.order >= min);
+        (min.rollout > reach && !is_met).then(|| Failure::BeyondReach {
+            demanded: min.rollout,
+            target: self.freshness.target(),
+            reach,
         })
     }
 
@@ -346,6 +387,21 @@ impl std::fmt::Debug for Lookup {
         f.debug_struct("Lookup")
             .field("cache", &self.cache)
             .finish_non_exhaustive()
+    }
+}
+
+/// How the wait of a lookup ended.
+struct Ended {
+    /// What it was told; nothing when its patience ended first.
+    outcome: Option<Outcome>,
+    /// The last that was seen held of the project.
+    in_hand: Option<Arc<Held>>,
+}
+
+impl Ended {
+    fn with(outcome: Outcome, in_hand: Option<Arc<Held>>) -> Self {
+        let outcome = Some(outcome);
+        Self { outcome, in_hand }
     }
 }
 

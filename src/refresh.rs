@@ -30,12 +30,10 @@ use self::complaints::Complaints;
 pub use self::{
     observe::{Observe, RenderResult},
     snapshot::Snapshot,
-    waiter::Waiter,
+    waiter::{Resolved, Waiter},
 };
 use crate::{
-    admission::{
-        Action, Admission, Explanation, HeldMark, Limits, Link, Outcome, Verdict, Want, Wish,
-    },
+    admission::{Action, Admission, Explanation, HeldMark, Limits, Link, Verdict, Want, Wish},
     cache::{Cache, Held},
     freshness::{Freshness, TargetChange},
     moment::{Clock, Moment},
@@ -108,7 +106,7 @@ struct Shared {
 
 struct State {
     admission: Admission,
-    waiters: HashMap<Project, watch::Sender<Option<Outcome>>>,
+    waiters: HashMap<Project, watch::Sender<Option<Resolved>>>,
     wakes_at: Option<Moment>,
     complaints: Complaints,
     /// When held projects were dropped of late because the renderer knows them no more.
@@ -174,7 +172,8 @@ impl Refresh {
                 if let Some(gate) = refused.gate {
                     shared.parts.observe.refused(refused.class, gate);
                 }
-                if let Some(held) = &held {
+                // What refuses a demand does not stand in the way of those who want less.
+                if let Some(held) = held.as_ref().filter(|_| asked.demand.is_none()) {
                     shared.remember(held, refused.refusal, now);
                 }
                 Told::Refused(refused.refusal)
@@ -228,12 +227,14 @@ impl Refresh {
         self.shared.target.send_replace(rollout);
     }
 
-    /// Notes that the input of a project changed: what is held below `order` is outdated.
+    /// Notes that the input of a project changed: what is held of a lower number than that of `order` is outdated. Its rollout asks
+    /// for nothing: the target does.
     pub fn changed(&self, project: &Project, order: Order) {
         let now = self.shared.clock.now();
-        if self.shared.parts.cache.note_change(project, order, now) {
+        let number = order.number;
+        if self.shared.parts.cache.note_change(project, number, now) {
             self.shared
-                .tell(|admission, now| admission.changed(project, order, now));
+                .tell(|admission, now| admission.changed(project, number, now));
         }
     }
 
@@ -330,7 +331,8 @@ impl Shared {
             match action {
                 Action::Resolve { project, outcome } => {
                     if let Some(waiters) = state.waiters.remove(&project) {
-                        waiters.send_replace(Some(outcome));
+                        let held = self.parts.cache.get(project.as_str());
+                        waiters.send_replace(Some(Resolved { outcome, held }));
                     }
                 }
                 Action::Render {
@@ -367,13 +369,13 @@ impl Shared {
 
     /// What makes a project fresh.
     fn want(&self, held: Option<&Held>, now: Moment) -> Want {
-        let target = Order::rollout(self.parts.freshness.target());
-        let changed = held.and_then(|held| held.changed).map(|(order, _)| order);
+        let changed = held.and_then(|held| held.changed);
         let too_old = held
             .and_then(|held| self.parts.freshness.too_old_at(held))
             .is_some_and(|at| at <= now);
         Want {
-            floor: target.max(changed.unwrap_or_default()),
+            rollout: self.parts.freshness.target(),
+            number: changed.map_or(0, |changed| changed.number),
             validated_since: if too_old { now } else { Moment::START },
         }
     }

@@ -261,7 +261,7 @@ impl Admission {
             .is_some_and(|entry| entry.demand.is_some());
         self.actions.push(Action::Render {
             project: project.clone(),
-            rollout: flight.asked.rollout.max(self.target),
+            rollout: self.target,
             is_demand,
             class,
             permit: Permit { _private: () },
@@ -273,7 +273,8 @@ impl Admission {
         let flight = Flight {
             is_fetch,
             since: now,
-            asked: entry.asked(),
+            want: entry.want,
+            demand: entry.demand,
             class: entry.class(),
             is_cooling: entry.is_cooling(),
             is_unseen: entry.held.is_none(),

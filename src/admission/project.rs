@@ -40,6 +40,7 @@ pub(super) struct Entry {
     cool_down: CoolDown,
     /// When the last render was launched that a raised target had caused.
     pub(super) raised: Option<Moment>,
+    unmet: Unmet,
 }
 
 /// Those who wait for a project: how many until when.
@@ -84,8 +85,10 @@ impl Waiters {
 pub(super) struct Flight {
     pub(super) is_fetch: bool,
     pub(super) since: Moment,
-    /// The least order that was asked for.
-    pub(super) asked: Order,
+    /// What was to come of it.
+    pub(super) want: Want,
+    /// What a caller demanded of it.
+    pub(super) demand: Option<Order>,
     pub(super) class: Class,
     /// The project's last render failed.
     pub(super) is_cooling: bool,
@@ -161,6 +164,71 @@ impl CoolDown {
     };
 }
 
+/// A demand that a render did not meet: it cools down, and not the project, which others want for the sake of less.
+#[derive(Clone, Copy, Debug)]
+struct Unmet {
+    /// The least demand that was not met.
+    least: Order,
+    until: Moment,
+    /// Renders in a row that did not meet one.
+    times: u32,
+}
+
+impl Unmet {
+    const NONE: Self = Self {
+        least: Order::new(0, 0),
+        until: Moment::START,
+        times: 0,
+    };
+
+    /// Notes that a render did not meet a demand.
+    fn note(&mut self, demand: Order, now: Moment, rng: &mut fastrand::Rng) -> Outcome {
+        let least = if self.times == 0 {
+            demand
+        } else {
+            self.least.min(demand)
+        };
+        let retry_after = behind_for(self.times, rng);
+        *self = Self {
+            least,
+            until: now + retry_after,
+            times: self.times + 1,
+        };
+        Outcome::Refused(Refusal {
+            reason: NotRefreshed::RendererBehind,
+            retry_after,
+        })
+    }
+
+    /// Notes that a render brought that order.
+    fn met(&mut self, order: Order) {
+        if order >= self.least {
+            *self = Self::NONE;
+        }
+    }
+
+    fn refuses(&self, demand: Order, now: Moment) -> bool {
+        self.until > now && demand >= self.least
+    }
+
+    /// When it does not matter any longer that it grew.
+    fn forgotten_at(&self) -> Moment {
+        if self.times == 0 {
+            Moment::START
+        } else {
+            self.until + BEHIND_COOL_DOWN.1
+        }
+    }
+}
+
+/// How long to wait after so many renders in a row that brought less than was asked for, and one more: doubling, less a jitter so
+/// that the cap holds.
+fn behind_for(times: u32, rng: &mut fastrand::Rng) -> Duration {
+    let (first, cap) = BEHIND_COOL_DOWN;
+    let grown = first * 2_u32.pow(times.min(8));
+    grown.min(cap).mul_f64(0.7 + 0.2 * rng.f64())
+}
+
 impl Entry {
     pub(super) fn new(wish: Wish, arrival: u64, now: Moment) -> Self {
         Self {
@@ -183,6 +251,7 @@ impl Entry {
             interest_until: now,
             cool_down: CoolDown::NONE,
             raised: None,
+            unmet: Unmet::NONE,
         }
     }
 
@@ -203,7 +272,10 @@ impl Entry {
                 since: now,
             };
         }
-        self.demand = self.demand.max(wish.demand);
+        let demand = wish
+            .demand
+            .filter(|&demand| !self.unmet.refuses(demand, now));
+        self.demand = self.demand.max(demand);
         self.looked_up = now;
         self.interest_until = now + INTEREST;
     }
@@ -245,11 +317,6 @@ impl Entry {
         self.is_cooling() || self.cool_down.reason == NotRefreshed::PushedBack
     }
 
-    /// The least order to ask a renderer for.
-    pub(super) fn asked(&self) -> Order {
-        self.want.floor.max(self.demand.unwrap_or_default())
-    }
-
     /// Where this belongs and when to look again; nowhere when it can be forgotten.
     pub(super) fn place_at(
         &self,
@@ -264,7 +331,7 @@ impl Entry {
             let raise_ends = self
                 .raised
                 .map_or(Moment::START, |raised| raised + RAISE_INTERVAL);
-            let until = gated_until.max(raise_ends);
+            let until = gated_until.max(raise_ends).max(self.unmet.forgotten_at());
             return (until > now).then_some((Place::Resting, Some(until)));
         }
         if gated_until > now {
@@ -323,7 +390,7 @@ impl Entry {
     /// Whether the held revision is of an older rollout than is wanted.
     fn is_raised(&self) -> bool {
         self.held
-            .is_some_and(|held| held.order.rollout < self.want.floor.rollout)
+            .is_some_and(|held| held.order.rollout < self.want.rollout)
     }
 
     /// Notes that a revision is held that did not come of a render.
@@ -391,10 +458,10 @@ impl Entry {
     ) -> Outcome {
         let was_raised = self
             .held
-            .is_some_and(|before| before.order.rollout < flight.asked.rollout);
+            .is_some_and(|before| before.order.rollout < flight.want.rollout);
         self.held = Some(held);
         let is_validated = held.validated_at >= flight.since;
-        if held.order < flight.asked || !is_validated {
+        if !flight.want.is_met_by(self.held) || !is_validated {
             self.raised = None;
             return self.is_behind(now, rng);
         }
@@ -402,7 +469,13 @@ impl Entry {
         if was_raised {
             self.raised = Some(flight.since);
         }
-        Outcome::Landed
+        match flight.demand.filter(|&demand| held.order < demand) {
+            Some(demand) => self.unmet.note(demand, now, rng),
+            None => {
+                self.unmet.met(held.order);
+                Outcome::Landed
+            }
+        }
     }
 
     /// Cools down after a failed render, by decorrelated jitter: U(base, 3 × the last), capped (M. Brooker, "Exponential
@@ -448,12 +521,10 @@ impl Entry {
         self.leave_alone(self.cool_down.last, reason, now)
     }
 
-    /// Cools down after a render that brought less than was asked for: doubling, less a jitter so that the cap holds.
+    /// Cools down after a render that brought less than was asked for.
     fn is_behind(&mut self, now: Moment, rng: &mut fastrand::Rng) -> Outcome {
-        let (first, cap) = BEHIND_COOL_DOWN;
-        let grown = first * 2_u32.pow(self.cool_down.behind.min(8));
+        let drawn = behind_for(self.cool_down.behind, rng);
         self.cool_down.behind += 1;
-        let drawn = grown.min(cap).mul_f64(0.7 + 0.2 * rng.f64());
         self.leave_alone(drawn, NotRefreshed::RendererBehind, now)
     }
 
@@ -495,6 +566,14 @@ impl Entry {
             reason,
             retry_after: duration,
         })
+    }
+
+    /// For how much longer a demand is refused that a render has just not met, where that is all that is wanted of the project.
+    pub(super) fn refuses_demand(&self, demand: Option<Order>, now: Moment) -> Option<Duration> {
+        let is_all = self.is_satisfied() && self.flight.is_none();
+        demand
+            .filter(|&demand| is_all && self.unmet.refuses(demand, now))
+            .map(|_| self.unmet.until.since(now))
     }
 
     pub(super) fn cooling_for(&self, now: Moment) -> Duration {

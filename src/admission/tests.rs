@@ -181,9 +181,17 @@ impl World {
         }
     }
 
-    fn floor(&self, project: &Project) -> Order {
-        let number = self.changes.get(project).copied().unwrap_or_default();
-        Order::new(self.target, number)
+    /// The number of the last change.
+    fn number(&self, project: &Project) -> u64 {
+        self.changes.get(project).copied().unwrap_or_default()
+    }
+
+    fn wanted(&self, project: &Project) -> Want {
+        Want {
+            rollout: self.target,
+            number: self.number(project),
+            validated_since: self.aged.get(project).copied().unwrap_or_default(),
+        }
     }
 
     fn take(&mut self, step: &Step) {
@@ -217,7 +225,6 @@ impl World {
             }
             Step::Raise => {
                 self.target += 1;
-                self.changes.clear();
                 self.admission.set_target(self.target, self.now);
             }
             Step::Lower => {
@@ -230,9 +237,9 @@ impl World {
             }
             Step::Change(project) => {
                 let project = name(project);
-                let order = Order::new(self.target, self.floor(&project).number + 1);
-                self.changes.insert(project.clone(), order.number);
-                self.admission.changed(&project, order, self.now);
+                let number = self.number(&project) + 1;
+                self.changes.insert(project.clone(), number);
+                self.admission.changed(&project, number, self.now);
             }
             Step::Evict(project) => drop(self.held.remove(&name(project))),
             Step::Age(project) => drop(self.aged.insert(name(project), self.now)),
@@ -249,20 +256,16 @@ impl World {
 
     fn want(&mut self, project: &Project, patience: Option<Duration>, demand: bool) {
         let held = self.held.get(project).copied();
-        let floor = self.floor(project);
-        let demand = demand.then(|| Order::new(floor.rollout, floor.number + 1));
-        let least = floor.max(demand.unwrap_or_default());
-        let validated_since = self.aged.get(project).copied().unwrap_or_default();
-        if held.is_some_and(|held| held.order >= least && held.validated_at >= validated_since) {
+        let want = self.wanted(project);
+        let demand = demand.then(|| Order::new(want.rollout, want.number + 1));
+        let is_met = |held: HeldMark| demand.is_none_or(|demand| held.order >= demand);
+        if want.is_met_by(held) && held.is_some_and(is_met) {
             return;
         }
         let until = patience.map(|patience| self.now + patience);
         let wish = Wish {
             held,
-            want: Want {
-                floor,
-                validated_since,
-            },
+            want,
             demand,
             until,
         };
@@ -294,7 +297,7 @@ impl World {
     }
 
     fn land(&mut self, (project, is_fetch, rollout): (Project, bool, u64), brought: Brought) {
-        let number = self.floor(&project).number + 1;
+        let number = self.number(&project) + 1;
         let held = match brought {
             Brought::WhatWasAsked => Some(Order::new(rollout, number)),
             Brought::LessThanAsked if rollout > 1 => Some(Order::new(rollout - 1, 1)),
@@ -491,13 +494,9 @@ impl World {
     }
 
     fn is_unsatisfied(&self, project: &Project) -> bool {
-        let floor = self.floor(project);
         let entry = &self.admission.entries[project];
-        let least = floor.max(entry.demand.unwrap_or_default());
-        let since = self.aged.get(project).copied().unwrap_or_default();
-        entry
-            .held
-            .is_none_or(|held| held.order < least || held.validated_at < since)
+        let is_unmet = |held: HeldMark| entry.demand.is_some_and(|demand| held.order < demand);
+        !self.wanted(project).is_met_by(entry.held) || entry.held.is_some_and(is_unmet)
     }
 
     /// P2: over every window that ends now, launches ≤ the largest burst in force in it + the integral of the rate.
@@ -729,7 +728,8 @@ fn wish(held: Option<HeldMark>, rollout: u64, patience: Option<Duration>, now: M
     Wish {
         held,
         want: Want {
-            floor: Order::rollout(rollout),
+            rollout,
+            number: 0,
             validated_since: Moment::START,
         },
         demand: None,

@@ -1,6 +1,7 @@
 use std::{sync::Barrier, thread};
 
 use super::*;
+use crate::revision::Order;
 
 fn revision(rollout: u64, number: u64, payload: &'static str) -> Revision {
     Revision::new(
@@ -14,6 +15,11 @@ fn revision(rollout: u64, number: u64, payload: &'static str) -> Revision {
 
 fn at(seconds: u64) -> Moment {
     Moment::after_start(Duration::from_secs(seconds))
+}
+
+fn change(number: u64, since: u64) -> Option<Change> {
+    let since = at(since);
+    Some(Change { number, since })
 }
 
 fn held(cache: &Cache) -> Arc<Held> {
@@ -87,21 +93,18 @@ fn the_same_order_is_validated_and_the_first_payload_kept_when_they_differ() {
 fn a_change_marks_what_is_below_it_until_a_revision_has_it() {
     let cache = Cache::new(1 << 20);
     let shop = Project::new("demo/shop").unwrap();
-    assert!(
-        !cache.note_change(&shop, Order::new(1, 3), at(1)),
-        "nothing is held"
-    );
+    assert!(!cache.note_change(&shop, 3, at(1)), "nothing is held");
     cache.store(revision(1, 2, "a"), at(2));
     assert_eq!(
         held(&cache).changed,
-        Some((Order::new(1, 3), at(1))),
+        change(3, 1),
         "learned before it was held"
     );
     cache.store(revision(1, 3, "b"), at(3));
     assert_eq!(held(&cache).changed, None);
-    assert!(cache.note_change(&shop, Order::new(1, 4), at(4)));
-    assert!(!cache.note_change(&shop, Order::new(1, 4), at(5)));
-    assert_eq!(held(&cache).changed, Some((Order::new(1, 4), at(4))));
+    assert!(cache.note_change(&shop, 4, at(4)));
+    assert!(!cache.note_change(&shop, 4, at(5)));
+    assert_eq!(held(&cache).changed, change(4, 4));
 }
 
 #[test]
@@ -128,4 +131,120 @@ fn absence_ends_doubles_and_yields_to_a_raised_target() {
     assert_eq!(cache.absent_for(&shop, 2, at(10)), None);
     assert_eq!(cache.absent_for(&shop, 1, at(30)), None);
     assert_eq!(cache.note_absent(&shop, 1, at(30)), Duration::from_secs(60));
+}
+
+/// moka's TinyLFU rejects newcomers: what had just been learned was forgotten.
+#[test]
+fn when_20_000_projects_change_the_changes_of_the_first_are_forgotten_not_the_last() {
+    let cache = Cache::new(64 << 20);
+    let projects: Vec<_> = (0..20_000)
+        .map(|i| Project::new(&format!("demo/{i}")).unwrap())
+        .collect();
+    for project in &projects {
+        cache.note_change(project, 2, at(1));
+    }
+    let is_known = |project: &Project| {
+        let payload = b"{}";
+        let order = Order::new(1, 1);
+        let revision = Revision::new(project.clone(), order, None, "".into(), payload);
+        cache.store(revision, at(2)).1.unwrap().changed.is_some()
+    };
+    assert!(projects[10_000..].iter().all(is_known));
+}
+
+#[test]
+fn when_20_000_projects_are_absent_the_first_are_forgotten_not_the_last() {
+    let cache = Cache::new(64 << 20);
+    let projects: Vec<_> = (0..20_000)
+        .map(|i| Project::new(&format!("demo/{i}")).unwrap())
+        .collect();
+    for project in &projects {
+        cache.note_absent(project, 1, at(1));
+    }
+    let is_absent = |project: &Project| cache.absent_for(project, 1, at(2)).is_some();
+    assert!(projects[10_000..].iter().all(is_absent));
+}
+
+/// A renderer stuck at number 4 while the input changed every minute was taken to be outdated for a minute.
+#[test]
+fn what_lands_is_outdated_since_the_first_change_that_it_lacks() {
+    let cache = Cache::new(1 << 20);
+    let shop = Project::new("demo/shop").unwrap();
+    cache.store(revision(1, 4, "a"), at(0));
+    for minute in 1..=120 {
+        cache.note_change(&shop, 4 + minute, at(60 * minute));
+        cache.store(revision(1, 4, "a"), at(60 * minute + 30));
+        assert_eq!(
+            held(&cache).changed.unwrap().since,
+            at(60),
+            "minute {minute}"
+        );
+    }
+    cache.store(revision(1, 122, "b"), at(7_230));
+    assert_eq!(
+        held(&cache).changed,
+        change(124, 60 * 119),
+        "it lacks the change of minute 119 and the next"
+    );
+}
+
+/// A renderer that was restarted tells of changes under the first rollout again.
+#[test]
+fn a_change_is_compared_by_its_number_whatever_the_rollouts() {
+    let cache = Cache::new(1 << 20);
+    let shop = Project::new("demo/shop").unwrap();
+    cache.store(revision(2, 5, "a"), at(1));
+    assert!(cache.note_change(&shop, 6, at(2)));
+    cache.store(revision(3, 5, "b"), at(3));
+    assert_eq!(
+        held(&cache).changed,
+        change(6, 2),
+        "a release alone has it not"
+    );
+    cache.store(revision(3, 6, "c"), at(4));
+    assert_eq!(held(&cache).changed, None);
+}
+
+/// A change to the largest number there is took 84 % of the budget, for ever.
+#[test]
+fn a_change_that_renders_go_on_to_lack_is_given_up_and_a_smaller_one_heard() {
+    let cache = Cache::new(1 << 20);
+    let shop = Project::new("demo/shop").unwrap();
+    cache.store(revision(1, 5, "a"), at(0));
+    cache.note_change(&shop, u64::MAX, at(1));
+    for _ in 1..8 {
+        assert_eq!(cache.note_rendered(&shop, 5), None);
+    }
+    assert_eq!(held(&cache).changed, change(u64::MAX, 1));
+    assert_eq!(cache.note_rendered(&shop, 5), Some(u64::MAX));
+    assert_eq!(held(&cache).changed, None);
+    assert!(cache.note_change(&shop, 6, at(9)), "a smaller one is heard");
+    assert_eq!(held(&cache).changed, change(6, 9));
+}
+
+#[test]
+fn a_smaller_change_that_came_meanwhile_outlives_the_one_that_is_given_up() {
+    let cache = Cache::new(1 << 20);
+    let shop = Project::new("demo/shop").unwrap();
+    cache.store(revision(1, 5, "a"), at(0));
+    cache.note_change(&shop, u64::MAX, at(1));
+    cache.note_change(&shop, 6, at(2));
+    for _ in 1..8 {
+        cache.note_rendered(&shop, 5);
+    }
+    assert_eq!(cache.note_rendered(&shop, 5), Some(u64::MAX));
+    assert_eq!(held(&cache).changed, change(6, 2));
+}
+
+#[test]
+fn a_change_that_what_is_held_has_is_known_to_what_is_fetched_after_an_eviction() {
+    let cache = Cache::new(1 << 20);
+    let shop = Project::new("demo/shop").unwrap();
+    cache.store(revision(1, 5, "a"), at(0));
+    cache.note_change(&shop, 6, at(1));
+    cache.store(revision(1, 6, "b"), at(2));
+    cache.note_rendered(&shop, 6);
+    cache.evict(&shop);
+    cache.store(revision(1, 5, "a"), at(3));
+    assert_eq!(held(&cache).changed, change(6, 1));
 }

@@ -73,6 +73,7 @@ impl Watch {
                 Err(
                     Failure::NotRefreshed { .. }
                     | Failure::BelowMinRevision { .. }
+                    | Failure::BeyondReach { .. }
                     | Failure::BeyondMaxOutdated { .. },
                 ) => Event::NotYet,
             };
@@ -122,7 +123,11 @@ impl Watch {
             },
             Err(Failure::ProjectNotFound { retry_after }) => *retry_after,
             Err(Failure::NotRefreshed { refusal, .. }) => refusal.retry_after,
-            Err(Failure::BelowMinRevision { .. } | Failure::BeyondMaxOutdated { .. }) => least,
+            Err(
+                Failure::BelowMinRevision { .. }
+                | Failure::BeyondReach { .. }
+                | Failure::BeyondMaxOutdated { .. },
+            ) => least,
         };
         wait.clamp(least, most)
     }

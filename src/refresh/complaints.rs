@@ -16,15 +16,17 @@ pub(super) enum Complaint {
     Rejected,
     Gone,
     Conflict,
+    GivenUp,
 }
 
 impl Complaint {
-    const ALL: [Self; 5] = [
+    const ALL: [Self; 6] = [
         Self::Failed,
         Self::Behind,
         Self::Rejected,
         Self::Gone,
         Self::Conflict,
+        Self::GivenUp,
     ];
 
     fn broken(self) -> &'static str {
@@ -40,6 +42,9 @@ impl Complaint {
                 "the renderer knows a held project no more: it is served until it says so again"
             }
             Self::Conflict => "the renderer renders the same order differently: the first is kept",
+            Self::GivenUp => {
+                "the renderer tells of a change that no render has: it is given up, and what is held is fresh"
+            }
         }
     }
 
@@ -50,6 +55,7 @@ impl Complaint {
             Self::Rejected => "renders are fit to be held again",
             Self::Gone => "no held project is missing at the renderer any more",
             Self::Conflict => "the renderer agrees with what is held again",
+            Self::GivenUp => "renders have the changes that the renderer tells of again",
         }
     }
 }

@@ -67,7 +67,9 @@ impl Shared {
         let order = revision.order;
         match self.store(state, revision, now) {
             Some((stored, held)) => {
-                let is_behind = self.complain(&mut state.complaints, stored, order, &held, now);
+                let (held, given_up) = self.give_up(state, held, order, now);
+                let is_behind =
+                    self.complain(&mut state.complaints, stored, order, &held, given_up, now);
                 let result = if is_behind {
                     RenderResult::Behind
                 } else {
@@ -79,6 +81,27 @@ impl Shared {
         }
     }
 
+    /// Gives a change up that too many renders lacked, the last of which brought that order; tells what is held then, and the
+    /// change.
+    fn give_up(
+        &self,
+        state: &mut State,
+        held: Arc<Held>,
+        order: Order,
+        now: Moment,
+    ) -> (Arc<Held>, Option<u64>) {
+        let project = &held.revision.project;
+        let given_up = self.parts.cache.note_rendered(project, order.number);
+        if given_up.is_none() {
+            return (held, None);
+        }
+        let held = self.parts.cache.get(project.as_str()).unwrap_or(held);
+        let number = held.changed.map_or(0, |changed| changed.number);
+        let project = &held.revision.project;
+        state.admission.gave_up(project, number, now);
+        (held, given_up)
+    }
+
     /// Stores a revision, and tells what is held then; nothing when it is larger than the whole cache.
     fn store(
         &self,
@@ -88,6 +111,7 @@ impl Shared {
     ) -> Option<(Stored, Arc<Held>)> {
         let project = revision.project.clone();
         let bytes = revision.payload.len();
+        self.parts.freshness.note_landed(revision.order.rollout);
         let (stored, held) = self.parts.cache.store(revision, now);
         if stored == Stored::TooLarge {
             let limit = self.options.max_payload;
@@ -107,12 +131,17 @@ impl Shared {
         stored: Stored,
         order: Order,
         held: &Held,
+        given_up: Option<u64>,
         now: Moment,
     ) -> bool {
         let project = &held.revision.project;
         let target = self.parts.freshness.target();
         let is_behind = stored == Stored::Older || order.rollout < target || held.changed.is_some();
-        let complaint = if stored == Stored::Conflict {
+        let complaint = if let Some(change) = given_up {
+            let cause = format!("a change to number {change}, while renders bring {order}");
+            complaints.raise(Complaint::GivenUp, project, &cause, now);
+            Some(Complaint::GivenUp)
+        } else if stored == Stored::Conflict {
             let cause = format_args!("revision {order}").to_string();
             complaints.raise(Complaint::Conflict, project, &cause, now);
             Some(Complaint::Conflict)

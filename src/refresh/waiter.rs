@@ -5,13 +5,22 @@ use std::sync::Arc;
 use tokio::sync::watch;
 
 use super::Shared;
-use crate::{admission::Outcome, moment::Moment, revision::Project};
+use crate::{admission::Outcome, cache::Held, moment::Moment, revision::Project};
+
+/// What became of a project that was waited for.
+#[derive(Clone, Debug)]
+pub struct Resolved {
+    /// How it ended.
+    pub outcome: Outcome,
+    /// What was held of it then: it may be thrown away before those who waited come to look.
+    pub held: Option<Arc<Held>>,
+}
 
 /// Waits for what becomes of a project.
 pub struct Waiter {
     project: Project,
     until: Moment,
-    outcome: watch::Receiver<Option<Outcome>>,
+    outcome: watch::Receiver<Option<Resolved>>,
     shared: Arc<Shared>,
 }
 
@@ -19,7 +28,7 @@ impl Waiter {
     pub(super) fn new(
         project: Project,
         until: Moment,
-        outcome: watch::Receiver<Option<Outcome>>,
+        outcome: watch::Receiver<Option<Resolved>>,
         shared: Arc<Shared>,
     ) -> Self {
         Self {
@@ -31,11 +40,11 @@ impl Waiter {
     }
 
     /// Waits for the outcome. Cancel-safe.
-    pub async fn outcome(&mut self) -> Outcome {
-        let outcome = self.outcome.wait_for(Option::is_some).await;
-        outcome
+    pub async fn outcome(&mut self) -> Resolved {
+        let resolved = self.outcome.wait_for(Option::is_some).await;
+        resolved
             .ok()
-            .and_then(|outcome| *outcome)
+            .and_then(|resolved| resolved.clone())
             .expect("BUG: waiters are told an outcome before their channel goes")
     }
 }

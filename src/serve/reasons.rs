@@ -36,7 +36,7 @@ fn row(reason: FailureReason) -> Row {
             "Check the name. A project that was just created is found within a minute.",
         ),
         FailureReason::DemandNotMet => (
-            "The renderer answered, and there is nothing that meets `min_revision` or `max_outdated`.",
+            "There is nothing that meets `min_revision` or `max_outdated`, or the rollout demanded is more than 16 above any known.",
             "Ask for less, or release what you ask for.",
         ),
         FailureReason::InvalidProject => (

@@ -48,8 +48,9 @@ impl Refused {
                 held: _,
                 deadline_exceeded,
             } => (deadline_exceeded, Some(retry_after)),
+            Failure::BelowMinRevision { retry_after, .. } => (false, retry_after),
             Failure::ProjectNotFound { .. }
-            | Failure::BelowMinRevision { .. }
+            | Failure::BeyondReach { .. }
             | Failure::BeyondMaxOutdated { .. } => (false, None),
         };
         let told = Self::new(failure.to_string(), reason(failure), retry_after);
@@ -141,9 +142,9 @@ pub(super) const fn reason(failure: &Failure) -> FailureReason {
     match failure {
         Failure::ProjectNotFound { .. } => FailureReason::ProjectNotFound,
         Failure::NotRefreshed { refusal, .. } => FailureReason::NotRefreshed(refusal.reason),
-        Failure::BelowMinRevision { .. } | Failure::BeyondMaxOutdated { .. } => {
-            FailureReason::DemandNotMet
-        }
+        Failure::BelowMinRevision { .. }
+        | Failure::BeyondReach { .. }
+        | Failure::BeyondMaxOutdated { .. } => FailureReason::DemandNotMet,
     }
 }
 

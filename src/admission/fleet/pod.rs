@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     admission::{
-        Action, CallFailure, Class, FetchLanding, HeldMark, Landing, Outcome, Verdict, Want, Wish,
+        Action, CallFailure, Class, FetchLanding, HeldMark, Landing, Outcome, Verdict, Wish,
         limits::INTEREST,
     },
     moment::Moment,
@@ -152,12 +152,10 @@ impl World {
         if is_missing {
             sidecar.evict(project);
         } else {
-            let rollout = sidecar.slots[project]
-                .held
-                .map_or(0, |held| held.order.rollout);
-            let order = Order::new(rollout.max(sidecar.target), number(now));
-            sidecar.change(project, order);
-            sidecar.admission.changed(&self.names[project], order, now);
+            sidecar.change(project, number(now));
+            sidecar
+                .admission
+                .changed(&self.names[project], number(now), now);
         }
         self.settle(id);
         self.look_up(id, project, 0);
@@ -225,10 +223,7 @@ impl World {
         let sidecar = &mut self.sidecars[id];
         let wish = Wish {
             held: sidecar.slots[project].held,
-            want: Want {
-                floor: sidecar.floor(project),
-                validated_since: Moment::START,
-            },
+            want: sidecar.want(project),
             demand: None,
             until,
         };
@@ -380,8 +375,8 @@ impl World {
     fn launch(&mut self, id: usize, name: &Project, rollout: u64, class: Option<Class>) {
         let (project, now) = (self.id(name), self.now);
         let sidecar = &mut self.sidecars[id];
-        let (asked, is_fresh) = (sidecar.floor(project), sidecar.is_fresh(project));
-        sidecar.witness.launched(project, class, asked, now);
+        let (want, is_fresh) = (sidecar.want(project), sidecar.is_fresh(project));
+        sidecar.witness.launched(project, class, want, now);
         sidecar
             .scheduled
             .retain(|(scheduled, _)| *scheduled != project);
@@ -486,15 +481,13 @@ impl World {
 
     fn fetched(&mut self, call: Call, answer: Answer) {
         let landing = match answer {
-            Answer::Stored {
-                rollout: Some(rollout),
-            } => FetchLanding::Held(self.store(call, Order::rollout(rollout))),
+            Answer::Stored { order: Some(order) } => FetchLanding::Held(self.store(call, order)),
             Answer::Unimplemented => FetchLanding::Unimplemented,
             Answer::Failed(Failure::Unauthenticated) => {
                 FetchLanding::Failed(CallFailure::Unauthenticated)
             }
             Answer::Failed(_)
-            | Answer::Stored { rollout: None }
+            | Answer::Stored { order: None }
             | Answer::Rendered { .. }
             | Answer::NotFound
             | Answer::Unavailable
@@ -633,7 +626,7 @@ fn failed(failure: Failure) -> Landing {
 }
 
 /// The version of every project's input: it changes all the time.
-fn number(now: Moment) -> u64 {
+pub(super) fn number(now: Moment) -> u64 {
     u64::try_from(now.since_start().as_micros()).expect("BUG: a run is short")
 }
 

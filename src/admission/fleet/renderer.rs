@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use crate::moment::Moment;
+use crate::{moment::Moment, revision::Order};
 
 /// The number of a call in the world's books.
 pub(super) type CallId = usize;
@@ -62,7 +62,7 @@ pub(super) struct Renderer {
     /// What a refusal costs, in seconds of a core.
     pub(super) refusal: f64,
     /// The newest rollout that was rendered of each project.
-    pub(super) stored: Vec<Option<u64>>,
+    pub(super) stored: Vec<Option<Order>>,
     cores: f64,
     running: usize,
     /// By the progress at which they are done.

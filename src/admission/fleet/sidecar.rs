@@ -5,7 +5,7 @@ use std::{collections::HashSet, time::Duration};
 
 use super::witness::Witness;
 use crate::{
-    admission::{Admission, HeldMark, Limits, Link},
+    admission::{Admission, HeldMark, Limits, Link, Want},
     moment::Moment,
     reason::{NotRefreshed, Refusal},
     revision::Order,
@@ -18,8 +18,8 @@ pub(super) type ProjectId = usize;
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Slot {
     pub(super) held: Option<HeldMark>,
-    /// What is held below this is outdated by a change.
-    pub(super) changed: Order,
+    /// What is held of a lower number is outdated by a change.
+    pub(super) changed: u64,
     /// When it was first looked up since it is not fresh.
     pub(super) wanted_since: Option<Moment>,
     /// When the machine was last asked for it.
@@ -160,16 +160,17 @@ impl Sidecar {
         }
     }
 
-    /// The least order of a project that is fresh.
-    pub(super) fn floor(&self, project: ProjectId) -> Order {
-        Order::rollout(self.target).max(self.slots[project].changed)
+    /// What makes a project fresh.
+    pub(super) fn want(&self, project: ProjectId) -> Want {
+        Want {
+            rollout: self.target,
+            number: self.slots[project].changed,
+            validated_since: Moment::START,
+        }
     }
 
     pub(super) fn is_fresh(&self, project: ProjectId) -> bool {
-        let floor = self.floor(project);
-        self.slots[project]
-            .held
-            .is_some_and(|held| held.order >= floor)
+        self.want(project).is_met_by(self.slots[project].held)
     }
 
     /// Drops what is held of a project, as a full cache does. What is known of its changes stays: where it is wanted, the machine
@@ -218,10 +219,10 @@ impl Sidecar {
         }
     }
 
-    /// Notes a change of a project: what is held below `order` is outdated.
-    pub(super) fn change(&mut self, project: ProjectId, order: Order) {
+    /// Notes a change of a project: what is held of a lower number is outdated.
+    pub(super) fn change(&mut self, project: ProjectId, number: u64) {
         let was_fresh = self.is_fresh(project);
-        self.slots[project].changed = order;
+        self.slots[project].changed = number;
         self.slots[project].quiet = None;
         self.wishes += u32::from(was_fresh);
     }

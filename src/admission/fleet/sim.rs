@@ -10,13 +10,14 @@ use std::{
 
 use super::{
     observed::Observed,
+    pod::number,
     renderer::{CallId, Failure, Mood, Renderer, Taken},
     sidecar::{ProjectId, Sidecar},
 };
 use crate::{
     admission::{FetchLimits, Limits, Pushback, controllers::Controllers},
     moment::Moment,
-    revision::Project,
+    revision::{Order, Project},
 };
 
 /// How the applications' configuration is kept up to date.
@@ -144,7 +145,7 @@ pub(super) struct Call {
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Answer {
     Rendered { rollout: u64 },
-    Stored { rollout: Option<u64> },
+    Stored { order: Option<Order> },
     Unimplemented,
     NotFound,
     Unavailable,
@@ -310,7 +311,7 @@ impl World {
             rng: rng.fork(),
             plan,
         };
-        world.renderer.stored.fill(Some(1));
+        world.renderer.stored.fill(Some(Order::rollout(1)));
         world.renderer.refusal = REFUSAL * world.plan.work;
         for sidecar in 0..world.plan.sidecars {
             let made = world.new_sidecar();
@@ -460,8 +461,8 @@ impl World {
             } else if !matches!(self.renderer.mood, Mood::Working | Mood::Failing(_)) {
                 return;
             } else if self.plan.offers_fetch {
-                let rollout = self.renderer.stored.get(call.project).copied().flatten();
-                Answer::Stored { rollout }
+                let order = self.renderer.stored.get(call.project).copied().flatten();
+                Answer::Stored { order }
             } else {
                 Answer::Unimplemented
             };
@@ -508,7 +509,8 @@ impl World {
         if call.project >= self.plan.projects {
             return self.plan.work / 10.0;
         }
-        let is_known = self.renderer.stored[call.project] >= Some(call.rollout);
+        let stored = self.renderer.stored[call.project];
+        let is_known = stored.is_some_and(|order| order.rollout >= call.rollout);
         let memo = if is_known { self.plan.memo } else { 1.0 };
         let spread = 0.25 - 0.75 * (1.0 - self.rng.f64()).ln();
         self.plan.work * spread * memo * self.fate.slowness
@@ -536,9 +538,11 @@ impl World {
                 Answer::Unavailable
             } else {
                 let is_behind = self.rng.f64() < self.fate.behind;
-                let rollout = call.rollout - u64::from(is_behind && call.rollout > 1);
+                // It is of the generation that has rendered the project before, though a sidecar that lags behind asks for less.
                 let stored = &mut self.renderer.stored[call.project];
-                *stored = (*stored).max(Some(rollout));
+                let newest = stored.map_or(0, |order| order.rollout).max(call.rollout);
+                let rollout = newest - u64::from(is_behind && newest > 1);
+                *stored = (*stored).max(Some(Order::new(rollout, number(self.now))));
                 Answer::Rendered { rollout }
             };
             match self.renderer.mood {

@@ -6,7 +6,7 @@ use std::{collections::HashSet, time::Duration};
 use super::sidecar::ProjectId;
 use crate::{
     admission::{
-        CallFailure, Class, FetchLanding, HeldMark, Landing, Limits, Pushback,
+        CallFailure, Class, FetchLanding, HeldMark, Landing, Limits, Pushback, Want,
         limits::{
             BEHIND_COOL_DOWN, BREAKER_FAILURES, BREAKER_OPEN, FAULT_PROJECTS, HOLD_RAMP,
             MISSING_COOL_DOWN, OUTDATED_COOL_DOWN, PACE_RECOVERY, PROBE_INTERVAL, PUSHBACK_CAP,
@@ -15,7 +15,6 @@ use crate::{
     },
     moment::Moment,
     reason::NotRefreshed,
-    revision::Order,
 };
 
 /// A pushback is obeyed for longer by a random part, at most so many times.
@@ -70,7 +69,7 @@ struct Flight {
     since: Moment,
     /// The class of a render; none for a fetch.
     class: Option<Class>,
-    asked: Order,
+    want: Want,
     is_failing: bool,
 }
 
@@ -169,7 +168,7 @@ impl Witness {
         &mut self,
         project: ProjectId,
         class: Option<Class>,
-        asked: Order,
+        want: Want,
         now: Moment,
     ) {
         let seen = &mut self.projects[project];
@@ -178,7 +177,7 @@ impl Witness {
         seen.flight = Some(Flight {
             since: now,
             class,
-            asked,
+            want,
             is_failing,
         });
         let Some(class) = class else {
@@ -432,14 +431,14 @@ impl Seen {
     }
 
     fn brought(&mut self, held: HeldMark, flight: Flight, before: Option<HeldMark>, now: Moment) {
-        if held.order < flight.asked {
+        if !flight.want.is_met_by(Some(held)) {
             let (_, longest) = BEHIND_COOL_DOWN;
             self.gate = Some((NotRefreshed::RendererBehind, now + longest));
             self.raised_until = Moment::START;
             return;
         }
         self.forgive();
-        if before.is_some_and(|before| before.order.rollout < flight.asked.rollout) {
+        if before.is_some_and(|before| before.order.rollout < flight.want.rollout) {
             self.raised_until = flight.since + RAISE_INTERVAL;
         }
     }

@@ -336,7 +336,8 @@ fn every_tenth_token_goes_to_an_outdated_project_while_missing_ones_wait() {
     admission.set_link(Link::Up, now);
     admission.fetched(&name(0), FetchLanding::Unimplemented, now);
     let want = Want {
-        floor: Order::rollout(2),
+        rollout: 2,
+        number: 0,
         validated_since: now,
     };
     for project in 0..60 {

@@ -197,3 +197,48 @@ async fn a_fetched_revision_of_an_older_rollout_is_served_outdated_at_once_and_t
     assert_eq!(answer.unwrap().revision.order, Order::new(2, 4));
     core.converges(&[shop], 3).await;
 }
+
+/// What its caller could have been given was thrown away for another project while it waited.
+#[tokio::test(start_paused = true)]
+async fn a_lookup_that_waits_is_answered_with_what_it_had_though_that_was_evicted_meanwhile() {
+    let core = Core::new().await;
+    let shop = project("demo/shop");
+    core.holds(std::slice::from_ref(&shop)).await;
+    core.renderer.behaves(Behaviour::Stalls);
+    core.refresh.set_target(2);
+    let (answer, ()) = tokio::join!(core.get(&shop), async {
+        sleep(millis(20)).await;
+        core.cache.evict(&shop);
+    });
+    assert_eq!(reason(&answer), NotRefreshed::TimedOut);
+    assert_eq!(answer.unwrap().revision.order.rollout, 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_revision_that_lands_answers_those_who_wait_though_others_take_its_room_at_once() {
+    // There is room for one.
+    let core = Core::with(limits(), 1_000).await;
+    sleep(secs(1)).await;
+    core.renderer.costs(millis(100));
+    let projects = projects(4);
+    let answers = join_all(projects.iter().map(|project| core.get(project))).await;
+    for answer in answers {
+        assert_eq!(answer.unwrap().served, Served::Rendered);
+    }
+    assert_eq!(core.renders(), 4);
+}
+
+/// 99.9 % of the callers were told that the queue was full, just after the renderer had said NOT_FOUND.
+#[tokio::test(start_paused = true)]
+async fn one_who_waited_is_told_that_there_is_no_such_project_though_that_was_forgotten_since() {
+    let core = Core::new().await;
+    let query = query(&project("demo/mistyped"));
+    let patience = Patience {
+        until: None,
+        is_deadline: false,
+    };
+    let ended = Ended::with(Outcome::NotFound, None);
+    let told = core.lookup.conclude(&query, ended, patience);
+    let retry_after = LEAST_ABSENCE;
+    assert_eq!(told.unwrap_err(), Failure::ProjectNotFound { retry_after });
+}

@@ -50,8 +50,11 @@ async fn a_demand_that_the_renderer_does_not_meet_fails_while_others_are_answere
     core.holds(std::slice::from_ref(&shop)).await;
     for _ in 0..20 {
         let answer = get_at_least(&core, &shop, 1, 9).await;
-        let newest = Order::new(1, 1);
-        assert_eq!(answer.unwrap_err(), Failure::BelowMinRevision { newest });
+        let unmet = Failure::BelowMinRevision {
+            newest: Order::new(1, 1),
+            retry_after: None,
+        };
+        assert_eq!(answer.unwrap_err(), unmet);
         assert_eq!(core.get(&shop).await.unwrap().served, Served::Fresh);
     }
     assert!(
@@ -113,4 +116,108 @@ async fn a_demand_bypasses_the_absence_of_a_project() {
     ));
     sleep(secs(15)).await;
     assert!(get_at_least(&core, &shop, 1, 0).await.is_ok());
+}
+
+/// The renderer was asked for the rollout that was demanded, and one that stamps what it is asked for made that mistake last for ever.
+#[tokio::test(start_paused = true)]
+async fn the_renderer_is_never_asked_for_more_than_the_target() {
+    let core = Core::new().await;
+    let shop = project("demo/shop");
+    core.holds(std::slice::from_ref(&shop)).await;
+    for rollout in [2, 17, 18, u64::MAX] {
+        let unmet = get_at_least(&core, &shop, rollout, 0).await.unwrap_err();
+        if rollout <= 17 {
+            let Failure::BelowMinRevision { retry_after, .. } = unmet else {
+                panic!("{rollout}: {unmet:?}");
+            };
+            assert!(retry_after.is_some_and(|after| after <= secs(30)));
+        } else {
+            assert!(matches!(unmet, Failure::BeyondReach { .. }), "{unmet:?}");
+        }
+    }
+    assert_eq!(
+        core.renders(),
+        2,
+        "one that is beyond reach costs no render"
+    );
+    assert!(core.renderer.renders().iter().all(|ask| ask.rollout == 1));
+    core.refresh.set_target(3);
+    core.converges(std::slice::from_ref(&shop), 3).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_demand_above_the_target_is_met_by_a_renderer_that_is_there_already() {
+    let core = Core::new().await;
+    let shop = project("demo/shop");
+    core.holds(std::slice::from_ref(&shop)).await;
+    core.renderer.behaves(Behaviour::AnswersWith(2));
+    let answer = get_at_least(&core, &shop, 2, 0).await.unwrap();
+    assert_eq!(
+        (answer.served, answer.revision.order),
+        (Served::Rendered, Order::new(2, 1))
+    );
+    let ask = core.renderer.renders().pop().unwrap();
+    assert_eq!((ask.rollout, ask.reason), (1, RenderReason::Demanded));
+    let again = get_at_least(&core, &shop, 2, 0).await.unwrap();
+    assert_eq!(again.served, Served::Fresh);
+    assert!(
+        matches!(
+            get_at_least(&core, &shop, 18, 0).await,
+            Err(Failure::BelowMinRevision { .. })
+        ),
+        "16 above what has landed may be on its way"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_demand_for_what_is_missing_is_bounded_by_the_target_too() {
+    let core = Core::new().await;
+    let shop = project("demo/shop");
+    let beyond = get_at_least(&core, &shop, u64::MAX, 0).await;
+    assert!(matches!(beyond, Err(Failure::BeyondReach { .. })));
+    assert_eq!(core.renders(), 0);
+    let unmet = get_at_least(&core, &shop, 2, 0).await;
+    assert!(matches!(unmet, Err(Failure::BelowMinRevision { .. })));
+    assert_eq!(core.get(&shop).await.unwrap().served, Served::Fresh);
+}
+
+/// Others waited up to 22 s for a change, because a demand had been looped that could not be met.
+#[tokio::test(start_paused = true)]
+async fn a_demand_that_cannot_be_met_cools_down_alone_and_spends_no_budget() {
+    let core = Core::new().await;
+    let shop = project("demo/shop");
+    core.holds(std::slice::from_ref(&shop)).await;
+    for second in 0..300 {
+        for _ in 0..3 {
+            let answer = get_at_least(&core, &shop, 1, 1_000).await;
+            assert!(
+                matches!(answer, Err(Failure::BelowMinRevision { .. })),
+                "{answer:?}"
+            );
+        }
+        if second % 60 == 59 {
+            let number = 2 + second / 60;
+            core.renderer.numbers(number);
+            core.refresh.changed(&shop, Order::new(1, number));
+            let answer = core.get(&shop).await.unwrap();
+            assert_eq!(
+                (answer.served, answer.revision.order.number),
+                (Served::Rendered, number)
+            );
+        }
+        sleep(secs(1)).await;
+    }
+    let spent = core.renders() - 6;
+    assert!(spent <= 20, "{spent} renders for the demand");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_demand_that_cannot_be_met_does_not_stand_in_the_way_of_a_lesser_one() {
+    let core = Core::new().await;
+    let shop = project("demo/shop");
+    core.holds(std::slice::from_ref(&shop)).await;
+    assert!(get_at_least(&core, &shop, 1, 1_000).await.is_err());
+    core.renderer.numbers(2);
+    let answer = get_at_least(&core, &shop, 1, 2).await.unwrap();
+    assert_eq!(answer.revision.order, Order::new(1, 2));
 }

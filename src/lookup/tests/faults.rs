@@ -374,7 +374,8 @@ async fn sidecars_that_start_together_ask_at_different_times() {
                 validated_at: Moment::START,
             }),
             want: admission::Want {
-                floor: Order::rollout(2),
+                rollout: 2,
+                number: 0,
                 validated_since: Moment::START,
             },
             demand: None,
@@ -407,14 +408,14 @@ async fn a_renderer_restarted_with_its_numbers_from_one_loses_nothing_and_is_rig
     let shop = project("demo/shop");
     core.renderer.numbers(50);
     core.holds(std::slice::from_ref(&shop)).await;
-    core.renderer.numbers(1);
+    core.renderer.numbers(2);
     core.refresh.changed(&shop, Order::new(1, 2));
     assert_eq!(core.get(&shop).await.unwrap().served, Served::Fresh);
     core.refresh.set_target(2);
     let answer = core.get(&shop).await.unwrap();
     assert_eq!(
         (answer.served, answer.revision.order),
-        (Served::Rendered, Order::new(2, 1))
+        (Served::Rendered, Order::new(2, 2))
     );
 }
 

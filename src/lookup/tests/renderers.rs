@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::logged::Log;
+use crate::render::fake::offer;
 
 /// argo-cd#29766: a replica on the old rollout is asked in a tight loop.
 #[tokio::test(start_paused = true)]
@@ -74,13 +75,18 @@ async fn a_project_just_rendered_for_a_raised_target_waits_before_it_is_rendered
 /// flagd logs and applies what it cannot read; Google Cloud, 2025-06-12: blank fields took readers down.
 #[tokio::test(start_paused = true)]
 async fn a_blank_garbled_or_wrong_render_is_rejected_and_the_held_one_served() {
-    let garbles: [fn(&mut crate::render::Offer); 6] = [
+    let garbles: [fn(&mut crate::render::Offer); 10] = [
         |offer| offer.payload = [].as_slice().into(),
         |offer| offer.payload = vec![b' '; (16 << 20) + 1].into(),
         |offer| offer.digest = "0".repeat(64),
         |offer| offer.project = "demo/other".into(),
         |offer| offer.project = String::new(),
         |offer| offer.order.rollout = 0,
+        // It was held, and sent with each answer, not_modified or not, outside of the batch's limit.
+        |offer| offer.content_type = format!("text/{}", "x".repeat(15 << 20)),
+        |offer| offer.content_type = "text/plain\r\nx-forged: 1".into(),
+        |offer| offer.content_type = "text/plain; charset=\u{1b}[31m".into(),
+        |offer| offer.content_type = "json".into(),
     ];
     for garble in garbles {
         let core = Core::new().await;
@@ -252,4 +258,75 @@ async fn a_renderer_that_hangs_holds_no_more_than_its_permits_and_recovers_by_it
     }
     core.renderer.behaves(Behaviour::Answers);
     assert!(core.converges(&projects, 2).await <= secs(90));
+}
+
+#[tokio::test(start_paused = true)]
+async fn any_media_type_of_up_to_255_bytes_is_held_as_it_is_and_so_is_none() {
+    let longest = format!("text/{}", "x".repeat(250));
+    for content_type in [
+        "",
+        "application/vnd.acme.config+json",
+        "text/plain; charset=\"utf-8\"",
+        "application/yaml ;version=2",
+        &longest,
+    ] {
+        let offer = crate::render::Offer {
+            content_type: content_type.into(),
+            ..offer(&project("demo/shop"), Order::new(1, 1))
+        };
+        let held = offer.check(&project("demo/shop"), 1_000).unwrap();
+        assert_eq!(&*held.content_type, content_type);
+    }
+}
+
+/// A renderer that was restarted said that a change came with rollout 1, and what was held was of rollout 2.
+#[tokio::test(start_paused = true)]
+async fn a_change_under_a_lower_rollout_than_is_held_outdates_what_lacks_its_number() {
+    let core = Core::new().await;
+    let shop = project("demo/shop");
+    core.refresh.set_target(2);
+    core.holds(std::slice::from_ref(&shop)).await;
+    core.renderer.numbers(2);
+    core.refresh.changed(&shop, Order::new(1, 2));
+    let answer = core.get(&shop).await.unwrap();
+    assert_eq!(
+        (answer.served, answer.revision.order),
+        (Served::Rendered, Order::new(2, 2))
+    );
+}
+
+/// Such changes took 84 % of the budget, for ever.
+#[tokio::test(start_paused = true)]
+async fn changes_that_no_render_has_are_given_up_and_later_ones_heard() {
+    let core = Core::paced(5.0, 10).await;
+    let projects = projects(100);
+    core.holds(&projects).await;
+    let log = Log::start();
+    for project in &projects {
+        core.refresh.changed(project, Order::new(1, u64::MAX));
+    }
+    let mut minutes = Vec::new();
+    for _ in 0..10 {
+        let before = core.renders();
+        for _ in 0..60 {
+            for project in &projects {
+                assert!(core.get_within(project, Duration::ZERO).await.is_ok());
+            }
+            sleep(secs(1)).await;
+        }
+        minutes.push(core.renders() - before);
+    }
+    assert_eq!(minutes[5..], [0; 5], "{minutes:?}");
+    for project in &projects {
+        assert_eq!(core.get(project).await.unwrap().served, Served::Fresh);
+    }
+    log.assert_says(&[
+        "the renderer is behind",
+        "the renderer tells of a change that no render has",
+        "the renderer is no longer behind",
+    ]);
+    core.renderer.numbers(2);
+    core.refresh.changed(&projects[0], Order::new(1, 2));
+    let answer = core.get(&projects[0]).await.unwrap();
+    assert_eq!(answer.revision.order, Order::new(1, 2));
 }

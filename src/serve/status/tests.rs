@@ -79,7 +79,19 @@ fn what_is_of_no_use_to_ask_again_says_so() {
             "PROJECT_NOT_FOUND",
         ),
         (
-            Failure::BelowMinRevision { newest },
+            Failure::BelowMinRevision {
+                newest,
+                retry_after: None,
+            },
+            Code::FailedPrecondition,
+            "DEMAND_NOT_MET",
+        ),
+        (
+            Failure::BeyondReach {
+                demanded: u64::MAX,
+                target: 3,
+                reach: 19,
+            },
             Code::FailedPrecondition,
             "DEMAND_NOT_MET",
         ),
@@ -158,4 +170,18 @@ fn jitter_only_ever_makes_it_later_by_up_to_a_fifth() {
         assert!(stretched >= after && stretched <= after.mul_f64(1.2));
     }
     assert_eq!(pushback(Some(Jitter(1.2).stretch(Duration::MAX))), i32::MAX);
+}
+
+#[test]
+fn a_demand_that_a_release_may_soon_meet_says_when_to_ask_again() {
+    let failure = Failure::BelowMinRevision {
+        newest: Order::new(3, 1),
+        retry_after: Some(Duration::from_secs(2)),
+    };
+    let status = Refused::because_of(&failure).status(PLAIN);
+    assert_eq!(status.code(), Code::FailedPrecondition);
+    assert_eq!(pushback_of(&status), "2000");
+    let details = status.get_error_details();
+    assert_eq!(details.error_info().unwrap().reason, "DEMAND_NOT_MET");
+    assert!(details.retry_info().is_some());
 }

@@ -261,11 +261,12 @@ async fn a_renderer_restarted_with_its_numbers_from_one_loses_nothing_and_is_rig
     };
     assert_eq!(outdated.refusal.reason, NotRefreshed::RendererBehind);
 
+    renderer.now(renders(2));
     core.refresh.set_target(2);
     let answer = core.get(&shop, Duration::from_secs(1)).await.unwrap();
     assert_eq!(
         (answer.served, answer.revision.order),
-        (Served::Rendered, Order::new(2, 1))
+        (Served::Rendered, Order::new(2, 2))
     );
 }
 
