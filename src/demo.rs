@@ -20,7 +20,7 @@ mod terms;
 mod thread;
 mod way;
 
-use std::{io, time::Duration};
+use std::{io, net::SocketAddr, time::Duration};
 
 use tempfile::TempDir;
 use tokio::sync::watch;
@@ -110,5 +110,10 @@ impl Demo {
     /// The sidecar, which goes on answering until this is dropped.
     pub fn evenkeel(&self) -> &Evenkeel {
         &self.evenkeel.way
+    }
+
+    /// Where the sidecar's renderer takes commands over plain HTTP: `POST /rollout` with a number has it render that.
+    pub fn control(&self) -> SocketAddr {
+        self.evenkeel.control()
     }
 }

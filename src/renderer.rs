@@ -9,7 +9,7 @@ use std::{
     net::SocketAddr,
     num::{NonZeroU64, NonZeroUsize},
     path::PathBuf,
-    sync::{Arc, atomic::AtomicU64},
+    sync::Arc,
     time::Duration,
 };
 
@@ -20,6 +20,7 @@ use tonic::{server::NamedService, service::Routes};
 mod control;
 mod cost;
 mod fault;
+mod generation;
 mod journal;
 mod port;
 mod projects;
@@ -30,6 +31,7 @@ mod workers;
 
 use self::{
     control::Controls,
+    generation::Generation,
     journal::Journal,
     projects::Projects,
     service::Service,
@@ -39,6 +41,7 @@ use self::{
 pub use self::{
     cost::{Cost, InvalidCost},
     fault::{FLAP, Fault, FaultOrder, Faults, Garbage, InvalidFault, SLOWNESS},
+    generation::LowerRollout,
     journal::{Outcome, ProjectRenders, RenderCall, Renders},
     template::InvalidTemplate,
 };
@@ -59,8 +62,8 @@ pub struct Options {
     pub queue: usize,
     /// How long a render takes.
     pub cost: Cost,
-    /// The newest rollout that it can render; any when none.
-    pub rollout: Option<NonZeroU64>,
+    /// The rollout that it renders, whatever it is asked for; it can be raised while it runs.
+    pub rollout: NonZeroU64,
     /// Whether it offers `Fetch`.
     pub stores: bool,
     /// The least size of a payload, in bytes.
@@ -77,7 +80,7 @@ impl Default for Options {
             workers: NonZeroUsize::new(8).unwrap_or(NonZeroUsize::MIN),
             queue: 64,
             cost: Cost::fixed(Duration::from_millis(200)),
-            rollout: None,
+            rollout: NonZeroU64::MIN,
             stores: true,
             pad: 0,
         }
@@ -159,8 +162,7 @@ impl Renderer {
             workers: Arc::new(workers),
             journal,
             faults,
-            newest: options.rollout.map_or(u64::MAX, NonZeroU64::get),
-            asked: Arc::new(AtomicU64::new(0)),
+            generation: Generation::new(options.rollout),
             stores: options.stores,
         };
         Ok(Self {
@@ -185,6 +187,7 @@ impl Renderer {
             faults: self.service.faults.clone(),
             journal: Arc::clone(&self.service.journal),
             projects: self.service.projects.clone(),
+            generation: self.service.generation.clone(),
         };
         let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
         let drain = stop.child_token();
@@ -238,6 +241,19 @@ impl Running {
         &self.controls.faults
     }
 
+    /// The rollout that it renders.
+    pub fn rollout(&self) -> u64 {
+        self.controls.generation.rollout()
+    }
+
+    /// Has it render a higher rollout from now on: its own release, which comes before the sidecars'.
+    ///
+    /// # Errors
+    /// When it renders a higher one already.
+    pub fn raise_rollout(&self, rollout: NonZeroU64) -> Result<(), LowerRollout> {
+        self.controls.generation.raise(rollout)
+    }
+
     /// What it was asked for and did so far.
     pub fn renders(&self) -> Renders {
         self.controls.journal.read()
@@ -249,7 +265,7 @@ impl Running {
         names.iter().map(ToString::to_string).collect()
     }
 
-    /// Serves the control endpoint too, over plain HTTP: `/fault`, `/renders` and `/projects`.
+    /// Serves the control endpoint too, over plain HTTP: `/fault`, `/rollout`, `/renders` and `/projects`.
     pub fn serve_controls(&self, listener: TcpListener) {
         let controls = axum::serve(listener, control::router(self.controls.clone()));
         let drain = self.drain.clone();

@@ -15,7 +15,7 @@ use tokio::{runtime, sync::watch};
 
 use super::terminal::{complain, say};
 use crate::{
-    demo::{self, Demo, Evenkeel, Live, Release, Report, Terms},
+    demo::{self, Demo, Live, Release, Report, Terms},
     drain::Signals,
     renderer::FaultOrder,
 };
@@ -82,7 +82,7 @@ async fn until_interrupted(args: Args) -> anyhow::Result<ExitCode> {
         demo = show(&args) => demo?,
     };
     if args.stay {
-        tell_how_to_play(demo.evenkeel());
+        tell_how_to_play(&demo);
         stop.next().await;
     }
     Ok(if demo.report.is_good() {
@@ -122,7 +122,8 @@ fn unwritable(path: &Path) -> String {
     format!("cannot write --svg {}", path.display())
 }
 
-fn tell_how_to_play(evenkeel: &Evenkeel) {
+fn tell_how_to_play(demo: &Demo) {
+    let (evenkeel, control) = (demo.evenkeel(), demo.control());
     let (lookup, telemetry) = (evenkeel.address(), evenkeel.telemetry());
     let settings = evenkeel.settings().display();
     let program = env::current_exe().unwrap_or_else(|_| "evenkeel".into());
@@ -131,7 +132,7 @@ fn tell_how_to_play(evenkeel: &Evenkeel) {
         "
 The sidecar and its renderer stay up until Ctrl-C.
   look up    {program} get paperboy --address {lookup}
-  release    sed -i 's/^rollout: .*/rollout: 3/' {settings}
+  release    curl -d 3 http://{control}/rollout && sed -i 's/^rollout: .*/rollout: 3/' {settings}
   metrics    curl http://{telemetry}/metrics"
     ));
 }

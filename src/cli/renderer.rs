@@ -31,7 +31,7 @@ pub(super) struct Args {
     /// Where to serve RenderService, health and reflection
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:7070")]
     listen: SocketAddr,
-    /// Where to take commands over plain HTTP: GET, POST and DELETE /fault, GET /renders, GET /projects; loopback only
+    /// Where to take commands over plain HTTP: GET, POST and DELETE /fault, GET and POST /rollout, GET /renders, GET /projects; loopback only
     #[arg(long, value_name = "ADDRESS", value_parser = loopback)]
     control: Option<SocketAddr>,
     /// Folder with the settings of each project, PROJECT.yaml; watched
@@ -56,9 +56,9 @@ pub(super) struct Args {
     /// Time a render takes: 200ms, or a range such as 100ms..300ms
     #[arg(long, value_name = "TIME", default_value = "200ms")]
     cost: Cost,
-    /// The newest rollout that it can render; answers requests for a newer one with this one
-    #[arg(long, value_name = "N")]
-    rollout: Option<NonZeroU64>,
+    /// The rollout that it renders, whatever it is asked for; raised while it runs by POST /rollout with a higher one
+    #[arg(long, value_name = "N", default_value = "1")]
+    rollout: NonZeroU64,
     /// Store nothing: Fetch is UNIMPLEMENTED
     #[arg(long)]
     no_store: bool,

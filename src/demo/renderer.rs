@@ -1,7 +1,12 @@
 //! The renderer of one way: the embedded one with the sample input, on a thread of its own, where what arrives is written down
 //! at once.
 
-use std::{fs, io, net::Ipv4Addr, path::Path, time::Duration};
+use std::{
+    fs, io,
+    net::{Ipv4Addr, SocketAddr},
+    path::Path,
+    time::Duration,
+};
 
 use tokio::net::TcpListener;
 
@@ -35,6 +40,7 @@ const QUEUE: usize = 1_024;
 /// A renderer, and where it runs.
 pub(super) struct Site {
     running: Running,
+    control: SocketAddr,
     thread: Thread,
 }
 
@@ -56,14 +62,20 @@ impl Site {
         write_samples(&options).map_err(Error::Folder)?;
         let thread = Thread::start("renderer").map_err(Error::Listen)?;
         let serve = async move {
-            let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await;
-            let listener = listener.map_err(Error::Listen)?;
-            Renderer::new(options)?
+            let bind = || TcpListener::bind((Ipv4Addr::LOCALHOST, 0));
+            let listener = bind().await.map_err(Error::Listen)?;
+            let running = Renderer::new(options)?
                 .serve(listener)
-                .map_err(Error::Listen)
+                .map_err(Error::Listen)?;
+            let listener = bind().await.map_err(Error::Listen)?;
+            let control = listener.local_addr().map_err(Error::Listen)?;
+            running.serve_controls(listener);
+            Ok::<_, Error>((running, control))
         };
+        let (running, control) = thread.run(serve).await?;
         Ok(Self {
-            running: thread.run(serve).await?,
+            running,
+            control,
             thread,
         })
     }
@@ -71,6 +83,11 @@ impl Site {
     /// The renderer.
     pub(super) fn running(&self) -> &Running {
         &self.running
+    }
+
+    /// Where it takes commands over plain HTTP.
+    pub(super) fn control(&self) -> SocketAddr {
+        self.control
     }
 
     /// What clients call it by.

@@ -2,7 +2,7 @@
 //!
 //! The same for both ways. It only watches and writes down: what it means is computed from [`Observed`] elsewhere.
 
-use std::time::Duration;
+use std::{net::SocketAddr, num::NonZeroU64, time::Duration};
 
 use tokio::{
     sync::watch::Sender,
@@ -16,7 +16,7 @@ use super::{
 use crate::renderer::FaultOrder;
 
 /// The rollout before the release is 1.
-const ROLLOUT: u64 = 2;
+const ROLLOUT: NonZeroU64 = NonZeroU64::MIN.saturating_add(1);
 
 /// How often is looked at what goes on.
 const TICK: Duration = Duration::from_millis(50);
@@ -43,6 +43,11 @@ impl<W: Way> Side<W> {
             way,
             projects,
         }
+    }
+
+    /// Where its renderer takes commands.
+    pub(super) fn control(&self) -> SocketAddr {
+        self.site.control()
     }
 
     async fn warm_up(&self) -> Result<(), Error> {
@@ -125,11 +130,14 @@ impl Storm<'_> {
         self.seen.asked_before = Some(before.asked);
         (self.seen.done_before, self.seen.fetched_before) = (before.rendered, before.fetched);
         self.seen.release = self.now();
-        side.way.release(ROLLOUT).await?;
+        // As in any release, the renderer comes first.
+        let raised = side.site.running().raise_rollout(ROLLOUT);
+        raised.expect("BUG: it rendered the rollout before");
+        side.way.release(ROLLOUT.get()).await?;
         if self.terms.release == Release::Replace {
             self.load.redirect(side.way.lookup()).await?;
         }
-        self.load.expect(ROLLOUT);
+        self.load.expect(ROLLOUT.get());
         self.seen.learned = self.now();
         Ok(())
     }

@@ -1,9 +1,10 @@
 //! The control endpoint, for people with curl and for tests: plain HTTP, on loopback.
 //!
-//! `GET /fault`, `POST /fault` with `NAME[,for=DURATION]` as the body, `DELETE /fault` · `GET /renders` · `GET /projects`.
+//! `GET /fault`, `POST /fault` with `NAME[,for=DURATION]` as the body, `DELETE /fault` · `GET /rollout`, `POST /rollout` with a
+//! number as the body · `GET /renders` · `GET /projects`.
 //! It answers whatever fault the renderer itself has.
 
-use std::sync::Arc;
+use std::{num::NonZeroU64, sync::Arc};
 
 use axum::{
     Router,
@@ -17,6 +18,7 @@ use tokio::sync::watch;
 
 use super::{
     fault::{FaultOrder, Faults, InvalidFault},
+    generation::{Generation, LowerRollout},
     journal::Journal,
     projects::Projects,
 };
@@ -27,12 +29,14 @@ pub(super) struct Controls {
     pub(super) faults: Faults,
     pub(super) journal: Arc<Journal>,
     pub(super) projects: watch::Receiver<Arc<Projects>>,
+    pub(super) generation: Generation,
 }
 
 /// The endpoint.
 pub(super) fn router(controls: Controls) -> Router {
     Router::new()
         .route("/fault", get(fault).post(set_fault).delete(clear_fault))
+        .route("/rollout", get(rollout).post(raise_rollout))
         .route("/renders", get(renders))
         .route("/projects", get(projects))
         .with_state(controls)
@@ -60,6 +64,24 @@ async fn set_fault(
 async fn clear_fault(State(controls): State<Controls>) -> &'static str {
     controls.faults.clear();
     "none\n"
+}
+
+async fn rollout(State(controls): State<Controls>) -> String {
+    format!("{}\n", controls.generation.rollout())
+}
+
+async fn raise_rollout(
+    State(controls): State<Controls>,
+    body: String,
+) -> Result<String, (StatusCode, String)> {
+    let rollout: NonZeroU64 = body.trim().parse().map_err(|_| {
+        let shown: String = body.trim().chars().take(40).collect();
+        let message = format!("rollout is {shown:?}: a whole number from 1 on is accepted\n");
+        (StatusCode::BAD_REQUEST, message)
+    })?;
+    let raised = controls.generation.raise(rollout);
+    raised.map_err(|error: LowerRollout| (StatusCode::CONFLICT, format!("{error}\n")))?;
+    Ok(format!("{rollout}\n"))
 }
 
 async fn renders(State(controls): State<Controls>) -> Response {

@@ -4,15 +4,7 @@
 //! can be had from a renderer that is slow, behind, busy or wrong, but not from one that hangs or is dead. A stream of
 //! changes that is open while the renderer hangs goes on.
 
-use std::{
-    collections::VecDeque,
-    pin::Pin,
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
-    time::Duration,
-};
+use std::{collections::VecDeque, pin::Pin, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use futures_util::{Stream, stream};
@@ -21,6 +13,7 @@ use tonic::{Request, Response, Status};
 
 use super::{
     fault::{Fault, Faults, Garbage},
+    generation::Generation,
     journal::{Journal, Outcome},
     projects::Projects,
     workers::{Job, WorkError, Workers},
@@ -45,10 +38,7 @@ pub(super) struct Service {
     pub(super) workers: Arc<Workers>,
     pub(super) journal: Arc<Journal>,
     pub(super) faults: Faults,
-    /// The newest rollout that can be rendered.
-    pub(super) newest: u64,
-    /// The newest rollout that was asked for and can be rendered.
-    pub(super) asked: Arc<AtomicU64>,
+    pub(super) generation: Generation,
     pub(super) stores: bool,
 }
 
@@ -74,8 +64,7 @@ impl RenderService for Service {
         }
         let entry = self.journal.arrived(&project, request.rollout);
         self.unless_mute().await;
-        let rollout = request.rollout.min(self.newest);
-        self.asked.fetch_max(rollout, Ordering::Relaxed);
+        let rollout = self.generation.rollout();
 
         let (rollout, answering) = match self.fault() {
             None | Some(Fault::Slow | Fault::Dead | Fault::Hang | Fault::Flap) => {
@@ -152,7 +141,7 @@ impl RenderService for Service {
         self.unless_mute().await;
         let subscriber = Subscriber {
             projects: self.projects.clone(),
-            rollout: Arc::clone(&self.asked),
+            generation: self.generation.clone(),
             seen: 0,
             untold: VecDeque::new(),
         };
@@ -180,7 +169,7 @@ impl Service {
 /// One caller of `Changes`; what it does not read in time is told once, with its newest number.
 struct Subscriber {
     projects: watch::Receiver<Arc<Projects>>,
-    rollout: Arc<AtomicU64>,
+    generation: Generation,
     /// How many changes it was told of, or is being told of.
     seen: u64,
     untold: VecDeque<(Project, u64)>,
@@ -193,7 +182,7 @@ impl Subscriber {
             if let Some((project, number)) = self.untold.pop_front() {
                 return Some(Change {
                     project: project.to_string(),
-                    rollout: self.rollout.load(Ordering::Relaxed).max(1),
+                    rollout: self.generation.rollout(),
                     number,
                     ..Change::default()
                 });

@@ -1,7 +1,6 @@
 //! What was rendered: the memo that spares equal renders, and the store that `Fetch` reads.
 //!
-//! Of each project and component the newest revisions are kept, by their order: the versions of the settings and the
-//! rollouts that are asked for side by side during a release. It lives in memory and ends with the process.
+//! Of each project and component the newest revisions are kept, by their order. It lives in memory and ends with the process.
 
 use std::{
     collections::{BTreeMap, HashMap},

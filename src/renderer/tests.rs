@@ -50,6 +50,11 @@ fn ask(project: &str, rollout: u64) -> RenderRequest {
     }
 }
 
+fn raise(running: &Running, rollout: u64) {
+    let rollout = NonZeroU64::new(rollout).unwrap();
+    running.raise_rollout(rollout).unwrap();
+}
+
 fn fetch(project: &str) -> FetchRequest {
     FetchRequest {
         project: project.to_owned(),
@@ -85,6 +90,7 @@ async fn every_project_of_the_sample_renders_to_a_configuration_of_its_own() {
     assert!(projects.len() >= 20 + 30, "{}", projects.len());
     let mut digests = HashSet::new();
     for rollout in [1, 2] {
+        raise(&running, rollout);
         for project in &projects {
             let response = render(&mut client, project, rollout).await;
             let revision = response.revision.unwrap();
@@ -122,6 +128,7 @@ async fn equal_requests_share_one_render_and_a_kept_one_costs_nothing() {
     assert_eq!(renders.count(Outcome::Joined), 19);
     assert_eq!(renders.count(Outcome::Memoised), 1);
 
+    raise(&running, 2);
     render(&mut client.clone(), "brewbird", 2).await;
     assert_eq!(running.renders().rendered, 2);
 }
@@ -195,14 +202,15 @@ async fn fetch_serves_what_was_rendered_and_never_renders() {
     let (running, mut client) = start(quick()).await;
     let status = client.fetch(fetch("brewbird")).await.unwrap_err();
     assert_eq!(status.code(), Code::NotFound);
+    raise(&running, 3);
     render(&mut client, "brewbird", 3).await;
+    raise(&running, 4);
     let newest = render(&mut client, "brewbird", 4).await;
-    render(&mut client, "brewbird", 2).await;
     let fetched = client.fetch(fetch("brewbird")).await.unwrap().into_inner();
     assert_eq!(fetched.revision, newest.revision);
     assert_eq!(fetched.payload, newest.payload);
     let renders = running.renders();
-    assert_eq!((renders.rendered, renders.fetched), (3, 2));
+    assert_eq!((renders.rendered, renders.fetched), (2, 2));
 
     let (_running, mut client) = start(Options {
         stores: false,
@@ -243,16 +251,17 @@ async fn a_payload_that_is_held_is_vouched_for() {
 }
 
 #[tokio::test]
-async fn a_renderer_that_cannot_do_the_rollout_answers_with_its_newest() {
-    let (_running, mut client) = start(Options {
-        rollout: NonZeroU64::new(3),
-        ..quick()
-    })
-    .await;
-    for (asked, answered) in [(2, 2), (3, 3), (9, 3)] {
+async fn it_renders_its_own_rollout_whatever_it_is_asked_for_and_that_only_rises() {
+    let (running, mut client) = start(quick()).await;
+    for (raised, asked) in [(1, 1), (1, 20_261_126), (3, 1), (3, u64::MAX)] {
+        raise(&running, raised);
         let response = render(&mut client, "brewbird", asked).await;
-        assert_eq!(response.revision.unwrap().rollout, answered);
+        assert_eq!(response.revision.unwrap().rollout, raised);
     }
+    let lower = running.raise_rollout(NonZeroU64::new(2).unwrap());
+    let (wanted, current) = (2, 3);
+    assert_eq!(lower, Err(LowerRollout { wanted, current }));
+    assert_eq!(running.rollout(), 3);
 }
 
 #[tokio::test]
@@ -274,6 +283,7 @@ async fn a_changed_file_is_told_of_and_rendered_anew() {
     write("bob", "name: Bob\ndomain: bob.example");
     let (_running, mut client) = start(Options {
         projects: folder.path().to_owned(),
+        rollout: NonZeroU64::new(7).unwrap(),
         ..quick()
     })
     .await;

@@ -181,7 +181,9 @@ def storm(bench: Bench) -> Iterator[Finding]:
             # Asked for one by one, since only what somebody wants is refreshed.
             sidecar.holds(*held)
             if released:
-                sidecar.release(1 + int(sidecar.metric("target_rollout")))
+                rollout = 1 + int(sidecar.metric("target_rollout"))
+                sidecar.renderer.raise_rollout(rollout)
+                sidecar.release(rollout)
             found = callers(sidecar.target, SMALL, projects, per_millisecond=4, seconds=seconds)
             if bool(found["outdated"]) != released:
                 raise RuntimeError(f"{found['outdated']} outdated answers, and a release: {released}")

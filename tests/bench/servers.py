@@ -43,6 +43,7 @@ DERIVED = 200
 
 TEMPLATE = '{"project":{{ project }},"rollout":{{ rollout }},"filler":{{ settings.filler }}}'
 LISTENS = re.compile(r"renderer listening on ([^ ,]+),")
+CONTROL = re.compile(r"renderer listening on .*control on ([^ ,]+),")
 
 
 @dataclass(frozen=True)
@@ -117,6 +118,7 @@ class Renderer(Process):
                 (projects / f"{project}.yaml").write_text(f"filler: {'x' * (size - len(empty))}\n")
         options = {
             "--listen": "127.0.0.1:0",
+            "--control": "127.0.0.1:0",
             "--projects": projects,
             "--template": template,
             "--generate": DERIVED * len(PROJECTS),
@@ -126,6 +128,11 @@ class Renderer(Process):
         command = ["nice", "-n", "19", binary, "renderer"]
         super().__init__([*command, *(str(part) for option in options.items() for part in option)], folder / "renderer.log")
         self.url = f"http://{self.says(LISTENS)}"
+        self._control = self.says(CONTROL)
+
+    def raise_rollout(self, rollout: int) -> None:
+        """Has it render a higher rollout, as a release does before the sidecars learn of it."""
+        urllib.request.urlopen(f"{self._control}/rollout", str(rollout).encode(), timeout=10).close()
 
 
 class Evenkeel(Sidecar):

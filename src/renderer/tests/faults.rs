@@ -114,8 +114,9 @@ async fn a_hanging_renderer_accepts_and_never_answers() {
 async fn a_renderer_that_is_behind_answers_with_the_rollout_before() {
     let (running, mut client) = start(quick()).await;
     running.faults().set(Fault::Behind);
-    for (asked, answered) in [(5, 4), (2, 1), (1, 1)] {
-        let response = render(&mut client, "brewbird", asked).await;
+    for (raised, answered) in [(1, 1), (2, 1), (5, 4)] {
+        raise(&running, raised);
+        let response = render(&mut client, "brewbird", raised).await;
         assert_eq!(response.revision.unwrap().rollout, answered);
     }
     running.faults().clear();
@@ -188,6 +189,14 @@ async fn faults_are_switched_and_renders_read_over_plain_http() {
     );
     assert!(request("DELETE /fault", "").await.contains("200 OK"));
     assert!(request("GET /fault", "").await.ends_with("none\n"));
+
+    assert!(request("GET /rollout", "").await.ends_with("\r\n\r\n1\n"));
+    assert!(request("POST /rollout", "3\n").await.contains("200 OK"));
+    for (body, status) in [("2", "409 Conflict"), ("0", "400 Bad"), ("v4", "400 Bad")] {
+        let answer = request("POST /rollout", body).await;
+        assert!(answer.contains(status), "{answer}");
+    }
+    assert_eq!(running.rollout(), 3);
 
     render(&mut client, "brewbird", 1).await;
     let answer = request("GET /renders", "").await;
