@@ -17,7 +17,35 @@ use crate::{
 };
 
 /// A future of an upstream call.
-pub type Call<T> = Pin<Box<dyn Future<Output = Result<T, RenderError>> + Send>>;
+pub type Call<T> = Pin<Box<dyn Future<Output = Answered<T>> + Send>>;
+
+/// What a call came to, and over which connection.
+#[derive(Clone, Debug)]
+pub struct Answered<T> {
+    /// The number of the connection, which grows with each one; none when there was no connection, or when nothing came
+    /// over it in time. Replicas of a renderer differ only between connections.
+    pub connection: Option<u64>,
+    /// What it brought.
+    pub result: Result<T, RenderError>,
+}
+
+impl<T> Answered<T> {
+    /// A failure that came over no connection.
+    pub fn failed(error: RenderError) -> Self {
+        Self {
+            connection: None,
+            result: Err(error),
+        }
+    }
+
+    /// Replaces what it brought by what `check` makes of it.
+    pub fn and_then<U>(self, check: impl FnOnce(T) -> Result<U, RenderError>) -> Answered<U> {
+        Answered {
+            connection: self.connection,
+            result: self.result.and_then(check),
+        }
+    }
+}
 
 /// Calls a renderer. Dropping the future of a call resets it.
 pub trait Render: Send + Sync + 'static {

@@ -42,7 +42,7 @@ pub use self::{
 };
 use crate::{
     admission::{FetchPermit, Permit},
-    render::{Ask, Call, Offer, Render, RenderError, Rendered},
+    render::{Answered, Ask, Call, Offer, Render, RenderError, Rendered},
     revision::Project,
 };
 
@@ -146,8 +146,15 @@ impl Upstream {
     {
         let link = self.link.borrow().clone();
         match link.filter(|link| link.is_open()) {
-            Some(link) => Box::pin(call(link)),
-            None => Box::pin(ready(Err(RenderError::Unreachable))),
+            Some(link) => {
+                let connection = Some(link.generation());
+                let call = call(link);
+                Box::pin(async move {
+                    let result = call.await;
+                    Answered { connection, result }
+                })
+            }
+            None => Box::pin(ready(Answered::failed(RenderError::Unreachable))),
         }
     }
 }

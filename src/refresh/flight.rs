@@ -7,7 +7,7 @@ use tokio::time::{Instant, timeout};
 use super::Shared;
 use crate::{
     admission::{Class, FetchPermit, Permit},
-    render::{Ask, Offer, RenderError, RenderReason, Rendered},
+    render::{Answered, Ask, Offer, RenderError, RenderReason, Rendered},
     revision::Project,
 };
 
@@ -42,7 +42,7 @@ pub(super) async fn render(
         let render = Arc::clone(&shared.parts.render);
         async move { within(deadline, render.render(permit, ask, deadline)).await }
     };
-    let brought: Result<Rendered, RenderError> = uncrashed(call).await;
+    let brought: Answered<Rendered> = uncrashed(call).await;
     let brought = brought.and_then(|rendered| {
         let held = held.as_deref().map(|held| &*held.revision);
         Ok(rendered.check(&project, held, shared.options.max_payload)?)
@@ -59,25 +59,22 @@ pub(super) async fn fetch(shared: Arc<Shared>, project: Project, permit: FetchPe
         let project = project.clone();
         async move { within(deadline, render.fetch(permit, project, deadline)).await }
     };
-    let brought: Result<Offer, RenderError> = uncrashed(call).await;
+    let brought: Answered<Offer> = uncrashed(call).await;
     let brought = brought.and_then(|offer| Ok(offer.check(&project, shared.options.max_payload)?));
     shared.fetch_landed(&project, brought, started.elapsed());
 }
 
-async fn within<T>(
-    deadline: Duration,
-    call: impl Future<Output = Result<T, RenderError>>,
-) -> Result<T, RenderError> {
+async fn within<T>(deadline: Duration, call: impl Future<Output = Answered<T>>) -> Answered<T> {
     timeout(deadline, call)
         .await
-        .unwrap_or(Err(RenderError::DeadlineExceeded))
+        .unwrap_or_else(|_| Answered::failed(RenderError::DeadlineExceeded))
 }
 
 /// Runs a call in a task of its own, so that its panic is only its failure.
 async fn uncrashed<T: Send + 'static>(
-    call: impl Future<Output = Result<T, RenderError>> + Send + 'static,
-) -> Result<T, RenderError> {
+    call: impl Future<Output = Answered<T>> + Send + 'static,
+) -> Answered<T> {
     tokio::spawn(call)
         .await
-        .unwrap_or(Err(RenderError::Panicked))
+        .unwrap_or_else(|_| Answered::failed(RenderError::Panicked))
 }

@@ -7,7 +7,7 @@ use crate::{
     admission::{CallFailure, Class, FetchLanding, Landing},
     cache::{Held, Stored},
     moment::Moment,
-    render::{Rejected, RenderError},
+    render::{Answered, Rejected, RenderError},
     revision::{Order, Project, Revision},
 };
 
@@ -21,12 +21,17 @@ impl Shared {
     pub(super) fn render_landed(
         self: &Arc<Self>,
         project: &Project,
-        brought: Result<Revision, RenderError>,
+        brought: Answered<Revision>,
         class: Class,
         duration: Duration,
     ) {
         let mut state = self.lock();
         let now = self.clock.now();
+        let Answered {
+            connection,
+            result: brought,
+        } = brought;
+        tracing::debug!(%project, connection, is_ok = brought.is_ok(), "a render landed");
         let (landing, result) = match brought {
             Ok(revision) => self.land(&mut state, revision, now),
             Err(error) => self.land_failed(&mut state, project, &error, now),
@@ -41,18 +46,22 @@ impl Shared {
     pub(super) fn fetch_landed(
         self: &Arc<Self>,
         project: &Project,
-        brought: Result<Revision, RenderError>,
+        brought: Answered<Revision>,
         duration: Duration,
     ) {
         let mut state = self.lock();
         let now = self.clock.now();
+        let Answered {
+            connection,
+            result: brought,
+        } = brought;
         let (landing, result) = match brought {
             Ok(revision) => match self.store(&mut state, revision, now) {
                 Some((stored, held)) => (FetchLanding::Held(mark(&held)), result_of_store(stored)),
                 None => (FetchLanding::Nothing, RenderResult::Rejected),
             },
             Err(error) => {
-                tracing::debug!(%project, %error, "a fetch brought nothing");
+                tracing::debug!(%project, connection, %error, "a fetch brought nothing");
                 (fetch_landing_of(&error), result_of(&error))
             }
         };

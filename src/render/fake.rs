@@ -8,7 +8,7 @@ use std::{
 
 use tokio::time::{Instant, sleep};
 
-use super::{Ask, Call, Offer, Render, RenderError, Rendered};
+use super::{Answered, Ask, Call, Offer, Render, RenderError, Rendered};
 use crate::{
     admission::{FetchPermit, Permit},
     revision::{Order, Project},
@@ -45,6 +45,7 @@ struct State {
     particular: HashMap<Project, Behaviour>,
     cost: Duration,
     number: u64,
+    connection: u64,
     stored: HashMap<Project, Offer>,
     offers_fetch: bool,
     renders: Vec<(Instant, Ask)>,
@@ -62,6 +63,7 @@ impl FakeRenderer {
                 particular: HashMap::new(),
                 cost: Duration::ZERO,
                 number: 1,
+                connection: 1,
                 stored: HashMap::new(),
                 offers_fetch: true,
                 renders: Vec::new(),
@@ -87,6 +89,12 @@ impl FakeRenderer {
     /// The number that revisions have from now on.
     pub(crate) fn numbers(&self, number: u64) {
         self.lock().number = number;
+    }
+
+    /// Answers over another connection from now on.
+    #[expect(dead_code, reason = "for tests of what two connections say")]
+    pub(crate) fn is_redialled(&self) {
+        self.lock().connection += 1;
     }
 
     pub(crate) fn stores(&self, project: &Project, order: Order) {
@@ -137,7 +145,7 @@ impl FakeRenderer {
         self.state.lock().unwrap()
     }
 
-    fn arrives(&self, ask: &Ask) -> (Behaviour, Duration, u64) {
+    fn arrives(&self, ask: &Ask) -> (Behaviour, Duration, u64, u64) {
         let mut state = self.lock();
         state.renders.push((Instant::now(), ask.clone()));
         state.in_flight += 1;
@@ -146,7 +154,12 @@ impl FakeRenderer {
             .particular
             .get(&ask.project)
             .unwrap_or(&state.behaviour);
-        (behaviour.clone(), state.cost, state.number)
+        (
+            behaviour.clone(),
+            state.cost,
+            state.number,
+            state.connection,
+        )
     }
 }
 
@@ -172,13 +185,13 @@ impl Drop for Leaves {
 
 impl Render for FakeRenderer {
     fn render(&self, _: Permit, ask: Ask, _: Duration) -> Call<Rendered> {
-        let (behaviour, cost, number) = self.arrives(&ask);
+        let (behaviour, cost, number, connection) = self.arrives(&ask);
         let leaves = Leaves(self.clone());
         Box::pin(async move {
             let _leaves = leaves;
             sleep(cost).await;
             let order = Order::new(ask.rollout, number);
-            match behaviour {
+            let result = match behaviour {
                 Behaviour::Answers => Ok(Rendered::Revision(offer(&ask.project, order))),
                 Behaviour::AnswersWith(rollout) => Ok(Rendered::Revision(offer(
                     &ask.project,
@@ -196,6 +209,10 @@ impl Render for FakeRenderer {
                     Ok(Rendered::Revision(offer))
                 }
                 Behaviour::Panics => panic!("the fake renderer was told to"),
+            };
+            Answered {
+                connection: Some(connection),
+                result,
             }
         })
     }
@@ -203,11 +220,12 @@ impl Render for FakeRenderer {
     fn fetch(&self, _: FetchPermit, project: Project, _: Duration) -> Call<Offer> {
         let mut state = self.lock();
         state.fetches.push(project.clone());
-        let answer = match state.stored.get(&project) {
+        let result = match state.stored.get(&project) {
             _ if !state.offers_fetch => Err(RenderError::Unimplemented),
             Some(offer) => Ok(offer.clone()),
             None => Err(RenderError::NotFound),
         };
-        Box::pin(async move { answer })
+        let connection = Some(state.connection);
+        Box::pin(async move { Answered { connection, result } })
     }
 }

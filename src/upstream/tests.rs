@@ -16,7 +16,7 @@ use tokio::{sync::watch, time::timeout};
 use self::network::{CONNECT_TIMEOUT, Network};
 use crate::{
     admission::{FetchPermit, Permit},
-    render::{Ask, Call, Offer, Render as _, RenderReason, Rendered},
+    render::{Ask, Call, Offer, Render as _, RenderError, RenderReason, Rendered},
     revision::Project,
     upstream::{Connection, Options, Upstream},
 };
@@ -68,21 +68,32 @@ fn shop() -> Project {
     Project::new("shop").unwrap()
 }
 
-fn render_within(upstream: &Upstream, deadline: Duration) -> Call<Rendered> {
+fn render_within(
+    upstream: &Upstream,
+    deadline: Duration,
+) -> impl Future<Output = Result<Rendered, RenderError>> + Send + use<> {
     let ask = Ask {
         project: shop(),
         rollout: 1,
         held: None,
         reason: RenderReason::Missing,
     };
-    upstream.render(Permit::for_tests(), ask, deadline)
+    let call = upstream.render(Permit::for_tests(), ask, deadline);
+    async move { call.await.result }
 }
 
-fn render(upstream: &Upstream) -> Call<Rendered> {
+fn render(
+    upstream: &Upstream,
+) -> impl Future<Output = Result<Rendered, RenderError>> + Send + use<> {
     render_within(upstream, DEADLINE)
 }
 
-fn fetch(upstream: &Upstream) -> Call<Offer> {
+fn fetch(upstream: &Upstream) -> impl Future<Output = Result<Offer, RenderError>> + Send + use<> {
+    let call = fetch_answered(upstream);
+    async move { call.await.result }
+}
+
+fn fetch_answered(upstream: &Upstream) -> Call<Offer> {
     upstream.fetch(FetchPermit::for_tests(), shop(), DEADLINE)
 }
 

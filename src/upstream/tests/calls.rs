@@ -48,7 +48,7 @@ async fn a_render_says_what_is_asked_what_is_held_and_how_long_it_may_take() {
     };
     let rendered = upstream.render(Permit::for_tests(), ask, DEADLINE).await;
     assert!(matches!(
-        rendered,
+        rendered.result,
         Ok(Rendered::Revision(offer)) if offer.order == Order::new(1, 1) && offer.project == "shop"
     ));
     let (request, timeout) = renderer.renders.borrow()[0].clone();

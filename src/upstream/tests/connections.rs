@@ -3,6 +3,7 @@
 use std::sync::atomic::Ordering;
 
 use tokio::time::{Duration, Instant, sleep};
+use tonic::Status;
 
 use super::{
     network::{Network, Route, on_loopback},
@@ -80,6 +81,28 @@ async fn a_peer_that_sends_no_settings_is_no_contact_and_is_let_go() {
     until_down(&upstream).await;
     assert_eq!(began.elapsed(), CONNECT_TIMEOUT);
     network.until_closed(1).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn answers_and_errors_say_over_which_connection_they_came() {
+    let renderer = Renderer::fails(Status::not_found("shop"));
+    let network = Network::before(&renderer);
+    let upstream = start(&network);
+    assert_eq!(fetch_answered(&upstream).await.connection, None);
+    until_up(&upstream).await;
+    renderer.fetch_now(Manner::Answers(response(b"stored")));
+    for generation in [1, 2] {
+        until_up_since(&upstream, generation).await;
+        let stored = fetch_answered(&upstream).await;
+        assert!(stored.result.is_ok());
+        assert_eq!(stored.connection, Some(generation));
+        renderer.fetch_now(Manner::Fails(Status::not_found("none stored")));
+        let nothing = fetch_answered(&upstream).await;
+        assert!(nothing.result.is_err());
+        assert_eq!(nothing.connection, Some(generation));
+        renderer.fetch_now(Manner::Answers(response(b"stored")));
+        network.cut();
+    }
 }
 
 #[tokio::test(start_paused = true)]
