@@ -18,7 +18,7 @@ use std::{
 
 use arc_swap::ArcSwap;
 use futures_util::future::join_all;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::Instant;
 
 use self::patience::Patience;
 pub use self::watch::Watch;
@@ -27,7 +27,7 @@ use crate::{
     answer::{Answer, Failure, Outdated, Served},
     cache::{Cache, Held, LEAST_ABSENCE},
     freshness::Freshness,
-    moment::{Clock, Moment},
+    moment::{self, Clock, Moment},
     reason::{NotRefreshed, Refusal},
     refresh::{Asked, Refresh, Resolved, Told},
     revision::{Order, Project},
@@ -225,8 +225,8 @@ impl Lookup {
                 Told::Wait(waiter) => waiter,
             };
             let until = asked.until.unwrap_or_default();
-            let waited = timeout_at(self.clock.instant(until), waiter.outcome()).await;
-            let Ok(Resolved { outcome, held }) = waited else {
+            let waited = moment::by(self.clock.instant(until), waiter.outcome()).await;
+            let Some(Resolved { outcome, held }) = waited else {
                 return Ended {
                     outcome: None,
                     in_hand,

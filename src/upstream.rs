@@ -1,7 +1,7 @@
 //! The client of the renderer: implements [`Render`] over one HTTP/2 connection that it keeps in the background.
 //!
-//! A call is sent on the connection there is or fails at once; nothing is ever queued for one. hyper's client is driven
-//! directly, rather than tonic's channel, which dials anew for each call that waits on it, without a back-off, and does not
+//! A call is sent on the connection there is or fails at once; only while a connection that was of use is being replaced does
+//! it wait for the new one. hyper's client is driven directly, rather than tonic's channel, which dials anew for each call that waits on it, without a back-off, and does not
 //! say how its connection stands. Whether and when to call is decided elsewhere.
 
 mod changes;
@@ -18,13 +18,16 @@ mod wire;
 
 use std::{
     fmt,
-    future::{Future, ready},
+    future::Future,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
 use http::Uri;
-use tokio::sync::{mpsc, watch};
+use tokio::{
+    sync::{mpsc, watch},
+    time::Instant,
+};
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tonic::Request;
 
@@ -69,7 +72,9 @@ pub struct Options {
 pub struct Upstream {
     component: Arc<str>,
     connection: watch::Receiver<Connection>,
+    /// The connection in use; a closed one while the next is on its way, none while calls are to fail.
     link: watch::Receiver<Option<Arc<Link>>>,
+    waiting: Arc<watch::Sender<usize>>,
     changes: Arc<Mutex<Option<mpsc::Receiver<Heard>>>>,
     changes_up: ChangesUp,
     _end: Arc<DropGuard>,
@@ -87,6 +92,7 @@ impl Upstream {
     pub fn start_over(connector: impl Connect, options: Options) -> Self {
         let (connection, follow_connection) = watch::channel(Connection::Dialling);
         let (link, follow_link) = watch::channel(None);
+        let (waiting, follow_waiting) = watch::channel(0);
         let (heard, changes) = mpsc::channel(CHANGES_WAITING);
         let end = CancellationToken::new();
         let component = Arc::from(options.component.as_str());
@@ -104,6 +110,7 @@ impl Upstream {
             seed: options.seed,
             connection,
             link,
+            waiting: follow_waiting,
             end: end.clone(),
             dials: 0,
             is_reported: false,
@@ -113,6 +120,7 @@ impl Upstream {
             component,
             connection: follow_connection,
             link: follow_link,
+            waiting: Arc::new(waiting),
             changes: Arc::new(Mutex::new(Some(changes))),
             changes_up,
             _end: Arc::new(end.drop_guard()),
@@ -138,54 +146,102 @@ impl Upstream {
         self.changes_up.clone()
     }
 
-    /// Has `call` made over the connection that is in use.
-    fn over_link<T, F>(&self, call: impl FnOnce(Arc<Link>) -> F) -> Call<T>
+    /// Has `call` made over the connection that is in use: over the next one again when the renderer never saw it, because the
+    /// first one was ended before.
+    fn over_link<T, F>(
+        &self,
+        deadline: Duration,
+        call: impl Fn(Arc<Link>, Duration) -> F + Send + 'static,
+    ) -> Call<T>
     where
         T: Send + 'static,
         F: Future<Output = Result<T, RenderError>> + Send + 'static,
     {
-        let link = self.link.borrow().clone();
-        match link.filter(|link| link.is_open()) {
-            Some(link) => {
-                let connection = Some(link.generation());
-                let call = call(link);
-                Box::pin(async move {
-                    let result = call.await;
-                    Answered { connection, result }
-                })
+        let began = Instant::now();
+        let (mut links, waiting) = (self.link.clone(), Arc::clone(&self.waiting));
+        Box::pin(async move {
+            let mut answered = Answered::failed(RenderError::Unreachable);
+            for _ in 0..2 {
+                let Some(link) = open_link(&mut links, &waiting).await else {
+                    return Answered::failed(RenderError::Unreachable);
+                };
+                answered = Answered {
+                    connection: Some(link.generation()),
+                    result: call(link, deadline.saturating_sub(began.elapsed())).await,
+                };
+                if !matches!(answered.result, Err(RenderError::Unreachable)) {
+                    break;
+                }
             }
-            None => Box::pin(ready(Answered::failed(RenderError::Unreachable))),
-        }
+            answered
+        })
+    }
+}
+
+/// The connection in use, as soon as it can be used; none when there is none.
+async fn open_link(
+    links: &mut watch::Receiver<Option<Arc<Link>>>,
+    waiting: &watch::Sender<usize>,
+) -> Option<Arc<Link>> {
+    let is_known = |link: &Option<Arc<Link>>| link.as_ref().is_none_or(|link| link.is_open());
+    let known = links.borrow_and_update().clone();
+    if is_known(&known) {
+        return known;
+    }
+    let _waits = Waits::new(waiting);
+    // An error tells that the connection is kept no longer.
+    links.wait_for(is_known).await.ok()?.clone()
+}
+
+/// Counts a call among those that wait for a connection, until it is dropped.
+struct Waits<'a>(&'a watch::Sender<usize>);
+
+impl<'a> Waits<'a> {
+    fn new(waiting: &'a watch::Sender<usize>) -> Self {
+        waiting.send_modify(|waiting| *waiting += 1);
+        Self(waiting)
+    }
+}
+
+impl Drop for Waits<'_> {
+    fn drop(&mut self) {
+        self.0.send_modify(|waiting| *waiting -= 1);
     }
 }
 
 impl Render for Upstream {
     fn render(&self, _: Permit, ask: Ask, deadline: Duration) -> Call<Rendered> {
-        let request = with_timeout(messages::render_request(&ask, &self.component), deadline);
-        self.over_link(|link| async move {
-            let answered = link.call(deadline, |mut client| async move {
-                client.render(request).await
-            });
-            Ok(messages::rendered(answered.await?)?)
+        let message = messages::render_request(&ask, &self.component);
+        self.over_link(deadline, move |link, deadline| {
+            let request = with_timeout(message.clone(), deadline);
+            async move {
+                let answered = link.call(deadline, |mut client| async move {
+                    client.render(request).await
+                });
+                Ok(messages::rendered(answered.await?)?)
+            }
         })
     }
 
     fn fetch(&self, _: FetchPermit, project: Project, deadline: Duration) -> Call<Offer> {
-        let request = with_timeout(messages::fetch_request(&project, &self.component), deadline);
-        self.over_link(|link| async move {
-            if link.lacks_fetch() {
-                return Err(RenderError::Unimplemented);
+        let message = messages::fetch_request(&project, &self.component);
+        self.over_link(deadline, move |link, deadline| {
+            let request = with_timeout(message.clone(), deadline);
+            async move {
+                if link.lacks_fetch() {
+                    return Err(RenderError::Unimplemented);
+                }
+                let answered = Arc::clone(&link)
+                    .call(
+                        deadline,
+                        |mut client| async move { client.fetch(request).await },
+                    )
+                    .await;
+                if let Err(RenderError::Unimplemented) = answered {
+                    link.note_lack_of_fetch();
+                }
+                Ok(messages::fetched(answered?)?)
             }
-            let answered = Arc::clone(&link)
-                .call(
-                    deadline,
-                    |mut client| async move { client.fetch(request).await },
-                )
-                .await;
-            if let Err(RenderError::Unimplemented) = answered {
-                link.note_lack_of_fetch();
-            }
-            Ok(messages::fetched(answered?)?)
         })
     }
 }

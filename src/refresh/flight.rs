@@ -2,11 +2,12 @@
 
 use std::{sync::Arc, time::Duration};
 
-use tokio::time::{Instant, timeout};
+use tokio::time::Instant;
 
 use super::Shared;
 use crate::{
     admission::{Class, FetchPermit, Permit},
+    moment,
     render::{Answered, Ask, Offer, RenderError, RenderReason, Rendered},
     revision::Project,
 };
@@ -65,9 +66,9 @@ pub(super) async fn fetch(shared: Arc<Shared>, project: Project, permit: FetchPe
 }
 
 async fn within<T>(deadline: Duration, call: impl Future<Output = Answered<T>>) -> Answered<T> {
-    timeout(deadline, call)
+    moment::within(deadline, call)
         .await
-        .unwrap_or_else(|_| Answered::failed(RenderError::DeadlineExceeded))
+        .unwrap_or_else(|| Answered::failed(RenderError::DeadlineExceeded))
 }
 
 /// Runs a call in a task of its own, so that its panic is only its failure.

@@ -19,7 +19,10 @@ use tonic::{Code, Response, Status, Streaming};
 use tracing::{debug, info, warn};
 
 use self::continuity::{Continuity, Report, StreamId, Verdict, Word};
-use super::{dial::Backoff, link::Link};
+use super::{
+    dial::{Backoff, Use},
+    link::Link,
+};
 use crate::{
     proto::v1,
     render::Message,
@@ -154,7 +157,8 @@ impl Listener {
                     return;
                 }
                 Ended::Done | Ended::Broken(_) => {
-                    sleep(backoff.after_end(lasted)).await;
+                    let was = Use::of(false, false, lasted);
+                    sleep(backoff.after_end(was)).await;
                     // By now it is known whether its connection ended with it.
                     if link.is_open() {
                         let news = self.lock().failed(lasted);

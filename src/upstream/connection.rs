@@ -3,12 +3,16 @@
 //! Down: dials when the back-off says so, also while nothing is wanted: the renderer's word of changes comes over it. Up:
 //! redials when the connection ends, leaves, is suspect or has come of age. A suspect or aged one stays in use until the new
 //! one stands.
+//!
+//! A connection that was of use and ends is not an outage. The next one is dialled without a back-off, and before the last
+//! call over the old one is done: at once while a call waits for it, else within a little jitter, because the renderer may
+//! have sent all sidecars of a fleet away in the same instant. Calls that are made meanwhile wait for the new connection.
 
 use std::{io, sync::Arc, time::Duration};
 
 use tokio::{
     sync::watch,
-    time::{Instant, sleep_until, timeout},
+    time::{Instant, sleep, sleep_until},
 };
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
@@ -16,18 +20,19 @@ use tracing::{debug, info, warn};
 use super::{
     changes::Listener,
     connect::Connect,
-    dial::Backoff,
+    dial::{Backoff, Use},
     link::{HandshakeError, Link, Terms},
     status::with_causes,
     wire::Health,
 };
+use crate::moment;
 
 /// How the connection to the renderer stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Connection {
     /// The first dial is under way.
     Dialling,
-    /// Calls can be made.
+    /// Calls can be made. Also while a connection that was of use has ended, and the next is on its way.
     Up {
         /// Which connection it is; grows with each.
         generation: u64,
@@ -60,6 +65,8 @@ pub(super) struct Keeper<C> {
     pub(super) seed: u64,
     pub(super) connection: watch::Sender<Connection>,
     pub(super) link: watch::Sender<Option<Arc<Link>>>,
+    /// How many calls wait for the next connection.
+    pub(super) waiting: watch::Receiver<usize>,
     pub(super) end: CancellationToken,
     /// Dials made so far.
     pub(super) dials: u64,
@@ -103,12 +110,27 @@ impl<C: Connect> Keeper<C> {
                 Some(Health::Suspect) => {
                     debug!(generation = link.generation(), "connection is suspect");
                     accepted = Health::Suspect;
-                    due = Instant::now() + self.backoff.after_end(since.elapsed());
+                    due = Instant::now() + self.backoff.after_end(link.was_of_use(since.elapsed()));
                 }
                 Some(Health::Leaving | Health::Ended) => {
-                    due = Instant::now() + self.backoff.after_end(since.elapsed());
-                    self.go_down(due);
-                    return due;
+                    let use_of_it = link.was_of_use(since.elapsed());
+                    let delay = self.backoff.after_end(use_of_it);
+                    if use_of_it == Use::None {
+                        due = Instant::now() + delay;
+                        self.go_down(due);
+                        return due;
+                    }
+                    debug!(generation = link.generation(), "connection is replaced");
+                    self.until_due_or_wanted().await;
+                    match self.dial().await {
+                        Ok(new) => {
+                            link = new;
+                            since = self.use_link(&link);
+                            due = since + self.backoff.age();
+                            accepted = Health::Well;
+                        }
+                        Err(error) => return self.fail(&error),
+                    }
                 }
                 None => match self.dial().await {
                     Ok(new) => {
@@ -127,6 +149,17 @@ impl<C: Connect> Keeper<C> {
         }
     }
 
+    /// Waits for a moment, less when a call waits for a connection: the dials of a fleet follow its work then, which admission
+    /// spreads.
+    async fn until_due_or_wanted(&mut self) {
+        let jitter = self.backoff.jitter();
+        tokio::select! {
+            () = sleep(jitter) => {}
+            // An error tells that there are no more callers.
+            _ = self.waiting.wait_for(|waiting| *waiting > 0) => {}
+        }
+    }
+
     /// Dials once.
     async fn dial(&mut self) -> Result<Arc<Link>, DialError> {
         self.dials += 1;
@@ -136,7 +169,7 @@ impl<C: Connect> Keeper<C> {
             let link = Link::open(io, generation, self.terms.clone(), self.end.clone()).await?;
             Ok(link)
         };
-        timeout(self.connect_timeout, shake_hands)
+        moment::within(self.connect_timeout, shake_hands)
             .await
             .unwrap_or(Err(DialError::TimedOut(self.connect_timeout)))
     }

@@ -11,12 +11,37 @@ const FIRST_DELAY: Duration = Duration::from_millis(200);
 const GROWTH: f64 = 1.6;
 /// Where it stops growing.
 const LONGEST_DELAY: Duration = Duration::from_secs(30);
-/// What lasted this long was no failure when it ended.
+/// What lasted this long was of use, whatever it carried.
 const STEADY: Duration = Duration::from_secs(10);
+/// What lasted this long and was ended in good order (GOAWAY) was of use too: a renderer may set a maximal age of seconds.
+const CIVIL: Duration = Duration::from_secs(1);
+/// The longest delay of the dial after a connection that was of use.
+pub(super) const JITTER: Duration = Duration::from_secs(1);
 /// After how long a connection is replaced, so that no replica of the renderer is pinned.
 const AGE: Duration = Duration::from_secs(600);
 /// By which part of it an age is shorter or longer, so that a fleet does not redial at once.
 const AGE_SPREAD: f64 = 0.2;
+
+/// Whether something that ended had been of use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Use {
+    /// It was: its end is no failure.
+    Some,
+    /// What is accepted and then broken again and again is not dialled in a loop.
+    None,
+}
+
+impl Use {
+    /// Whether a connection was of use that lasted so long: it carried an answer, or lasted.
+    pub(super) fn of(has_answered: bool, was_ended_in_order: bool, lasted: Duration) -> Self {
+        let least = if was_ended_in_order { CIVIL } else { STEADY };
+        if has_answered || lasted >= least {
+            Self::Some
+        } else {
+            Self::None
+        }
+    }
+}
 
 /// Paces attempts at something that fails.
 #[derive(Debug)]
@@ -41,14 +66,20 @@ impl Backoff {
         Duration::from_secs_f64(ceiling.min(longest) * self.random.f64())
     }
 
-    /// The delay after a success that ended: none when it was steady, else as after a failure, so that what is accepted and
-    /// then broken again and again is not dialled in a loop.
-    pub(super) fn after_end(&mut self, lasted: Duration) -> Duration {
-        if lasted < STEADY {
-            return self.after_failure();
+    /// The delay after something ended: none when it was of use, else as after a failure.
+    pub(super) fn after_end(&mut self, was: Use) -> Duration {
+        match was {
+            Use::None => self.after_failure(),
+            Use::Some => {
+                self.failures = 0;
+                Duration::ZERO
+            }
         }
-        self.failures = 0;
-        Duration::ZERO
+    }
+
+    /// The delay of a dial for which no call waits, after a connection that was of use.
+    pub(super) fn jitter(&mut self) -> Duration {
+        JITTER.mul_f64(self.random.f64())
     }
 
     /// The age at which the next connection is replaced.
@@ -83,13 +114,23 @@ mod tests {
     }
 
     #[test]
-    fn a_short_success_is_a_failure_and_a_steady_one_clears_them() {
+    fn an_end_without_use_is_a_failure_and_one_after_use_clears_them() {
         let mut backoff = Backoff::new(1);
         assert_eq!(backoff.failures, 0);
-        backoff.after_end(Duration::from_secs(9));
+        backoff.after_end(Use::None);
         assert_ne!(backoff.failures, 0);
-        assert_eq!(backoff.after_end(STEADY), Duration::ZERO);
+        assert_eq!(backoff.after_end(Use::Some), Duration::ZERO);
         assert_eq!(backoff.failures, 0);
+    }
+
+    #[test]
+    fn a_connection_was_of_use_when_it_answered_or_lasted() {
+        let millis = Duration::from_millis;
+        assert_eq!(Use::of(true, false, millis(1)), Use::Some);
+        assert_eq!(Use::of(false, true, millis(999)), Use::None);
+        assert_eq!(Use::of(false, true, CIVIL), Use::Some);
+        assert_eq!(Use::of(false, false, millis(9_999)), Use::None);
+        assert_eq!(Use::of(false, false, STEADY), Use::Some);
     }
 
     #[test]

@@ -7,7 +7,7 @@ use std::{
     future::Future,
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -24,6 +24,7 @@ use tonic::{Response, Status};
 use tracing::debug;
 
 use super::{
+    dial::Use,
     exchange::{Exchange, Said},
     status::{self, Circumstances},
     wire::{Health, Pulse, Wire},
@@ -57,6 +58,9 @@ pub(super) struct Link {
     pulse: Arc<Pulse>,
     retired: CancellationToken,
     lacks_fetch: AtomicBool,
+    has_answered: AtomicBool,
+    /// How many calls are under way.
+    calls: AtomicUsize,
 }
 
 /// Why a byte stream did not become a connection.
@@ -103,6 +107,8 @@ impl Link {
             pulse,
             retired: CancellationToken::new(),
             lacks_fetch: AtomicBool::new(false),
+            has_answered: AtomicBool::new(false),
+            calls: AtomicUsize::new(0),
         }))
     }
 
@@ -126,6 +132,15 @@ impl Link {
     /// Marks this connection as suspect, so that another is dialled.
     pub(super) fn suspect(&self) {
         self.pulse.note(Health::Suspect);
+    }
+
+    /// Whether this connection was of use, as of now, when it has lasted so long. One that the renderer ends in good order
+    /// while calls are under way has carried them.
+    pub(super) fn was_of_use(&self, lasted: Duration) -> Use {
+        let was_ended_in_order = self.pulse.has_left();
+        let carries = was_ended_in_order && self.calls.load(Ordering::Relaxed) > 0;
+        let has_answered = carries || self.has_answered.load(Ordering::Relaxed);
+        Use::of(has_answered, was_ended_in_order, lasted)
     }
 
     /// Marks this connection as no longer the one in use.
@@ -173,17 +188,18 @@ impl Link {
     {
         let (client, said) = self.client();
         let vigil = Vigil::new(Arc::clone(&self), deadline);
-        ask(client)
-            .await
-            .map(Response::into_inner)
-            .map_err(|status| {
-                let circumstances = Circumstances {
-                    is_said: said.is_error(),
-                    is_past_deadline: vigil.is_over(),
-                    max_payload: self.terms.max_payload,
-                };
-                status::read(&status, circumstances)
-            })
+        let answered = ask(client).await;
+        if answered.is_ok() || said.is_error() {
+            self.has_answered.store(true, Ordering::Relaxed);
+        }
+        answered.map(Response::into_inner).map_err(|status| {
+            let circumstances = Circumstances {
+                is_said: said.is_error(),
+                is_past_deadline: vigil.is_over(),
+                max_payload: self.terms.max_payload,
+            };
+            status::read(&status, circumstances)
+        })
     }
 }
 
@@ -198,6 +214,7 @@ struct Vigil {
 
 impl Vigil {
     fn new(link: Arc<Link>, deadline: Duration) -> Self {
+        link.calls.fetch_add(1, Ordering::Relaxed);
         Self {
             received: link.pulse.received(),
             began: Instant::now(),
@@ -213,6 +230,7 @@ impl Vigil {
 
 impl Drop for Vigil {
     fn drop(&mut self) {
+        self.link.calls.fetch_sub(1, Ordering::Relaxed);
         if self.is_over() && self.link.pulse.received() == self.received {
             self.link.pulse.note(Health::Suspect);
         }

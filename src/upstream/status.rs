@@ -86,12 +86,21 @@ fn read_broken(broken: &Broken, circumstances: Circumstances) -> RenderError {
         Broken::Connection(_) | Broken::CutShort if circumstances.is_past_deadline => {
             RenderError::DeadlineExceeded
         }
-        // hyper cancels what it had not sent yet.
-        Broken::Connection(error) if error.is_canceled() => RenderError::Unreachable,
+        Broken::Connection(error) if was_not_sent(error) => RenderError::Unreachable,
         Broken::Connection(_) | Broken::CutShort => {
             RenderError::Unavailable(Message::new(&with_causes(broken)))
         }
     }
+}
+
+/// Whether the renderer has not seen, and will not see, the call: hyper cancels what it had not sent yet, and a GOAWAY names
+/// the last call that is still worked on (RFC 9113 §6.8).
+fn was_not_sent(error: &hyper::Error) -> bool {
+    error.is_canceled()
+        || error
+            .source()
+            .and_then(|source| source.downcast_ref::<h2::Error>())
+            .is_some_and(|error| error.is_go_away() && error.is_remote())
 }
 
 /// An error and its causes, in one line.

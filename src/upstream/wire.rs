@@ -10,7 +10,7 @@ use std::{
     pin::Pin,
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     task::{Context, Poll, ready},
 };
@@ -39,6 +39,7 @@ pub(super) enum Health {
 #[derive(Debug)]
 pub(super) struct Pulse {
     received: AtomicU64,
+    has_left: AtomicBool,
     health: watch::Sender<Health>,
 }
 
@@ -46,6 +47,11 @@ impl Pulse {
     /// How many bytes have arrived.
     pub(super) fn received(&self) -> u64 {
         self.received.load(Ordering::Relaxed)
+    }
+
+    /// Whether the renderer ended the connection in good order.
+    pub(super) fn has_left(&self) -> bool {
+        self.has_left.load(Ordering::Relaxed)
     }
 
     /// Follows the health.
@@ -76,6 +82,7 @@ impl<T> Wire<T> {
     pub(super) fn new(io: T) -> (Self, Arc<Pulse>) {
         let pulse = Arc::new(Pulse {
             received: AtomicU64::new(0),
+            has_left: AtomicBool::new(false),
             health: watch::Sender::new(Health::Silent),
         });
         let wire = Self {
@@ -139,7 +146,10 @@ impl<T: AsyncRead + Unpin> AsyncRead for Wire<T> {
             .fetch_add(bytes.len() as u64, Ordering::Relaxed);
         this.frames.pass(bytes, |kind| match kind {
             SETTINGS => this.pulse.note(Health::Well),
-            GOAWAY => this.pulse.note(Health::Leaving),
+            GOAWAY => {
+                this.pulse.has_left.store(true, Ordering::Relaxed);
+                this.pulse.note(Health::Leaving);
+            }
             _ => {}
         });
         Poll::Ready(Ok(()))

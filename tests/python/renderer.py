@@ -81,6 +81,8 @@ class Renderer(RenderServiceServicer):
         self._stored: dict[str, FetchResponse] | None = None
         self._change_streams: list[SimpleQueue] = []
         self._server: grpc.Server | None = None
+        # Options of the gRPC server, for the next start.
+        self.options: tuple[tuple[str, int], ...] = ()
         self.port = 0
 
     # What it is told. With `only`, of one project, else of all that have no word of their own.
@@ -138,7 +140,7 @@ class Renderer(RenderServiceServicer):
         return f"http://127.0.0.1:{self.port}"
 
     def start(self) -> None:
-        options = [("grpc.so_reuseport", 0), ("grpc.max_send_message_length", 128 << 20)]
+        options = [("grpc.so_reuseport", 0), ("grpc.max_send_message_length", 128 << 20), *self.options]
         self._server = grpc.server(ThreadPoolExecutor(THREADS), options=options)
         add_RenderServiceServicer_to_server(self, self._server)
         self.port = self._server.add_insecure_port(f"127.0.0.1:{self.port}")

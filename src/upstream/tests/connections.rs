@@ -10,7 +10,12 @@ use super::{
     renderer::{Manner, Renderer, response},
     *,
 };
-use crate::{logged::Log, proto::v1, render::RenderError, upstream::wire::Health};
+use crate::{
+    logged::Log,
+    proto::v1,
+    render::RenderError,
+    upstream::{dial::JITTER, wire::Health},
+};
 
 #[tokio::test]
 async fn renders_over_a_real_socket() {
@@ -146,7 +151,7 @@ async fn the_end_of_an_idle_connection_is_noticed_at_once() {
     let lost = Instant::now();
     network.cut();
     until_up_since(&upstream, 2).await;
-    assert_eq!(lost.elapsed(), Duration::ZERO);
+    assert!(lost.elapsed() <= JITTER);
     assert!(render(&upstream).await.is_ok());
 }
 
@@ -169,6 +174,120 @@ async fn a_renderer_that_leaves_answers_what_it_has_and_is_asked_no_more() {
     }
     assert_eq!(*renderer.resets.borrow(), 0);
     old.abort();
+}
+
+/// gRPC servers with a maximal connection age, and nginx with `keepalive_requests`, end connections by GOAWAY all the time.
+#[tokio::test(start_paused = true)]
+async fn connections_that_are_sent_away_fail_no_call_and_are_no_outage() {
+    let log = Log::start();
+    let renderer = Renderer::answers(b"{}");
+    let network = Network::before(&renderer);
+    let upstream = start(&network);
+    until_up(&upstream).await;
+    let began = Instant::now();
+    let follow = tokio::spawn({
+        let upstream = upstream.clone();
+        async move { until_down(&upstream).await }
+    });
+    for _ in 0..50 {
+        renderer.now(Manner::Stalls);
+        let rendering = renderer.renders.borrow().len();
+        let old = tokio::spawn(render(&upstream));
+        renderer.until_rendering(rendering + 1).await;
+        network.shut_down();
+        renderer.now(Manner::Answers(response(b"{}")));
+        assert!(render(&upstream).await.is_ok());
+        assert!(!old.is_finished());
+        old.abort();
+    }
+    assert_eq!(began.elapsed(), Duration::ZERO);
+    until_up_since(&upstream, 51).await;
+    assert!(!follow.is_finished());
+    follow.abort();
+    log.assert_says(&[]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_idle_connection_with_an_age_of_two_seconds_is_no_outage() {
+    let renderer = Renderer::answers(b"{}");
+    let network = Network::before(&renderer);
+    let upstream = start(&network);
+    until_up(&upstream).await;
+    for _ in 0..20 {
+        sleep(Duration::from_secs(2)).await;
+        network.shut_down();
+    }
+    sleep(Duration::from_secs(1)).await;
+    assert!(network.dials() > 20, "{}", network.dials());
+    assert!(render(&upstream).await.is_ok());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_that_the_renderer_never_saw_is_made_again_over_the_next_connection() {
+    let renderer = Renderer::answers(b"{}");
+    let network = Network::before(&renderer);
+    network.now(Route::SendsAway);
+    let upstream = start(&network);
+    until_up(&upstream).await;
+    network.now(Route::Serves);
+    let answered = fetch_answered(&upstream).await;
+    assert!(matches!(answered.result, Err(RenderError::Unimplemented)));
+    assert_eq!(answered.connection, Some(2));
+    assert_eq!(renderer.fetches.load(Ordering::Relaxed), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_that_was_sent_away_twice_was_unreachable() {
+    let network = Network::before(&Renderer::answers(b"{}"));
+    network.now(Route::SendsAway);
+    let upstream = start(&network);
+    until_up(&upstream).await;
+    let error = render(&upstream).await.unwrap_err();
+    assert!(matches!(error, RenderError::Unreachable), "{error:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_peer_that_sends_every_connection_away_at_once_is_dialled_with_a_back_off() {
+    let network = Network::before(&Renderer::answers(b"{}"));
+    network.now(Route::Dismisses);
+    let upstream = start(&network);
+    sleep(Duration::from_secs(600)).await;
+    assert!((30..=70).contains(&network.dials()), "{}", network.dials());
+    drop(upstream);
+}
+
+/// A replica that leaves sends all its sidecars away in the same instant.
+#[tokio::test(start_paused = true)]
+async fn a_fleet_that_is_sent_away_does_not_redial_in_the_same_instant() {
+    let renderer = Renderer::answers(b"{}");
+    let network = Network::before(&renderer);
+    let url = Uri::from_static("http://renderer");
+    let fleet: Vec<_> = (0..200)
+        .map(|seed| {
+            let options = Options {
+                seed,
+                ..options(url.clone())
+            };
+            Upstream::start_over(network.clone(), options)
+        })
+        .collect();
+    for upstream in &fleet {
+        until_up(upstream).await;
+        assert!(render(upstream).await.is_ok());
+    }
+    network.shut_down();
+    let mut most_in_a_tenth = 0;
+    for _ in 0..10 {
+        let before = network.dials();
+        sleep(Duration::from_millis(100)).await;
+        most_in_a_tenth = most_in_a_tenth.max(network.dials() - before);
+    }
+    sleep(Duration::from_millis(10)).await;
+    assert_eq!(network.dials(), 400);
+    assert!((15..=35).contains(&most_in_a_tenth), "{most_in_a_tenth}");
+    for upstream in &fleet {
+        until_up_since(upstream, 2).await;
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -33,6 +33,11 @@ pub(super) enum Route {
     Swallows,
     /// Connects to a peer that reads, and never says a word.
     Mute,
+    /// Connects to a peer that sends the connection away (GOAWAY) as soon as a call arrives beside the stream of changes, and
+    /// never looks at either.
+    SendsAway,
+    /// Connects to a peer that sends the connection away at once.
+    Dismisses,
     /// Connects to a renderer whose answers come at 100 KiB a second.
     Trickles,
 }
@@ -189,6 +194,12 @@ impl Connect for Network {
             Route::Serves | Route::Trickles => Ok(self.plug(route)),
             Route::Refuses => Err(io::ErrorKind::ConnectionRefused.into()),
             Route::Swallows => std::future::pending().await,
+            Route::SendsAway | Route::Dismisses => {
+                let (near, far) = duplex(64 * 1024);
+                let streams = if route == Route::SendsAway { 2 } else { 0 };
+                tokio::spawn(send_away(far, streams));
+                Ok(near)
+            }
             Route::Mute => {
                 let (near, mut far) = duplex(64 * 1024);
                 let closed = self.closed.clone();
@@ -200,6 +211,24 @@ impl Connect for Network {
             }
         }
     }
+}
+
+/// A peer by hand: SETTINGS, then GOAWAY without an error and with 0 as the last stream, after so many HEADERS frames. Then it
+/// only reads.
+async fn send_away(mut far: DuplexStream, mut streams: usize) {
+    const PREFACE_BYTES: usize = 24;
+    const HEADERS: u8 = 1;
+    let _ = far.write_all(&[0, 0, 0, 4, 0, 0, 0, 0, 0]).await;
+    let _ = far.read_exact(&mut [0; PREFACE_BYTES]).await;
+    let mut header = [0; 9];
+    while streams > 0 && far.read_exact(&mut header).await.is_ok() {
+        let length = u32::from_be_bytes([0, header[0], header[1], header[2]]);
+        let _ = far.read_exact(&mut vec![0; length as usize]).await;
+        streams -= usize::from(header[3] == HEADERS);
+    }
+    let goaway = [0, 0, 8, 7, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+    let _ = far.write_all(&goaway).await;
+    let _ = copy(&mut far, &mut tokio::io::sink()).await;
 }
 
 struct UnderWay(Arc<AtomicUsize>);

@@ -340,6 +340,7 @@ async fn ten_minutes_without_a_renderer_cost_some_dials_and_are_said_once() {
     let log = Log::start();
     network.now(Route::Refuses);
     network.cut();
+    until_down(&core.upstream).await;
     let start = Instant::now();
     while start.elapsed() < Duration::from_secs(600) {
         sleep(Duration::from_millis(100)).await;

@@ -1,0 +1,142 @@
+"""The connection to the renderer, as real servers and kernels treat it: ages, request limits, freezes."""
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import grpc
+import pytest
+
+from renderer import Renderer
+from sidecar import Sidecar, served, wait_until
+
+
+@pytest.fixture
+def restarted(renderer):
+    """Starts the renderer anew with options of the gRPC server."""
+
+    def restart(*options) -> Renderer:
+        renderer.stop()
+        renderer.options = options
+        renderer.start()
+        return renderer
+
+    return restart
+
+
+def codes_of(sidecar: Sidecar, projects, *, rate: float, patience: float) -> list[str]:
+    """Looks projects up at a steady rate, and returns how each lookup ended."""
+
+    def look_up(project):
+        try:
+            return served(sidecar.get(project, patience=patience))
+        except grpc.RpcError as error:
+            return f"{error.code().name}: {error.details()}"
+
+    began = time.monotonic()
+    with ThreadPoolExecutor(64) as pool:
+        lookups = []
+        for turn, project in enumerate(projects):
+            time.sleep(max(0.0, began + turn / rate - time.monotonic()))
+            lookups.append(pool.submit(look_up, project))
+        return [lookup.result() for lookup in lookups]
+
+
+def test_a_server_with_a_maximal_connection_age_fails_no_lookup(restarted, start_sidecar):
+    """grpcio's `max_connection_age_ms`; grpc-java, Envoy and the balancers of clouds do the same with minutes."""
+    restarted(("grpc.max_connection_age_ms", 500), ("grpc.max_connection_age_grace_ms", 5_000))
+    sidecar = start_sidecar(log={"level": "info"})
+    projects = [f"new-{number}" for number in range(150)]
+    assert set(codes_of(sidecar, projects, rate=50, patience=2.0)) == {"RENDERED"}
+    assert "unreachable" not in sidecar.log()
+    assert sidecar.metric("upstream_connected") == 1
+
+
+NGINX = """
+daemon off;
+pid {folder}/nginx.pid;
+error_log {folder}/error.log;
+worker_processes 1;
+events {{ worker_connections 256; }}
+http {{
+    access_log off;
+    client_body_temp_path {folder}/body;
+    proxy_temp_path {folder}/proxy;
+    fastcgi_temp_path {folder}/fastcgi;
+    uwsgi_temp_path {folder}/uwsgi;
+    scgi_temp_path {folder}/scgi;
+    keepalive_requests {requests};
+    server {{
+        listen 127.0.0.1:{port} http2;
+        location / {{ grpc_pass grpc://127.0.0.1:{renderer}; }}
+    }}
+}}
+"""
+
+
+@pytest.fixture
+def nginx(renderer, tmp_path):
+    """Starts a real nginx in front of the renderer, which ends a connection after so many requests."""
+    started = []
+
+    def start(requests: int) -> str:
+        command = shutil.which("nginx") or "/usr/sbin/nginx"
+        if not os.access(command, os.X_OK):
+            pytest.skip("nginx is missing: install the Debian package nginx-light")
+        port = free_port()
+        conf = tmp_path / "nginx.conf"
+        conf.write_text(NGINX.format(folder=tmp_path, requests=requests, port=port, renderer=renderer.port))
+        started.append(subprocess.Popen([command, "-e", tmp_path / "error.log", "-c", conf], stderr=subprocess.DEVNULL))
+        wait_until((tmp_path / "nginx.pid").exists)
+        return f"http://127.0.0.1:{port}"
+
+    yield start
+    for process in started:
+        process.terminate()
+        process.wait(10)
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+@pytest.mark.parametrize("requests", [100, 10])
+def test_nginx_that_ends_connections_after_some_requests_costs_nothing(renderer, nginx, start_sidecar, requests):
+    """nginx's `keepalive_requests`: 1,500 stored projects at 50/s took more than four times as long, or opened the breaker."""
+    full = "EVENKEEL_LONG" in os.environ
+    count, rate = (1_500, 50) if full else (250, 100)
+    projects = [f"stored-{number}" for number in range(count)]
+    renderer.stores(*projects, rollout=1)
+    sidecar = start_sidecar(
+        upstream={"url": nginx(requests), "fetch": {"rate": 1000}},
+        log={"level": "info"},
+    )
+    began = time.monotonic()
+    assert set(codes_of(sidecar, projects, rate=rate, patience=5.0)) == {"RENDERED"}
+    assert time.monotonic() - began < 1.2 * count / rate + 1
+    assert renderer.renders() == []
+    assert "breaker" not in sidecar.log()
+
+
+def test_a_frozen_sidecar_takes_what_was_answered_meanwhile(renderer, start_sidecar):
+    """SIGSTOP, a paused node: all renders in flight timed out and the breaker opened, though they had been answered."""
+    full = "EVENKEEL_LONG" in os.environ
+    deadline, frozen = (10, 15) if full else (1, 2)
+    sidecar = start_sidecar(upstream={"deadline": f"{deadline}s"}, log={"level": "info"})
+    renderer.stalls()
+    with ThreadPoolExecutor(8) as pool:
+        lookups = [pool.submit(sidecar.get, f"shop-{number}", patience=20.0) for number in range(8)]
+        wait_until(lambda: len(renderer.renders()) == 8)
+        sidecar.signal(signal.SIGSTOP)
+        renderer.answers()
+        time.sleep(frozen)
+        sidecar.signal(signal.SIGCONT)
+        assert {served(lookup.result()) for lookup in lookups} == {"RENDERED"}
+    assert sidecar.metric("renders_total", result="deadline_exceeded") == 0
+    assert "breaker" not in sidecar.log()
