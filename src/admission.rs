@@ -340,6 +340,8 @@ pub struct Admission {
     is_draining: bool,
     /// Whether the renderer offers Fetch, as far as is known.
     offers_fetch: bool,
+    /// When it is asked for again, while it is not offered.
+    fetch_again_at: Moment,
     bucket: Bucket,
     fetch_bucket: Bucket,
     start: Moment,
@@ -443,6 +445,7 @@ impl Admission {
             unusable_until: Moment::START,
             is_draining: false,
             offers_fetch: true,
+            fetch_again_at: now,
             bucket: Bucket::new(limits.rate, limits.burst, 1.0 - phase, now),
             fetch_bucket: Bucket::new(limits.fetch.rate, limits.fetch.concurrency, 1.0, now),
             start: now,
@@ -499,6 +502,7 @@ impl Admission {
 
     /// Does what is due.
     pub fn tick(&mut self, now: Moment) {
+        self.offers_fetch |= self.fetch_again_at <= now;
         while let Some((at, project)) = self.timers.first().filter(|(at, _)| *at <= now).cloned() {
             self.timers.remove(&(at, project.clone()));
             self.settle(&project, now);

@@ -7,8 +7,8 @@ use super::{
     controllers::Controller,
     fault::Answered,
     limits::{
-        AWAY_COOL_DOWN, MISSING_ATTEMPTS, OUTDATED_COOL_DOWN, PACE_ON_FAILURE, PACE_ON_PUSHBACK,
-        RECONNECT, RETRY_BACKOFF,
+        AWAY_COOL_DOWN, FETCH_AGAIN, MISSING_ATTEMPTS, OUTDATED_COOL_DOWN, PACE_ON_FAILURE,
+        PACE_ON_PUSHBACK, RECONNECT, RETRY_BACKOFF,
     },
     project::{Entry, Flight},
     valve::Valve,
@@ -57,6 +57,7 @@ impl Admission {
     pub fn fetched(&mut self, project: &Project, landing: FetchLanding, now: Moment) {
         if landing == FetchLanding::Unimplemented {
             self.offers_fetch = false;
+            self.fetch_again_at = now + FETCH_AGAIN;
             for project in std::mem::take(&mut self.to_fetch).into_values() {
                 self.settle(&project, now);
             }

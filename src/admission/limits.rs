@@ -89,6 +89,8 @@ pub(super) const BEHIND_COOL_DOWN: (Duration, Duration) =
 pub(super) const GONE_COOL_DOWN: Duration = Duration::from_secs(30);
 /// How long nothing is launched after a call found no connection, and no word of the driver on the connection came.
 pub(super) const RECONNECT: Duration = Duration::from_millis(200);
+/// After how long a Fetch that the renderer does not offer is asked for again.
+pub(super) const FETCH_AGAIN: Duration = Duration::from_secs(60);
 /// The interval between probes that come back, but not well: the first, and the longest.
 pub(super) const PROBE_INTERVAL: (Duration, Duration) =
     (Duration::from_millis(200), Duration::from_secs(10));

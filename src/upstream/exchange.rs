@@ -2,7 +2,7 @@
 //! renderer said it, or tonic concluded it.
 //!
 //! It also closes three holes: hyper ends a body whose stream was reset with CANCEL like one that is complete; tonic reads a
-//! proxy's error page as if it were a message, and panics on status details that are not base64.
+//! web server's page as if it were a message, and panics on status details that are not base64.
 
 use std::{
     future::Future,
@@ -15,7 +15,10 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, header::USER_AGENT};
+use http::{
+    HeaderMap, HeaderValue, Request, Response, StatusCode,
+    header::{CONTENT_TYPE, USER_AGENT},
+};
 use hyper::{
     body::{Body, Frame, Incoming},
     client::conn::http2::SendRequest,
@@ -54,6 +57,17 @@ pub(super) enum Broken {
     /// The answer ended without a status.
     #[error("the answer was cut short")]
     CutShort,
+    /// Something on the way answered, or the renderer is none.
+    #[error(
+        "the renderer answers HTTP status {} ({content_type}), not gRPC",
+        status.as_u16()
+    )]
+    Page {
+        /// The status of HTTP.
+        status: StatusCode,
+        /// What kind of page it is, in printable characters.
+        content_type: String,
+    },
     /// The answer is too large to be received.
     #[error("the answer has {0} bytes")]
     Oversized(usize),
@@ -78,14 +92,36 @@ impl tower::Service<Request<tonic::body::Body>> for Exchange {
                 body,
                 prefix: Vec::with_capacity(PREFIX_BYTES),
                 limit,
-                is_page: head.status != StatusCode::OK,
                 has_status: false,
                 said,
             };
             answer.hear(&mut head.headers);
+            if !answer.has_status
+                && let Some(page) = page(head.status, &head.headers)
+            {
+                return Err(page);
+            }
             Ok(Response::from_parts(head, answer))
         })
     }
+}
+
+/// Tells an answer that is not one of gRPC by its head (gRPC over HTTP2, Responses).
+fn page(status: StatusCode, headers: &HeaderMap) -> Option<Broken> {
+    const LONGEST: usize = 60;
+    let content_type = headers.get(CONTENT_TYPE);
+    let is_grpc =
+        content_type.is_none_or(|value| value.as_bytes().starts_with(b"application/grpc"));
+    (status != StatusCode::OK || !is_grpc).then(|| Broken::Page {
+        status,
+        content_type: match content_type {
+            None => "no content type".to_owned(),
+            Some(value) => {
+                let value = value.as_bytes();
+                value[..value.len().min(LONGEST)].escape_ascii().to_string()
+            }
+        },
+    })
 }
 
 /// What stands before a message: a flag and the length (gRPC over HTTP2, Length-Prefixed-Message).
@@ -97,8 +133,6 @@ pub(super) struct Answer {
     body: Incoming,
     prefix: Vec<u8>,
     limit: usize,
-    /// It is not the renderer's but a proxy's, and not to be read: tonic knows what the code of HTTP means.
-    is_page: bool,
     has_status: bool,
     said: Said,
 }
@@ -140,9 +174,6 @@ impl Body for Answer {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
-        if self.is_page {
-            return Poll::Ready(None);
-        }
         let frame = ready!(Pin::new(&mut self.body).poll_frame(cx));
         Poll::Ready(match frame {
             Some(Ok(mut frame)) => {

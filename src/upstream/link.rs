@@ -6,7 +6,7 @@
 use std::{
     future::Future,
     sync::{
-        Arc,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     time::Duration,
@@ -20,22 +20,30 @@ use tokio::{
     time::Instant,
 };
 use tokio_util::sync::CancellationToken;
-use tonic::{Response, Status};
+use tonic::{Response, Status, codec::CompressionEncoding};
 use tracing::debug;
 
 use super::{
     dial::Use,
     exchange::{Exchange, Said},
     status::{self, Circumstances},
-    wire::{Health, Pulse, Wire},
+    wire::{Health, Pulse, Stranger, Wire},
 };
 use crate::{proto::v1::render_service_client::RenderServiceClient, render::RenderError};
 
 /// The generated client, over one connection.
 pub(super) type Client = RenderServiceClient<Exchange>;
 
+/// A method that the renderer does not implement is asked for again after so long: another replica, or the same one after an
+/// upgrade behind a proxy, may have it.
+pub(super) const ASK_AGAIN: Duration = Duration::from_secs(60);
+
 /// What an answer may have beside its payload, in bytes: a payload a little too large is still received, and refused as such.
 const ANSWER_SLACK: usize = 64 * 1024;
+
+/// The most bytes of headers or trailers that an answer may have, as HPACK counts them (RFC 7541 §4.1): 64 KiB, and some for
+/// what HTTP and gRPC add. A stack trace in a status message is longer than the 16 KiB that hyper takes by itself.
+const HEADERS: u32 = (64 + 4) * 1024;
 
 /// A timer that fires this much early still stands for its deadline.
 const DEADLINE_SLACK: Duration = Duration::from_millis(10);
@@ -57,7 +65,7 @@ pub(super) struct Link {
     send: SendRequest<tonic::body::Body>,
     pulse: Arc<Pulse>,
     retired: CancellationToken,
-    lacks_fetch: AtomicBool,
+    lacks_fetch: Mutex<Option<Instant>>,
     has_answered: AtomicBool,
     /// How many calls are under way.
     calls: AtomicUsize,
@@ -72,6 +80,14 @@ pub(super) enum HandshakeError {
     /// The peer closed it before its SETTINGS arrived.
     #[error("the peer closed the connection during the HTTP/2 handshake")]
     Closed,
+    /// It speaks something else.
+    #[error("the renderer at {at} {stranger}")]
+    Stranger {
+        /// Where it is.
+        at: String,
+        /// What it speaks.
+        stranger: Stranger,
+    },
 }
 
 impl Link {
@@ -86,12 +102,17 @@ impl Link {
         end: CancellationToken,
     ) -> Result<Arc<Self>, HandshakeError> {
         let (wire, pulse) = Wire::new(io);
-        let tasks = Tasks(end.clone());
-        let (send, connection) = http2::handshake(tasks, TokioIo::new(wire)).await?;
+        let (send, connection) = http2::Builder::new(Tasks(end.clone()))
+            .max_header_list_size(HEADERS)
+            .handshake(TokioIo::new(wire))
+            .await?;
         let mut connection = Box::pin(connection);
         let mut health = pulse.health();
         tokio::select! {
-            ended = &mut connection => return Err(ended.map_or_else(Into::into, |()| HandshakeError::Closed)),
+            ended = &mut connection => return Err(match pulse.stranger() {
+                Some(stranger) => HandshakeError::Stranger { at: place(&terms.origin), stranger },
+                None => ended.map_or_else(Into::into, |()| HandshakeError::Closed),
+            }),
             _ = health.wait_for(|health| *health > Health::Silent) => {}
         }
         let heard = Arc::clone(&pulse);
@@ -106,7 +127,7 @@ impl Link {
             send,
             pulse,
             retired: CancellationToken::new(),
-            lacks_fetch: AtomicBool::new(false),
+            lacks_fetch: Mutex::new(None),
             has_answered: AtomicBool::new(false),
             calls: AtomicUsize::new(0),
         }))
@@ -155,12 +176,19 @@ impl Link {
 
     /// Whether the renderer has no `Fetch`.
     pub(super) fn lacks_fetch(&self) -> bool {
-        self.lacks_fetch.load(Ordering::Relaxed)
+        let since = *self.since_it_lacks_fetch();
+        since.is_some_and(|since| since.elapsed() < ASK_AGAIN)
     }
 
-    /// Notes that it has none.
+    /// Notes that it has none, for a while.
     pub(super) fn note_lack_of_fetch(&self) {
-        self.lacks_fetch.store(true, Ordering::Relaxed);
+        *self.since_it_lacks_fetch() = Some(Instant::now());
+    }
+
+    fn since_it_lacks_fetch(&self) -> MutexGuard<'_, Option<Instant>> {
+        self.lacks_fetch
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     /// A client for one call.
@@ -173,6 +201,7 @@ impl Link {
             said: said.clone(),
         };
         let client = Client::with_origin(exchange, self.terms.origin.clone())
+            .accept_compressed(CompressionEncoding::Gzip)
             .max_decoding_message_size(limit);
         (client, said)
     }
@@ -201,6 +230,13 @@ impl Link {
             status::read(&status, circumstances)
         })
     }
+}
+
+/// Where a renderer is, without what else its URL may say.
+fn place(origin: &Uri) -> String {
+    let host = origin.host().unwrap_or_default();
+    let port = origin.port_u16().map(|port| format!(":{port}"));
+    format!("http://{host}{}", port.unwrap_or_default())
 }
 
 /// Watches a connection during a call: when the call ends past its deadline and not a byte arrived meanwhile, of this or any

@@ -4,14 +4,17 @@
 
 use std::{error::Error, time::Duration};
 
+use http::StatusCode;
+use prost::Message as _;
 use tonic::{Code, Status};
-use tonic_types::StatusExt as _;
+use tonic_types::pb;
 
 use super::exchange::Broken;
 use crate::render::{Message, Pushback, Rejected, RenderError};
 
 const PUSHBACK: &str = "grpc-retry-pushback-ms";
 const PUSHBACK_SCOPE: &str = "evenkeel-pushback-scope";
+const RETRY_INFO: &str = "type.googleapis.com/google.rpc.RetryInfo";
 
 /// What is known of a failed call beside its status.
 #[derive(Clone, Copy, Debug)]
@@ -47,6 +50,11 @@ pub(super) fn read(status: &Status, circumstances: Circumstances) -> RenderError
         return RenderError::Exhausted { pushback, message };
     }
     match status.code() {
+        // A status that tonic concluded is a fault of the way: an answer that it cannot decompress, say.
+        Code::Unimplemented if !circumstances.is_said => RenderError::Unavailable(message),
+        Code::Internal | Code::ResourceExhausted if !circumstances.is_said => {
+            Rejected::Unreadable.into()
+        }
         Code::ResourceExhausted => RenderError::Refused(message),
         // What is not to be repeated is no sign of a renderer that is away for a moment.
         Code::Unavailable if is_never => failed("UNAVAILABLE"),
@@ -58,7 +66,6 @@ pub(super) fn read(status: &Status, circumstances: Circumstances) -> RenderError
         Code::DeadlineExceeded | Code::Cancelled if circumstances.is_past_deadline => {
             RenderError::DeadlineExceeded
         }
-        Code::Internal if !circumstances.is_said => Rejected::Unreadable.into(),
         Code::DeadlineExceeded => failed("DEADLINE_EXCEEDED"),
         Code::Cancelled => failed("CANCELLED"),
         Code::Internal => failed("INTERNAL"),
@@ -87,20 +94,63 @@ fn read_broken(broken: &Broken, circumstances: Circumstances) -> RenderError {
             RenderError::DeadlineExceeded
         }
         Broken::Connection(error) if was_not_sent(error) => RenderError::Unreachable,
-        Broken::Connection(_) | Broken::CutShort => {
-            RenderError::Unavailable(Message::new(&with_causes(broken)))
-        }
+        Broken::Connection(error) => match reset(error) {
+            Some(reason) => read_reset(reason),
+            None => RenderError::Unavailable(Message::new(&with_causes(broken))),
+        },
+        Broken::CutShort => RenderError::Failed {
+            code: "INTERNAL",
+            message: Message::new(&broken.to_string()),
+        },
+        Broken::Page { status, .. } => read_page(*status, Message::new(&broken.to_string())),
     }
+}
+
+/// A page is a fault of the way, whatever it says of what was asked for; only who may not come in is told so by its number.
+fn read_page(status: StatusCode, message: Message) -> RenderError {
+    match status {
+        StatusCode::UNAUTHORIZED => RenderError::Failed {
+            code: "UNAUTHENTICATED",
+            message,
+        },
+        StatusCode::FORBIDDEN => RenderError::Failed {
+            code: "PERMISSION_DENIED",
+            message,
+        },
+        _ => RenderError::Unavailable(message),
+    }
+}
+
+/// A stream that breaks while its connection stands is a failure of its call alone. Codes as in gRPC over HTTP2, Errors.
+fn read_reset(reason: h2::Reason) -> RenderError {
+    let message = Message::new(&format!("the stream was reset: {reason}"));
+    let code = match reason {
+        h2::Reason::REFUSED_STREAM | h2::Reason::ENHANCE_YOUR_CALM => {
+            return RenderError::Refused(message);
+        }
+        h2::Reason::CANCEL => "CANCELLED",
+        h2::Reason::INADEQUATE_SECURITY => "PERMISSION_DENIED",
+        _ => "INTERNAL",
+    };
+    RenderError::Failed { code, message }
+}
+
+/// Why a stream was reset; none when it was the connection that broke.
+fn reset(error: &hyper::Error) -> Option<h2::Reason> {
+    h2_error(error)
+        .filter(|error| error.is_reset())
+        .and_then(h2::Error::reason)
+}
+
+fn h2_error(error: &hyper::Error) -> Option<&h2::Error> {
+    error.source()?.downcast_ref()
 }
 
 /// Whether the renderer has not seen, and will not see, the call: hyper cancels what it had not sent yet, and a GOAWAY names
 /// the last call that is still worked on (RFC 9113 §6.8).
 fn was_not_sent(error: &hyper::Error) -> bool {
-    error.is_canceled()
-        || error
-            .source()
-            .and_then(|source| source.downcast_ref::<h2::Error>())
-            .is_some_and(|error| error.is_go_away() && error.is_remote())
+    let is_past_the_last = |error: &h2::Error| error.is_go_away() && error.is_remote();
+    error.is_canceled() || h2_error(error).is_some_and(is_past_the_last)
 }
 
 /// An error and its causes, in one line.
@@ -124,7 +174,7 @@ fn pushback(status: &Status) -> Option<Pushback> {
             .ok()
             .and_then(|value| value.parse().ok())
             .map(Duration::from_millis),
-        None => Some(status.get_details_retry_info()?.retry_delay?),
+        None => retry_delay(status)?,
     };
     if after == Some(Duration::ZERO) {
         return None;
@@ -135,9 +185,27 @@ fn pushback(status: &Status) -> Option<Pushback> {
     Some(Pushback { after, is_global })
 }
 
+/// When `RetryInfo` says to come back; a time that has been means never, as a pushback below zero does. None when nothing is
+/// said of it.
+fn retry_delay(status: &Status) -> Option<Option<Duration>> {
+    let details = pb::Status::decode(status.details()).ok()?.details;
+    let info = details
+        .iter()
+        .find(|detail| detail.type_url == RETRY_INFO)
+        .and_then(|detail| pb::RetryInfo::decode(detail.value.as_slice()).ok())?;
+    let prost_types::Duration { seconds, nanos } = info.retry_delay?;
+    let whole = u64::try_from(seconds).ok().map(Duration::from_secs);
+    let part = u64::try_from(nanos).ok().map(Duration::from_nanos);
+    Some(
+        whole
+            .zip(part)
+            .and_then(|(whole, part)| whole.checked_add(part)),
+    )
+}
+
 #[cfg(test)]
 mod tests {
-    use tonic_types::ErrorDetails;
+    use tonic_types::{ErrorDetails, StatusExt as _};
 
     use super::*;
 
@@ -228,6 +296,60 @@ mod tests {
             let error = read(&status, SAID);
             assert!(matches!(error, RenderError::Failed { .. }), "{error}");
         }
+    }
+
+    #[test]
+    fn a_retry_info_below_zero_or_out_of_range_means_never() {
+        for (seconds, nanos) in [(-1, 0), (0, -1), (-5, -500_000_000), (i64::MIN, 0)] {
+            let retry_delay = Some(prost_types::Duration { seconds, nanos });
+            let info = pb::RetryInfo { retry_delay }.encode_to_vec();
+            let detail = prost_types::Any {
+                type_url: RETRY_INFO.to_owned(),
+                value: info,
+            };
+            let details = pb::Status {
+                code: Code::ResourceExhausted.into(),
+                details: vec![detail],
+                ..pb::Status::default()
+            };
+            let details = details.encode_to_vec().into();
+            let status = Status::with_details(Code::ResourceExhausted, "busy", details);
+            let expected = pushed_back(None);
+            assert_eq!(
+                exhausted_status(&status),
+                Some(expected),
+                "{seconds} s {nanos} ns"
+            );
+        }
+    }
+
+    #[test]
+    fn what_tonic_concluded_is_no_word_of_the_renderer() {
+        let concluded = Circumstances {
+            is_said: false,
+            ..SAID
+        };
+        let status = Status::unimplemented("Content is compressed with `br`");
+        let error = read(&status, concluded);
+        assert!(matches!(error, RenderError::Unavailable(_)), "{error:?}");
+        assert!(matches!(read(&status, SAID), RenderError::Unimplemented));
+        let status = Status::resource_exhausted("size limit exceeded while decompressing");
+        let error = read(&status, concluded);
+        assert!(matches!(error, RenderError::Rejected(Rejected::Unreadable)));
+    }
+
+    #[test]
+    fn a_stream_that_breaks_is_no_outage() {
+        for (reason, expected) in [
+            (h2::Reason::PROTOCOL_ERROR, "INTERNAL"),
+            (h2::Reason::INTERNAL_ERROR, "INTERNAL"),
+            (h2::Reason::CANCEL, "CANCELLED"),
+        ] {
+            let error = read_reset(reason);
+            assert!(matches!(error, RenderError::Failed { code, .. } if code == expected));
+        }
+        let calm = read_reset(h2::Reason::ENHANCE_YOUR_CALM);
+        assert!(matches!(calm, RenderError::Refused(_)));
     }
 
     #[test]

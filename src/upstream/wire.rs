@@ -6,10 +6,10 @@
 //! (RFC 9113 §4.1), so counting through the headers is enough; whether the frames are sound is hyper's to judge.
 
 use std::{
-    io,
+    fmt, io,
     pin::Pin,
     sync::{
-        Arc,
+        Arc, OnceLock,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
     task::{Context, Poll, ready},
@@ -40,6 +40,8 @@ pub(super) enum Health {
 pub(super) struct Pulse {
     received: AtomicU64,
     has_left: AtomicBool,
+    /// The first bytes, once they are known not to be of HTTP/2.
+    stranger: OnceLock<Stranger>,
     health: watch::Sender<Health>,
 }
 
@@ -52,6 +54,11 @@ impl Pulse {
     /// Whether the renderer ended the connection in good order.
     pub(super) fn has_left(&self) -> bool {
         self.has_left.load(Ordering::Relaxed)
+    }
+
+    /// What the peer speaks, when that is not HTTP/2.
+    pub(super) fn stranger(&self) -> Option<Stranger> {
+        self.stranger.get().cloned()
     }
 
     /// Follows the health.
@@ -83,6 +90,7 @@ impl<T> Wire<T> {
         let pulse = Arc::new(Pulse {
             received: AtomicU64::new(0),
             has_left: AtomicBool::new(false),
+            stranger: OnceLock::new(),
             health: watch::Sender::new(Health::Silent),
         });
         let wire = Self {
@@ -91,6 +99,67 @@ impl<T> Wire<T> {
             pulse: Arc::clone(&pulse),
         };
         (wire, pulse)
+    }
+}
+
+/// What a peer speaks that does not speak HTTP/2.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Stranger {
+    /// HTTP/1: the version, and the number of the status.
+    Http1 {
+        /// As `HTTP/1.1`.
+        version: String,
+        /// As `400`; empty when there is none.
+        status: String,
+    },
+    /// TLS.
+    Tls,
+    /// Anything else: the first bytes, printable.
+    Other(String),
+}
+
+impl Stranger {
+    /// Looks at the first bytes of a peer. HTTP/2 starts with a SETTINGS frame (RFC 9113 §3.4), which is all that is looked for
+    /// when there are enough of them.
+    fn of(bytes: &[u8]) -> Option<Self> {
+        const SHOWN: usize = 16;
+        const TLS_RECORDS: std::ops::RangeInclusive<u8> = 0x14..=0x17;
+        match bytes {
+            [kind, 3, ..] if TLS_RECORDS.contains(kind) => Some(Self::Tls),
+            [b'H', b'T', b'T', b'P', b'/', ..] => {
+                let line = bytes.split(|byte| matches!(byte, b'\r' | b'\n')).next()?;
+                let mut words = line.split(|byte| *byte == b' ');
+                let mut word = |longest: usize| {
+                    let word = words.next().unwrap_or_default();
+                    word[..word.len().min(longest)].escape_ascii().to_string()
+                };
+                Some(Self::Http1 {
+                    version: word(8),
+                    status: word(3),
+                })
+            }
+            [_, _, _, SETTINGS, _, 0, 0, 0, 0, ..] => None,
+            _ if bytes.len() < HEADER_BYTES => None,
+            _ => {
+                let shown = bytes[..SHOWN.min(bytes.len())].escape_ascii();
+                Some(Self::Other(shown.to_string()))
+            }
+        }
+    }
+}
+
+impl fmt::Display for Stranger {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Http1 { version, status } if status.is_empty() => {
+                write!(f, "answers {version}, not HTTP/2")
+            }
+            Self::Http1 { version, status } => {
+                write!(f, "answers {version} with status {status}, not HTTP/2")
+            }
+            Self::Tls => write!(f, "speaks TLS, not plain HTTP/2"),
+            Self::Other(bytes) => write!(f, "answers \"{bytes}\", not HTTP/2"),
+        }
     }
 }
 
@@ -141,6 +210,11 @@ impl<T: AsyncRead + Unpin> AsyncRead for Wire<T> {
         let before = buffer.filled().len();
         ready!(Pin::new(&mut this.io).poll_read(cx, buffer))?;
         let bytes = &buffer.filled()[before..];
+        if this.pulse.received() == 0
+            && let Some(stranger) = Stranger::of(bytes)
+        {
+            let _ = this.pulse.stranger.set(stranger);
+        }
         this.pulse
             .received
             .fetch_add(bytes.len() as u64, Ordering::Relaxed);
@@ -210,6 +284,31 @@ mod tests {
                 frames.pass(piece, |kind| found.push(kind));
             }
             assert_eq!(found, [SETTINGS, SETTINGS, 0, GOAWAY], "pieces of {size}");
+        }
+    }
+
+    #[test]
+    fn a_stranger_is_named_by_its_first_bytes() {
+        let name = |bytes: &[u8]| Stranger::of(bytes).map(|stranger| stranger.to_string());
+        assert_eq!(name(&frame(SETTINGS, &[0; 6])), None);
+        assert_eq!(name(&frame(SETTINGS, &[])), None);
+        for (bytes, said) in [
+            (
+                b"HTTP/1.1 400 Bad Request\r\n".as_slice(),
+                "answers HTTP/1.1 with status 400, not HTTP/2",
+            ),
+            (b"HTTP/1.0", "answers HTTP/1.0, not HTTP/2"),
+            (&[0x15, 3, 1, 0, 2, 2, 70], "speaks TLS, not plain HTTP/2"),
+            (
+                b"SSH-2.0-OpenSSH\r\n\x1b[31m",
+                "answers \"SSH-2.0-OpenSSH\\r\", not HTTP/2",
+            ),
+            (
+                b"<!DOCTYPE HTML PUBLIC",
+                "answers \"<!DOCTYPE HTML P\", not HTTP/2",
+            ),
+        ] {
+            assert_eq!(name(bytes).as_deref(), Some(said));
         }
     }
 

@@ -3,7 +3,8 @@
 use std::sync::atomic::Ordering;
 
 use axum::{Router, body::Bytes, http::StatusCode, routing::any};
-use tonic::{Status, service::Routes};
+use tokio::time::sleep;
+use tonic::{Status, codec::CompressionEncoding, service::Routes};
 
 use super::{
     network::Network,
@@ -11,7 +12,7 @@ use super::{
     *,
 };
 use crate::{
-    proto::v1,
+    proto::v1::{self, render_service_server::RenderServiceServer},
     render::{Pushback, Rejected, RenderError},
     revision::{Digest, Order},
 };
@@ -27,8 +28,15 @@ async fn error_of(renderer: &Renderer) -> RenderError {
 }
 
 /// What a render comes to when the renderer's side answers in plain HTTP.
-async fn error_of_http(status: StatusCode, body: &'static [u8]) -> RenderError {
-    let page = any(move || async move { (status, Bytes::from_static(body)) });
+async fn error_of_http(
+    status: StatusCode,
+    content_type: &'static str,
+    body: &'static [u8],
+) -> RenderError {
+    let page = any(move || async move {
+        let content_type = [("content-type", content_type)];
+        (status, content_type, Bytes::from_static(body))
+    });
     let routes = Routes::from(Router::new().fallback(page));
     let upstream = start(&Network::before_routes(routes));
     until_up(&upstream).await;
@@ -98,7 +106,12 @@ async fn an_outage_that_mentions_403_stays_an_outage() {
         error_of(&renderer).await,
         RenderError::Unavailable(_)
     ));
-    let page = error_of_http(StatusCode::SERVICE_UNAVAILABLE, b"<h1>403 Forbidden</h1>").await;
+    let page = error_of_http(
+        StatusCode::SERVICE_UNAVAILABLE,
+        "text/html",
+        b"<h1>403 Forbidden</h1>",
+    )
+    .await;
     assert!(matches!(page, RenderError::Unavailable(_)), "{page:?}");
 }
 
@@ -187,7 +200,7 @@ async fn an_answer_without_a_revision_or_sense_is_rejected() {
         b"\0\0\0\0\x04\xff\xff\xff\xff".as_slice(),
         b"<h1>Log in</h1>",
     ] {
-        let error = error_of_http(StatusCode::OK, garbage).await;
+        let error = error_of_http(StatusCode::OK, "application/grpc", garbage).await;
         assert!(
             matches!(error, RenderError::Rejected(Rejected::Unreadable)),
             "{error:?}"
@@ -196,18 +209,140 @@ async fn an_answer_without_a_revision_or_sense_is_rejected() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_answer_that_is_cut_short_is_unavailable() {
+async fn an_answer_that_is_cut_short_is_a_failure_of_its_call_alone() {
     for body in [b"".as_slice(), b"\0\0", b"\0\0\0\0\x04\x0a"] {
-        let error = error_of_http(StatusCode::OK, body).await;
+        let error = error_of_http(StatusCode::OK, "application/grpc+proto", body).await;
         assert!(
-            matches!(error, RenderError::Unavailable(_)),
+            matches!(
+                error,
+                RenderError::Failed {
+                    code: "INTERNAL",
+                    ..
+                }
+            ),
             "{body:?}: {error:?}"
         );
     }
 }
 
+/// A gateway's 404 page of two seconds switched Fetch off for ten minutes.
 #[tokio::test(start_paused = true)]
-async fn a_missing_fetch_is_remembered_for_as_long_as_the_connection_lasts() {
+async fn a_page_is_a_fault_of_the_way_and_named_by_its_number() {
+    for (status, content_type, said) in [
+        (
+            404,
+            "text/html",
+            "answers HTTP status 404 (text/html), not gRPC",
+        ),
+        (
+            200,
+            "text/html; charset=utf-8",
+            "answers HTTP status 200 (text/html; charset=utf-8), not gRPC",
+        ),
+        (
+            400,
+            "text/plain",
+            "answers HTTP status 400 (text/plain), not gRPC",
+        ),
+        (502, "", "answers HTTP status 502 (), not gRPC"),
+    ] {
+        let status = StatusCode::from_u16(status).unwrap();
+        let error = error_of_http(status, content_type, b"<h1>UNIMPLEMENTED</h1>").await;
+        assert!(matches!(error, RenderError::Unavailable(_)), "{error:?}");
+        assert!(error.to_string().ends_with(said), "{error}");
+    }
+    let unknown = error_of_http(StatusCode::UNAUTHORIZED, "text/html", b"").await;
+    assert!(
+        matches!(
+            unknown,
+            RenderError::Failed {
+                code: "UNAUTHENTICATED",
+                ..
+            }
+        ),
+        "{unknown:?}"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_compressed_with_gzip_is_read_and_with_anything_else_is_a_fault_of_the_way() {
+    let renderer = Renderer::answers(&[b'x'; 90_000]);
+    let service =
+        RenderServiceServer::new(renderer.clone()).send_compressed(CompressionEncoding::Gzip);
+    let upstream = start(&Network::before_routes(Routes::new(service)));
+    until_up(&upstream).await;
+    assert!(matches!(
+        render(&upstream).await,
+        Ok(Rendered::Revision(offer)) if offer.payload.len() == 90_000
+    ));
+
+    // A bomb: 10 MB in 10 kB.
+    renderer.now(Manner::Answers(response(&vec![0; 10_000_000])));
+    let error = render(&upstream).await.unwrap_err();
+    assert!(
+        matches!(error, RenderError::Rejected(Rejected::Unreadable)),
+        "{error:?}"
+    );
+
+    let brotli = any(|| async {
+        (
+            [
+                ("content-type", "application/grpc"),
+                ("grpc-encoding", "br"),
+            ],
+            "",
+        )
+    });
+    let upstream = start(&Network::before_routes(Routes::from(
+        Router::new().fallback(brotli),
+    )));
+    until_up(&upstream).await;
+    let error = fetch(&upstream).await.unwrap_err();
+    assert!(matches!(error, RenderError::Unavailable(_)), "{error:?}");
+}
+
+/// A stack trace of 20 KB in the status broke the stream, and counted as an outage.
+#[tokio::test(start_paused = true)]
+async fn a_status_message_of_60_kb_is_read_and_a_longer_one_fails_its_call_alone() {
+    let renderer = Renderer::answers(b"{}");
+    let network = Network::before(&renderer);
+    let upstream = start(&network);
+    until_up(&upstream).await;
+    for kilobytes in [20, 60] {
+        let trace = "x".repeat(kilobytes * 1_000);
+        renderer.now(Manner::Fails(Status::not_found(trace)));
+        assert!(
+            matches!(render(&upstream).await, Err(RenderError::NotFound)),
+            "{kilobytes}"
+        );
+    }
+    let mut other = tokio::spawn({
+        renderer.now(Manner::Stalls);
+        render(&upstream)
+    });
+    renderer.until_rendering(3).await;
+    renderer.now(Manner::Fails(Status::not_found("x".repeat(100_000))));
+    let error = render(&upstream).await.unwrap_err();
+    assert!(
+        matches!(
+            error,
+            RenderError::Failed {
+                code: "INTERNAL",
+                ..
+            }
+        ),
+        "{error:?}"
+    );
+    tokio::select! {
+        ended = &mut other => panic!("{ended:?}"),
+        () = sleep(Duration::from_secs(20)) => {}
+    }
+    assert_eq!(network.dials(), 1);
+    other.abort();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_missing_fetch_is_remembered_for_a_minute_or_as_long_as_the_connection_lasts() {
     let renderer = Renderer::answers(b"{}");
     let network = Network::before(&renderer);
     let upstream = start(&network);
@@ -219,6 +354,9 @@ async fn a_missing_fetch_is_remembered_for_as_long_as_the_connection_lasts() {
         ));
     }
     assert_eq!(renderer.fetches.load(Ordering::Relaxed), 1);
+    sleep(Duration::from_secs(61)).await;
+    assert!(fetch(&upstream).await.is_err());
+    assert_eq!(renderer.fetches.load(Ordering::Relaxed), 2);
 
     renderer.fetch_now(Manner::Answers(response(b"stored")));
     network.cut();

@@ -256,6 +256,31 @@ async fn a_peer_that_sends_every_connection_away_at_once_is_dialled_with_a_back_
     drop(upstream);
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_peer_that_speaks_something_else_is_named_in_one_line() {
+    for (words, said) in [
+        (
+            b"HTTP/1.1 400 Bad Request\r\nconnection: close\r\n\r\n".as_slice(),
+            "the renderer at http://renderer answers HTTP/1.1 with status 400, not HTTP/2",
+        ),
+        (
+            &[0x15, 3, 1, 0, 2, 2, 70],
+            "the renderer at http://renderer speaks TLS, not plain HTTP/2",
+        ),
+        (
+            b"<!DOCTYPE HTML PUBLIC>",
+            "the renderer at http://renderer answers \\\"<!DOCTYPE HTML P\\\", not HTTP/2",
+        ),
+    ] {
+        let log = Log::start();
+        let network = Network::before(&Renderer::answers(b"{}"));
+        network.now(Route::Says(words));
+        let upstream = start(&network);
+        until_down(&upstream).await;
+        log.assert_says(&[said]);
+    }
+}
+
 /// A replica that leaves sends all its sidecars away in the same instant.
 #[tokio::test(start_paused = true)]
 async fn a_fleet_that_is_sent_away_does_not_redial_in_the_same_instant() {

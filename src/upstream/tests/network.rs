@@ -36,6 +36,8 @@ pub(super) enum Route {
     /// Connects to a peer that sends the connection away (GOAWAY) as soon as a call arrives beside the stream of changes, and
     /// never looks at either.
     SendsAway,
+    /// Connects to a peer that reads a little, says this and hangs up.
+    Says(&'static [u8]),
     /// Connects to a peer that sends the connection away at once.
     Dismisses,
     /// Connects to a renderer whose answers come at 100 KiB a second.
@@ -198,6 +200,14 @@ impl Connect for Network {
                 let (near, far) = duplex(64 * 1024);
                 let streams = if route == Route::SendsAway { 2 } else { 0 };
                 tokio::spawn(send_away(far, streams));
+                Ok(near)
+            }
+            Route::Says(words) => {
+                let (near, mut far) = duplex(64 * 1024);
+                tokio::spawn(async move {
+                    far.read_exact(&mut [0; 24]).await.unwrap();
+                    far.write_all(words).await.unwrap();
+                });
                 Ok(near)
             }
             Route::Mute => {
