@@ -14,6 +14,7 @@ mod logged;
 pub mod lookup;
 pub mod metrics;
 pub mod moment;
+pub mod printable;
 pub mod proto;
 pub mod readiness;
 pub mod reason;

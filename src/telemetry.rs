@@ -3,6 +3,8 @@
 //! A log pipe that nobody empties must not stall a lookup: lines go through a bounded buffer, and what finds it full is
 //! lost. What is logged is decided where it happens; no payload ever is.
 
+mod lines;
+
 use std::{
     io::{self, IsTerminal as _, Write},
     str::FromStr,
@@ -103,10 +105,11 @@ fn subscriber(
     let registry = Registry::default().with(level.0);
     let lines = tracing_subscriber::fmt::layer()
         .with_writer(writer)
-        .with_ansi(colours);
+        .with_ansi(colours)
+        .fmt_fields(lines::text_fields());
     match format {
         Format::Text => Box::new(registry.with(lines)),
-        Format::Json => Box::new(registry.with(lines.json().flatten_event(true))),
+        Format::Json => Box::new(registry.with(lines.event_format(lines::JsonLines))),
     }
 }
 

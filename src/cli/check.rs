@@ -6,7 +6,7 @@ use std::{path::PathBuf, process::ExitCode};
 
 use super::{
     BAD_SETTINGS,
-    terminal::{complain, say},
+    terminal::{complain, say, show},
 };
 use crate::settings::{self, Sources};
 
@@ -24,7 +24,7 @@ pub(super) struct Args {
 /// Runs it.
 pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
     if args.print_schema {
-        say(format_args!("{:#}", settings::schema()))?;
+        show(format_args!("{:#}", settings::schema()))?;
         return Ok(ExitCode::SUCCESS);
     }
     let sources = Sources {
@@ -38,7 +38,7 @@ pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
             ExitCode::SUCCESS
         }
         Err(invalid) => {
-            complain(invalid);
+            invalid.problems.iter().for_each(complain);
             BAD_SETTINGS.into()
         }
     })

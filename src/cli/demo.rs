@@ -13,7 +13,7 @@ use std::{
 use anyhow::Context as _;
 use tokio::{runtime, sync::watch};
 
-use super::terminal::{complain, say};
+use super::terminal::{complain, say, show as show_lines, tell};
 use crate::{
     demo::{self, Demo, Live, Release, Report, Terms},
     drain::Signals,
@@ -108,7 +108,7 @@ async fn show(args: &Args) -> anyhow::Result<Demo> {
         never = progress::show(told, terms) => match never {},
     };
     if args.json {
-        say(demo.report.document())?;
+        show_lines(demo.report.document())?;
     } else {
         tell_people(&demo.report)?;
     }
@@ -128,7 +128,7 @@ fn tell_how_to_play(demo: &Demo) {
     let settings = evenkeel.settings().display();
     let program = env::current_exe().unwrap_or_else(|_| "evenkeel".into());
     let program = program.display();
-    complain(format_args!(
+    tell(format_args!(
         "
 The sidecar and its renderer stay up until Ctrl-C.
   look up    {program} get paperboy --address {lookup}
@@ -138,7 +138,7 @@ The sidecar and its renderer stay up until Ctrl-C.
 }
 
 fn tell_people(report: &Report) -> anyhow::Result<()> {
-    say(report.table())?;
+    show_lines(report.table())?;
     for promise in report.promises() {
         let kept = if promise.is_kept { "kept  " } else { "BROKEN" };
         say(format_args!("{kept} {}: {}", promise.name, promise.found))?;

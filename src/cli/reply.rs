@@ -12,14 +12,18 @@ use serde_json::value::RawValue;
 
 use crate::{
     client::{LookupError, Refused, Reply},
+    printable::printable,
     revision::Project,
 };
+
+/// The most bytes that are shown of what another process said.
+const MAX_SAID: usize = 300;
 
 /// `no sidecar answers at 127.0.0.1:7400: Connection refused`: what lies between only repeats it.
 pub(super) fn with_root_cause(error: LookupError) -> String {
     let error = anyhow::Error::new(error);
     match error.chain().skip(1).last() {
-        Some(cause) => format!("{error}: {cause}"),
+        Some(cause) => format!("{error}: {}", printable(cause, MAX_SAID)),
         None => error.to_string(),
     }
 }
@@ -28,9 +32,9 @@ pub(super) fn with_root_cause(error: LookupError) -> String {
 pub(super) fn refusal(refused: &Refused) -> String {
     let mut line = refused.code_name().to_owned();
     if !refused.reason.is_empty() {
-        line += &format!(" ({})", refused.reason);
+        line += &format!(" ({})", printable(&refused.reason, MAX_SAID));
     }
-    line += &format!(": {}", refused.message);
+    line += &format!(": {}", printable(&refused.message, MAX_SAID));
     if let Some(after) = refused.retry_after {
         line += &format!("; retry after {}", shown(after));
     }

@@ -37,7 +37,7 @@ pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
     let loaded = match settings::load(&sources) {
         Ok(loaded) => loaded,
         Err(invalid) => {
-            complain(invalid);
+            invalid.problems.iter().for_each(complain);
             return Ok(BAD_SETTINGS.into());
         }
     };

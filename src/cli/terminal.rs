@@ -13,6 +13,11 @@ use std::{
 use anyhow::Context as _;
 use tokio::{io::Interest, net::unix::pipe::Sender};
 
+use crate::printable::printable;
+
+/// The most bytes of a line.
+const MAX_LINE: usize = 4096;
+
 /// Has something written to stdout, and sees it through.
 ///
 /// # Errors
@@ -27,17 +32,32 @@ pub(super) fn print(
     }
 }
 
-/// Says a line on stdout.
+/// Says a line on stdout, which stays one whatever it holds.
 ///
 /// # Errors
 /// As [`print`].
 pub(super) fn say(line: impl Display) -> anyhow::Result<()> {
+    let line = printable(line, MAX_LINE);
     print(|stdout| writeln!(stdout, "{line}"))
 }
 
-/// Says a line on stderr.
+/// Says a line on stderr, which stays one whatever it holds.
 pub(super) fn complain(line: impl Display) {
+    let line = printable(line, MAX_LINE);
     let _lost = writeln!(io::stderr(), "{line}");
+}
+
+/// Shows several lines of our own words on stdout.
+///
+/// # Errors
+/// As [`print`].
+pub(super) fn show(lines: impl Display) -> anyhow::Result<()> {
+    print(|stdout| writeln!(stdout, "{lines}"))
+}
+
+/// Shows several lines of our own words on stderr.
+pub(super) fn tell(lines: impl Display) {
+    let _lost = writeln!(io::stderr(), "{lines}");
 }
 
 /// Waits until nobody reads stdout any more, as of `| head`; for ever when it is no pipe.

@@ -84,6 +84,73 @@ fn json_is_one_object_a_line() {
     assert_eq!(text.lines().count(), 3);
 }
 
+/// What a renderer may send in a status message: it forged a line of its own, and commanded the terminal.
+const FORGED: &str = "no\n2026-11-26T00:00:00Z  INFO evenkeel: all is well\r\u{1b}[2J\u{9b}31m\u{7f}\u{202e}lleh\u{2028}\u{e0041}";
+
+fn forged_events() {
+    tracing::warn!(cause = %FORGED, "an event of ours");
+    tracing::warn!(cause = FORGED, "an event of ours");
+    tracing::warn!(cause = ?Some(FORGED), "an event of ours");
+    tracing::warn!(
+        error = &io::Error::other(FORGED) as &dyn std::error::Error,
+        "an event of ours"
+    );
+    tracing::warn!("an event of ours: {FORGED}");
+}
+
+#[test]
+fn a_status_message_with_a_newline_and_an_escape_neither_forges_a_line_nor_commands_a_terminal() {
+    for format in [Format::Text, Format::Json] {
+        let text = logged(format, "info", forged_events);
+        assert_eq!(text.lines().count(), 5, "{text}");
+        for line in text.lines() {
+            assert!(line.contains("an event of ours"), "{line}");
+            assert!(!line.chars().any(crate::printable::is_obeyed), "{line:?}");
+            assert!(
+                line.contains("u{202e}lleh") || line.contains(r"\u202elleh"),
+                "{line}"
+            );
+        }
+    }
+}
+
+#[test]
+fn json_gives_back_what_it_escaped() {
+    let text = logged(Format::Json, "info", || tracing::warn!(cause = FORGED, "m"));
+    let line: serde_json::Value = serde_json::from_str(&text).unwrap();
+    assert_eq!(line["cause"], FORGED);
+}
+
+#[test]
+fn a_value_takes_three_hundred_bytes_at_most() {
+    let long = "\u{1b}".repeat(1 << 16);
+    for format in [Format::Text, Format::Json] {
+        let text = logged(format, "info", || {
+            tracing::warn!(cause = %long, "m");
+            tracing::warn!(cause = long, "m");
+            tracing::warn!("{long}");
+        });
+        let longest = text.lines().map(str::len).max().unwrap();
+        let least = text.lines().map(str::len).min().unwrap();
+        // JSON takes six bytes for each control character.
+        assert!(
+            least < 300 * 6 + 150 && longest < 4096 * 6 + 150,
+            "{least} {longest}"
+        );
+    }
+}
+
+#[test]
+fn fields_follow_the_message_of_a_text_line() {
+    let text = logged(Format::Text, "info", || {
+        tracing::info!(rollout = 2, after = %"41s", "an event of ours");
+    });
+    assert!(
+        text.ends_with("evenkeel::telemetry::tests: an event of ours rollout=2 after=41s\n"),
+        "{text}"
+    );
+}
+
 #[test]
 fn says_what_a_level_is() {
     for text in ["", " ", "loud", "info,loud", "h2=loud", "h2"] {

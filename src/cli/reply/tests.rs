@@ -127,3 +127,20 @@ fn says_in_json_why_an_answer_is_outdated() {
         serde_json::Value::Null
     );
 }
+
+/// A sidecar passes a renderer's words on; they may hold what forges a line or commands a terminal.
+#[test]
+fn what_was_said_from_outside_stays_in_its_line_and_is_short() {
+    let refused = Refused {
+        message: format!("no\nevenkeel: all is well\x1b[2J{}", "!".repeat(9_000)),
+        reason: "NO\u{202e}T".into(),
+        ..refused()
+    };
+    let line = failure_line(&project(), &refused);
+    assert!(
+        line.contains(r"(NO\u{202e}T): no\nevenkeel: all is well\u{1b}[2J!!!"),
+        "{line}"
+    );
+    assert!(line.len() < 400, "{line}");
+    assert!(!line.chars().any(crate::printable::is_obeyed), "{line}");
+}
