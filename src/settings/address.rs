@@ -24,6 +24,10 @@ impl Setting for Uri {
         let is_address = !authority.host().is_empty() && !authority.as_str().contains('@');
         (uri.scheme_str() == Some("http") && is_bare && is_address).then_some(uri)
     }
+
+    fn show(&self) -> String {
+        self.to_string().trim_end_matches('/').to_owned()
+    }
 }
 
 /// Where connections are accepted from this pod.
@@ -61,6 +65,10 @@ impl Setting for Listen {
         let address: SocketAddr = text.parse().ok()?;
         address.ip().is_loopback().then_some(Self::Tcp(address))
     }
+
+    fn show(&self) -> String {
+        self.to_string()
+    }
 }
 
 impl Setting for Vec<Listen> {
@@ -80,6 +88,10 @@ impl Setting for Vec<Listen> {
         let read: Self = entries.iter().map(Listen::read).collect::<Option<_>>()?;
         (!read.is_empty()).then_some(read)
     }
+
+    fn show(&self) -> String {
+        self.iter().map(Listen::show).collect::<Vec<_>>().join(",")
+    }
 }
 
 impl Setting for Option<Listen> {
@@ -96,6 +108,11 @@ impl Setting for Option<Listen> {
     fn is_absent(written: &Written) -> bool {
         written.text() == Some("")
     }
+
+    fn show(&self) -> String {
+        self.as_ref()
+            .map_or_else(|| "\"\"".to_owned(), Setting::show)
+    }
 }
 
 impl Setting for SocketAddr {
@@ -104,5 +121,9 @@ impl Setting for SocketAddr {
 
     fn read(written: &Written) -> Option<Self> {
         written.text()?.parse().ok()
+    }
+
+    fn show(&self) -> String {
+        self.to_string()
     }
 }

@@ -22,6 +22,10 @@ macro_rules! choice {
                     _ => None,
                 }
             }
+
+            fn show(&self) -> String {
+                self.as_str().to_owned()
+            }
         }
     };
 }

@@ -14,7 +14,8 @@ use tokio_util::task::AbortOnDropHandle;
 
 use self::watch::{Cause, Watch};
 use super::{
-    Field, Hash, Invalid, Loaded, Pinned, Settings, Sources, load::resolve, reading::Reading,
+    Hash, Invalid, Loaded, Pinned, Settings, Sources, load::resolve, reading::Reading,
+    section::Difference,
 };
 
 #[cfg(test)]
@@ -139,21 +140,18 @@ impl Reload {
         let in_force = &mut self.in_force;
         let mut differing = Vec::new();
         in_force.settings.adopt(&loaded.settings, &mut differing);
-        let paths = |is_hot: bool| {
-            let those = differing
-                .iter()
-                .filter(|field: &&&Field| field.is_hot == is_hot);
-            those.map(|field| field.path).collect::<Vec<_>>()
-        };
-        in_force.pending = paths(false);
+        let (changed, pending): (Vec<_>, Vec<_>) = differing
+            .into_iter()
+            .partition(|difference: &Difference| difference.field.is_hot);
+        in_force.pending = pending.iter().map(|pending| pending.field.path).collect();
         in_force.hash = loaded.hash.clone();
         in_force.is_valid = true;
         let known = std::mem::replace(&mut self.pinned, loaded.pinned);
         let is_edited = |pin: &&Pinned| pin.ignored.is_some() && !known.contains(pin);
         Reloaded {
             hash: loaded.hash,
-            changed: paths(true),
-            pending: paths(false),
+            changed,
+            pending,
             ignored: self.pinned.iter().filter(is_edited).cloned().collect(),
         }
     }
@@ -178,9 +176,9 @@ enum Outcome {
 struct Reloaded {
     hash: Hash,
     /// The hot fields that changed.
-    changed: Vec<&'static str>,
+    changed: Vec<Difference>,
     /// The restart-only fields that differ from what is in force.
-    pending: Vec<&'static str>,
+    pending: Vec<Difference>,
     /// The edits that change nothing, since the environment or a flag decides.
     ignored: Vec<Pinned>,
 }
@@ -205,11 +203,16 @@ impl fmt::Display for Reloaded {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.changed.as_slice() {
             [] => f.write_str("no hot field changed")?,
-            changed => write!(f, "changed {}", changed.join(", "))?,
+            changed => f.write_str(&listed(changed))?,
         }
         if !self.pending.is_empty() {
-            write!(f, "; pending until a restart {}", self.pending.join(", "))?;
+            write!(f, "; pending until a restart {}", listed(&self.pending))?;
         }
         self.ignored.iter().try_for_each(|pin| write!(f, "; {pin}"))
     }
+}
+
+fn listed(differences: &[Difference]) -> String {
+    let differences: Vec<_> = differences.iter().map(Difference::to_string).collect();
+    differences.join(", ")
 }

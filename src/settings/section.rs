@@ -3,6 +3,8 @@
 //!
 //! It knows nothing of what the fields mean; how a type is read from text is said in [`super::setting`].
 
+use std::fmt;
+
 /// What is known of a field before any value of it is.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Field {
@@ -22,6 +24,22 @@ pub struct Field {
     pub choices: &'static [&'static str],
     /// The JSON type of its values.
     pub json: super::setting::Json,
+}
+
+/// A field with two values.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Difference {
+    pub(super) field: &'static Field,
+    /// The value in force, as a file would have it.
+    pub(super) before: String,
+    /// The value that the files have.
+    pub(super) after: String,
+}
+
+impl fmt::Display for Difference {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {} → {}", self.field.path, self.before, self.after)
+    }
 }
 
 impl Field {
@@ -83,11 +101,13 @@ macro_rules! section {
             }
 
             /// Takes over what differs in the hot fields, and adds every field that differs.
-            fn adopt(&mut self, newer: &Self, differing: &mut Vec<&'static $crate::settings::Field>) {
+            fn adopt(&mut self, newer: &Self, differing: &mut Vec<$crate::settings::section::Difference>) {
                 $( if self.$field != newer.$field {
-                    differing.push(
-                        section!(@field $prefix, $field, $type, $default, [$($low, $high)?], [$($hot)?], [$($meaning)+]),
-                    );
+                    differing.push($crate::settings::section::Difference {
+                        field: section!(@field $prefix, $field, $type, $default, [$($low, $high)?], [$($hot)?], [$($meaning)+]),
+                        before: $crate::settings::setting::Setting::show(&self.$field),
+                        after: $crate::settings::setting::Setting::show(&newer.$field),
+                    });
                     if section!(@hot $($hot)?) {
                         self.$field = newer.$field.clone();
                     }

@@ -76,6 +76,9 @@ pub(super) trait Setting: Sized {
     /// Reads what is written; nothing when it is not accepted.
     fn read(written: &Written) -> Option<Self>;
 
+    /// The value as text, as a file would have it.
+    fn show(&self) -> String;
+
     /// Whether that means that there is no value.
     fn is_absent(_written: &Written) -> bool {
         false
@@ -102,6 +105,10 @@ impl Setting for u32 {
     fn read(written: &Written) -> Option<Self> {
         whole(written)
     }
+
+    fn show(&self) -> String {
+        self.to_string()
+    }
 }
 
 impl Setting for NonZeroU32 {
@@ -110,6 +117,10 @@ impl Setting for NonZeroU32 {
 
     fn read(written: &Written) -> Option<Self> {
         whole(written)
+    }
+
+    fn show(&self) -> String {
+        self.to_string()
     }
 }
 
@@ -120,6 +131,10 @@ impl Setting for NonZeroU64 {
     fn read(written: &Written) -> Option<Self> {
         whole(written)
     }
+
+    fn show(&self) -> String {
+        self.to_string()
+    }
 }
 
 impl Setting for NonZeroUsize {
@@ -128,6 +143,10 @@ impl Setting for NonZeroUsize {
 
     fn read(written: &Written) -> Option<Self> {
         whole(written)
+    }
+
+    fn show(&self) -> String {
+        self.to_string()
     }
 }
 
@@ -139,6 +158,10 @@ impl Setting for f64 {
         let number: Self = written.number()?.parse().ok()?;
         number.is_finite().then_some(number + 0.0) // −0 becomes 0
     }
+
+    fn show(&self) -> String {
+        self.to_string()
+    }
 }
 
 impl Setting for Duration {
@@ -147,6 +170,10 @@ impl Setting for Duration {
 
     fn read(written: &Written) -> Option<Self> {
         humantime::parse_duration(written.text()?).ok()
+    }
+
+    fn show(&self) -> String {
+        humantime::format_duration(*self).to_string()
     }
 }
 
@@ -176,6 +203,18 @@ impl Setting for Size {
         let has_unit = text.ends_with(|last: char| last.is_ascii_alphabetic());
         has_unit.then(|| text.parse().ok().map(Self)).flatten()
     }
+
+    fn show(&self) -> String {
+        let bytes = self.bytes();
+        let units = [(40, "TiB"), (30, "GiB"), (20, "MiB"), (10, "KiB")];
+        let whole = units
+            .into_iter()
+            .find(|(power, _)| bytes >> power << power == bytes && bytes > 0);
+        match whole {
+            Some((power, unit)) => format!("{}{unit}", bytes >> power),
+            None => format!("{bytes}B"),
+        }
+    }
 }
 
 impl Setting for String {
@@ -187,6 +226,10 @@ impl Setting for String {
         let is_accepted = |byte: u8| byte.is_ascii_alphanumeric() || b"._:/-".contains(&byte);
         let fits = (1..=253).contains(&text.len()) && text.bytes().all(is_accepted);
         fits.then(|| text.to_owned())
+    }
+
+    fn show(&self) -> String {
+        self.clone()
     }
 }
 
@@ -201,6 +244,10 @@ macro_rules! optional {
                     return Some(None);
                 }
                 <$type>::read(written).map(Some)
+            }
+
+            fn show(&self) -> String {
+                self.as_ref().map_or_else(|| "null".to_owned(), Setting::show)
             }
 
             fn is_absent(written: &Written) -> bool {

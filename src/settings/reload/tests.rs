@@ -63,6 +63,11 @@ fn rate(rate: u32) -> String {
     format!("admission: {{rate: {rate}}}\n")
 }
 
+fn names(differences: &[Difference]) -> Vec<&'static str> {
+    let paths = differences.iter().map(|difference| difference.field.path);
+    paths.collect()
+}
+
 fn reloaded(outcomes: &[Outcome]) -> &Reloaded {
     match outcomes {
         [Outcome::Reloaded(reloaded)] => reloaded,
@@ -108,7 +113,7 @@ fn reloads_once_after_truncate_and_write() {
     file.write_all(b"2}\n").unwrap();
     assert_eq!(stage.poll(), None, "whole, but who knows");
     assert_eq!(stage.rate(), 1.0);
-    assert_eq!(reloaded(&stage.polls()).changed, ["admission.rate"]);
+    assert_eq!(names(&reloaded(&stage.polls()).changed), ["admission.rate"]);
     assert_eq!(stage.rate(), 22.0);
 }
 
@@ -122,7 +127,7 @@ fn reloads_once_after_delete_and_create() {
     file.write_all(b"{}").unwrap();
     assert_eq!(stage.poll(), None, "written, but perhaps half");
     file.write_all(b"\n# a comment\n").unwrap();
-    assert_eq!(reloaded(&stage.polls()).changed, ["admission.rate"]);
+    assert_eq!(names(&reloaded(&stage.polls()).changed), ["admission.rate"]);
     assert_eq!(stage.rate(), 5.0);
 }
 
@@ -132,7 +137,7 @@ fn takes_a_file_renamed_into_place() {
     let other = stage.folder.path().join("other");
     fs::write(&other, rate(2)).unwrap();
     fs::rename(&other, stage.file()).unwrap();
-    assert_eq!(reloaded(&stage.polls()).changed, ["admission.rate"]);
+    assert_eq!(names(&reloaded(&stage.polls()).changed), ["admission.rate"]);
 }
 
 #[test]
@@ -162,7 +167,7 @@ fn an_invalid_file_keeps_the_old_limits_and_says_so_once() {
         assert!(!in_force.is_valid && in_force.hash == hash);
         assert_eq!(stage.rate(), 3.0);
         fs::write(stage.file(), rate(3)).unwrap();
-        assert_eq!(reloaded(&stage.polls()).changed, Vec::<&str>::new());
+        assert_eq!(names(&reloaded(&stage.polls()).changed), Vec::<&str>::new());
         assert!(stage.reload.in_force.is_valid);
     }
 }
@@ -184,7 +189,7 @@ fn a_hundred_swaps_are_a_hundred_reloads() {
     for version in 2..102 {
         swap_data(stage.folder.path(), version, &rate(version));
         assert_eq!(
-            reloaded(&[stage.poll().unwrap()]).changed,
+            names(&reloaded(&[stage.poll().unwrap()]).changed),
             ["admission.rate"]
         );
         assert_eq!(stage.poll(), None);
@@ -210,17 +215,17 @@ fn changed_restart_only_fields_are_pending_and_block_no_hot_ones() {
     fs::write(stage.file(), content).unwrap();
     let outcomes = stage.polls();
     let outcome = reloaded(&outcomes);
-    assert_eq!(outcome.changed, ["rollout", "admission.rate"]);
+    assert_eq!(names(&outcome.changed), ["rollout", "admission.rate"]);
     assert_eq!(
         outcome.to_string(),
-        "changed rollout, admission.rate; pending until a restart upstream.deadline"
+        "rollout 1 → 2, admission.rate 1 → 2; pending until a restart upstream.deadline 30s → 7s"
     );
     let in_force = &stage.reload.in_force;
     assert_eq!(in_force.pending, ["upstream.deadline"]);
     assert_eq!(in_force.settings.upstream.deadline, Duration::from_secs(30));
     assert_eq!(stage.rate(), 2.0);
     fs::write(stage.file(), rate(3)).unwrap();
-    assert_eq!(reloaded(&stage.polls()).pending, Vec::<&str>::new());
+    assert_eq!(names(&reloaded(&stage.polls()).pending), Vec::<&str>::new());
 }
 
 #[test]
@@ -312,10 +317,31 @@ async fn a_running_sidecar_sees_each_change_and_logs_one_line_of_it() {
     assert!(!in_force.has_changed().unwrap());
     let logged = log.lines();
     assert_eq!(logged.len(), 3, "{logged:#?}");
-    assert!(logged[0].contains("INFO") && logged[0].contains("changed admission.rate"));
+    assert!(logged[0].contains("INFO") && logged[0].contains("settings reloaded: admission.rate "));
     assert!(logged[1].contains("WARN") && logged[1].contains("settings rejected"));
     assert!(
         logged[2].contains(&format!("hash={}", now.hash)),
         "{logged:#?}"
     );
+}
+
+#[test]
+fn every_field_shows_its_value_as_a_file_would_have_it() {
+    let layers = "upstream: {url: 'http://renderer:1'}\ncache: {max_bytes: 64MiB}\nlookup: {max_age: 90s, listen: ['127.0.0.1:1', 'unix:/a']}\nadmission: {fleet_rate: 0.5, fleet_size: 3}\nadmin: {listen: 'unix:/b'}\nlog: {level: debug}\n";
+    let mut stage = Stage::new("rollout: 1\n");
+    fs::write(stage.file(), format!("rollout: 1\n{layers}")).unwrap();
+    let outcomes = stage.polls();
+    let said = reloaded(&outcomes).to_string();
+    for change in [
+        "lookup.max_age null → 1m 30s",
+        "admission.fleet_rate null → 0.5",
+        "admission.fleet_size null → 3",
+        "upstream.url http://127.0.0.1:7070 → http://renderer:1",
+        "lookup.listen 127.0.0.1:7400 → 127.0.0.1:1,unix:/a",
+        "cache.max_bytes 256MiB → 64MiB",
+        "admin.listen \"\" → unix:/b",
+        "log.level info → debug",
+    ] {
+        assert!(said.contains(change), "{change} in {said}");
+    }
 }
