@@ -51,6 +51,7 @@ use self::{
 pub use self::{
     bucket::MIN_RATE,
     explain::Explanation,
+    flood::FirstRenders,
     limits::{FetchLimits, Limits},
 };
 use crate::{
@@ -97,6 +98,15 @@ pub enum Class {
 impl Class {
     /// Every class, the first served first.
     pub const ALL: [Self; 2] = [Self::Missing, Self::Outdated];
+
+    /// The class that metrics count a project in: by what is held alone, whether callers wait or not.
+    pub const fn by_held(is_held: bool) -> Self {
+        if is_held {
+            Self::Outdated
+        } else {
+            Self::Missing
+        }
+    }
 
     /// Its name in metrics.
     pub const fn as_str(self) -> &'static str {
@@ -204,7 +214,7 @@ pub enum Verdict {
 /// A refusal, and who was refused by what.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Refused {
-    /// The class of the project.
+    /// The class of the project, by what is held.
     pub class: Class,
     /// The gate that said no; none when the project is in flight.
     pub gate: Option<Gate>,
@@ -364,6 +374,8 @@ pub struct Admission {
     ages: Ages,
     /// How long a render may run: then its permit comes home.
     deadline: Duration,
+    /// The renders in flight, by when they were launched.
+    launched: BTreeSet<(Moment, Project)>,
     counts: Counts,
     /// Tokens given to missing projects in a row.
     missing_turns: u32,
@@ -384,7 +396,12 @@ pub struct Admission {
 /// How many projects there are of a kind.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Counts {
-    wanted: usize,
+    /// Wanted, by [`Class::by_held`].
+    wanted: [usize; Class::ALL.len()],
+    /// Those whose last render failed, was rejected or brought less than was asked for.
+    failing: usize,
+    /// Wanted ones of which an older rollout is held than is asked for.
+    below_target: usize,
     /// Missing ones that are waited for and not in flight.
     waited_for: usize,
     /// Missing ones that nobody waits for any more.
@@ -462,6 +479,7 @@ impl Admission {
             in_flight: InFlight::default(),
             ages: Ages::default(),
             deadline: Duration::MAX,
+            launched: BTreeSet::new(),
             counts: Counts::default(),
             missing_turns: 0,
             arrivals: 0,
@@ -668,8 +686,11 @@ impl Admission {
         }
     }
 
-    /// How many tokens the bucket holds.
+    /// How many renders the bucket would admit now, with the fraction of the next: none at a rate of 0.
     pub fn level(&self, now: Moment) -> f64 {
+        if self.limits.rate < MIN_RATE {
+            return 0.0;
+        }
         self.bucket.level(now)
     }
 
@@ -678,9 +699,50 @@ impl Admission {
         self.in_flight.renders as usize
     }
 
-    /// How many projects are wanted, those in flight included.
-    pub fn wanted(&self) -> usize {
-        self.counts.wanted
+    /// The render that has been in flight for longest: since when, and of which project.
+    pub fn oldest_render(&self) -> Option<(Moment, &Project)> {
+        let (since, project) = self.launched.first()?;
+        Some((*since, project))
+    }
+
+    /// The median of how long the last renders took that brought a revision; zero while none has.
+    pub fn median_render(&self) -> Duration {
+        self.recent.median()
+    }
+
+    /// How many projects are wanted, those in flight included, of which something is held, or nothing.
+    pub fn wanted(&self, class: Class) -> usize {
+        self.counts.wanted[class as usize]
+    }
+
+    /// How many projects are wanted of which an older rollout is held than is asked for.
+    pub fn below_target(&self) -> usize {
+        self.counts.below_target
+    }
+
+    /// The target.
+    pub fn target(&self) -> u64 {
+        self.target
+    }
+
+    /// Whether there is a connection to the renderer.
+    pub fn is_connected(&self) -> bool {
+        self.link == Link::Up
+    }
+
+    /// How many renders of that class may be in flight at once.
+    pub fn permits(&self, class: Class) -> u32 {
+        self.limits.permits(class, false)
+    }
+
+    /// What the last first renders of projects found.
+    pub fn first_renders(&self) -> FirstRenders {
+        self.flood.of_late()
+    }
+
+    /// How many projects are remembered whose last render failed, was rejected or brought less than was asked for.
+    pub fn failing(&self) -> usize {
+        self.counts.failing
     }
 
     /// Whether a project is wanted or in flight.
@@ -760,7 +822,9 @@ impl Admission {
         if let Some(at) = entry.timer {
             self.timers.remove(&(at, project.clone()));
         }
-        self.counts.wanted -= usize::from(entry.place.is_wanted());
+        self.counts.wanted[entry.held_class() as usize] -= usize::from(entry.place.is_wanted());
+        self.counts.failing -= usize::from(entry.is_failing());
+        self.counts.below_target -= usize::from(entry.place.is_wanted() && entry.is_raised());
         self.counts.waited_for -= usize::from(entry.counted == Counted::WaitedFor);
         self.counts.demoted -= usize::from(entry.counted == Counted::Demoted);
         Some(entry)
@@ -775,7 +839,7 @@ impl Admission {
         let render = self.recent.expected().as_secs_f64().max(1e-9);
         let rate = self.limits.rate.min(permits / render);
         #[expect(clippy::cast_precision_loss, reason = "projects are fewer")]
-        let wanted = (self.counts.wanted + 1) as f64;
+        let wanted = (self.counts.wanted.iter().sum::<usize>() + 1) as f64;
         Duration::try_from_secs_f64(CONVERGENCE * wanted / rate).unwrap_or(LONGEST_INTEREST)
     }
 
@@ -803,7 +867,9 @@ impl Admission {
         if let Some(at) = timer {
             self.timers.insert((at, project.clone()));
         }
-        self.counts.wanted += usize::from(place.is_wanted());
+        self.counts.wanted[entry.held_class() as usize] += usize::from(place.is_wanted());
+        self.counts.failing += usize::from(entry.is_failing());
+        self.counts.below_target += usize::from(place.is_wanted() && entry.is_raised());
         self.counts.waited_for += usize::from(entry.counted == Counted::WaitedFor);
         self.counts.demoted += usize::from(entry.counted == Counted::Demoted);
         self.entries.insert(project.clone(), entry);

@@ -6,13 +6,11 @@ mod follow;
 mod hot;
 mod page;
 mod plain;
+mod process;
 
 use std::{
     io,
-    sync::{
-        Arc, OnceLock,
-        atomic::{AtomicBool, Ordering::Relaxed},
-    },
+    sync::{Arc, OnceLock},
     time::Duration,
 };
 
@@ -22,7 +20,9 @@ use tokio::{
 };
 use tokio_util::sync::{CancellationToken, DropGuard};
 
+use self::process::ProcessMeter;
 use crate::{
+    admission::Stops,
     cache::Cache,
     drain::{self, Drain, Ended},
     freshness::Freshness,
@@ -105,9 +105,11 @@ struct Core {
     closing: CancellationToken,
     /// Keeps the sidecar unready once it drains.
     draining: OnceLock<Block>,
-    is_connected: AtomicBool,
+    is_connected: watch::Sender<bool>,
     changes_up: ChangesUp,
+    stops: watch::Receiver<Stops>,
     settings: watch::Receiver<Arc<InForce>>,
+    process: ProcessMeter,
 }
 
 impl Sidecar {
@@ -141,6 +143,7 @@ impl Sidecar {
             contact,
             settings.start.grace,
         ));
+        followers.spawn(follow::degraded(Arc::clone(&core)));
         followers.spawn(follow::changes(Arc::clone(&core), upstream.changes()));
         followers.spawn(hot::follow(Arc::clone(&core)));
         followers.spawn(follow::readiness(Arc::clone(&core)));
@@ -255,6 +258,7 @@ impl Core {
             plain::lookup(settings),
         );
         Self {
+            stops: refresh.stops(),
             freshness,
             refresh,
             lookup,
@@ -264,9 +268,10 @@ impl Core {
             connections: Connections::new(),
             closing: CancellationToken::new(),
             draining: OnceLock::new(),
-            is_connected: AtomicBool::new(false),
+            is_connected: watch::Sender::new(false),
             changes_up,
             settings: in_force,
+            process: ProcessMeter::start(),
         }
     }
 
@@ -313,14 +318,17 @@ impl Core {
         let listener = Listener::bind(address, Access::Everyone)?;
         let bound = listener.address().clone();
         let (core, readiness) = (Arc::clone(self), self.readiness.clone());
-        let routes = serve::telemetry::routes(move || core.page(), move || readiness.pending());
+        let routes = serve::telemetry::routes(
+            move |as_text| core.page(as_text),
+            move || readiness.pending(),
+        );
         tasks.spawn(serve::telemetry::serve(listener, routes));
         Ok(bound)
     }
 
-    /// Whether answers may be outdated for a reason that an operator should look at.
+    /// Whether the renderer cannot be used: there is no connection, or the breaker or its pushback stops every render.
     fn is_degraded(&self) -> bool {
-        !self.is_connected.load(Relaxed) || !self.settings.borrow().is_valid
+        !*self.is_connected.borrow() || *self.stops.borrow() != Stops::default()
     }
 }
 

@@ -7,23 +7,21 @@
 mod changes;
 mod note;
 mod subscribers;
+mod tally;
 
 use std::{
-    sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicU64, Ordering::Relaxed},
-    },
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
 use moka::{notification::RemovalCause, policy::EvictionPolicy, sync::Cache as Map};
 
-use self::changes::Changes;
 pub use self::{
     changes::Change,
     note::Note,
     subscribers::{Subscribers, Subscription},
 };
+use self::{changes::Changes, tally::Tally};
 use crate::{
     moment::Moment,
     revision::{Project, Revision},
@@ -85,15 +83,15 @@ pub struct Cache {
     /// Writers go one at a time, so that order is kept.
     writer: Mutex<()>,
     max_bytes: usize,
-    evicted_wanted: Arc<AtomicU64>,
+    tally: Arc<Tally>,
     subscribers: Subscribers,
 }
 
 impl Cache {
     /// Makes an empty cache of at most `max_bytes`.
     pub fn new(max_bytes: usize) -> Self {
-        let evicted_wanted = Arc::new(AtomicU64::new(0));
-        let evicted = Arc::clone(&evicted_wanted);
+        let tally = Arc::new(Tally::default());
+        let left = Arc::clone(&tally);
         Self {
             held: Map::builder()
                 .eviction_policy(EvictionPolicy::lru())
@@ -102,16 +100,14 @@ impl Cache {
                     u32::try_from(cost(&held.revision)).unwrap_or(u32::MAX)
                 })
                 .eviction_listener(move |_, held, cause| {
-                    if cause == RemovalCause::Size && held.note.is_wanted() {
-                        evicted.fetch_add(1, Relaxed);
-                    }
+                    left.left(&held, cause == RemovalCause::Size);
                 })
                 .build(),
             absent: latest(MAX_ABSENT),
             changes: latest(MAX_CHANGES),
             writer: Mutex::default(),
             max_bytes,
-            evicted_wanted,
+            tally,
             subscribers: Subscribers::default(),
         }
     }
@@ -129,6 +125,7 @@ impl Cache {
         if cost(&revision) > self.max_bytes {
             return (Stored::TooLarge, held);
         }
+        let is_new = held.is_none();
         let stored = match &held {
             None => Stored::Newer,
             Some(held) if revision.order > held.revision.order => Stored::Newer,
@@ -153,6 +150,9 @@ impl Cache {
             gone_since: None,
             note: held.map_or_else(Arc::default, |held| Arc::clone(&held.note)),
         });
+        if is_new {
+            self.tally.returns(&project);
+        }
         self.insert(&project, &new);
         self.absent.invalidate(&project);
         if stored == Stored::Newer {
@@ -275,9 +275,29 @@ impl Cache {
         self.held.weighted_size()
     }
 
+    /// How many bytes may be held.
+    pub fn max_bytes(&self) -> usize {
+        self.max_bytes
+    }
+
+    /// How many projects are held of a rollout below that one.
+    pub fn below(&self, rollout: u64) -> u64 {
+        self.tally.below(rollout)
+    }
+
+    /// How many projects were evicted, and wanted again soon after, since the start: within as many evictions as are remembered.
+    pub fn returned(&self) -> u64 {
+        self.tally.returned()
+    }
+
+    /// How many projects were evicted, since the start.
+    pub fn evictions(&self) -> u64 {
+        self.tally.evictions()
+    }
+
     /// How many projects were evicted while they were wanted, since the start.
     pub fn evicted_wanted(&self) -> u64 {
-        self.evicted_wanted.load(Relaxed)
+        self.tally.evicted_wanted()
     }
 
     fn replace(&self, project: &Project, held: &Held, change: impl FnOnce(&mut Held)) {
@@ -297,6 +317,7 @@ impl Cache {
 
     /// Inserts, and evicts at once what no longer fits: moka would put that off.
     fn insert(&self, project: &Project, held: &Arc<Held>) {
+        self.tally.came(held);
         self.held.insert(project.clone(), Arc::clone(held));
         self.held.run_pending_tasks();
     }

@@ -10,14 +10,16 @@ use std::{
 };
 
 mod counters;
+mod exposition;
 mod histogram;
 mod labels;
 mod page;
 mod table;
 
 pub use self::{
+    exposition::Exposition,
     labels::Outcome,
-    page::{CONTENT_TYPE, Snapshot},
+    page::{Process, Snapshot},
     table::{Kind, Row, table},
 };
 
@@ -149,9 +151,9 @@ impl Metrics {
         self.lookups.durations[outcome.served() as usize].observe(took);
     }
 
-    /// Writes everything, with the gauges of `snapshot`, as OpenMetrics text of [`CONTENT_TYPE`].
-    pub fn text(&self, snapshot: Snapshot) -> String {
-        page::text(Arc::clone(&self.recorded), snapshot)
+    /// Writes everything, with the gauges of `snapshot`.
+    pub fn text(&self, snapshot: Snapshot, exposition: Exposition) -> String {
+        page::text(Arc::clone(&self.recorded), snapshot, exposition)
     }
 }
 

@@ -7,6 +7,7 @@
 mod complaints;
 mod flight;
 mod landing;
+mod notices;
 mod observe;
 mod snapshot;
 mod waiter;
@@ -26,14 +27,16 @@ use tokio::{
 };
 use tokio_util::task::TaskTracker;
 
-use self::complaints::Complaints;
+use self::{complaints::Complaints, notices::Notices};
 pub use self::{
     observe::{Observe, RenderResult},
     snapshot::Snapshot,
     waiter::{Resolved, Waiter},
 };
 use crate::{
-    admission::{Action, Admission, Explanation, HeldMark, Limits, Link, Verdict, Want, Wish},
+    admission::{
+        Action, Admission, Explanation, HeldMark, Limits, Link, Stops, Verdict, Want, Wish,
+    },
     cache::{Cache, Held},
     freshness::{Freshness, TargetChange},
     moment::{Clock, Moment},
@@ -102,6 +105,7 @@ struct Shared {
     /// Whatever may change refusals starts a new epoch, which ends those that are remembered.
     epoch: AtomicU16,
     target: watch::Sender<u64>,
+    stops: watch::Sender<Stops>,
 }
 
 struct State {
@@ -109,6 +113,7 @@ struct State {
     waiters: HashMap<Project, watch::Sender<Option<Resolved>>>,
     wakes_at: Option<Moment>,
     complaints: Complaints,
+    notices: Notices,
     /// When held projects were dropped of late because the renderer knows them no more.
     drops: VecDeque<Moment>,
 }
@@ -130,11 +135,13 @@ impl Refresh {
                 waiters: HashMap::new(),
                 wakes_at: None,
                 complaints: Complaints::default(),
+                notices: Notices::default(),
                 drops: VecDeque::new(),
             }),
             rearm: Arc::default(),
             epoch: AtomicU16::new(0),
             target: watch::Sender::new(target),
+            stops: watch::Sender::default(),
         });
         tokio::spawn(keep_time(
             Arc::downgrade(&shared),
@@ -169,6 +176,10 @@ impl Refresh {
                 Told::Wait(self.wait_for(&mut state, project, until))
             }
             Verdict::Refused(refused) => {
+                if refused.refusal.reason == NotRefreshed::QueueFull {
+                    let queue = state.admission.limits().queue.get();
+                    state.notices.refused(queue, now);
+                }
                 if let Some(gate) = refused.gate {
                     shared.parts.observe.refused(refused.class, gate);
                 }
@@ -222,8 +233,11 @@ impl Refresh {
                 );
             }
         }
-        self.shared
-            .tell(|admission, now| admission.set_target(rollout, now));
+        let is_raised = matches!(change, TargetChange::Raised(_));
+        self.shared.tell_state(|state, now| {
+            state.notices.targets(rollout, is_raised, now);
+            state.admission.set_target(rollout, now);
+        });
         self.shared.target.send_replace(rollout);
     }
 
@@ -275,6 +289,11 @@ impl Refresh {
         self.shared.target.subscribe()
     }
 
+    /// Follows what stops every render.
+    pub fn stops(&self) -> watch::Receiver<Stops> {
+        self.shared.stops.subscribe()
+    }
+
     /// What can be counted now.
     pub fn snapshot(&self) -> Snapshot {
         let now = self.shared.clock.now();
@@ -318,9 +337,13 @@ impl Shared {
 
     /// Tells admission a fact that may change refusals.
     fn tell(self: &Arc<Self>, fact: impl FnOnce(&mut Admission, Moment)) {
+        self.tell_state(|state, now| fact(&mut state.admission, now));
+    }
+
+    fn tell_state(self: &Arc<Self>, fact: impl FnOnce(&mut State, Moment)) {
         let mut state = self.lock();
         let now = self.clock.now();
-        fact(&mut state.admission, now);
+        fact(&mut state, now);
         self.epoch.fetch_add(1, Relaxed);
         self.perform(&mut state);
     }
@@ -339,18 +362,12 @@ impl Shared {
                     project,
                     rollout,
                     is_demand,
-                    class,
+                    class: _,
                     permit,
                 } => {
                     self.forget(&project);
-                    let flight = flight::render(
-                        Arc::clone(self),
-                        project,
-                        rollout,
-                        is_demand,
-                        class,
-                        permit,
-                    );
+                    let flight =
+                        flight::render(Arc::clone(self), project, rollout, is_demand, permit);
                     self.flights.spawn_on(flight, &self.runtime);
                 }
                 Action::Fetch { project, permit } => {
@@ -359,8 +376,21 @@ impl Shared {
                 }
             }
         }
-        state.complaints.note_stops(state.admission.stops());
-        let wakes_at = state.admission.next_wake();
+        let stops = state.admission.stops();
+        state.complaints.note_stops(stops);
+        self.stops.send_if_modified(|before| {
+            let is_modified = *before != stops;
+            *before = stops;
+            is_modified
+        });
+        let now = self.clock.now();
+        state.notices.look(&state.admission, &self.parts.cache, now);
+        let wakes = [
+            state.admission.next_wake(),
+            state.complaints.next_wake(),
+            state.notices.next_look(),
+        ];
+        let wakes_at = wakes.into_iter().flatten().min();
         if wakes_at != state.wakes_at {
             state.wakes_at = wakes_at;
             self.rearm.notify_one();
@@ -416,6 +446,7 @@ async fn keep_time(shared: Weak<Shared>, rearm: Arc<Notify>) {
             let now = shared.clock.now();
             if state.wakes_at.is_some_and(|at| at <= now) {
                 state.admission.tick(now);
+                state.complaints.tick(now);
                 shared.perform(&mut state);
             }
             state.wakes_at.map(|at| shared.clock.instant(at))

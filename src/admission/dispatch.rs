@@ -252,6 +252,7 @@ impl Admission {
         self.breaker.valve.launched(now);
         self.pushbacks.valve.launched(now);
         self.ages.launched(&flight);
+        self.launched.insert((now, project.clone()));
         self.in_flight.renders += 1;
         self.in_flight.outdated += u32::from(flight.is_outdated());
         self.in_flight.cooling += u32::from(flight.is_cooling);

@@ -16,7 +16,7 @@ use crate::{
 /// Why a project is not refreshed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Explanation {
-    /// Its class.
+    /// Its class, by what is held.
     pub class: Class,
     /// A flight is under way.
     pub is_in_flight: bool,
@@ -62,7 +62,7 @@ impl Admission {
                 refusal,
             };
         };
-        let class = entry.class();
+        let class = entry.held_class();
         if let Some(flight) = entry.flight {
             let reason = if was_in_flight {
                 NotRefreshed::TimedOut

@@ -13,7 +13,32 @@ pub(super) struct Flood {
     launched: Option<Moment>,
 }
 
+/// What the last first renders of projects found.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct FirstRenders {
+    /// How many found that there is no such project.
+    pub unknown: usize,
+    /// How many there were, of those that count.
+    pub seen: usize,
+}
+
+impl FirstRenders {
+    /// Whether there are enough, and half of them found no project.
+    pub fn is_flood(self) -> bool {
+        self.seen >= FLOOD_WINDOW && self.unknown * 2 >= FLOOD_WINDOW
+    }
+}
+
 impl Flood {
+    /// What is remembered.
+    pub(super) fn of_late(&self) -> FirstRenders {
+        let unknown = self.unknown.iter().filter(|is_unknown| **is_unknown);
+        FirstRenders {
+            unknown: unknown.count(),
+            seen: self.unknown.len(),
+        }
+    }
+
     /// Notes a first render.
     pub(super) fn note(&mut self, is_unknown: bool) {
         if self.unknown.len() == FLOOD_WINDOW {
@@ -28,12 +53,7 @@ impl Flood {
 
     /// Until when projects of which nothing is held are to wait, so that they get no more than their share of the rate.
     pub(super) fn holds_until(&self, rate: f64, now: Moment) -> Option<Moment> {
-        let unknown = self
-            .unknown
-            .iter()
-            .filter(|is_unknown| **is_unknown)
-            .count();
-        if self.unknown.len() < FLOOD_WINDOW || unknown * 2 < FLOOD_WINDOW || rate <= 0.0 {
+        if !self.of_late().is_flood() || rate <= 0.0 {
             return None;
         }
         let gap = Duration::try_from_secs_f64(1.0 / (rate * FLOOD_SHARE)).unwrap_or(Duration::MAX);

@@ -33,6 +33,7 @@ impl Admission {
             return;
         };
         self.ages.landed(&flight);
+        self.launched.remove(&(flight.since, project.clone()));
         self.in_flight.renders -= 1;
         self.in_flight.outdated -= u32::from(flight.is_outdated());
         self.in_flight.cooling -= u32::from(flight.is_cooling);

@@ -297,6 +297,16 @@ impl Entry {
         }
     }
 
+    /// The class that it is counted in, whether callers wait or not.
+    pub(super) fn held_class(&self) -> Class {
+        Class::by_held(self.held.is_some())
+    }
+
+    /// Whether its last render failed, was rejected or brought less than was asked for.
+    pub(super) fn is_failing(&self) -> bool {
+        self.cool_down.failures > 0 || self.cool_down.behind > 0
+    }
+
     pub(super) fn is_satisfied(&self) -> bool {
         self.want.is_met_by(self.held)
             && self
@@ -388,7 +398,7 @@ impl Entry {
     }
 
     /// Whether the held revision is of an older rollout than is wanted.
-    fn is_raised(&self) -> bool {
+    pub(super) fn is_raised(&self) -> bool {
         self.held
             .is_some_and(|held| held.order.rollout < self.want.rollout)
     }

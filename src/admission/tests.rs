@@ -540,6 +540,13 @@ impl World {
             .filter(|(_, is_fetch, _)| !is_fetch)
             .count();
         assert_eq!(machine.in_flight(), renders);
+        let launched = |(_, project): &(Moment, Project)| {
+            machine.entries[project].flight.map(|flight| flight.since)
+        };
+        assert_eq!(machine.launched.len(), renders);
+        for flying in &machine.launched {
+            assert_eq!(launched(flying), Some(flying.0));
+        }
         assert_eq!(
             machine.in_flight.fetches as usize,
             self.flights.len() - renders
@@ -552,7 +559,11 @@ impl World {
                 .filter(|(waited, _)| waited == project)
                 .count();
             assert_eq!(entry.waiters.count() as usize, waiting, "{project}");
-            counts.wanted += usize::from(entry.place.is_wanted());
+            let class = Class::by_held(entry.held.is_some());
+            counts.wanted[class as usize] += usize::from(entry.place.is_wanted());
+            let is_below = entry.place.is_wanted() && entry.is_raised();
+            counts.below_target += usize::from(is_below);
+            counts.failing += usize::from(entry.is_failing());
             counts.waited_for += usize::from(entry.counted == Counted::WaitedFor);
             counts.demoted += usize::from(entry.counted == Counted::Demoted);
         }

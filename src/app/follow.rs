@@ -1,9 +1,6 @@
 //! Tasks that carry facts from one room to another, for as long as the sidecar lives.
 
-use std::{
-    sync::{Arc, atomic::Ordering::Relaxed},
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
 use tokio::{
     sync::{mpsc, watch},
@@ -36,8 +33,7 @@ pub(super) async fn connection(
             },
         };
         core.refresh.set_link(link);
-        core.is_connected.store(link == Link::Up, Relaxed);
-        core.health.set_degraded(core.is_degraded()).await;
+        core.is_connected.send_replace(link == Link::Up);
         if link == Link::Up {
             contact = None;
         }
@@ -47,6 +43,21 @@ pub(super) async fn connection(
                 contact = None;
                 tracing::warn!("no contact with the renderer yet: ready all the same");
             }
+        }
+    }
+}
+
+/// Tells health whether the renderer can be used. One task does, so that the last word is what is true.
+pub(super) async fn degraded(core: Arc<Core>) {
+    let (mut is_connected, mut stops) = (core.is_connected.subscribe(), core.stops.clone());
+    loop {
+        core.health.set_degraded(core.is_degraded()).await;
+        let changed = tokio::select! {
+            changed = is_connected.changed() => changed,
+            changed = stops.changed() => changed,
+        };
+        if changed.is_err() {
+            return;
         }
     }
 }

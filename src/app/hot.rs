@@ -25,7 +25,6 @@ pub(super) async fn follow(core: Arc<Core>) {
         }
         let settings = in_force.borrow_and_update().settings.clone();
         hot.apply(&core, &settings);
-        core.health.set_degraded(core.is_degraded()).await;
     }
 }
 

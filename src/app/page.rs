@@ -3,29 +3,32 @@
 use std::sync::Arc;
 
 use super::Core;
-use crate::metrics::Snapshot;
+use crate::metrics::{Exposition, Snapshot};
 
 impl Core {
-    pub(super) fn page(self: &Arc<Self>) -> String {
+    pub(super) fn page(self: &Arc<Self>, exposition: Exposition) -> String {
         let core = self.refresh.snapshot();
         let settings = self.settings.borrow().clone();
-        self.metrics.text(Snapshot {
+        let snapshot = Snapshot {
             in_flight: core.in_flight,
             bucket_level: core.bucket_level,
             rate: core.limits.rate,
             rate_in_force: core.rate_in_force,
             breaker_open: core.stops.is_broken,
             pushed_back: core.stops.is_held,
+            connected: *self.is_connected.borrow(),
             burst: core.limits.burst.get(),
             concurrency: core.limits.concurrency.get() as usize,
             queue: core.limits.queue.get() as usize,
             target_rollout: core.target,
             projects_fresh: core.fresh,
             projects_outdated: core.outdated,
-            projects_wanted: core.wanted,
+            projects_wanted: [core.wanted_missing, core.wanted_outdated],
+            projects_failing: core.failing,
+            oldest_render: core.oldest_render,
             oldest_outdated: core.oldest_outdated,
             held_bytes: core.held_bytes,
-            held_projects: core.fresh + core.outdated,
+            evictions_total: core.evictions,
             evicted_wanted_total: core.evicted_wanted,
             waiting: self.lookup.waiting(),
             watchers: self.lookup.watching(),
@@ -35,6 +38,9 @@ impl Core {
             changes_up: self.changes_up.now(),
             settings_hash: settings.hash.to_string(),
             settings_valid: settings.is_valid,
-        })
+            settings_pending: settings.pending.len(),
+            process: self.process.read(),
+        };
+        self.metrics.text(snapshot, exposition)
     }
 }

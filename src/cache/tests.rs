@@ -248,3 +248,52 @@ fn a_change_that_what_is_held_has_is_known_to_what_is_fetched_after_an_eviction(
     cache.store(revision(1, 5, "a"), at(3));
     assert_eq!(held(&cache).changed, change(6, 1));
 }
+
+/// What a walk over everything held would count.
+fn walked(cache: &Cache, rollout: u64) -> u64 {
+    let held = cache.iter();
+    held.filter(|held| held.revision.order.rollout < rollout)
+        .count() as u64
+}
+
+#[test]
+fn what_is_held_of_older_rollouts_is_counted_without_a_walk() {
+    let cache = Cache::new(40 * 1_000);
+    let mut rng = fastrand::Rng::with_seed(5);
+    for step in 0..5_000 {
+        let project = Project::new(&format!("demo/{}", rng.u8(..80))).unwrap();
+        match rng.u8(..10) {
+            0 => cache.remove(&project),
+            1 => drop(cache.note_gone(&project, at(step))),
+            2 => drop(cache.note_change(&project, 9, at(step))),
+            _ => {
+                let order = Order::new(rng.u64(1..6), rng.u64(1..3));
+                let payload = vec![b'a'; rng.usize(1..2_000)];
+                let media_type = "application/json".into();
+                let revision = Revision::new(project, order, None, media_type, &payload);
+                cache.store(revision, at(step));
+            }
+        }
+        let rollout = rng.u64(..8);
+        assert_eq!(cache.below(rollout), walked(&cache, rollout), "step {step}");
+    }
+    assert!(cache.evictions() > 100, "there was no eviction");
+}
+
+#[test]
+fn a_project_that_was_thrown_out_and_is_stored_again_came_back() {
+    let cache = Cache::new(10 * 1_000);
+    let store = |n: u64| {
+        let project = Project::new(&format!("demo/{n}")).unwrap();
+        let order = Order::new(1, 1);
+        let revision = Revision::new(project, order, None, "text/plain".into(), &[b'a'; 300]);
+        cache.store(revision, at(1));
+    };
+    (0..200).for_each(store);
+    assert!(cache.evictions() >= 150);
+    assert_eq!(cache.returned(), 0, "all were new");
+    (0..5).for_each(store);
+    assert_eq!(cache.returned(), 5);
+    (0..5).for_each(store);
+    assert_eq!(cache.returned(), 5, "they are held");
+}

@@ -18,6 +18,7 @@ mod absences;
 mod decisions;
 mod demands;
 mod faults;
+mod notices;
 mod renderers;
 mod storms;
 mod watches;

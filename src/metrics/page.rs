@@ -1,4 +1,4 @@
-//! Writes what was recorded, and a snapshot of the gauges, as OpenMetrics text.
+//! Writes what was recorded, and a snapshot of the gauges.
 
 use std::{fmt, sync::Arc, time::Duration};
 
@@ -8,19 +8,11 @@ use prometheus_client::{
     registry::Registry,
 };
 
-use super::{
-    Outcome, Recorded,
-    histogram::Observed,
-    labels::Served,
-    table::{ALL, PREFIX},
-};
+use super::{Exposition, Outcome, Recorded, histogram::Observed, labels::Served, table::ALL};
 use crate::{
     admission::{Class, Gate},
     refresh::RenderResult,
 };
-
-/// The media type of the text.
-pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 /// The gauges, as they are when someone looks.
 #[derive(Clone, Debug, Default)]
@@ -34,16 +26,20 @@ pub struct Snapshot {
     pub rate_in_force: f64,
     pub breaker_open: bool,
     pub pushed_back: bool,
+    pub connected: bool,
     pub burst: u32,
     pub concurrency: usize,
     pub queue: usize,
     pub target_rollout: u64,
     pub projects_fresh: usize,
     pub projects_outdated: usize,
-    pub projects_wanted: usize,
+    /// By [`Class::by_held`].
+    pub projects_wanted: [usize; Class::ALL.len()],
+    pub projects_failing: usize,
+    pub oldest_render: Duration,
     pub oldest_outdated: Duration,
     pub held_bytes: u64,
-    pub held_projects: usize,
+    pub evictions_total: u64,
     pub evicted_wanted_total: u64,
     pub waiting: usize,
     pub watchers: usize,
@@ -53,15 +49,32 @@ pub struct Snapshot {
     pub changes_up: bool,
     pub settings_hash: String,
     pub settings_valid: bool,
+    pub settings_pending: usize,
+    pub process: Process,
+}
+
+/// What the process takes of the machine, as the kernel counts it; zero where it does not say.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Process {
+    /// Processor time, of all threads, in the kernel and outside.
+    pub cpu_time: Duration,
+    /// Bytes of memory in use.
+    pub resident_bytes: u64,
+    /// File descriptors that are open.
+    pub open_descriptors: u64,
+    /// File descriptors that may be open; the highest number where there is no limit.
+    pub max_descriptors: u64,
+    /// Seconds of Unix time at which it started.
+    pub started_at: f64,
 }
 
 /// Everything recorded, and the gauges beside it.
-pub(super) fn text(recorded: Arc<Recorded>, snapshot: Snapshot) -> String {
-    let mut registry = Registry::with_prefix(PREFIX);
+pub(super) fn text(recorded: Arc<Recorded>, snapshot: Snapshot, exposition: Exposition) -> String {
+    let mut registry = Registry::default();
     registry.register_collector(Box::new(Page { recorded, snapshot }));
     let mut text = String::new();
     text::encode(&mut text, &registry).expect("BUG: a string takes what is written to it");
-    text
+    exposition.of(text)
 }
 
 /// One scrape.
@@ -73,9 +86,10 @@ pub(super) struct Page {
 
 impl Collector for Page {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
-        for metric in &ALL {
+        for metric in ALL {
             let kind = metric.kind.metric_type();
-            let to = encoder.encode_descriptor(metric.name, metric.meaning, None, kind)?;
+            let family = metric.family();
+            let to = encoder.encode_descriptor(&family, metric.meaning, None, kind)?;
             (metric.write)(self, to)?;
         }
         Ok(())
@@ -150,6 +164,23 @@ impl Page {
             ("outdated", now.projects_outdated as f64),
         ];
         gauges(to, "state", projects)
+    }
+
+    pub(super) fn wanted(&self, to: MetricEncoder<'_>) -> fmt::Result {
+        let wanted = Class::ALL.map(|class| {
+            let count = self.snapshot.projects_wanted[class as usize];
+            (class.as_str(), count as f64)
+        });
+        gauges(to, "class", wanted)
+    }
+
+    pub(super) fn evictions(&self, mut to: MetricEncoder<'_>) -> fmt::Result {
+        to.encode_counter::<NoLabelSet, _, u64>(&self.snapshot.evictions_total, None)
+    }
+
+    pub(super) fn cpu_seconds(&self, mut to: MetricEncoder<'_>) -> fmt::Result {
+        let seconds = self.snapshot.process.cpu_time.as_secs_f64();
+        to.encode_counter::<NoLabelSet, _, u64>(&seconds, None)
     }
 
     pub(super) fn evicted_wanted(&self, mut to: MetricEncoder<'_>) -> fmt::Result {

@@ -7,8 +7,8 @@ use prometheus_client::{encoding::MetricEncoder, metrics::MetricType};
 use self::Kind::{Counter, Gauge, Histogram, Info};
 use super::page::Page;
 
-/// What every name starts with.
-pub(super) const PREFIX: &str = "evenkeel";
+/// What every name of ours starts with.
+const PREFIX: &str = "evenkeel";
 
 /// One line of the list.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -72,35 +72,44 @@ const fn metric(
 
 /// The list.
 #[rustfmt::skip]
-pub(super) const ALL: [Metric; 28] = [
+pub(super) const ALL: &[Metric] = &[
     metric("lookups", Counter, &["served", "reason"], "Lookups by how they were served, and why not fresh", Page::lookups),
     metric("lookup_duration_seconds", Histogram, &["served"], "Time from a request's headers to its answer", Page::lookup_durations),
-    metric("renders", Counter, &["class", "result"], "Renders that landed", Page::renders),
+    metric("renders", Counter, &["class", "result"], "Renders that landed; class missing when nothing was held at the launch, else outdated", Page::renders),
     metric("render_duration_seconds", Histogram, &[], "Time from a render's launch to its landing", Page::render_durations),
     metric("fetches", Counter, &["result"], "Fetches of stored revisions that landed", Page::fetches),
     metric("refusals", Counter, &["class", "gate"], "Refreshes that admission refused, by the gate that did", Page::refusals),
     metric("renders_in_flight", Gauge, &[], "Renders in flight", |page, to| page.gauge(to, |now| now.in_flight as f64)),
-    metric("bucket_tokens", Gauge, &[], "Renders that the token bucket would admit now", |page, to| page.gauge(to, |now| now.bucket_level)),
+    metric("oldest_render_seconds", Gauge, &[], "How long the oldest render has been in flight; 0 when there is none", |page, to| page.gauge(to, |now| now.oldest_render.as_secs_f64())),
+    metric("bucket_tokens", Gauge, &[], "Renders that the token bucket would admit now; 0 while the rate is 0", |page, to| page.gauge(to, |now| now.bucket_level)),
     metric("limit", Gauge, &["setting"], "Limits in force: rate, burst, concurrency, queue", Page::limits),
     metric("rate_in_force", Gauge, &[], "Renders per second that pace, ramps and stops leave of the rate", |page, to| page.gauge(to, |now| now.rate_in_force)),
     metric("breaker_open", Gauge, &[], "1 while projects that failed in a row, or a refused identity (UNAUTHENTICATED), stop every render", |page, to| page.gauge(to, |now| now.breaker_open.into())),
     metric("pushed_back", Gauge, &[], "1 while the renderer's pushback stops every render", |page, to| page.gauge(to, |now| now.pushed_back.into())),
+    metric("connected", Gauge, &[], "1 while there is a connection to the renderer", |page, to| page.gauge(to, |now| now.connected.into())),
     metric("target_rollout", Gauge, &[], "The rollout that fresh means", |page, to| page.gauge(to, |now| now.target_rollout as f64)),
     metric("projects", Gauge, &["state"], "Held projects, fresh and outdated", Page::projects),
-    metric("projects_wanted", Gauge, &[], "Projects that wait for a refresh", |page, to| page.gauge(to, |now| now.projects_wanted as f64)),
+    metric("projects_wanted", Gauge, &["class"], "Projects that wait for a refresh: missing of which nothing is held, and outdated", Page::wanted),
+    metric("projects_failing", Gauge, &[], "Projects whose last render failed, was rejected or was of an older revision than asked for", |page, to| page.gauge(to, |now| now.projects_failing as f64)),
     metric("oldest_outdated_seconds", Gauge, &[], "How long the project outdated for longest has been so", |page, to| page.gauge(to, |now| now.oldest_outdated.as_secs_f64())),
     metric("held_bytes", Gauge, &[], "Bytes that the held revisions take", |page, to| page.gauge(to, |now| now.held_bytes as f64)),
-    metric("held_projects", Gauge, &[], "Projects of which a revision is held", |page, to| page.gauge(to, |now| now.held_projects as f64)),
+    metric("evictions", Counter, &[], "Projects thrown out of the full cache", Page::evictions),
     metric("evicted_wanted", Counter, &[], "Projects thrown out of the full cache while wanted", Page::evicted_wanted),
     metric("lookups_waiting", Gauge, &[], "Lookups that wait for a refresh", |page, to| page.gauge(to, |now| now.waiting as f64)),
     metric("watchers", Gauge, &[], "Watches that are open", |page, to| page.gauge(to, |now| now.watchers as f64)),
     metric("lookup_connections", Gauge, &[], "Connections open to the lookup listeners", |page, to| page.gauge(to, |now| now.lookup_connections as f64)),
     metric("ready", Gauge, &[], "1 when lookups can be answered", |page, to| page.gauge(to, |now| now.ready.into())),
-    metric("degraded", Gauge, &[], "1 while the renderer cannot be used", |page, to| page.gauge(to, |now| now.degraded.into())),
+    metric("degraded", Gauge, &[], "1 while the renderer cannot be used: not connected, breaker open or pushed back", |page, to| page.gauge(to, |now| now.degraded.into())),
     metric("changes_up", Gauge, &[], "1 while the renderer tells of changed inputs; 0 also when it does not offer to", |page, to| page.gauge(to, |now| now.changes_up.into())),
     metric("settings", Info, &["hash"], "The settings in force", Page::settings),
     metric("settings_valid", Gauge, &[], "0 while the settings file is bad, and the settings before it stay in force", |page, to| page.gauge(to, |now| now.settings_valid.into())),
+    metric("settings_pending", Gauge, &[], "Fields that differ in the settings files and apply at the next start", |page, to| page.gauge(to, |now| now.settings_pending as f64)),
     metric("build", Info, &["version"], "The program", Page::build),
+    metric("process_cpu_seconds", Counter, &[], "Seconds of processor time that the process has used", Page::cpu_seconds),
+    metric("process_resident_memory_bytes", Gauge, &[], "Bytes of memory that the process has in use", |page, to| page.gauge(to, |now| now.process.resident_bytes as f64)),
+    metric("process_open_fds", Gauge, &[], "File descriptors that are open", |page, to| page.gauge(to, |now| now.process.open_descriptors as f64)),
+    metric("process_max_fds", Gauge, &[], "File descriptors that may be open", |page, to| page.gauge(to, |now| now.process.max_descriptors as f64)),
+    metric("process_start_time_seconds", Gauge, &[], "Unix time at which the process started", |page, to| page.gauge(to, |now| now.process.started_at)),
 ];
 
 impl Kind {
@@ -125,14 +134,28 @@ impl Kind {
 }
 
 impl Metric {
-    fn row(&self) -> Row {
+    /// The name of the family, with the prefix. What is of the process has none, by convention.
+    pub(super) fn family(&self) -> String {
+        if self.name.starts_with("process_") {
+            self.name.to_owned()
+        } else {
+            format!("{PREFIX}_{}", self.name)
+        }
+    }
+
+    /// The name of its samples.
+    pub(super) fn sample(&self) -> String {
         let suffix = match self.kind {
             Counter => "_total",
             Info => "_info",
             Gauge | Histogram => "",
         };
+        self.family() + suffix
+    }
+
+    fn row(&self) -> Row {
         Row {
-            name: format!("{PREFIX}_{}{suffix}", self.name),
+            name: self.sample(),
             kind: self.kind,
             labels: self.labels,
             meaning: self.meaning,

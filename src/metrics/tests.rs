@@ -2,14 +2,24 @@ use super::*;
 use crate::reason::{FailureReason, NotRefreshed};
 
 fn page(metrics: &Metrics) -> String {
-    metrics.text(Snapshot {
+    page_as(metrics, Exposition::OpenMetrics)
+}
+
+fn page_as(metrics: &Metrics, exposition: Exposition) -> String {
+    let snapshot = Snapshot {
         rate: 0.5,
         burst: 10,
         target_rollout: 7,
         settings_hash: "abc".to_owned(),
         ready: true,
+        process: Process {
+            cpu_time: Duration::from_millis(1500),
+            max_descriptors: 1024,
+            ..Process::default()
+        },
         ..Snapshot::default()
-    })
+    };
+    metrics.text(snapshot, exposition)
 }
 
 #[track_caller]
@@ -155,6 +165,34 @@ fn every_metric_of_the_table_is_written_with_its_type_and_labels() {
         }
     }
     assert_eq!(page.matches("# TYPE ").count(), table().len());
+}
+
+/// `promtool check metrics` and classic parsers know no type `info`, no family of another name than its samples', and no end.
+#[test]
+fn the_classic_text_has_the_same_samples_and_nothing_that_only_open_metrics_has() {
+    let metrics = Metrics::new();
+    let (open, classic) = (page(&metrics), page_as(&metrics, Exposition::Classic));
+    let samples = |page: &str| -> Vec<String> {
+        let samples = page.lines().filter(|line| !line.starts_with('#'));
+        samples.map(str::to_owned).collect()
+    };
+    assert_eq!(samples(&open), samples(&classic));
+    assert!(!classic.contains("EOF"));
+    for row in table() {
+        let kind = match row.kind {
+            Kind::Info => Kind::Gauge,
+            kind @ (Kind::Counter | Kind::Gauge | Kind::Histogram) => kind,
+        };
+        assert_has(&classic, &format!("# TYPE {} {}", row.name, kind.as_str()));
+        assert!(classic.contains(&format!("# HELP {} ", row.name)));
+    }
+}
+
+#[test]
+fn what_is_of_the_process_goes_by_the_names_that_every_program_has() {
+    let page = page(&Metrics::new());
+    assert_has(&page, "process_cpu_seconds_total 1.5");
+    assert_has(&page, "process_max_fds 1024.0");
 }
 
 #[test]

@@ -1,15 +1,26 @@
 //! One log line when something breaks and one when it heals, however many projects it befalls.
+//!
+//! While renders fail, the first few projects of a minute are named. What is remembered is bounded, and each event costs the
+//! same however much that is.
 
-use std::collections::HashMap;
-use std::time::Duration;
+use std::{
+    collections::{BTreeSet, HashMap},
+    fmt,
+    time::Duration,
+};
 
 use crate::{admission::Stops, moment::Moment, revision::Project};
 
 /// How long a complaint of a project counts that nobody has asked for since.
 const FORGOTTEN: Duration = Duration::from_secs(900);
+/// The most projects that are remembered of each kind of complaint; the longest silent is forgotten first.
+const MAX_STANDING: usize = 10_000;
+/// How many failing projects are named within [`MINUTE`].
+const NAMED: u32 = 5;
+const MINUTE: Duration = Duration::from_secs(60);
 
 /// What a project can complain of.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Complaint {
     Failed,
     Behind,
@@ -48,6 +59,16 @@ impl Complaint {
         }
     }
 
+    /// What is said of each further project, where the project may be the cause.
+    fn another(self) -> Option<&'static str> {
+        match self {
+            Self::Failed => Some("another project's renders fail"),
+            Self::Rejected => Some("another project's renders are rejected"),
+            Self::Conflict => Some("another project is rendered differently for the same order"),
+            Self::Behind | Self::Gone | Self::GivenUp => None,
+        }
+    }
+
     fn healed(self) -> &'static str {
         match self {
             Self::Failed => "renders succeed again",
@@ -58,32 +79,72 @@ impl Complaint {
             Self::GivenUp => "renders have the changes that the renderer tells of again",
         }
     }
+
+    /// What is said when the last project was forgotten rather than healed.
+    fn forgotten(self) -> &'static str {
+        match self {
+            Self::Failed => "no render has failed for 15m",
+            Self::Behind => "the renderer has not been behind for 15m",
+            Self::Rejected => "no render has been rejected for 15m",
+            Self::Gone => "no held project has been missing at the renderer for 15m",
+            Self::Conflict => "the renderer has not disagreed with what is held for 15m",
+            Self::GivenUp => "no change has been given up for 15m",
+        }
+    }
 }
 
 /// The complaints that stand.
 #[derive(Debug, Default)]
 pub(super) struct Complaints {
-    standing: HashMap<Complaint, HashMap<Project, Moment>>,
+    kinds: [Standing; Complaint::ALL.len()],
+    named: Named,
     stops: Stops,
 }
 
+/// The projects that a complaint stands of, and when each last complained.
+#[derive(Debug, Default)]
+struct Standing {
+    last: HashMap<Project, Moment>,
+    by_age: BTreeSet<(Moment, Project)>,
+}
+
+/// Picks the first few of a minute to be named, and counts the others.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Named {
+    since: Option<Moment>,
+    named: u32,
+    left_out: u32,
+}
+
+// === impl Complaints ===
+
 impl Complaints {
-    /// Notes a complaint; the first of its kind is logged, with its cause.
+    /// Notes a complaint. The first of its kind is logged with its cause, and so are the first few projects of a minute, but not
+    /// while the breaker tells that it is the renderer.
     pub(super) fn raise(
         &mut self,
         complaint: Complaint,
         project: &Project,
-        cause: &dyn std::fmt::Display,
+        cause: &dyn fmt::Display,
         now: Moment,
     ) {
-        let standing = self.standing.entry(complaint).or_default();
-        standing.retain(|_, at| now.since(*at) < FORGOTTEN);
-        if standing.is_empty() {
+        self.tick(now);
+        let standing = &mut self.kinds[complaint as usize];
+        let is_first = standing.is_empty();
+        let is_new = standing.insert(project, now);
+        let another = complaint
+            .another()
+            .filter(|_| is_new && !self.stops.is_broken);
+        if is_first {
+            self.named.is_picked(now);
             tracing::warn!(%project, %cause, "{}", complaint.broken());
+        } else if let Some(another) = another
+            && self.named.is_picked(now)
+        {
+            tracing::warn!(%project, %cause, "{another}");
         } else {
             tracing::debug!(%project, %cause, "{}", complaint.broken());
         }
-        standing.insert(project.clone(), now);
     }
 
     /// Notes that a project has no complaint any more; the last of its kind is logged.
@@ -92,10 +153,8 @@ impl Complaints {
             .into_iter()
             .filter(|kind| Some(*kind) != except)
         {
-            if let Some(standing) = self.standing.get_mut(&complaint)
-                && standing.remove(project).is_some()
-                && standing.is_empty()
-            {
+            let standing = &mut self.kinds[complaint as usize];
+            if standing.remove(project) && standing.is_empty() {
                 tracing::info!(%project, "{}", complaint.healed());
             }
         }
@@ -122,4 +181,102 @@ impl Complaints {
             (false, false) | (true, true) => {}
         }
     }
+
+    /// Forgets what is due, and tells how many projects were not named.
+    pub(super) fn tick(&mut self, now: Moment) {
+        for complaint in Complaint::ALL {
+            let standing = &mut self.kinds[complaint as usize];
+            if standing.forget(now) && standing.is_empty() {
+                tracing::info!("{}", complaint.forgotten());
+            }
+        }
+        if let Some(more) = self.named.take_left_out(now) {
+            tracing::warn!(
+                more,
+                "renders of more projects fail than were named in a minute"
+            );
+        }
+    }
+
+    /// When to call [`Complaints::tick`].
+    pub(super) fn next_wake(&self) -> Option<Moment> {
+        let forgotten = self.kinds.iter().filter_map(Standing::forgotten_at).min();
+        [forgotten, self.named.ends_at()]
+            .into_iter()
+            .flatten()
+            .min()
+    }
 }
+
+// === impl Standing ===
+
+impl Standing {
+    fn is_empty(&self) -> bool {
+        self.last.is_empty()
+    }
+
+    /// Notes a complaint; true when none of that project stood.
+    fn insert(&mut self, project: &Project, now: Moment) -> bool {
+        let is_new = !self.remove(project);
+        if self.last.len() == MAX_STANDING
+            && let Some((_, longest_silent)) = self.by_age.pop_first()
+        {
+            self.last.remove(&longest_silent);
+        }
+        self.last.insert(project.clone(), now);
+        self.by_age.insert((now, project.clone()));
+        is_new
+    }
+
+    fn remove(&mut self, project: &Project) -> bool {
+        self.last
+            .remove_entry(project)
+            .is_some_and(|(project, at)| self.by_age.remove(&(at, project)))
+    }
+
+    /// Forgets what has not complained for long; true when something was.
+    fn forget(&mut self, now: Moment) -> bool {
+        let before = self.last.len();
+        while self.forgotten_at().is_some_and(|at| at <= now)
+            && let Some((_, project)) = self.by_age.pop_first()
+        {
+            self.last.remove(&project);
+        }
+        self.last.len() < before
+    }
+
+    /// When the first is to be forgotten.
+    fn forgotten_at(&self) -> Option<Moment> {
+        self.by_age.first().map(|&(at, _)| at + FORGOTTEN)
+    }
+}
+
+// === impl Named ===
+
+impl Named {
+    /// Whether a project is among the first of its minute.
+    fn is_picked(&mut self, now: Moment) -> bool {
+        self.since.get_or_insert(now);
+        let is_picked = self.named < NAMED;
+        if is_picked {
+            self.named += 1;
+        } else {
+            self.left_out += 1;
+        }
+        is_picked
+    }
+
+    /// Ends the minute when it is over, and tells how many were not picked, if any.
+    fn take_left_out(&mut self, now: Moment) -> Option<u32> {
+        self.ends_at().filter(|&at| at <= now)?;
+        let ended = std::mem::take(self);
+        (ended.left_out > 0).then_some(ended.left_out)
+    }
+
+    fn ends_at(&self) -> Option<Moment> {
+        self.since.map(|since| since + MINUTE)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -21,7 +21,6 @@ pub(super) async fn render(
     project: Project,
     rollout: u64,
     is_demand: bool,
-    class: Class,
     permit: Permit,
 ) {
     let held = shared.parts.cache.get(project.as_str());
@@ -48,6 +47,7 @@ pub(super) async fn render(
         let held = held.as_deref().map(|held| &*held.revision);
         Ok(rendered.check(&project, held, shared.options.max_payload)?)
     });
+    let class = Class::by_held(held.is_some());
     shared.render_landed(&project, brought, class, started.elapsed());
 }
 

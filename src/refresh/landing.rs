@@ -25,7 +25,7 @@ impl Shared {
         class: Class,
         duration: Duration,
     ) {
-        let mut state = self.lock();
+        let state = &mut *self.lock();
         let now = self.clock.now();
         let Answered {
             connection,
@@ -33,14 +33,21 @@ impl Shared {
         } = brought;
         tracing::debug!(%project, connection, is_ok = brought.is_ok(), "a render landed");
         let (landing, result) = match brought {
-            Ok(revision) => self.land(&mut state, revision, now),
-            Err(error) => self.land_failed(&mut state, project, &error, now),
+            Ok(revision) => self.land(state, revision, now),
+            Err(error) => self.land_failed(state, project, &error, now),
         };
         self.forget(project);
         state.admission.landed(project, landing, now);
-        self.note_wanted(&state, project);
+        state.notices.landed(result, now);
+        if class == Class::Missing {
+            let is_unknown = landing == Landing::NotFound;
+            state
+                .notices
+                .rendered_first(project, is_unknown, &state.admission, now);
+        }
+        self.note_wanted(state, project);
         self.parts.observe.rendered(class, result, duration);
-        self.perform(&mut state);
+        self.perform(state);
     }
 
     pub(super) fn fetch_landed(

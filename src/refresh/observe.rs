@@ -75,11 +75,11 @@ impl RenderResult {
 
 /// Is told what happens.
 pub trait Observe: Send + Sync + 'static {
-    /// A render landed after `duration`.
+    /// A render landed after `duration`; the class is by what was held at its launch.
     fn rendered(&self, class: Class, result: RenderResult, duration: Duration);
     /// A fetch landed after `duration`.
     fn fetched(&self, result: RenderResult, duration: Duration);
-    /// A gate refused a lookup.
+    /// A gate refused a lookup; the class is by what is held.
     fn refused(&self, class: Class, gate: Gate);
 }
 

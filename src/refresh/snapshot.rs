@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::{
-    admission::{Admission, Limits, Stops},
+    admission::{Admission, Class, Limits, Stops},
     cache::Cache,
     freshness::Freshness,
     moment::Moment,
@@ -22,12 +22,20 @@ pub struct Snapshot {
     pub bucket_level: f64,
     /// Renders.
     pub in_flight: usize,
-    /// Projects, those in flight included.
-    pub wanted: usize,
+    /// How long the oldest render has been in flight; zero when none is.
+    pub oldest_render: Duration,
+    /// Wanted projects of which nothing is held, those in flight included.
+    pub wanted_missing: usize,
+    /// Wanted projects of which something is held, those in flight included.
+    pub wanted_outdated: usize,
+    /// Projects whose last render failed, was rejected or brought less than was asked for.
+    pub failing: usize,
     pub fresh: usize,
     pub outdated: usize,
     pub oldest_outdated: Duration,
     pub held_bytes: u64,
+    /// Projects evicted, since the start.
+    pub evictions: u64,
     /// Projects evicted while wanted, since the start.
     pub evicted_wanted: u64,
 }
@@ -41,11 +49,17 @@ impl Snapshot {
             target: 0,
             bucket_level: admission.level(now),
             in_flight: admission.in_flight(),
-            wanted: admission.wanted(),
+            oldest_render: admission
+                .oldest_render()
+                .map_or(Duration::ZERO, |(since, _)| now.since(since)),
+            wanted_missing: admission.wanted(Class::Missing),
+            wanted_outdated: admission.wanted(Class::Outdated),
+            failing: admission.failing(),
             fresh: 0,
             outdated: 0,
             oldest_outdated: Duration::ZERO,
             held_bytes: 0,
+            evictions: 0,
             evicted_wanted: 0,
         }
     }
@@ -53,6 +67,7 @@ impl Snapshot {
     pub(super) fn add_cache(&mut self, cache: &Cache, freshness: &Freshness, now: Moment) {
         self.target = freshness.target();
         self.held_bytes = cache.bytes();
+        self.evictions = cache.evictions();
         self.evicted_wanted = cache.evicted_wanted();
         for held in cache.iter() {
             match freshness.outdated_since(&held, now) {

@@ -6,19 +6,22 @@ use std::{io, sync::Arc};
 
 use axum::{
     Router,
-    http::{StatusCode, header::CONTENT_TYPE},
+    http::{
+        HeaderMap, StatusCode,
+        header::{ACCEPT, CONTENT_TYPE, VARY},
+    },
     response::{IntoResponse, Response},
     routing::get,
 };
 use tokio::net::{TcpListener, UnixListener};
 
 use super::listener::{Bound, Listener};
-use crate::metrics;
+use crate::metrics::Exposition;
 
-/// What the listener serves. `metrics` writes the metrics' text; `pending` lists what the sidecar still waits for before it is
+/// What the listener serves. `metrics` writes the metrics as the scraper accepts them; `pending` lists what the sidecar still waits for before it is
 /// ready, and is empty when it is.
 pub fn routes(
-    metrics: impl Fn() -> String + Send + Sync + 'static,
+    metrics: impl Fn(Exposition) -> String + Send + Sync + 'static,
     pending: impl Fn() -> Vec<&'static str> + Send + Sync + 'static,
 ) -> Router {
     let metrics = Arc::new(metrics);
@@ -28,8 +31,18 @@ pub fn routes(
         .route("/readyz", get(async move || ready(&pending())))
         .route(
             "/metrics",
-            get(async move || ([(CONTENT_TYPE, metrics::CONTENT_TYPE)], metrics())),
+            get(async move |headers: HeaderMap| page(&headers, metrics.as_ref())),
         )
+}
+
+fn page(headers: &HeaderMap, metrics: impl Fn(Exposition) -> String) -> Response {
+    let accept = headers.get_all(ACCEPT).iter();
+    let exposition = Exposition::accepted(accept.filter_map(|value| value.to_str().ok()));
+    let described = [
+        (CONTENT_TYPE, exposition.content_type()),
+        (VARY, ACCEPT.as_str()),
+    ];
+    (described, metrics(exposition)).into_response()
 }
 
 fn ready(pending: &[&str]) -> Response {

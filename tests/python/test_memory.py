@@ -56,7 +56,7 @@ def test_what_is_held_takes_little_more_than_its_payloads(start_sidecar, rendere
     sidecar = start_sidecar(admission=UNLIMITED, log={"level": "info"})
     bound = 1.25 * projects * payload + resident(sidecar) + WORKING
     look_up(sidecar, [f"demo/{n}" for n in range(projects)])
-    assert sidecar.metric("held_projects") == projects
+    assert sidecar.metric("projects") == projects
     show(f"{projects:,} payloads of 16 KiB", resident(sidecar), bound)
     assert resident(sidecar) <= bound
 

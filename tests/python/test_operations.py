@@ -1,10 +1,14 @@
 """What an operator does to a running sidecar: probe it, change its settings, end it."""
 
+import http.client
 import re
+import shutil
 import signal
 import subprocess
 
 import grpc
+import prometheus_client.openmetrics.parser
+import prometheus_client.parser
 import pytest
 
 from contract import GetConfigRequest
@@ -32,11 +36,79 @@ def test_what_happened_is_counted(sidecar, renderer):
     sidecar.get("demo/shop")
     status, text = sidecar.http("/metrics")
     assert status == 200
-    assert text.endswith("# EOF\n")
     assert sidecar.metric("lookups_total", served="fresh") == 1
     assert sidecar.metric("lookups_total", served="rendered") == 1
     assert sidecar.metric("renders_total") == len(renderer.renders()) == 1
     assert "demo/shop" not in text, "no project is a label"
+
+
+OPEN_METRICS = "application/openmetrics-text; version=1.0.0; charset=utf-8"
+CLASSIC = "text/plain; version=0.0.4; charset=utf-8"
+
+
+@pytest.mark.parametrize(
+    "accept, content_type",
+    [
+        (None, CLASSIC),
+        ("text/plain;version=0.0.4", CLASSIC),
+        ("application/openmetrics-text;version=1.0.0,text/plain;version=0.0.4;q=0.5,*/*;q=0.1", OPEN_METRICS),
+    ],
+)
+def test_parsers_take_the_metrics_in_the_text_that_they_ask_for(sidecar, accept, content_type):
+    sidecar.get("demo/shop")
+    connection = http.client.HTTPConnection(sidecar.telemetry, timeout=5)
+    connection.request("GET", "/metrics", headers={"accept": accept} if accept else {})
+    response = connection.getresponse()
+    assert response.headers["content-type"] == content_type
+    text = response.read().decode()
+    parsers = {CLASSIC: prometheus_client.parser, OPEN_METRICS: prometheus_client.openmetrics.parser}
+    families = {family.name: family for family in parsers[content_type].text_string_to_metric_families(text)}
+    assert families["evenkeel_lookups"].type == "counter"
+    assert families["evenkeel_render_duration_seconds"].type == "histogram"
+    assert families["process_resident_memory_bytes"].samples[0].value > 1 << 20
+    builds = families["evenkeel_build" if content_type == OPEN_METRICS else "evenkeel_build_info"]
+    assert builds.samples[0].name == "evenkeel_build_info"
+    if content_type == CLASSIC and (promtool := shutil.which("promtool")):
+        checked = subprocess.run([promtool, "check", "metrics"], input=text, text=True, capture_output=True)
+        assert checked.returncode == 0, checked.stdout + checked.stderr
+
+
+def test_it_is_degraded_exactly_while_the_renderer_cannot_be_used(start_sidecar, renderer):
+    sidecar = start_sidecar(admission={"rate": 100, "burst": 100})
+    wait_until(lambda: sidecar.metric("connected") == 1)
+    projects = [f"demo/{n}" for n in range(20)]
+    sidecar.batch(projects, patience=5)
+    assert sidecar.metric("degraded") == 0
+
+    sidecar.write_settings("rollout: nonsense")
+    wait_until(lambda: sidecar.metric("settings_valid") == 0)
+    assert sidecar.metric("degraded") == 0, "bad settings are no fault of the renderer"
+    sidecar.release(1)
+    wait_until(lambda: sidecar.metric("settings_valid") == 1)
+
+    renderer.fails(grpc.StatusCode.UNAVAILABLE)
+    sidecar.release(2)
+    wait_until(lambda: sidecar.batch(projects) and sidecar.metric("breaker_open") == 1)
+    assert (sidecar.metric("degraded"), sidecar.metric("connected")) == (1, 1)
+    renderer.answers()
+    wait_until(lambda: sidecar.batch(projects) and sidecar.metric("breaker_open") == 0, within=30)
+    assert sidecar.metric("degraded") == 0
+
+    renderer.stop()
+    wait_until(lambda: sidecar.metric("connected") == 0)
+    assert sidecar.metric("degraded") == 1
+
+
+def test_a_status_message_neither_forges_a_line_nor_commands_a_terminal(sidecar, renderer):
+    sidecar.get("demo/shop")
+    forged = "no\r\n2026-11-26T00:00:00.000000Z  INFO evenkeel: all is well\x1b[2J\u202e\u2028" + "!" * 5_000
+    renderer.fails(grpc.StatusCode.FAILED_PRECONDITION, forged)
+    sidecar.release(2)
+    wait_until(lambda: sidecar.get("demo/shop") and "renders fail" in sidecar.log())
+    (line,) = [line for line in sidecar.log().split("\n") if "renders fail" in line]
+    assert "\\r\\n2026" in line and "\\u{1b}[2J\\u{202e}\\u{2028}!!!" in line
+    assert len(line) < 600
+    assert "\x1b" not in sidecar.log() and "\nall is well" not in sidecar.log()
 
 
 # Settings

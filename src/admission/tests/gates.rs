@@ -269,7 +269,7 @@ fn what_nobody_has_looked_up_for_long_is_forgotten_though_another_is_wanted_more
         admission.want(&name(0), wish(outdated(), 2, None, now), now);
         admission.tick(now);
     }
-    assert_eq!(admission.wanted(), 1);
+    assert_eq!(admission.wanted(Class::Outdated), 1);
     assert_eq!(admission.entries.len(), 1);
 }
 
@@ -326,7 +326,8 @@ fn interest_ends_where_nothing_is_rendered_at_all() {
         admission.tick(now);
         assert!(now.since(start) <= LONGEST_INTEREST);
     }
-    assert_eq!(admission.wanted(), 0);
+    let wanted = Class::ALL.map(|class| admission.wanted(class));
+    assert_eq!(wanted, [0, 0]);
 }
 
 #[test]
@@ -589,4 +590,23 @@ fn a_project_is_scheduled_only_when_it_is_launched_next() {
     admission.tick(due);
     let is_launched = admission.explain(&one, due).unwrap().is_in_flight;
     assert!(told != NotRefreshed::Scheduled || is_launched);
+}
+
+/// Mistyped names whose callers did not wait were counted as outdated.
+#[test]
+fn the_class_of_a_refusal_follows_what_is_held_whether_its_callers_wait_or_not() {
+    let now = at_100();
+    let mut admission = machine_that_misses(0..0, limits(0.0, 1, 1, 2), now);
+    let refused = |verdict| match verdict {
+        Verdict::Refused(refused) => refused.class,
+        Verdict::Wait => panic!("nothing is admitted"),
+    };
+    for patience in [None, Some(Duration::from_millis(1))] {
+        let missing = admission.want(&name(1), wish(None, 1, patience, now), now);
+        assert_eq!(refused(missing), Class::Missing);
+        let outdated = admission.want(&name(2), wish(outdated(), 2, patience, now), now);
+        assert_eq!(refused(outdated), Class::Outdated);
+    }
+    let wanted = Class::ALL.map(|class| admission.wanted(class));
+    assert_eq!(wanted, [1, 1]);
 }

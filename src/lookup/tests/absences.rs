@@ -67,7 +67,7 @@ async fn a_flood_of_unknown_projects_fills_a_bounded_queue_and_leaves_others_alo
     )
     .await;
     assert!(answers.iter().any(|answer| matches!(answer, Err(Failure::NotRefreshed { refusal, .. }) if refusal.reason == NotRefreshed::QueueFull)));
-    assert!(core.refresh.snapshot().wanted <= 32);
+    assert!(core.refresh.snapshot().wanted_missing <= 32);
     core.refresh.set_target(2);
     let (took, _) = tokio::join!(
         core.converges(std::slice::from_ref(&shop), 2),

@@ -71,9 +71,15 @@ async fn ten_minutes_of_a_dead_renderer_cost_no_more_than_its_probes_and_are_sai
     under_load(&core, &projects, core.converges(&projects, 2)).await;
     log.assert_says(&[
         "renders fail",
+        "another project's renders fail",
+        "another project's renders fail",
+        "another project's renders fail",
+        "another project's renders fail",
         "the breaker is open",
+        "not fresh yet: 100 of 100 outdated, no end in sight rollout=2 after=10m",
         "the breaker is closed",
         "renders succeed again",
+        "all wanted projects are fresh rollout=2 after=10m renders=100",
     ]);
 }
 

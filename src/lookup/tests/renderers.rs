@@ -102,11 +102,21 @@ async fn a_blank_garbled_or_wrong_render_is_rejected_and_the_held_one_served() {
         assert_eq!(failure(&core.get(&new).await), NotRefreshed::Rejected);
         sleep(secs(60)).await;
         assert!(core.renders() >= 5, "rejected again and again");
-        log.assert_says(&["renders are rejected"]);
+        let rejected = [
+            "renders are rejected",
+            "another project's renders are rejected",
+        ];
+        log.assert_says(&rejected);
 
         core.renderer.behaves(Behaviour::Answers);
         core.converges(&[shop, new], 2).await;
-        log.assert_says(&["renders are rejected", "renders are fit to be held again"]);
+        let [first, another] = rejected;
+        log.assert_says(&[
+            first,
+            another,
+            "renders are fit to be held again",
+            "all wanted projects are fresh",
+        ]);
     }
 }
 

@@ -12,11 +12,15 @@ use crate::{
 };
 
 async fn get(address: &Address, path: &str) -> String {
+    ask(address, &format!("GET {path}"), "").await
+}
+
+async fn ask(address: &Address, what: &str, headers: &str) -> String {
     let Address::Tcp(address) = address else {
         panic!("{address}")
     };
     let mut socket = TcpStream::connect(address).await.unwrap();
-    let request = format!("GET {path} HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n");
+    let request = format!("{what} HTTP/1.1\r\nhost: a\r\nconnection: close\r\n{headers}\r\n");
     socket.write_all(request.as_bytes()).await.unwrap();
     let mut response = String::new();
     socket.read_to_string(&mut response).await.unwrap();
@@ -34,7 +38,7 @@ async fn answers_probes_and_scrapes() {
         }
     };
     let metrics = Metrics::new();
-    let routes = routes(move || metrics.text(Snapshot::default()), pending);
+    let routes = routes(move |as_| metrics.text(Snapshot::default(), as_), pending);
     let listener = Listener::bind(&"127.0.0.1:0".parse().unwrap(), Access::Everyone).unwrap();
     let address = listener.address().clone();
     let serving = tokio::spawn(serve(listener, routes));
@@ -51,12 +55,48 @@ async fn answers_probes_and_scrapes() {
     let response = get(&address, "/readyz").await;
     assert!(response.starts_with("HTTP/1.1 200"), "{response}");
 
-    let response = get(&address, "/metrics").await;
+    for (headers, media_type, ending) in [
+        ("", "text/plain; version=0.0.4; charset=utf-8", "\n"),
+        (
+            "accept: text/plain;version=0.0.4\r\n",
+            "text/plain; version=0.0.4; charset=utf-8",
+            "\n",
+        ),
+        (
+            "accept: text/plain;q=0.5\r\naccept: application/openmetrics-text;version=1.0.0\r\n",
+            "application/openmetrics-text; version=1.0.0; charset=utf-8",
+            "\n# EOF\n",
+        ),
+    ] {
+        let response = ask(&address, "GET /metrics", headers).await;
+        assert!(response.starts_with("HTTP/1.1 200"), "{response}");
+        assert!(
+            response.contains(&format!("content-type: {media_type}\r\n")),
+            "{response}"
+        );
+        assert!(response.contains("vary: accept\r\n"), "{response}");
+        assert!(
+            response.ends_with(ending) && response.contains("evenkeel_ready"),
+            "{response}"
+        );
+        assert_eq!(response.contains("# EOF"), ending.contains("EOF"));
+
+        let head = ask(&address, "HEAD /metrics", headers).await;
+        assert!(
+            head.contains(&format!("content-type: {media_type}\r\n")),
+            "{head}"
+        );
+        assert!(
+            head.ends_with("\r\n\r\n"),
+            "nothing follows the headers: {head}"
+        );
+    }
+    let response = ask(&address, "POST /metrics", "content-length: 0\r\n").await;
     assert!(
-        response.contains("content-type: application/openmetrics-text; version=1.0.0"),
+        response.starts_with("HTTP/1.1 405") && response.contains("allow: GET,HEAD"),
         "{response}"
     );
-    assert!(response.ends_with("# EOF\n"), "{response}");
+
     assert!(
         get(&address, "/elsewhere")
             .await

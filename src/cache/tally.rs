@@ -1,0 +1,99 @@
+//! What is counted of the cache while projects come and go, so that no count needs a walk over what is held.
+
+use std::{
+    collections::{BTreeMap, HashSet, VecDeque},
+    sync::{
+        Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+};
+
+use super::Held;
+use crate::revision::Project;
+
+/// How many evictions are remembered, to notice those that are wanted again: 160 KiB.
+const MAX_GHOSTS: usize = 10_000;
+
+/// Counts what comes and goes.
+#[derive(Debug, Default)]
+pub(super) struct Tally {
+    evictions: AtomicU64,
+    evicted_wanted: AtomicU64,
+    returned: AtomicU64,
+    changing: Mutex<Changing>,
+}
+
+#[derive(Debug, Default)]
+struct Changing {
+    /// How many projects are held of each rollout.
+    rollouts: BTreeMap<u64, u64>,
+    /// Hashes of the projects that were evicted last, in order, and those of them that did not come back.
+    ghosts: VecDeque<u64>,
+    gone: HashSet<u64>,
+}
+
+impl Tally {
+    /// Notes that something is held from now on.
+    pub(super) fn came(&self, held: &Held) {
+        let rollout = held.revision.order.rollout;
+        *self.lock().rollouts.entry(rollout).or_default() += 1;
+    }
+
+    /// Notes that something is no longer held, and whether there was no room for it.
+    pub(super) fn left(&self, held: &Held, is_evicted: bool) {
+        let mut changing = self.lock();
+        let rollout = held.revision.order.rollout;
+        if let Some(count) = changing.rollouts.get_mut(&rollout) {
+            *count -= 1;
+            if *count == 0 {
+                changing.rollouts.remove(&rollout);
+            }
+        }
+        if !is_evicted {
+            return;
+        }
+        self.evictions.fetch_add(1, Relaxed);
+        let is_wanted = u64::from(held.note.is_wanted());
+        self.evicted_wanted.fetch_add(is_wanted, Relaxed);
+        let ghost = held.revision.project.hash();
+        if changing.gone.insert(ghost) {
+            changing.ghosts.push_back(ghost);
+        }
+        if changing.ghosts.len() > MAX_GHOSTS
+            && let Some(oldest) = changing.ghosts.pop_front()
+        {
+            changing.gone.remove(&oldest);
+        }
+    }
+
+    /// Notes that a project is stored of which nothing was held.
+    pub(super) fn returns(&self, project: &Project) {
+        if self.lock().gone.remove(&project.hash()) {
+            self.returned.fetch_add(1, Relaxed);
+        }
+    }
+
+    pub(super) fn below(&self, rollout: u64) -> u64 {
+        self.lock()
+            .rollouts
+            .range(..rollout)
+            .map(|(_, count)| count)
+            .sum()
+    }
+
+    pub(super) fn evictions(&self) -> u64 {
+        self.evictions.load(Relaxed)
+    }
+
+    pub(super) fn evicted_wanted(&self) -> u64 {
+        self.evicted_wanted.load(Relaxed)
+    }
+
+    pub(super) fn returned(&self) -> u64 {
+        self.returned.load(Relaxed)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Changing> {
+        self.changing.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,269 @@
+//! What an operator is told while it happens: a hang, the end of a release, and what callers or the cache suffer from.
+//!
+//! When a line is due is decided in the files below, from facts and the moment alone; here the facts are gathered, each at the
+//! cost of a counter, and the lines are written. Each comes once when it begins and once when it ends.
+
+mod hang;
+mod release;
+mod spell;
+mod unknown;
+
+use std::time::Duration;
+
+use self::{hang::Hang, release::Release, spell::Spell, unknown::Unknown};
+use super::RenderResult;
+use crate::{
+    admission::{Admission, Class},
+    cache::Cache,
+    moment::Moment,
+    revision::Project,
+};
+
+/// The window in which so many projects that were thrown out and wanted again tell that the cache is too small.
+const THROWN_OUT: (u64, Duration) = (10, Duration::from_secs(60));
+/// How long none must be for it to be large enough again.
+const LARGE_ENOUGH: Duration = Duration::from_secs(600);
+/// How long no lookup must find the queue full for it to have room again.
+const ROOM: Duration = Duration::from_secs(10);
+
+/// All that may be told.
+#[derive(Debug)]
+pub(super) struct Notices {
+    release: Release,
+    hang: Hang,
+    hang_facts: Option<hang::Facts>,
+    /// When the renderer last answered a render, whatever it said.
+    answered: Moment,
+    unknown: Unknown,
+    refused: Spell,
+    thrown_out: Spell,
+    /// How many projects had been thrown out and wanted again when that was looked at last.
+    returned: u64,
+}
+
+impl Default for Notices {
+    fn default() -> Self {
+        let (least, within) = THROWN_OUT;
+        Self {
+            release: Release::default(),
+            hang: Hang::default(),
+            hang_facts: None,
+            answered: Moment::START,
+            unknown: Unknown::default(),
+            refused: Spell::new(1, ROOM, ROOM),
+            thrown_out: Spell::new(least, within, LARGE_ENOUGH),
+            returned: 0,
+        }
+    }
+}
+
+impl Notices {
+    /// Notes that the target is another rollout.
+    pub(super) fn targets(&mut self, rollout: u64, is_raised: bool, now: Moment) {
+        self.release.targets(rollout, is_raised, now);
+    }
+
+    /// Notes what a render came to.
+    pub(super) fn landed(&mut self, result: RenderResult, now: Moment) {
+        match result {
+            RenderResult::Stored | RenderResult::Validated => {
+                self.release.rendered();
+                self.answered = now;
+            }
+            RenderResult::DeadlineExceeded
+            | RenderResult::Unavailable
+            | RenderResult::Unreachable => {}
+            RenderResult::Behind
+            | RenderResult::Rejected
+            | RenderResult::NotFound
+            | RenderResult::Exhausted
+            | RenderResult::Refused
+            | RenderResult::Unauthenticated
+            | RenderResult::Unimplemented
+            | RenderResult::Failed => self.answered = now,
+        }
+    }
+
+    /// Notes what the first render of a project brought.
+    pub(super) fn rendered_first(
+        &mut self,
+        project: &Project,
+        is_unknown: bool,
+        admission: &Admission,
+        now: Moment,
+    ) {
+        let said = self
+            .unknown
+            .note(is_unknown, admission.first_renders(), now);
+        say_unknown(said, Some(project));
+    }
+
+    /// Notes that a lookup found the queue of missing projects full.
+    pub(super) fn refused(&mut self, queue: u32, now: Moment) {
+        if let Some(spell::Said::Begins(_)) = self.refused.note(1, now) {
+            tracing::warn!("lookups are refused: {queue} missing projects wait already");
+        }
+    }
+
+    /// Says what is due.
+    pub(super) fn look(&mut self, admission: &Admission, cache: &Cache, now: Moment) {
+        self.look_at_renders(admission, now);
+        self.look_at_release(admission, cache, now);
+        self.look_at_cache(cache, now);
+        say_unknown(self.unknown.look(now), None);
+        if let Some(spell::Said::Ends { count, lasted }) = self.refused.look(now) {
+            let lasted = spoken(lasted);
+            tracing::info!(refused = count, %lasted, "the queue of missing projects has room again");
+        }
+    }
+
+    /// When to call [`Notices::look`] though nothing happens.
+    pub(super) fn next_look(&self) -> Option<Moment> {
+        let hang = self.hang_facts.and_then(|facts| self.hang.next_look(facts));
+        let looks = [
+            hang,
+            self.release.next_look(),
+            self.unknown.next_look(),
+            self.refused.next_look(),
+            self.thrown_out.next_look(),
+        ];
+        looks.into_iter().flatten().min()
+    }
+
+    fn look_at_renders(&mut self, admission: &Admission, now: Moment) {
+        let oldest = admission.oldest_render();
+        let facts = hang::Facts {
+            oldest: oldest.map(|(since, _)| since),
+            answered: self.answered,
+            median: admission.median_render(),
+        };
+        self.hang_facts = Some(facts);
+        match self.hang.look(facts, now) {
+            Some(hang::Said::Hangs { age }) => {
+                let project = oldest.map(|(_, project)| tracing::field::display(project));
+                let usually = if facts.median.is_zero() {
+                    String::new()
+                } else {
+                    format!(", usually {}", spoken(facts.median))
+                };
+                tracing::warn!(project, "a render takes long: {}{usually}", spoken(age));
+            }
+            Some(hang::Said::Heals) => tracing::info!("renders are answered again"),
+            None => {}
+        }
+    }
+
+    fn look_at_release(&mut self, admission: &Admission, cache: &Cache, now: Moment) {
+        if !self.release.is_under_way() {
+            return;
+        }
+        let facts = release::Facts {
+            held: cache.len(),
+            below: cache.below(admission.target()),
+            wanted: admission.below_target(),
+            failing: admission.failing(),
+            rate: if admission.is_connected() {
+                admission.rate_in_force(now)
+            } else {
+                0.0
+            },
+            permits: admission.permits(Class::Outdated),
+            median: admission.median_render(),
+        };
+        match self.release.look(&facts, now) {
+            Some(release::Said::Over {
+                rollout,
+                after,
+                renders,
+            }) => {
+                let after = spoken(after);
+                tracing::info!(rollout, %after, renders, "all wanted projects are fresh");
+            }
+            Some(release::Said::GoesOn {
+                rollout,
+                after,
+                left,
+                done_in,
+            }) => {
+                let done = match done_in {
+                    Some(done_in) => format!("done in about {}", spoken(done_in)),
+                    None => "no end in sight".to_owned(),
+                };
+                let (held, failing, after) = (facts.held, facts.failing, spoken(after));
+                tracing::warn!(rollout, %after, failing, "not fresh yet: {left} of {held} outdated, {done}");
+            }
+            None => {}
+        }
+    }
+
+    fn look_at_cache(&mut self, cache: &Cache, now: Moment) {
+        let returned = cache.returned();
+        let times = returned - std::mem::replace(&mut self.returned, returned);
+        if let Some(spell::Said::Begins(count)) = self.thrown_out.note(times, now) {
+            let (held, max_bytes) = (cache.len(), cache.max_bytes());
+            tracing::warn!(
+                held,
+                max_bytes,
+                "the cache is too small: {count} projects were thrown out and wanted again within a minute"
+            );
+        }
+        if let Some(spell::Said::Ends { count, lasted }) = self.thrown_out.look(now) {
+            let lasted = spoken(lasted);
+            tracing::info!(thrown_out = count, %lasted, "the cache is large enough again");
+        }
+    }
+}
+
+fn say_unknown(said: Option<unknown::Said>, project: Option<&Project>) {
+    match said {
+        Some(unknown::Said::Begins(of_late)) => {
+            let project = project.map(tracing::field::display);
+            let (unknown, seen) = (of_late.unknown, of_late.seen);
+            tracing::warn!(
+                project,
+                "projects are unknown to the renderer: {unknown} of the last {seen} first renders"
+            );
+        }
+        Some(unknown::Said::Ends) => {
+            tracing::info!("projects that are asked for are known to the renderer again");
+        }
+        None => {}
+    }
+}
+
+/// A duration to the precision that an operator cares for: `0.1s`, `41s`, `21m`, `3h20m`.
+fn spoken(duration: Duration) -> String {
+    let seconds = duration.as_secs_f64();
+    let minutes = (seconds / 60.0).round();
+    if seconds < 9.95 {
+        format!("{seconds:.1}s")
+    } else if seconds < 599.5 {
+        format!("{seconds:.0}s")
+    } else if minutes < 120.0 {
+        format!("{minutes}m")
+    } else {
+        format!("{}h{:02}m", (minutes / 60.0).floor(), minutes % 60.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_are_spoken_to_the_precision_that_an_operator_cares_for() {
+        for (millis, said) in [
+            (0, "0.0s"),
+            (104, "0.1s"),
+            (9_940, "9.9s"),
+            (9_960, "10s"),
+            (41_300, "41s"),
+            (599_000, "599s"),
+            (600_000, "10m"),
+            (1_260_000, "21m"),
+            (12_000_000, "3h20m"),
+        ] {
+            assert_eq!(spoken(Duration::from_millis(millis)), said);
+        }
+    }
+}

@@ -1,0 +1,107 @@
+//! When it is said that callers ask for projects that the renderer does not know.
+
+use std::time::Duration;
+
+use crate::{admission::FirstRenders, moment::Moment};
+
+/// So long after the last unknown project it is over, though no others were rendered for the first time since.
+const QUIET: Duration = Duration::from_secs(600);
+
+/// What is to be said.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Said {
+    /// Half or more of the last first renders found no project.
+    Begins(FirstRenders),
+    /// A quarter or less of them did, or none came for long.
+    Ends,
+}
+
+/// When the last unknown project was asked for, while that was said.
+#[derive(Debug, Default)]
+pub(super) struct Unknown(Option<Moment>);
+
+impl Unknown {
+    /// Notes what the first render of a project brought.
+    pub(super) fn note(
+        &mut self,
+        is_unknown: bool,
+        of_late: FirstRenders,
+        now: Moment,
+    ) -> Option<Said> {
+        let FirstRenders { unknown, seen } = of_late;
+        match &mut self.0 {
+            None if is_unknown && of_late.is_flood() => {
+                self.0 = Some(now);
+                Some(Said::Begins(of_late))
+            }
+            None => None,
+            Some(_) if unknown * 4 <= seen => {
+                self.0 = None;
+                Some(Said::Ends)
+            }
+            Some(last) => {
+                if is_unknown {
+                    *last = now;
+                }
+                None
+            }
+        }
+    }
+
+    /// Ends it when it is over.
+    pub(super) fn look(&mut self, now: Moment) -> Option<Said> {
+        self.next_look().filter(|&at| at <= now)?;
+        self.0 = None;
+        Some(Said::Ends)
+    }
+
+    /// When to look again though nothing happens.
+    pub(super) fn next_look(&self) -> Option<Moment> {
+        self.0.map(|last| last + QUIET)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(seconds: u64) -> Moment {
+        Moment::after_start(Duration::from_secs(seconds))
+    }
+
+    fn of_late(unknown: usize) -> FirstRenders {
+        FirstRenders { unknown, seen: 20 }
+    }
+
+    #[test]
+    fn it_begins_at_half_and_ends_at_a_quarter() {
+        let mut said = Unknown::default();
+        assert_eq!(said.note(true, of_late(9), at(1)), None);
+        let begins = Some(Said::Begins(of_late(10)));
+        assert_eq!(said.note(true, of_late(10), at(2)), begins);
+        assert_eq!(said.note(true, of_late(20), at(3)), None);
+        assert_eq!(said.note(false, of_late(6), at(4)), None);
+        assert_eq!(said.note(false, of_late(5), at(5)), Some(Said::Ends));
+        assert_eq!(said.note(false, of_late(10), at(6)), None);
+    }
+
+    #[test]
+    fn it_ends_when_nobody_asks_for_unknown_ones_any_more_and_may_begin_again() {
+        let mut said = Unknown::default();
+        assert!(said.note(true, of_late(16), at(1)).is_some());
+        said.note(true, of_late(17), at(5));
+        assert_eq!(said.next_look(), Some(at(605)));
+        assert_eq!(said.look(at(604)), None);
+        assert_eq!(said.look(at(605)), Some(Said::Ends));
+        assert!(said.note(true, of_late(17), at(606)).is_some());
+    }
+
+    #[test]
+    fn few_first_renders_tell_nothing() {
+        let few = FirstRenders {
+            unknown: 5,
+            seen: 5,
+        };
+        assert_eq!(Unknown::default().note(true, few, at(1)), None);
+    }
+}
