@@ -6,6 +6,8 @@
 mod lines;
 
 use std::{
+    env,
+    ffi::OsString,
     io::{self, IsTerminal as _, Write},
     str::FromStr,
 };
@@ -77,15 +79,22 @@ impl FromStr for Level {
     }
 }
 
-/// Sets the log of the process up, on its standard error.
+/// Sets the log of the process up, on its standard error. Text is in colours on a terminal, unless `NO_COLOR` is set or the
+/// terminal is a dumb one.
 ///
 /// # Errors
 /// When the process has one already.
 pub fn install(format: Format, level: Level) -> Result<Log, AlreadyInstalled> {
-    let colours = io::stderr().is_terminal();
+    let colours = io::stderr().is_terminal() && allows_colours(|name| env::var_os(name));
     let (writer, worker) = lossy(io::stderr());
     tracing::subscriber::set_global_default(subscriber(format, level, colours, writer))?;
     Ok(Log { _worker: worker })
+}
+
+/// Whether the environment allows colours: <https://no-color.org> says that any text but the empty one in `NO_COLOR` forbids them.
+fn allows_colours(variable: impl Fn(&str) -> Option<OsString>) -> bool {
+    let is_dumb = variable("TERM").is_some_and(|terminal| terminal == "dumb");
+    !is_dumb && variable("NO_COLOR").is_none_or(|value| value.is_empty())
 }
 
 fn lossy(out: impl Write + Send + 'static) -> (NonBlocking, WorkerGuard) {
@@ -105,7 +114,7 @@ fn subscriber(
     let registry = Registry::default().with(level.0);
     let lines = tracing_subscriber::fmt::layer()
         .with_writer(writer)
-        .with_ansi(colours)
+        .with_ansi(colours && format == Format::Text)
         .fmt_fields(lines::text_fields());
     match format {
         Format::Text => Box::new(registry.with(lines)),

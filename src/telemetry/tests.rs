@@ -179,3 +179,31 @@ fn a_full_log_pipe_stalls_nobody() {
     drop(release);
     drop(worker);
 }
+
+/// A feature that was missing made debug builds panic on a terminal, and release builds write no colours.
+#[test]
+fn text_is_in_colours_on_a_terminal_and_json_never_is() {
+    let in_colours = |format| {
+        let page = Page::default();
+        let (writer, worker) = lossy(page.clone());
+        let level = "info".parse().unwrap();
+        tracing::subscriber::with_default(subscriber(format, level, true, writer), events);
+        drop(worker);
+        page.text()
+    };
+    assert!(in_colours(Format::Text).contains("\x1b["));
+    assert!(!in_colours(Format::Json).contains('\x1b'));
+}
+
+#[test]
+fn no_color_and_a_dumb_terminal_forbid_colours() {
+    for (name, value, allowed) in [
+        ("NO_COLOR", "1", false),
+        ("NO_COLOR", "", true),
+        ("TERM", "dumb", false),
+        ("TERM", "xterm", true),
+    ] {
+        let variable = |asked: &str| (asked == name).then(|| value.into());
+        assert_eq!(allows_colours(variable), allowed, "{name}={value}");
+    }
+}
