@@ -15,15 +15,18 @@ use http::Uri;
 mod address;
 mod choice;
 mod document;
+mod environment;
 mod flags;
 mod layers;
 mod load;
 mod problem;
 mod reading;
 pub mod reload;
+mod repair;
 mod schema;
 mod section;
 mod setting;
+mod shown;
 #[cfg(test)]
 mod tests;
 
@@ -34,9 +37,11 @@ pub use self::{
     load::{Flag, Loaded, Pinned, Sources, load},
     problem::{Invalid, Place, Problem},
     reading::Hash,
+    repair::Repair,
     schema::{markdown_table, schema},
     section::Field,
     setting::{Json, Size},
+    shown::{in_one_line, shown},
 };
 use self::{layers::Layers, section::section};
 
@@ -99,8 +104,8 @@ section! {
 section! {
     /// The lookups of the pod.
     Lookup("lookup.") {
-        /// Where lookups are answered: loopback addresses and Unix sockets.
-        listen: Vec<Listen> = "127.0.0.1:7400";
+        /// Where lookups are answered: loopback addresses and Unix sockets; one of them at least must be available.
+        listen: Vec<Listen> = "127.0.0.1:7400,[::1]:7400";
         /// The threads that answer lookups.
         threads: NonZeroUsize = "1" ["1" to "64"];
         /// How long a lookup waits for a refresh when an outdated revision is held and the caller does not say.
@@ -171,8 +176,8 @@ section! {
 section! {
     /// The listener for probes and metrics.
     Telemetry("telemetry.") {
-        /// Where `/metrics`, `/livez` and `/readyz` are served.
-        listen: SocketAddr = "0.0.0.0:7402";
+        /// Where `/metrics`, `/livez` and `/readyz` are served; `[::]` is IPv4 too, and IPv4 alone where there is no IPv6.
+        listen: SocketAddr = "[::]:7402";
     }
 }
 

@@ -5,7 +5,7 @@
 
 use std::{
     fmt, fs, io,
-    net::{self, SocketAddr},
+    net::{self, Ipv4Addr, Ipv6Addr, SocketAddr},
     os::unix::{
         self,
         fs::{FileTypeExt as _, MetadataExt as _, PermissionsExt as _},
@@ -104,18 +104,41 @@ impl fmt::Display for Address {
 // === impl Listener ===
 
 impl Listener {
-    /// Binds an address and listens on it.
+    /// Binds an address and listens on it; on IPv4 alone when it is `[::]` and the machine has no IPv6.
     ///
     /// # Errors
     /// When the system refuses, or somebody listens on it already.
     pub fn bind(address: &Address, access: Access) -> Result<Self, BindError> {
         let bound = match address {
-            Address::Tcp(address) => bind_tcp(*address),
+            Address::Tcp(address) => bind_tcp(*address).and_then(Self::of_tcp),
             Address::Unix(path) => bind_unix(path, access),
         };
         bound.map_err(|cause| BindError {
             address: address.clone(),
             cause,
+        })
+    }
+
+    /// Binds several addresses. An IPv6 address that the machine does not have is left out, unless no other is left.
+    ///
+    /// # Errors
+    /// As [`bind`](Self::bind).
+    pub fn bind_all(
+        addresses: impl IntoIterator<Item = Address>,
+        access: Access,
+    ) -> Result<Vec<Self>, BindError> {
+        let bind = |address| Self::bind(&address, access);
+        let (bound, left_out) = leave_out_ipv6(addresses.into_iter().map(bind))?;
+        for BindError { address, cause } in left_out {
+            tracing::info!(%address, %cause, "there is no IPv6: nothing listens on this address");
+        }
+        Ok(bound)
+    }
+
+    fn of_tcp(socket: net::TcpListener) -> io::Result<Self> {
+        Ok(Self {
+            address: Address::Tcp(socket.local_addr()?),
+            socket: Bound::Tcp(socket),
         })
     }
 
@@ -144,15 +167,68 @@ impl Listener {
     }
 }
 
-fn bind_tcp(address: SocketAddr) -> io::Result<Listener> {
-    let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
-    socket.set_reuse_address(true)?;
-    socket.bind(&address.into())?;
-    let socket: net::TcpListener = listen(socket)?.into();
-    Ok(Listener {
-        address: Address::Tcp(socket.local_addr()?),
-        socket: Bound::Tcp(socket),
+/// Binds a TCP address and listens on it. `[::]` takes IPv4 in too, and is `0.0.0.0` where the machine has no IPv6.
+///
+/// # Errors
+/// When the system refuses.
+pub fn bind_tcp(address: SocketAddr) -> io::Result<net::TcpListener> {
+    or_on_ipv4_alone(address, |address| {
+        let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
+        if address.ip() == Ipv6Addr::UNSPECIFIED {
+            socket.set_only_v6(false)?;
+        }
+        socket.set_reuse_address(true)?;
+        socket.bind(&address.into())?;
+        listen(socket).map(Into::into)
     })
+}
+
+fn or_on_ipv4_alone<T>(
+    address: SocketAddr,
+    bind: impl Fn(SocketAddr) -> io::Result<T>,
+) -> io::Result<T> {
+    bind(address).or_else(|error| {
+        if address.ip() == Ipv6Addr::UNSPECIFIED && is_without_family(&error) {
+            bind((Ipv4Addr::UNSPECIFIED, address.port()).into())
+        } else {
+            Err(error)
+        }
+    })
+}
+
+/// Parts what was bound from what the machine has no IPv6 for; when nothing is bound, the first of these is the error.
+fn leave_out_ipv6<T>(
+    tried: impl Iterator<Item = Result<T, BindError>>,
+) -> Result<(Vec<T>, Vec<BindError>), BindError> {
+    let (mut bound, mut left_out) = (Vec::new(), Vec::new());
+    for tried in tried {
+        match tried {
+            Ok(one) => bound.push(one),
+            Err(error) if error.is_without_ipv6() => left_out.push(error),
+            Err(error) => return Err(error),
+        }
+    }
+    match left_out.pop() {
+        Some(error) if bound.is_empty() => Err(error),
+        last => {
+            left_out.extend(last);
+            Ok((bound, left_out))
+        }
+    }
+}
+
+impl BindError {
+    fn is_without_ipv6(&self) -> bool {
+        let is_ipv6 = matches!(self.address, Address::Tcp(address) if address.is_ipv6());
+        is_ipv6 && is_without_family(&self.cause)
+    }
+}
+
+/// Whether the kernel was built or started without a family of addresses, or has it switched off for its interfaces.
+fn is_without_family(error: &io::Error) -> bool {
+    /// `EAFNOSUPPORT` of Linux, for which std has no kind.
+    const NO_SUCH_FAMILY: i32 = 97;
+    error.kind() == io::ErrorKind::AddrNotAvailable || error.raw_os_error() == Some(NO_SUCH_FAMILY)
 }
 
 fn bind_unix(path: &Path, access: Access) -> io::Result<Listener> {
@@ -194,8 +270,15 @@ fn remove_left_behind(path: &Path) -> io::Result<()> {
             "there is a file, and it is no socket",
         ));
     }
-    match unix::net::UnixStream::connect(path) {
-        Ok(_) => Err(io::ErrorKind::AddrInUse.into()),
+    // One that is not accepted in time would keep a call that blocks waiting for ever.
+    let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+    socket.set_nonblocking(true)?;
+    match socket.connect(&SockAddr::unix(path)?) {
+        Ok(()) => Err(io::ErrorKind::AddrInUse.into()),
+        // Its backlog is full: somebody listens, and is slow.
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+            Err(io::ErrorKind::AddrInUse.into())
+        }
         Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => fs::remove_file(path),
         Err(error) => Err(error),
     }
@@ -245,6 +328,78 @@ mod tests {
         let error = Listener::bind(listener.address(), Access::Everyone).unwrap_err();
         assert_eq!(error.cause.kind(), io::ErrorKind::AddrInUse);
         assert!(error.to_string().starts_with("cannot listen on 127.0.0.1:"));
+    }
+
+    /// A cluster with IPv6 only or first probes the pod at its IPv6 address, which `0.0.0.0` refuses.
+    #[test]
+    fn the_unspecified_ipv6_address_takes_ipv4_in_too() {
+        let any = "[::]:0".parse().unwrap();
+        let listener = Listener::bind(&any, Access::Everyone).unwrap();
+        let Address::Tcp(bound) = listener.address() else {
+            panic!("{listener:?}");
+        };
+        net::TcpStream::connect((Ipv4Addr::LOCALHOST, bound.port())).unwrap();
+        if bound.is_ipv6() {
+            net::TcpStream::connect((Ipv6Addr::LOCALHOST, bound.port())).unwrap();
+        }
+    }
+
+    #[test]
+    fn where_there_is_no_ipv6_the_unspecified_address_is_that_of_ipv4() {
+        for refusal in [
+            io::Error::from_raw_os_error(97),
+            io::ErrorKind::AddrNotAvailable.into(),
+        ] {
+            let refusal = std::cell::Cell::new(Some(refusal));
+            let bind = |address: SocketAddr| match refusal.take() {
+                Some(refusal) => Err(refusal),
+                None => Ok(address),
+            };
+            let bound = or_on_ipv4_alone("[::]:7402".parse().unwrap(), bind);
+            assert_eq!(bound.unwrap().to_string(), "0.0.0.0:7402");
+        }
+        let refused = |_| Err::<(), _>(io::Error::from_raw_os_error(97));
+        or_on_ipv4_alone("[::1]:7402".parse().unwrap(), refused).unwrap_err();
+        let taken = |_| Err::<(), _>(io::ErrorKind::AddrInUse.into());
+        or_on_ipv4_alone("[::]:7402".parse().unwrap(), taken).unwrap_err();
+    }
+
+    #[test]
+    fn an_ipv6_address_is_left_out_where_there_is_none_unless_nothing_is_left() {
+        let missing = |address: &str| {
+            Err(BindError {
+                address: address.parse().unwrap(),
+                cause: io::Error::from_raw_os_error(97),
+            })
+        };
+        let tried = [Ok("127.0.0.1"), missing("[::1]:7400")];
+        let (bound, left_out) = leave_out_ipv6(tried.into_iter()).unwrap();
+        assert_eq!((bound, left_out.len()), (vec!["127.0.0.1"], 1));
+        leave_out_ipv6([missing("[::1]:7400")].into_iter()).unwrap_err();
+        leave_out_ipv6([Ok("[::1]"), missing("10.0.0.1:1")].into_iter()).unwrap_err();
+    }
+
+    /// A start hung, deaf to SIGTERM, when a process at the path had stopped accepting.
+    #[test]
+    fn a_socket_whose_backlog_is_full_is_in_use() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("lookup.sock");
+        let socket = Socket::new(Domain::UNIX, Type::STREAM, None).unwrap();
+        let address = SockAddr::unix(&path).unwrap();
+        socket.bind(&address).unwrap();
+        socket.listen(0).unwrap();
+        let mut waiting = Vec::new();
+        let full = loop {
+            let caller = Socket::new(Domain::UNIX, Type::STREAM, None).unwrap();
+            caller.set_nonblocking(true).unwrap();
+            match caller.connect(&address) {
+                Ok(()) => waiting.push(caller),
+                Err(error) => break error.kind(),
+            }
+        };
+        assert_eq!(full, io::ErrorKind::WouldBlock);
+        let error = Listener::bind(&Address::Unix(path), Access::Everyone).unwrap_err();
+        assert_eq!(error.cause.kind(), io::ErrorKind::AddrInUse);
     }
 
     #[test]

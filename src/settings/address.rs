@@ -4,7 +4,7 @@
 
 use std::{
     fmt,
-    net::SocketAddr,
+    net::{IpAddr, SocketAddr},
     path::{Path, PathBuf},
 };
 
@@ -13,21 +13,38 @@ use http::Uri;
 use super::setting::{Json, Setting, Written};
 
 impl Setting for Uri {
-    const ACCEPTED: &'static str =
-        "http://HOST:PORT without a path (https is refused until the sidecar speaks TLS)";
+    const ACCEPTED: &'static str = "http://HOST:PORT with a port from 1 to 65535 (80 when left out), without a user, path, query or \
+         fragment (https is refused until the sidecar speaks TLS)";
     const JSON: Json = Json::Text;
 
     fn read(written: &Written) -> Option<Self> {
-        let uri: Self = written.text()?.parse().ok()?;
-        let authority = uri.authority()?;
-        let is_bare = uri.path() == "/" && uri.query().is_none();
-        let is_address = !authority.host().is_empty() && !authority.as_str().contains('@');
-        (uri.scheme_str() == Some("http") && is_bare && is_address).then_some(uri)
+        let text = written.text()?;
+        let uri: Self = text.parse().ok()?;
+        let authority = uri.authority()?.as_str();
+        // The parser drops a fragment without a word.
+        let is_bare = uri.path() == "/" && uri.query().is_none() && !text.contains('#');
+        let is_fit = uri.scheme_str() == Some("http") && is_bare && is_host_and_port(authority);
+        is_fit.then_some(uri)
     }
 
     fn show(&self) -> String {
         self.to_string().trim_end_matches('/').to_owned()
     }
+}
+
+/// Whether it is a host with a port that there is, or with none; http takes any digits, and none, for a port.
+fn is_host_and_port(authority: &str) -> bool {
+    let host_end = authority.rfind(']').unwrap_or_default();
+    let colon = authority[host_end..].find(':').map(|at| host_end + at);
+    let (host, port) = match colon {
+        Some(colon) => (&authority[..colon], Some(&authority[colon + 1..])),
+        None => (authority, None),
+    };
+    let is_port = |port: &str| {
+        port.bytes().all(|byte| byte.is_ascii_digit())
+            && port.parse().is_ok_and(|port: u16| port > 0)
+    };
+    !host.is_empty() && !host.contains('@') && port.is_none_or(is_port)
 }
 
 /// Where connections are accepted from this pod.
@@ -48,19 +65,42 @@ impl fmt::Display for Listen {
     }
 }
 
+impl Listen {
+    /// Whether both cannot be listened on at once: they are one socket, or one port of addresses that overlap. The system picks
+    /// a port of its own for each port 0.
+    pub(super) fn is_in_the_way_of(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Unix(path), Self::Unix(other)) => path.components().eq(other.components()),
+            (Self::Tcp(address), Self::Tcp(other)) => {
+                let overlaps = covers(address.ip(), other.ip()) || covers(other.ip(), address.ip());
+                address.port() == other.port() && address.port() != 0 && overlaps
+            }
+            (Self::Unix(_), Self::Tcp(_)) | (Self::Tcp(_), Self::Unix(_)) => false,
+        }
+    }
+}
+
+/// Whether listening on one address takes the other too; `[::]` takes IPv4 in as well.
+fn covers(one: IpAddr, other: IpAddr) -> bool {
+    one.to_canonical() == other.to_canonical()
+        || one.is_unspecified() && (one.is_ipv6() || other.is_ipv4())
+}
+
 /// The longest path of a Unix socket on Linux, in bytes.
 const MAX_SOCKET_PATH: usize = 107;
 
 impl Setting for Listen {
     const ACCEPTED: &'static str = "a loopback address such as 127.0.0.1:7400 (any other is refused until the sidecar speaks TLS), or \
-         unix:/PATH of at most 107 bytes";
+         unix:/PATH of a file, at most 107 bytes";
     const JSON: Json = Json::Text;
 
     fn read(written: &Written) -> Option<Self> {
         let text = written.text()?;
         if let Some(path) = text.strip_prefix("unix:") {
+            let is_named = !["", ".", ".."].contains(&path.rsplit('/').next().unwrap_or_default());
+            let is_file = is_named && !path.contains('\0');
             let fits = Path::new(path).is_absolute() && path.len() <= MAX_SOCKET_PATH;
-            return fits.then(|| Self::Unix(path.into()));
+            return (is_file && fits).then(|| Self::Unix(path.into()));
         }
         let address: SocketAddr = text.parse().ok()?;
         address.ip().is_loopback().then_some(Self::Tcp(address))
@@ -73,7 +113,7 @@ impl Setting for Listen {
 
 impl Setting for Vec<Listen> {
     const ACCEPTED: &'static str = "a list of at least one, each a loopback address such as 127.0.0.1:7400 (any other is refused until \
-         the sidecar speaks TLS) or unix:/PATH of at most 107 bytes";
+         the sidecar speaks TLS) or unix:/PATH of a file, at most 107 bytes";
     const JSON: Json = Json::Texts;
 
     fn read(written: &Written) -> Option<Self> {
@@ -95,7 +135,7 @@ impl Setting for Vec<Listen> {
 }
 
 impl Setting for Option<Listen> {
-    const ACCEPTED: &'static str = "unix:/PATH of at most 107 bytes, a loopback address such as 127.0.0.1:7401, or \"\" for none";
+    const ACCEPTED: &'static str = "unix:/PATH of a file, at most 107 bytes, a loopback address such as 127.0.0.1:7401, or \"\" for none";
     const JSON: Json = Json::Text;
 
     fn read(written: &Written) -> Option<Self> {
@@ -116,11 +156,21 @@ impl Setting for Option<Listen> {
 }
 
 impl Setting for SocketAddr {
-    const ACCEPTED: &'static str = "an address and port, such as 0.0.0.0:7402";
+    const ACCEPTED: &'static str =
+        "the address of a host and a port, such as [::]:7402 (for IPv6 and IPv4) or 127.0.0.1:7402";
     const JSON: Json = Json::Text;
 
     fn read(written: &Written) -> Option<Self> {
-        written.text()?.parse().ok()
+        let address: Self = written.text()?.parse().ok()?;
+        let is_of_a_host = match address {
+            Self::V4(address) => !address.ip().is_multicast() && !address.ip().is_broadcast(),
+            // An address of one link says nothing without the link.
+            Self::V6(address) => {
+                let is_of_a_link = address.ip().is_unicast_link_local() && address.scope_id() == 0;
+                !address.ip().is_multicast() && !is_of_a_link
+            }
+        };
+        is_of_a_host.then_some(address)
     }
 
     fn show(&self) -> String {

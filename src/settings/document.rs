@@ -19,6 +19,7 @@ use super::{
     layers::{Entry, Layer},
     problem::{Place, Problem, nearest},
     setting::Written,
+    shown::shown,
 };
 
 /// What a file says.
@@ -120,13 +121,13 @@ impl Reading<'_> {
 
     fn entry(&self, node: Node, referenced: Location, defined: Location) -> Entry {
         Entry {
-            shown: self.shown(&node, defined),
+            shown: shown(&self.spelling(&node, defined)),
             written: self.written(node, defined),
             place: place(self.path, referenced),
         }
     }
 
-    fn shown(&self, node: &Node, defined: Location) -> String {
+    fn spelling(&self, node: &Node, defined: Location) -> String {
         match node {
             Node::Null => "null".to_owned(),
             Node::Plain | Node::Text(_) => {
@@ -136,7 +137,7 @@ impl Reading<'_> {
             Node::List(nodes) => {
                 let nodes = nodes.iter();
                 let shown: Vec<_> = nodes
-                    .map(|node| self.shown(&node.value, node.defined))
+                    .map(|node| self.spelling(&node.value, node.defined))
                     .collect();
                 format!("[{}]", shown.join(", "))
             }

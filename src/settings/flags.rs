@@ -4,10 +4,26 @@ use std::{ffi::OsString, path::PathBuf};
 
 use super::load::{Flag, Sources};
 
+/// The flags, and the field that each sets.
+pub(super) const FIELDS: [(&str, &str); 12] = [
+    ("--rollout", "rollout"),
+    ("--component", "component"),
+    ("--upstream-url", "upstream.url"),
+    ("--listen", "lookup.listen"),
+    ("--rate", "admission.rate"),
+    ("--burst", "admission.burst"),
+    ("--concurrency", "admission.concurrency"),
+    ("--patience", "lookup.patience"),
+    ("--telemetry-listen", "telemetry.listen"),
+    ("--admin-listen", "admin.listen"),
+    ("--log-level", "log.level"),
+    ("--log-format", "log.format"),
+];
+
 /// Flags of a command that runs with settings. A flag is above the environment, which is above the files.
 #[derive(Clone, Debug, Default, clap::Args)]
 pub struct Flags {
-    /// A file of settings; given several times, each section stands in one of them.
+    /// A file of settings, `-` for standard input; given several times, each section stands in one of them.
     #[arg(long, value_name = "PATH")]
     pub config: Vec<PathBuf>,
     /// Set `rollout`.
@@ -61,31 +77,27 @@ impl Flags {
     pub fn with_environment(self, environment: Vec<(String, String)>) -> Sources {
         let listen = (!self.listen.is_empty()).then(|| self.listen.join(","));
         let given = [
-            ("--rollout", "rollout", self.rollout),
-            ("--component", "component", self.component),
-            ("--upstream-url", "upstream.url", self.upstream_url),
-            ("--listen", "lookup.listen", listen),
-            ("--rate", "admission.rate", self.rate),
-            ("--burst", "admission.burst", self.burst),
-            ("--concurrency", "admission.concurrency", self.concurrency),
-            ("--patience", "lookup.patience", self.patience),
-            (
-                "--telemetry-listen",
-                "telemetry.listen",
-                self.telemetry_listen,
-            ),
-            ("--admin-listen", "admin.listen", self.admin_listen),
-            ("--log-level", "log.level", self.log_level),
-            ("--log-format", "log.format", self.log_format),
+            self.rollout,
+            self.component,
+            self.upstream_url,
+            listen,
+            self.rate,
+            self.burst,
+            self.concurrency,
+            self.patience,
+            self.telemetry_listen,
+            self.admin_listen,
+            self.log_level,
+            self.log_format,
         ];
-        let flag = |(name, field, value): (_, _, Option<String>)| {
+        let flag = |((name, field), value): (_, Option<String>)| {
             let value = value?;
             Some(Flag { name, field, value })
         };
         Sources {
             files: self.config,
             environment,
-            flags: given.into_iter().filter_map(flag).collect(),
+            flags: FIELDS.into_iter().zip(given).filter_map(flag).collect(),
         }
     }
 }

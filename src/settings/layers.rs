@@ -3,10 +3,11 @@
 use std::{collections::BTreeMap, num::NonZeroU32};
 
 use super::{
-    Settings,
+    Listen, Settings,
     problem::{Place, Problem},
     section::Field,
     setting::{Setting, Written},
+    shown::shown,
 };
 
 /// What a layer says of a field.
@@ -18,6 +19,19 @@ pub(super) struct Entry {
     pub(super) shown: String,
     /// Where it stands.
     pub(super) place: Place,
+}
+
+/// What a variable or a flag says.
+pub(super) fn untyped(value: &str, place: Place) -> Entry {
+    Entry {
+        written: Written::untyped(value),
+        shown: if value.is_empty() {
+            "\"\"".to_owned()
+        } else {
+            shown(value)
+        },
+        place,
+    }
 }
 
 /// What a layer says, by the field's path.
@@ -106,6 +120,7 @@ impl Layers {
         self.choose_rate(settings);
         self.check_least_rates(settings);
         self.check_refill(settings);
+        self.check_listeners(settings);
     }
 
     fn check_patience(&mut self, settings: &Settings) {
@@ -202,6 +217,38 @@ fn refills(rate: f64, events: &str, most: f64) -> String {
     format!("such that it refills within 30 days: at {rate} {events}/s at most {most}")
 }
 
+impl Layers {
+    /// Checks that no listener stands in another's way.
+    fn check_listeners(&mut self, settings: &Settings) {
+        let lookups = settings.lookup.listen.iter();
+        let lookups = lookups.map(|listen| (LOOKUP_LISTEN, listen.clone()));
+        let admin = settings.admin.listen.iter();
+        let admin = admin.map(|listen| ("admin.listen", listen.clone()));
+        let telemetry = Listen::Tcp(settings.telemetry.listen);
+        let telemetry = [("telemetry.listen", telemetry)];
+        let mut bound: Vec<(&'static str, Listen)> = Vec::new();
+        for (path, listen) in lookups.chain(admin).chain(telemetry) {
+            let other = bound
+                .iter()
+                .find(|(_, other)| listen.is_in_the_way_of(other));
+            let Some((taken, other)) = other else {
+                bound.push((path, listen));
+                continue;
+            };
+            // What is said of a default helps less than what is said of the field that somebody set.
+            let is_default = self.find(path).is_none() && self.find(taken).is_some();
+            let (refused, kept, stays) = if is_default {
+                (*taken, path, &listen)
+            } else {
+                (path, *taken, other)
+            };
+            let accepted = format!("another address than {stays}, which {kept} has");
+            self.refuse_together(refused, &[kept], accepted);
+        }
+    }
+}
+
+const LOOKUP_LISTEN: &str = "lookup.listen";
 const RATE: &str = "admission.rate";
 const FLEET_RATE: &str = "admission.fleet_rate";
 const FLEET_SIZE: &str = "admission.fleet_size";

@@ -5,10 +5,11 @@ use std::{fmt, path::PathBuf};
 use super::{
     Field, Settings,
     document::Document,
-    layers::{self, Entry, Layers},
-    problem::{Invalid, Place, Problem, nearest},
+    environment,
+    layers::{self, Layers, untyped},
+    problem::{Invalid, Place, Problem},
     reading::{Hash, Reading},
-    setting::Written,
+    repair,
 };
 
 /// Where settings come from. Above defaults stand the files, above these the environment, above it the flags.
@@ -20,6 +21,13 @@ pub struct Sources {
     pub environment: Vec<(String, String)>,
     /// The flags that were given.
     pub flags: Vec<Flag>,
+}
+
+impl Sources {
+    /// The variables that are ignored though their names are like a field's: a line each, with what may be meant.
+    pub fn hints(&self) -> Vec<String> {
+        environment::hints(&self.environment)
+    }
 }
 
 /// A flag that was given.
@@ -113,7 +121,7 @@ pub fn load(sources: &Sources) -> Result<Loaded, Invalid> {
 pub(super) fn resolve(sources: &Sources, readings: Vec<Reading>) -> Result<Loaded, Invalid> {
     let mut layers = Layers::default();
     read_files(&mut layers, &sources.files, &readings);
-    read_environment(&mut layers, &sources.environment);
+    environment::read(&mut layers, &sources.environment);
     for flag in &sources.flags {
         let entry = untyped(&flag.value, Place::Flag(flag.name));
         layers.flags.insert(flag.field, entry);
@@ -122,7 +130,8 @@ pub(super) fn resolve(sources: &Sources, readings: Vec<Reading>) -> Result<Loade
     layers.check(&mut settings);
     if !layers.problems.is_empty() {
         let problems = layers.problems;
-        return Err(Invalid { problems });
+        let repair = repair::promised(&sources.files, readings, &problems, settings);
+        return Err(Invalid { problems, repair });
     }
     Ok(Loaded {
         settings,
@@ -159,43 +168,6 @@ fn read_files(layers: &mut Layers, paths: &[PathBuf], readings: &[Reading]) {
             }
             Err(problem) => layers.problems.push(problem),
         }
-    }
-}
-
-/// Reads the variables that name a field. Others that begin alike are left alone unless they look like one misspelt: Kubernetes
-/// sets some in every pod beside a Service named `evenkeel`, and people set theirs.
-fn read_environment(layers: &mut Layers, environment: &[(String, String)]) {
-    let fields = Settings::fields();
-    let named = |name: &str| fields.iter().find(|field| field.variable() == name);
-    for (name, value) in environment {
-        let Some(rest) = name.strip_prefix("EVENKEEL_") else {
-            continue;
-        };
-        let place = Place::Environment(name.clone());
-        if let Some(field) = named(name) {
-            let entry = untyped(value, place);
-            layers.environment.insert(field.path, entry);
-        } else {
-            let path = rest.replace("__", ".").to_ascii_lowercase();
-            let nearest = nearest(&path, &fields);
-            let is_meant = rest.contains("__") || nearest.is_some();
-            if is_meant {
-                let name = path;
-                layers.problems.push(Problem::Unknown {
-                    name,
-                    nearest,
-                    place,
-                });
-            }
-        }
-    }
-}
-
-fn untyped(value: &str, place: Place) -> Entry {
-    Entry {
-        written: Written::untyped(value),
-        shown: if value.is_empty() { "\"\"" } else { value }.to_owned(),
-        place,
     }
 }
 

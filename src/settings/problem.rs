@@ -2,7 +2,11 @@
 
 use std::{fmt, path::PathBuf};
 
-use super::Field;
+use super::{
+    Field,
+    repair::Repair,
+    shown::{self, sentence, shown},
+};
 
 /// Where a value comes from.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,8 +32,8 @@ impl fmt::Display for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Default => f.write_str("default"),
-            Self::File { path, line, column } => write!(f, "{}:{line}:{column}", path.display()),
-            Self::Environment(name) => f.write_str(name),
+            Self::File { path, line, column } => write!(f, "{}:{line}:{column}", shown::path(path)),
+            Self::Environment(name) => f.write_str(&shown(name)),
             Self::Flag(name) => f.write_str(name),
         }
     }
@@ -39,7 +43,7 @@ impl fmt::Display for Place {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Problem {
     /// A file cannot be read.
-    #[error("{}  cannot be read: {why}", path.display())]
+    #[error("{}  cannot be read: {}", shown::path(path), sentence(why))]
     Unreadable {
         /// The file.
         path: PathBuf,
@@ -47,13 +51,16 @@ pub enum Problem {
         why: String,
     },
     /// A file says nothing, which is taken for an accident and not for all defaults.
-    #[error("{}  is empty: a file of settings has at least one field, or is {{}}", path.display())]
+    #[error(
+        "{}  is empty: a file of settings has at least one field, or is {{}}",
+        shown::path(path)
+    )]
     Empty {
         /// The file.
         path: PathBuf,
     },
     /// A file is not YAML of the right structure; what follows in it was not looked at.
-    #[error("{}{}  {why}", path.display(), position_of(*position))]
+    #[error("{}{}  {}", shown::path(path), position_of(*position), sentence(why))]
     Unparsable {
         /// The file.
         path: PathBuf,
@@ -63,7 +70,7 @@ pub enum Problem {
         why: String,
     },
     /// There is no such field.
-    #[error("{place}  {}: there is no such field{}", name.escape_debug(), hint(*nearest))]
+    #[error("{place}  {}: there is no such field{}", shown(name), hint(place, *nearest))]
     Unknown {
         /// Where it stands.
         place: Place,
@@ -73,7 +80,10 @@ pub enum Problem {
         nearest: Option<&'static str>,
     },
     /// A section stands in two files.
-    #[error("{place}  {section}: stands in {other} too: a section stands in one file only")]
+    #[error(
+        "{place}  {}: stands in {other} too: a section stands in one file only",
+        shown(section)
+    )]
     Twice {
         /// Where it stands.
         place: Place,
@@ -100,40 +110,72 @@ fn position_of(position: Option<(u64, u64)>) -> String {
     position.map_or_else(String::new, |(line, column)| format!(":{line}:{column}"))
 }
 
-fn hint(nearest: Option<&str>) -> String {
-    nearest.map_or_else(String::new, |nearest| format!("; is it {nearest}?"))
+fn hint(place: &Place, nearest: Option<&str>) -> String {
+    let Some(nearest) = nearest else {
+        return String::new();
+    };
+    match place {
+        Place::Environment(_) => format!("; did you mean {}?", super::section::variable(nearest)),
+        Place::Default | Place::File { .. } | Place::Flag(_) => format!("; is it {nearest}?"),
+    }
 }
 
+/// The most problems that are listed, one a line.
+const MOST_LINES: usize = 50;
+/// The most problems that are listed in one line: they pass in the headers of an answer.
+const MOST_IN_A_LINE: usize = 3;
+
 /// Settings that are not fit to run with. Shown as one problem a line.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{}", lines(problems))]
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+#[error("{}", listed(problems, MOST_LINES, "\n"))]
 pub struct Invalid {
     /// All that is wrong: at least one.
     pub problems: Vec<Problem>,
+    /// What a sidecar can do until it is put right, when only hot fields are wrong.
+    pub repair: Option<Box<Repair>>,
 }
 
-fn lines(problems: &[Problem]) -> String {
-    let lines: Vec<String> = problems.iter().map(Problem::to_string).collect();
-    lines.join("\n")
+impl Invalid {
+    /// What is wrong, in one line.
+    pub fn in_one_line(&self) -> String {
+        listed(&self.problems, MOST_IN_A_LINE, "; ")
+    }
+}
+
+fn listed(problems: &[Problem], most: usize, between: &str) -> String {
+    let mut lines: Vec<String> = problems.iter().take(most).map(Problem::to_string).collect();
+    if problems.len() > most {
+        lines.push(format!("and {} more problems", problems.len() - most));
+    }
+    lines.join(between)
 }
 
 /// The field or section whose name takes the fewest edits to become `name`, when those are few.
+///
+/// A name that is longer than any of theirs by more than those few is like none, and is not looked at.
 pub(super) fn nearest(name: &str, fields: &[&'static Field]) -> Option<&'static str> {
     let paths = fields.iter().map(|field| field.path);
     let sections = paths.clone().flat_map(|path| {
         let dots = path.match_indices('.');
         dots.map(|(end, _)| &path[..end])
     });
+    let is_near = |known: &&str| name.len().abs_diff(known.len()) <= allowed(known);
     paths
         .chain(sections)
+        .filter(is_near)
         .map(|known| (edits(name, known), known))
         .min()
-        .filter(|(edits, known)| *edits <= 1 + known.len() / 6)
+        .filter(|(edits, known)| *edits <= allowed(known))
         .map(|(_, known)| known)
 }
 
+/// How many edits a name may be away from a known one.
+fn allowed(known: &str) -> usize {
+    1 + known.len() / 6
+}
+
 /// The Levenshtein distance, one row of its table at a time.
-fn edits(from: &str, to: &str) -> usize {
+pub(super) fn edits(from: &str, to: &str) -> usize {
     let mut row: Vec<usize> = (0..=to.chars().count()).collect();
     for (above, removed) in from.chars().enumerate() {
         let mut diagonal = row[0];

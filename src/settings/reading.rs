@@ -5,6 +5,9 @@ use std::{
     io::{self, Read},
     os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
+    sync::mpsc::{self, RecvTimeoutError, SyncSender},
+    thread,
+    time::Duration,
 };
 
 use sha2::{Digest, Sha256};
@@ -26,35 +29,139 @@ pub(super) struct Reading {
     /// Whether its name or mode changed after its content did: as far as the file system tells, it was moved into place
     /// whole.
     pub(super) is_settled: bool,
+    /// Whether it can be read but once: a pipe, standard input, the substitution of a process.
+    pub(super) is_stream: bool,
     /// Its bytes, or what the system says.
     pub(super) content: Result<Vec<u8>, String>,
 }
 
+/// The largest file that is read, in bytes: far more than settings need, and than a ConfigMap may hold, which is 1 MiB.
+const LARGEST: usize = 16 << 20;
+
+/// How long a pipe may stay silent: it may be one that nobody writes to.
+const SILENCE: Duration = Duration::from_secs(5);
+
+/// The other names of standard input. Opening one again fails where it is a socket.
+const INPUTS: [&str; 4] = ["-", "/dev/stdin", "/dev/fd/0", "/proc/self/fd/0"];
+
 impl Reading {
-    /// Reads a file.
+    /// Reads a file; `-` is standard input.
     pub(super) fn of(path: &Path) -> Self {
         let read = || -> io::Result<Self> {
-            let target = fs::canonicalize(path)?;
-            let mut file = fs::File::open(&target)?;
-            let mut content = Vec::new();
-            file.read_to_end(&mut content)?;
-            let metadata = file.metadata()?;
-            let changed = (metadata.ctime(), metadata.ctime_nsec());
-            let written = (metadata.mtime(), metadata.mtime_nsec());
-            Ok(Self {
-                identity: Some(Identity {
-                    target,
-                    inode: (metadata.dev(), metadata.ino()),
-                }),
-                is_settled: changed > written,
-                content: Ok(content),
-            })
+            if path.as_os_str() == "-" {
+                return Ok(Self::of_stream(path));
+            }
+            let kind = fs::metadata(path)?.file_type();
+            if kind.is_file() || kind.is_dir() {
+                Self::of_file(path)
+            } else {
+                Ok(Self::of_stream(path))
+            }
         };
         read().unwrap_or_else(|error| Self {
             identity: None,
             is_settled: false,
+            is_stream: false,
             content: Err(error.to_string()),
         })
+    }
+
+    fn of_stream(path: &Path) -> Self {
+        Self {
+            identity: None,
+            is_settled: true,
+            is_stream: true,
+            content: read_stream(path).map_err(|error| error.to_string()),
+        }
+    }
+
+    /// Reads a file again. What can be read but once stays as it was.
+    pub(super) fn again(self, path: &Path) -> Self {
+        if self.is_stream { self } else { Self::of(path) }
+    }
+
+    fn of_file(path: &Path) -> io::Result<Self> {
+        let mut file = fs::File::open(path)?;
+        let mut content = Vec::new();
+        file.by_ref()
+            .take(LARGEST as u64 + 1)
+            .read_to_end(&mut content)?;
+        let metadata = file.metadata()?;
+        let changed = (metadata.ctime(), metadata.ctime_nsec());
+        let written = (metadata.mtime(), metadata.mtime_nsec());
+        Ok(Self {
+            identity: Some(Identity {
+                // What another process has open may have no name.
+                target: fs::canonicalize(path).unwrap_or_else(|_| path.to_owned()),
+                inode: (metadata.dev(), metadata.ino()),
+            }),
+            is_settled: changed > written,
+            is_stream: false,
+            content: Ok(bounded(content)?),
+        })
+    }
+}
+
+fn bounded(content: Vec<u8>) -> io::Result<Vec<u8>> {
+    if content.len() > LARGEST {
+        return Err(io::Error::other("it is larger than 16 MiB"));
+    }
+    Ok(content)
+}
+
+/// Reads to the end, on a thread that is left to itself when nothing comes: a pipe that nobody writes to cannot be opened.
+/// Standard input is waited for, as by any other command that reads it.
+fn read_stream(path: &Path) -> io::Result<Vec<u8>> {
+    let is_input = INPUTS.iter().any(|input| path.as_os_str() == *input);
+    let (sender, pieces) = mpsc::sync_channel(1);
+    let path = path.to_owned();
+    thread::Builder::new()
+        .name("settings".to_owned())
+        .spawn(move || {
+            let told = if is_input {
+                hand_over(io::stdin(), &sender)
+            } else {
+                fs::File::open(path).and_then(|file| hand_over(file, &sender))
+            };
+            // Nobody listens when it took too long.
+            let _unheard = sender.send(told.map(|()| Vec::new()));
+        })?;
+    let mut content = Vec::new();
+    loop {
+        let piece = if is_input {
+            pieces.recv().map_err(|_| RecvTimeoutError::Disconnected)
+        } else {
+            pieces.recv_timeout(SILENCE)
+        };
+        let piece = piece.map_err(|error| match error {
+            RecvTimeoutError::Timeout => io::Error::new(
+                io::ErrorKind::TimedOut,
+                format!("it is a pipe, and nothing came for {SILENCE:?}"),
+            ),
+            RecvTimeoutError::Disconnected => io::Error::other("its reader failed"),
+        })??;
+        if piece.is_empty() {
+            return Ok(content);
+        }
+        content.extend(piece);
+        content = bounded(content)?;
+    }
+}
+
+/// Hands over what is read, piece by piece, until the end or until nobody listens.
+fn hand_over(mut source: impl Read, pieces: &SyncSender<io::Result<Vec<u8>>>) -> io::Result<()> {
+    let mut piece = vec![0; 64 << 10];
+    loop {
+        match source.read(&mut piece) {
+            Ok(0) => return Ok(()),
+            Ok(length) => {
+                if pieces.send(Ok(piece[..length].to_vec())).is_err() {
+                    return Ok(());
+                }
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
     }
 }
 

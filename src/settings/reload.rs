@@ -18,6 +18,7 @@ use super::{
     section::Difference,
 };
 
+mod repair;
 #[cfg(test)]
 mod tests;
 mod watch;
@@ -86,9 +87,7 @@ async fn run(mut reload: Reload, demand: Arc<Notify>, sender: Sender<Arc<InForce
             () = demand.notified() => Cause::Demand,
             _ = ticks.tick(), if !reload.sources.files.is_empty() => Cause::Poll,
         };
-        let files = reload.sources.files.clone();
-        let read = move || files.iter().map(|path| Reading::of(path)).collect();
-        let Ok(readings) = tokio::task::spawn_blocking(read).await else {
+        let Some(readings) = read_again(&reload.sources, &reload.watch).await else {
             return;
         };
         match reload.see(readings, cause) {
@@ -102,6 +101,16 @@ async fn run(mut reload: Reload, demand: Arc<Notify>, sender: Sender<Arc<InForce
             None => {}
         }
     }
+}
+
+/// Reads the files again; none when the runtime ends.
+async fn read_again(sources: &Sources, watch: &Watch) -> Option<Vec<Reading>> {
+    let (files, taken) = (sources.files.clone(), watch.taken());
+    let read = move || {
+        let pairs = files.iter().zip(taken);
+        pairs.map(|(path, taken)| taken.again(path)).collect()
+    };
+    tokio::task::spawn_blocking(read).await.ok()
 }
 
 /// What is in force, and what was seen of the files.
@@ -191,8 +200,7 @@ impl Outcome {
                 tracing::info!(hash = %reloaded.hash, "settings reloaded: {reloaded}");
             }
             Self::Rejected { invalid, hash } => {
-                let problems: Vec<_> = invalid.problems.iter().map(ToString::to_string).collect();
-                let problems = problems.join("; ");
+                let problems = invalid.in_one_line();
                 tracing::warn!(%hash, "settings rejected, those in force stay: {problems}");
             }
         }

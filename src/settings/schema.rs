@@ -29,15 +29,23 @@ fn section() -> Value {
 }
 
 fn value(field: &Field) -> Value {
-    let (kind, read): (_, fn(&str) -> Value) = match field.json {
-        Json::Integer => ("integer", number),
-        Json::Number => ("number", number),
-        Json::Text => ("string", |text| json!(text)),
-        Json::Texts => ("array", |text| json!(text.split(',').collect::<Vec<_>>())),
+    let (kinds, read): (&[&str], fn(&str) -> Value) = match field.json {
+        Json::Integer => (&["integer"], number),
+        Json::Number => (&["number"], number),
+        Json::Text => (&["string"], |text| json!(text)),
+        Json::Size => (&["string", "integer"], |text| json!(text)),
+        Json::Texts => (&["array"], |text| {
+            json!(text.split(',').collect::<Vec<_>>())
+        }),
     };
     let is_optional = field.default == "null";
+    let null = is_optional.then_some("null");
+    let kinds: Vec<_> = kinds.iter().copied().chain(null).collect();
     let mut value = json!({
-        "type": if is_optional { json!([kind, "null"]) } else { json!(kind) },
+        "type": match kinds.as_slice() {
+            [kind] => json!(kind),
+            kinds => json!(kinds),
+        },
         "default": if is_optional { Value::Null } else { read(field.default) },
         "description": format!("{} Accepted: {}.", field.meaning.trim(), field.accepted()),
         "x-hot": field.is_hot,

@@ -53,11 +53,13 @@ impl Field {
 
     /// The name of its environment variable: `EVENKEEL_UPSTREAM__FETCH__RATE`.
     pub fn variable(&self) -> String {
-        format!(
-            "EVENKEEL_{}",
-            self.path.replace('.', "__").to_ascii_uppercase()
-        )
+        variable(self.path)
     }
+}
+
+/// The variable of a field or section.
+pub(super) fn variable(path: &str) -> String {
+    format!("EVENKEEL_{}", path.replace('.', "__").to_ascii_uppercase())
 }
 
 /// Declares a section: `field: Type = "default" ["lowest" to "highest"] hot;`, the last two where they apply, and the

@@ -60,6 +60,8 @@ pub enum Json {
     Number,
     /// A text.
     Text,
+    /// A text, or a whole number of bytes.
+    Size,
     /// A list of texts.
     Texts,
 }
@@ -195,10 +197,13 @@ impl fmt::Display for Size {
 }
 
 impl Setting for Size {
-    const ACCEPTED: &'static str = "a size with its unit, such as 512KiB or 16MiB";
-    const JSON: Json = Json::Text;
+    const ACCEPTED: &'static str = "a size such as 512KiB or 16MiB, or a number of bytes";
+    const JSON: Json = Json::Size;
 
     fn read(written: &Written) -> Option<Self> {
+        if let Some(bytes) = whole(written) {
+            return Some(Self(ByteSize::b(bytes)));
+        }
         let text = written.text()?;
         let has_unit = text.ends_with(|last: char| last.is_ascii_alphabetic());
         has_unit.then(|| text.parse().ok().map(Self)).flatten()

@@ -142,6 +142,149 @@ fn refuses_addresses_that_are_not_safe_yet() {
     load_one("admin: {listen: '0.0.0.0:1'}").unwrap_err();
 }
 
+/// Such ports were dialled as 80, a fragment was dropped, and a password was echoed.
+#[test]
+fn the_url_of_the_renderer_is_a_host_and_a_port_that_there_is() {
+    for url in [
+        "http://renderer:70700",
+        "http://renderer:65536",
+        "http://renderer:-1",
+        "http://renderer:+80",
+        "http://renderer:0",
+        "http://renderer:",
+        "http://renderer:80:80",
+        "http://[::1]:",
+        "http://[::1]:70700",
+        "http://renderer#fragment",
+        "http://renderer:7070/#",
+        "http://renderer?query",
+        "http://:7070",
+        "http://user:secret@renderer:7070",
+    ] {
+        let problems = load_one(&format!("upstream: {{url: '{url}'}}")).unwrap_err();
+        let expected = "upstream.url = 'http://";
+        assert!(problems[0].contains(expected), "{url}: {problems:?}");
+        assert!(problems[0].contains("a port from 1 to 65535"), "{url}");
+        assert!(!problems[0].contains("secret"), "{problems:?}");
+    }
+    for url in [
+        "http://renderer",
+        "http://renderer:7070",
+        "http://renderer:65535/",
+        "http://[::1]:7070",
+        "http://[::1]",
+        "http://10.0.0.1:1",
+    ] {
+        load_one(&format!("upstream: {{url: '{url}'}}")).unwrap();
+    }
+}
+
+/// `check` said ok, and `serve` exited with 1.
+#[test]
+fn no_listener_stands_in_anothers_way() {
+    for (content, refused) in [
+        (
+            "lookup: {listen: ['127.0.0.1:1', '127.0.0.1:1']}",
+            "lookup.listen",
+        ),
+        ("lookup: {listen: ['unix:/a', 'unix://a']}", "lookup.listen"),
+        ("lookup: {listen: ['127.0.0.1:7402']}", "lookup.listen"),
+        (
+            "lookup: {listen: ['[::1]:1']}\ntelemetry: {listen: '[::]:1'}",
+            "telemetry.listen",
+        ),
+        (
+            "lookup: {listen: ['127.0.0.1:1']}\ntelemetry: {listen: '0.0.0.0:1'}",
+            "telemetry.listen",
+        ),
+        ("admin: {listen: '127.0.0.1:7400'}", "admin.listen"),
+        (
+            "lookup: {listen: ['unix:/a']}\nadmin: {listen: 'unix:/a'}",
+            "admin.listen",
+        ),
+    ] {
+        let problems = load_one(content).unwrap_err();
+        let expected = format!("  {refused} = ");
+        assert!(problems[0].contains(&expected), "{content}: {problems:?}");
+        assert!(problems[0].contains("another address than"), "{content}");
+        assert!(
+            problems[0].starts_with("0.yaml:"),
+            "{content}: {problems:?}"
+        );
+    }
+    for content in [
+        "lookup: {listen: ['127.0.0.1:0', '127.0.0.1:0', '[::1]:0']}",
+        "lookup: {listen: ['127.0.0.1:1', '[::1]:1', '127.0.0.2:1', 'unix:/a', 'unix:/b']}",
+        "lookup: {listen: ['[::1]:1']}\ntelemetry: {listen: '0.0.0.0:1'}",
+    ] {
+        load_one(content).unwrap();
+    }
+}
+
+#[test]
+fn a_socket_has_a_path_that_a_file_can_have_and_an_address_is_one_of_a_host() {
+    for content in [
+        "lookup: {listen: [\"unix:/a\\0b\"]}",
+        "lookup: {listen: ['unix:/run/']}",
+        "lookup: {listen: ['unix:/run/..']}",
+        "lookup: {listen: ['unix:/']}",
+        "admin: {listen: \"unix:/a\\0b\"}",
+        "telemetry: {listen: '224.0.0.1:1'}",
+        "telemetry: {listen: '255.255.255.255:1'}",
+        "telemetry: {listen: '[ff02::1]:1'}",
+        "telemetry: {listen: '[fe80::1]:1'}",
+    ] {
+        let problems = load_one(content).unwrap_err();
+        assert!(!problems[0].contains('\0'), "{problems:?}");
+    }
+}
+
+#[test]
+fn a_bare_number_is_bytes() {
+    let variable = [("EVENKEEL_CACHE__MAX_BYTES", "67108864")];
+    let from_environment = load_all(&[], &variable).unwrap().settings;
+    let from_file = load_one("cache: {max_bytes: 67108864}").unwrap();
+    for settings in [from_environment, from_file] {
+        assert_eq!(settings.cache.max_bytes.bytes(), 64 << 20);
+    }
+    for refused in [
+        "-1",
+        "1_000_000",
+        "1e9",
+        "67108864.0",
+        "99999999999999999999",
+    ] {
+        load_one(&format!("cache: {{max_bytes: {refused}}}")).unwrap_err();
+    }
+    let cache = &schema()["properties"]["cache"]["properties"]["max_bytes"];
+    assert_eq!(cache["type"], serde_json::json!(["string", "integer"]));
+}
+
+#[test]
+fn many_problems_are_listed_in_part_and_a_huge_one_in_short() {
+    let content: String = (0..5_000).map(|number| format!("x{number}: 1\n")).collect();
+    let sources = |content: &str| {
+        let folder = TempDir::new().unwrap();
+        let file = folder.path().join("settings.yaml");
+        fs::write(&file, content).unwrap();
+        let files = vec![file];
+        let sources = Sources {
+            files,
+            ..Sources::default()
+        };
+        load(&sources).unwrap_err()
+    };
+    let invalid = sources(&content);
+    let listed = invalid.to_string();
+    assert_eq!(listed.lines().count(), 51);
+    assert!(listed.ends_with("and 4950 more problems"));
+    assert_eq!(invalid.in_one_line().lines().count(), 1);
+
+    let huge = sources(&format!("component: '{}'\n", "x".repeat(3 << 20)));
+    assert!(huge.to_string().len() < 1_000);
+    assert!(huge.to_string().contains("… (3145730 bytes)"), "{huge}");
+}
+
 #[test]
 fn listens_on_loopback_and_on_unix_sockets() {
     let content = "lookup: {listen: ['[::1]:0', 'unix:/run/lookup.sock']}\nadmin: {listen: 'unix:/run/admin.sock'}";
@@ -318,8 +461,8 @@ fn a_misspelt_variable_is_a_problem_and_a_strange_one_is_not() {
     assert_eq!(
         problems,
         [
-            "EVENKEEL_ADMISION__RATE  admision.rate: there is no such field; is it admission.rate?",
-            "EVENKEEL_ROLOUT  rolout: there is no such field; is it rollout?",
+            "EVENKEEL_ADMISION__RATE  admision.rate: there is no such field; did you mean EVENKEEL_ADMISSION__RATE?",
+            "EVENKEEL_ROLOUT  rolout: there is no such field; did you mean EVENKEEL_ROLLOUT?",
         ]
     );
     let strange = [
@@ -446,7 +589,10 @@ fn the_schema_has_every_field_with_its_default() {
         assert!(value.get("default").is_some(), "{}", field.path);
     }
     let listen = &schema["properties"]["lookup"]["properties"]["listen"];
-    assert_eq!(listen["default"], serde_json::json!(["127.0.0.1:7400"]));
+    assert_eq!(
+        listen["default"],
+        serde_json::json!(["127.0.0.1:7400", "[::1]:7400"])
+    );
     assert_eq!(schema["additionalProperties"], false);
 }
 

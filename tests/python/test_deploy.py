@@ -273,7 +273,7 @@ def test_times_and_sizes_fit_together():
     limit = manifests.mebibytes(evenkeel["resources"]["limits"]["memory"])
     assert limit == 3 * manifests.mebibytes(settings["cache"]["max_bytes"])
     ports = {port["name"]: port["containerPort"] for port in evenkeel["ports"]}
-    assert settings["telemetry"]["listen"] == f"0.0.0.0:{ports['telemetry']}"
+    assert settings["telemetry"]["listen"] == f"[::]:{ports['telemetry']}"
 
 
 def test_only_pods_with_the_label_of_the_sidecar_reach_the_renderer(renderer):
@@ -285,7 +285,7 @@ def test_only_pods_with_the_label_of_the_sidecar_reach_the_renderer(renderer):
     assert service["spec"]["clusterIP"] == "None", "one address would pin every sidecar to where it first went"
     assert service["spec"]["ports"][0]["targetPort"] == port["name"]
     assert service["spec"]["ports"][0]["port"] == port["containerPort"], "headless: nothing translates ports"
-    assert flags(container(renderer, "renderer"))["listen"] == f"0.0.0.0:{port['containerPort']}"
+    assert flags(container(renderer, "renderer"))["listen"] == f"[::]:{port['containerPort']}"
     assert policy["spec"]["policyTypes"] == ["Ingress", "Egress"]
     assert service["spec"]["selector"] == policy["spec"]["podSelector"]["matchLabels"] == labels
     (rule,) = policy["spec"]["ingress"]

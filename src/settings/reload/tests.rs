@@ -255,6 +255,7 @@ fn reading(target: &str, inode: u64, is_settled: bool, content: &str) -> Vec<Rea
             inode: (1, inode),
         }),
         is_settled,
+        is_stream: false,
         content: Ok(content.into()),
     }]
 }

@@ -32,6 +32,11 @@ impl Watch {
         }
     }
 
+    /// What was taken last.
+    pub(super) fn taken(&self) -> Vec<Reading> {
+        self.taken.clone()
+    }
+
     /// Looks at a reading, and returns it when it is to be taken.
     pub(super) fn see(&mut self, read: Vec<Reading>, cause: Cause) -> Option<Vec<Reading>> {
         let waited = self.waiting.take();

@@ -1,0 +1,48 @@
+//! Waits until settings that were not fit at start have been put right.
+
+use std::sync::Arc;
+
+use tokio::{
+    sync::{Notify, watch},
+    time::{MissedTickBehavior, interval},
+};
+
+use super::{Cause, PERIOD, Watch, read_again};
+use crate::settings::{Invalid, Loaded, Repair, Sources, load::resolve};
+
+impl Repair {
+    /// Reads the files again and again, and at once on `demand`, until they are fit to run with; `unfit` has what is wrong with
+    /// them meanwhile. Never ends when the runtime does.
+    pub async fn done(
+        self: Box<Self>,
+        sources: &Sources,
+        demand: Arc<Notify>,
+        unfit: &watch::Sender<Invalid>,
+    ) -> Loaded {
+        let mut watch = Watch::new(self.readings);
+        let mut ticks = interval(PERIOD);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            let cause = tokio::select! {
+                () = demand.notified() => Cause::Demand,
+                _ = ticks.tick() => Cause::Poll,
+            };
+            let Some(readings) = read_again(sources, &watch).await else {
+                return std::future::pending().await;
+            };
+            let Some(readings) = watch.see(readings, cause) else {
+                continue;
+            };
+            match resolve(sources, readings) {
+                Ok(loaded) => return loaded,
+                Err(invalid) => {
+                    unfit.send_if_modified(|known| {
+                        let is_news = known.problems != invalid.problems;
+                        *known = invalid;
+                        is_news
+                    });
+                }
+            }
+        }
+    }
+}
