@@ -7,6 +7,7 @@ mod hot;
 mod page;
 mod plain;
 mod process;
+mod repair;
 
 use std::{
     io,
@@ -21,6 +22,7 @@ use tokio::{
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use self::process::ProcessMeter;
+pub use self::repair::repaired;
 use crate::{
     admission::Stops,
     cache::Cache,
@@ -277,8 +279,7 @@ impl Core {
 
     fn serve_lookups(&self, settings: &Settings) -> Result<(Vec<Address>, Threads), Error> {
         let addresses = settings.lookup.listen.iter().map(plain::address);
-        let bind = |address| Listener::bind(&address, Access::Everyone);
-        let listeners = addresses.map(bind).collect::<Result<Vec<_>, _>>()?;
+        let listeners = Listener::bind_all(addresses, Access::Everyone)?;
         let lookups = || {
             let metrics = self.metrics.for_thread();
             let configs = Configs::new(self.lookup.clone(), metrics, self.closing.clone());

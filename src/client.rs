@@ -3,9 +3,16 @@
 //! Knows how a lookup travels, and tells the sidecar's own word (a [`Refused`]) from a connection that failed it. Does not
 //! know how any of it is shown, nor retries a lookup: what the sidecar said is what the caller gets.
 
-use std::{error::Error as _, fmt, str::FromStr, time::Duration, time::SystemTime};
+use std::{
+    error::Error as _,
+    fmt,
+    ops::RangeInclusive,
+    str::FromStr,
+    time::{Duration, UNIX_EPOCH},
+};
 
 use bytes::Bytes;
+use prost::Message as _;
 use tonic::{
     Code, Request, Status,
     transport::{Channel, Endpoint},
@@ -58,8 +65,9 @@ pub struct Reply {
     pub project: String,
     /// Where the revision stands among those of its project.
     pub order: Order,
-    /// When it was rendered, by the renderer's clock.
-    pub rendered_at: Option<SystemTime>,
+    /// When it was rendered, by the renderer's clock, as RFC 3339 writes it; none when it is not said, or not within the years
+    /// that can be written so.
+    pub rendered_at: Option<String>,
     /// Lower-case hexadecimal SHA-256 of the payload.
     pub digest: String,
     /// The media type of the payload.
@@ -205,7 +213,9 @@ impl FromStr for Address {
         let is_address = match text.strip_prefix("unix:") {
             Some(path) => path.starts_with('/'),
             None => text.rsplit_once(':').is_some_and(|(host, port)| {
-                !host.is_empty() && !host.contains('/') && port.parse::<u16>().is_ok()
+                let is_digit = |byte: u8| byte.is_ascii_digit();
+                let is_port = port.bytes().all(is_digit) && port.parse::<u16>().is_ok();
+                !host.is_empty() && !host.contains(['/', '@', '?', '#']) && is_port
             }),
         };
         let address = Self(text.to_owned());
@@ -256,9 +266,7 @@ impl From<GetConfigResponse> for Reply {
         Self {
             project: revision.project,
             order: Order::new(revision.rollout, revision.number),
-            rendered_at: revision
-                .rendered_at
-                .and_then(|time| SystemTime::try_from(time).ok()),
+            rendered_at: revision.rendered_at.and_then(rfc_3339),
             digest: revision.digest,
             content_type: revision.content_type,
             payload: (!response.not_modified).then_some(response.payload),
@@ -275,10 +283,41 @@ fn without_prefix(name: &str, prefix: &str) -> String {
     name.strip_prefix(prefix).unwrap_or(name).to_owned()
 }
 
+/// `2026-11-26T22:08:00.000Z`; none outside of the years 1 to 9999, which are all that a timestamp of protobuf may hold.
+fn rfc_3339(at: prost_types::Timestamp) -> Option<String> {
+    const YEARS: RangeInclusive<i64> = -62_135_596_800..=253_402_300_799;
+    let at = at.try_normalize().ok()?;
+    if !YEARS.contains(&at.seconds) {
+        return None;
+    }
+    let (Ok(seconds), Ok(nanos)) = (u64::try_from(at.seconds), u32::try_from(at.nanos)) else {
+        // Before 1970, where humantime panics.
+        return Some(at.to_string());
+    };
+    let since = Duration::new(seconds, nanos);
+    Some(humantime::format_rfc3339_millis(UNIX_EPOCH + since).to_string())
+}
+
 fn duration(duration: Option<prost_types::Duration>) -> Duration {
-    duration
-        .and_then(|it| it.try_into().ok())
-        .unwrap_or_default()
+    duration.and_then(length).unwrap_or_default()
+}
+
+/// The delay of the `RetryInfo` in a status's details.
+fn retry_delay(details: &[u8]) -> Option<prost_types::Duration> {
+    let status = tonic_types::Status::decode(details).ok()?;
+    let mut details = status.details.into_iter();
+    let info = details.find(|detail| detail.type_url.ends_with("/google.rpc.RetryInfo"))?;
+    let info = tonic_types::pb::RetryInfo::decode(info.value.as_slice());
+    info.ok()?.retry_delay
+}
+
+/// None when it is below zero, or none. The conversion of prost-types overflows on some.
+fn length(duration: prost_types::Duration) -> Option<Duration> {
+    let (seconds, nanos) = (duration.seconds, duration.nanos);
+    let nanos = u32::try_from(nanos)
+        .ok()
+        .filter(|nanos| *nanos < 1_000_000_000);
+    Some(Duration::new(u64::try_from(seconds).ok()?, nanos?))
 }
 
 // === impl Refused ===
@@ -291,9 +330,8 @@ impl From<Status> for Refused {
                 .get_details_error_info()
                 .map_or_else(String::new, |info| info.reason),
             message: status.message().to_owned(),
-            retry_after: status
-                .get_details_retry_info()
-                .and_then(|info| info.retry_delay),
+            // Below zero it says never. tonic-types makes zero of that, or panics.
+            retry_after: retry_delay(status.details()).and_then(length),
         }
     }
 }
@@ -304,7 +342,7 @@ impl From<v1::Failure> for Refused {
             code: Code::from_i32(failure.code),
             reason: failure.reason,
             message: failure.message,
-            retry_after: failure.retry_after.and_then(|it| it.try_into().ok()),
+            retry_after: failure.retry_after.and_then(length),
         }
     }
 }
@@ -361,6 +399,10 @@ mod tests {
             "http://localhost:7400",
             "unix:lookup.sock",
             "host with spaces:1",
+            "me:secret@localhost:7400",
+            "localhost:+80",
+            "localhost:70700",
+            "localhost#:80",
         ] {
             assert!(not_one.parse::<Address>().is_err(), "{not_one}");
         }

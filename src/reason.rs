@@ -107,16 +107,19 @@ pub enum FailureReason {
     InvalidRequest,
     /// The payloads of a batch have no room for this one.
     BatchTooLarge,
+    /// The sidecar waits for the repair of its settings, and does not know what to answer with.
+    SettingsInvalid,
 }
 
 impl FailureReason {
     /// Those that are not a [`NotRefreshed`].
-    pub const OTHERS: [Self; 5] = [
+    pub const OTHERS: [Self; 6] = [
         Self::ProjectNotFound,
         Self::DemandNotMet,
         Self::InvalidProject,
         Self::InvalidRequest,
         Self::BatchTooLarge,
+        Self::SettingsInvalid,
     ];
 
     /// The contract's name.
@@ -128,6 +131,7 @@ impl FailureReason {
             Self::InvalidProject => "INVALID_PROJECT",
             Self::InvalidRequest => "INVALID_REQUEST",
             Self::BatchTooLarge => "BATCH_TOO_LARGE",
+            Self::SettingsInvalid => "SETTINGS_INVALID",
         }
     }
 }

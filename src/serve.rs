@@ -24,6 +24,7 @@ mod response;
 mod service;
 mod status;
 mod trace;
+mod unfit;
 mod watch;
 
 #[cfg(test)]
@@ -34,4 +35,5 @@ pub use self::{
     config::Configs,
     connections::Connections,
     service::Lookups,
+    unfit::Unfit,
 };

@@ -6,7 +6,7 @@ use std::{path::PathBuf, process::ExitCode};
 
 use super::{
     BAD_SETTINGS,
-    terminal::{complain, say, show},
+    terminal::{say, show, tell},
 };
 use crate::settings::{self, Sources};
 
@@ -38,7 +38,7 @@ pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
             ExitCode::SUCCESS
         }
         Err(invalid) => {
-            invalid.problems.iter().for_each(complain);
+            tell(invalid);
             BAD_SETTINGS.into()
         }
     })

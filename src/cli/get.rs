@@ -11,6 +11,7 @@ use std::{
 
 use super::{
     UNREACHABLE,
+    arguments::duration,
     reply::{refusal, summary, with_root_cause, write_json},
     terminal::{complain, print},
 };
@@ -57,11 +58,11 @@ pub(super) struct Args {
     output: Output,
 
     /// How long to wait for a refresh, 0 for not at all [default: the sidecar's setting]
-    #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
+    #[arg(long, value_name = "DURATION", value_parser = duration)]
     patience: Option<Duration>,
 
     /// How long to wait for the sidecar [default: 10s beyond the patience]
-    #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
+    #[arg(long, value_name = "DURATION", value_parser = duration)]
     timeout: Option<Duration>,
 
     /// Fail rather than answer with a lower rollout
@@ -78,7 +79,7 @@ pub(super) struct Args {
     min_number: u64,
 
     /// Fail rather than answer with what has been outdated for longer
-    #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
+    #[arg(long, value_name = "DURATION", value_parser = duration)]
     max_outdated: Option<Duration>,
 
     /// Leave the payload out when it has this digest

@@ -14,21 +14,26 @@ use tokio::{net::TcpListener, runtime};
 
 use super::{
     BAD_SETTINGS,
+    arguments::within,
     terminal::{complain, say},
 };
 use crate::{
     drain::Signals,
     renderer::{Cost, FaultOrder, Options, Renderer},
+    serve::listener::bind_tcp,
     telemetry::{self, Format},
 };
 
 /// How long renders that run may go on after the signal to end: less than the 30 s that Kubernetes gives a pod.
 const GRACE: Duration = Duration::from_secs(10);
 
+/// The most renders that may run at once.
+const MOST_WORKERS: NonZeroUsize = NonZeroUsize::new(10_000).expect("it is not zero");
+
 /// Arguments of `evenkeel renderer`.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// Where to serve RenderService, health and reflection
+    /// Where to serve RenderService, health and reflection; [::]:7070 is every address, of IPv6 and IPv4
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:7070")]
     listen: SocketAddr,
     /// Where to take commands over plain HTTP: GET, POST and DELETE /fault, GET and POST /rollout, GET /renders, GET /projects; loopback only
@@ -45,13 +50,13 @@ pub(super) struct Args {
     )]
     template: PathBuf,
     /// Derive that many more projects: NAME-1, NAME-2 … of each in turn
-    #[arg(long, value_name = "N", default_value_t = 0)]
+    #[arg(long, value_name = "N", default_value_t = 0, value_parser = |text: &str| within(text, 0_usize, 1_000_000))]
     generate: usize,
     /// Renders that run at once
-    #[arg(long, value_name = "N", default_value = "8")]
+    #[arg(long, value_name = "N", default_value = "8", value_parser = |text: &str| within(text, NonZeroUsize::MIN, MOST_WORKERS))]
     workers: NonZeroUsize,
     /// Renders that wait for a worker; above that, RESOURCE_EXHAUSTED with a pushback
-    #[arg(long, value_name = "N", default_value_t = 64)]
+    #[arg(long, value_name = "N", default_value_t = 64, value_parser = |text: &str| within(text, 0_usize, 1_000_000))]
     queue: usize,
     /// Time a render takes: 200ms, or a range such as 100ms..300ms
     #[arg(long, value_name = "TIME", default_value = "200ms")]
@@ -63,7 +68,7 @@ pub(super) struct Args {
     #[arg(long)]
     no_store: bool,
     /// Pad payloads to at least that size, such as 15MiB
-    #[arg(long, value_name = "BYTES", default_value = "0")]
+    #[arg(long, value_name = "BYTES", default_value = "0", value_parser = |text: &str| within(text, ByteSize::b(0), ByteSize::gib(1)))]
     pad: ByteSize,
     /// Start with a fault: slow, dead, hang, flap, behind, garbage or busy
     #[arg(long, value_name = "NAME[,for=TIME]")]
@@ -95,10 +100,10 @@ async fn serve(args: Args) -> anyhow::Result<ExitCode> {
     if let Some(fault) = fault {
         renderer.faults().set(fault);
     }
-    let renderer = renderer.serve(bind(listen).await?)?;
+    let renderer = renderer.serve(bind(listen)?)?;
     let mut ready = format!("renderer listening on {}", renderer.address());
     if let Some(control) = control {
-        let listener = bind(control).await?;
+        let listener = bind(control)?;
         ready += &format!(", control on http://{}", listener.local_addr()?);
         renderer.serve_controls(listener);
     }
@@ -115,8 +120,8 @@ async fn serve(args: Args) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-async fn bind(address: SocketAddr) -> anyhow::Result<TcpListener> {
-    let listener = TcpListener::bind(address).await;
+fn bind(address: SocketAddr) -> anyhow::Result<TcpListener> {
+    let listener = bind_tcp(address).and_then(TcpListener::from_std);
     listener.with_context(|| format!("cannot listen on {address}"))
 }
 

@@ -51,10 +51,10 @@ pub(super) fn summary(reply: &Reply) -> String {
     let mut line = format!(
         "{} {} rollout {} number {} digest {}…",
         reply.served,
-        reply.project,
+        printable(&reply.project, MAX_SAID),
         reply.order.rollout,
         reply.order.number,
-        reply.digest.get(..6).unwrap_or(&reply.digest),
+        printable(reply.digest.get(..6).unwrap_or(&reply.digest), MAX_SAID),
     );
     if let Some(outdated) = &reply.outdated {
         line += &format!(
@@ -120,7 +120,7 @@ struct ReplyAsJson<'a> {
     number: u64,
     digest: &'a str,
     content_type: &'a str,
-    rendered_at: Option<String>,
+    rendered_at: Option<&'a str>,
     served: &'a str,
     not_refreshed: Option<&'a str>,
     outdated_for_seconds: Option<f64>,
@@ -147,9 +147,7 @@ impl<'a> From<&'a Reply> for ReplyAsJson<'a> {
             number: reply.order.number,
             digest: &reply.digest,
             content_type: &reply.content_type,
-            rendered_at: reply
-                .rendered_at
-                .map(|at| humantime::format_rfc3339_millis(at).to_string()),
+            rendered_at: reply.rendered_at.as_deref(),
             served: &reply.served,
             not_refreshed: outdated.map(|it| it.reason.as_str()),
             outdated_for_seconds: outdated.map(|it| it.outdated_for.as_secs_f64()),

@@ -1,25 +1,30 @@
 //! `evenkeel serve`: runs the sidecar until it is told to stop.
 
-use std::process::ExitCode;
+use std::{io, process::ExitCode, sync::Arc};
 
 use anyhow::Context;
 use tokio::{
-    runtime,
-    signal::unix::{SignalKind, signal},
+    runtime::{self, Runtime},
+    signal::unix::{Signal, SignalKind, signal},
+    sync::Notify,
+    task::spawn_blocking,
 };
 
-use super::{BAD_SETTINGS, terminal::complain};
+use super::{BAD_SETTINGS, terminal::tell};
 use crate::{
-    app::Sidecar,
+    app::{self, Sidecar},
     drain::Signals,
-    settings::{self, Flags, Loaded, LogFormat, Sources},
-    telemetry::{self, Format},
+    settings::{self, Flags, Invalid, Loaded, LogFormat, Settings, Sources},
+    telemetry::{self, Format, Log},
 };
 
 const SETTINGS: &str = "\
 Every field of the settings can stand in a file, in an environment variable such as EVENKEEL_ADMISSION__RATE, or be left at
 its default; the common ones are flags. A flag is above the environment, which is above the files. For all fields see
 `evenkeel check --print-schema`, or the README.
+
+A file with a mistake in a hot field, such as the rollout, keeps the sidecar waiting, unready, until it is put right; one with
+a mistake in another field ends it with 78.
 
 SIGHUP reads the files at once; without it a change is seen within 2.5 s. SIGTERM and SIGINT drain, a second one exits at once.";
 
@@ -31,42 +36,115 @@ pub(super) struct Args {
     settings: Flags,
 }
 
+/// How the time before the sidecar ended.
+enum Prepared {
+    /// The settings are fit, be it after a repair.
+    Fit(Box<Loaded>, Log),
+    /// They are not, and waiting is of no use.
+    Unfit(Invalid),
+    /// It was told to stop.
+    Stopped,
+}
+
 /// Runs it.
 pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
     let sources = args.settings.sources();
-    let loaded = match settings::load(&sources) {
-        Ok(loaded) => loaded,
-        Err(invalid) => {
-            invalid.problems.iter().for_each(complain);
-            return Ok(BAD_SETTINGS.into());
+    let runtime = runtime()?;
+    // Signals are taken over before anything can hang, and belong to the runtime that lives as long as the process.
+    let (mut stop, mut again, hangups) = {
+        let _runtime = runtime.enter();
+        let hangups = signal(SignalKind::hangup())?;
+        (Signals::install()?, Signals::install()?, hangups)
+    };
+    let ended = match prepare(&sources, &mut stop)? {
+        Prepared::Fit(loaded, _log) => {
+            let ended = runtime.block_on(serve(sources, *loaded, stop, &mut again, hangups));
+            if let Err(error) = &ended {
+                tracing::error!("{error:#}");
+            }
+            ended.map_or(ExitCode::FAILURE, |()| ExitCode::SUCCESS)
+        }
+        Prepared::Unfit(invalid) => {
+            tell(invalid);
+            BAD_SETTINGS.into()
+        }
+        Prepared::Stopped => ExitCode::SUCCESS,
+    };
+    // A reader of settings that hangs on its file system does not keep the process.
+    runtime.shutdown_background();
+    Ok(ended)
+}
+
+fn runtime() -> io::Result<Runtime> {
+    runtime::Builder::new_current_thread().enable_all().build()
+}
+
+/// Loads the settings, and waits for their repair if that is of use. It has a runtime of its own, which takes everything down that
+/// was served meanwhile.
+fn prepare(sources: &Sources, stop: &mut Signals) -> anyhow::Result<Prepared> {
+    let runtime = runtime()?;
+    let prepared = runtime.block_on(async {
+        tokio::select! {
+            biased;
+            () = stop.next() => Ok(Prepared::Stopped),
+            prepared = fit(sources) => prepared,
+        }
+    });
+    runtime.shutdown_background();
+    prepared
+}
+
+async fn fit(sources: &Sources) -> anyhow::Result<Prepared> {
+    let loading = {
+        let sources = sources.clone();
+        // On another thread: what is on a file system that hangs, or in a pipe, may never come.
+        spawn_blocking(move || settings::load(&sources))
+    };
+    let (log, loaded) = match loading.await? {
+        Ok(loaded) => (install_log(&loaded.settings, sources)?, loaded),
+        Err(mut invalid) => {
+            let Some(repair) = invalid.repair.take() else {
+                return Ok(Prepared::Unfit(invalid));
+            };
+            let log = install_log(&repair.settings, sources)?;
+            let demand = Arc::new(Notify::new());
+            let mut hangups = signal(SignalKind::hangup())?;
+            let repaired = app::repaired(sources, invalid, repair, Arc::clone(&demand));
+            tokio::pin!(repaired);
+            let repaired = loop {
+                tokio::select! {
+                    repaired = &mut repaired => break repaired,
+                    _ = hangups.recv() => demand.notify_one(),
+                }
+            };
+            let loaded = repaired.context("cannot wait for the repair of the settings")?;
+            (log, loaded)
         }
     };
-    let log = &loaded.settings.log;
-    let format = match log.format {
+    Ok(Prepared::Fit(Box::new(loaded), log))
+}
+
+fn install_log(settings: &Settings, sources: &Sources) -> anyhow::Result<Log> {
+    let format = match settings.log.format {
         LogFormat::Text => Format::Text,
         LogFormat::Json => Format::Json,
     };
-    let _log = telemetry::install(format, log.level.as_str().parse()?)?;
-    let runtime = runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()?;
-    let ended = runtime.block_on(serve(sources, loaded));
-    // A reader of settings that hangs on its file system does not keep the process.
-    runtime.shutdown_background();
-    Ok(match ended {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            tracing::error!("{error:#}");
-            ExitCode::FAILURE
-        }
-    })
+    let log = telemetry::install(format, settings.log.level.as_str().parse()?)?;
+    tracing::info!(version = env!("CARGO_PKG_VERSION"), "evenkeel starts");
+    for hint in sources.hints() {
+        tracing::warn!("{hint}");
+    }
+    Ok(log)
 }
 
-async fn serve(sources: Sources, loaded: Loaded) -> anyhow::Result<()> {
-    let mut stop = Signals::install()?;
-    let mut again = Signals::install()?;
-    let mut hangups = signal(SignalKind::hangup())?;
-    tracing::info!(version = env!("CARGO_PKG_VERSION"), hash = %loaded.hash, "evenkeel starts");
+async fn serve(
+    sources: Sources,
+    loaded: Loaded,
+    mut stop: Signals,
+    again: &mut Signals,
+    mut hangups: Signal,
+) -> anyhow::Result<()> {
+    tracing::info!(hash = %loaded.hash, "settings loaded");
     loaded
         .notes()
         .iter()

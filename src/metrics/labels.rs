@@ -68,6 +68,7 @@ impl Outcome {
                         FailureReason::InvalidProject => REASONS + 2,
                         FailureReason::InvalidRequest => REASONS + 3,
                         FailureReason::BatchTooLarge => REASONS + 4,
+                        FailureReason::SettingsInvalid => REASONS + 5,
                     }
             }
         }

@@ -13,8 +13,13 @@ pub struct Cost {
 
 /// A text that is no [`Cost`].
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{0:?} is no cost: write a duration such as `200ms`, or a range such as `100ms..300ms`")]
+#[error(
+    "{0:?} is no cost: write a duration such as `200ms`, or a range such as `100ms..300ms`, of a day at most"
+)]
 pub struct InvalidCost(String);
+
+/// The longest that a render may be told to take: far longer than any caller waits.
+const LONGEST: Duration = Duration::from_secs(86_400);
 
 impl Cost {
     /// Every render takes that long.
@@ -51,7 +56,7 @@ impl FromStr for Cost {
             humantime::parse_duration(least),
             humantime::parse_duration(most),
         ) {
-            (Ok(least), Ok(most)) if least <= most => Ok(Self { least, most }),
+            (Ok(least), Ok(most)) if least <= most && most <= LONGEST => Ok(Self { least, most }),
             _ => Err(InvalidCost(text.to_owned())),
         }
     }
@@ -72,7 +77,7 @@ mod tests {
         assert_eq!(range.of(u64::MAX), Duration::from_millis(300));
         assert_eq!(range.mean(), Duration::from_millis(200));
 
-        for text in ["", "5", "300ms..100ms", "..", "1s..", "-1s"] {
+        for text in ["", "5", "300ms..100ms", "..", "1s..", "-1s", "1s..2d"] {
             assert!(text.parse::<Cost>().is_err(), "{text:?}");
         }
     }

@@ -108,9 +108,12 @@ pub struct FaultOrder {
     pub lasts: Option<Duration>,
 }
 
+/// The longest that a fault may be told to last; one that lasts for ever is not told how long.
+const LONGEST: Duration = Duration::from_secs(86_400);
+
 /// A text that is no [`FaultOrder`].
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{0:?} is no fault: write NAME[,for=DURATION], such as `slow,for=10s`, with NAME one of {names}", names = Fault::ALL.map(Fault::name).join(", "))]
+#[error("{0:?} is no fault: write NAME[,for=DURATION], such as `slow,for=10s`, lasting a day at most, with NAME one of {names}", names = Fault::ALL.map(Fault::name).join(", "))]
 pub struct InvalidFault(String);
 
 impl FromStr for FaultOrder {
@@ -122,7 +125,8 @@ impl FromStr for FaultOrder {
                 None => (text, None),
                 Some((name, lasts)) => {
                     let lasts = lasts.trim().strip_prefix("for=")?;
-                    (name, Some(humantime::parse_duration(lasts).ok()?))
+                    let lasts = humantime::parse_duration(lasts).ok();
+                    (name, Some(lasts.filter(|lasts| *lasts <= LONGEST)?))
                 }
             };
             let fault = Fault::ALL

@@ -51,6 +51,10 @@ fn row(reason: FailureReason) -> Row {
             "The payloads of a batch leave no room for this one.",
             "Ask for it singly, at once: it is held.",
         ),
+        FailureReason::SettingsInvalid => (
+            "The sidecar started with hot settings that are not fit, and waits for their repair.",
+            "Put the file right that the message names; no restart is needed.",
+        ),
     };
     Row {
         name: reason.as_str(),

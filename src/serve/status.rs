@@ -25,6 +25,9 @@ const DOMAIN: &str = "evenkeel";
 /// After how long a watch that ended because the sidecar drains may look for the next sidecar.
 const AFTER_DRAIN: Duration = Duration::from_secs(1);
 
+/// After how long a lookup that was refused for the settings may come back: they are read twice a second.
+const AFTER_REPAIR: Duration = Duration::from_secs(1);
+
 /// Tells gRPC's own retries when, or, with -1, not to.
 const PUSHBACK: &str = "grpc-retry-pushback-ms";
 
@@ -77,6 +80,12 @@ impl Refused {
         let message = "the sidecar is shutting down".to_owned();
         let reason = FailureReason::NotRefreshed(NotRefreshed::Draining);
         Self::new(message, reason, Some(AFTER_DRAIN))
+    }
+
+    /// Tells that the settings are not fit to answer with.
+    pub(super) fn unfit(problem: &str) -> Self {
+        let message = format!("the sidecar's settings are not fit: {problem}");
+        Self::new(message, FailureReason::SettingsInvalid, Some(AFTER_REPAIR))
     }
 
     /// Tells that a batch has no room for the payload, which is there for whoever asks for it alone.
@@ -156,6 +165,7 @@ pub(super) const fn code(reason: FailureReason) -> Code {
         FailureReason::DemandNotMet => Code::FailedPrecondition,
         FailureReason::InvalidProject | FailureReason::InvalidRequest => Code::InvalidArgument,
         FailureReason::BatchTooLarge => Code::ResourceExhausted,
+        FailureReason::SettingsInvalid => Code::Unavailable,
     }
 }
 

@@ -20,9 +20,9 @@ use crate::metrics::Exposition;
 
 /// What the listener serves. `metrics` writes the metrics as the scraper accepts them; `pending` lists what the sidecar still waits for before it is
 /// ready, and is empty when it is.
-pub fn routes(
+pub fn routes<P: AsRef<str> + 'static>(
     metrics: impl Fn(Exposition) -> String + Send + Sync + 'static,
-    pending: impl Fn() -> Vec<&'static str> + Send + Sync + 'static,
+    pending: impl Fn() -> Vec<P> + Send + Sync + 'static,
 ) -> Router {
     let metrics = Arc::new(metrics);
     let pending = Arc::new(pending);
@@ -45,11 +45,12 @@ fn page(headers: &HeaderMap, metrics: impl Fn(Exposition) -> String) -> Response
     (described, metrics(exposition)).into_response()
 }
 
-fn ready(pending: &[&str]) -> Response {
+fn ready(pending: &[impl AsRef<str>]) -> Response {
     if pending.is_empty() {
         return "ready\n".into_response();
     }
-    let list: String = pending.iter().map(|name| format!("{name}\n")).collect();
+    let line = |name: &_| format!("{}\n", AsRef::<str>::as_ref(name));
+    let list: String = pending.iter().map(line).collect();
     (StatusCode::SERVICE_UNAVAILABLE, format!("pending:\n{list}")).into_response()
 }
 

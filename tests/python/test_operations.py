@@ -183,8 +183,8 @@ def test_a_bad_settings_file_changes_nothing(sidecar, renderer, bad):
 
 
 BAD_SETTINGS = {
-    "an unknown field": ("rollout: 1\nspeed: 9\n", 2, "speed"),
-    "a negative rate": ("rollout: 1\nadmission:\n  rate: -1\n", 3, "rate"),
+    "an unknown field": ("upstream:\n  speed: 9\n", 2, "speed"),
+    "a negative rate": ("upstream:\n  fetch:\n    rate: -1\n", 3, "rate"),
     "a lookup address that is not loopback": ('rollout: 1\nlookup:\n  listen: ["0.0.0.0:7400"]\n', 3, "listen"),
 }
 

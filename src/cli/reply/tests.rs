@@ -9,7 +9,7 @@ fn reply(payload: &'static [u8]) -> Reply {
     Reply {
         project: "demo/shop".into(),
         order: Order::new(2, 7),
-        rendered_at: Some(std::time::SystemTime::UNIX_EPOCH),
+        rendered_at: Some("1970-01-01T00:00:00.000Z".into()),
         digest: "9f31c0".repeat(10),
         content_type: "application/json".into(),
         payload: Some(Bytes::from_static(payload)),
@@ -143,4 +143,171 @@ fn what_was_said_from_outside_stays_in_its_line_and_is_short() {
     );
     assert!(line.len() < 400, "{line}");
     assert!(!line.chars().any(crate::printable::is_obeyed), "{line}");
+    let reply = Reply {
+        digest: "\n\x1b[31m!".into(),
+        project: "x\ny".into(),
+        ..outdated()
+    };
+    assert!(!summary(&reply).contains(char::is_control));
+}
+
+mod conversions {
+    use proptest::prelude::*;
+    use prost::Message as _;
+    use prost_types::{Any, Duration as WireDuration, Timestamp};
+
+    use super::super::*;
+    use crate::{
+        cli::arguments::duration,
+        client::Lookup,
+        proto::v1::{self, Failure, GetConfigRequest, GetConfigResponse, Revision},
+        revision::Order,
+    };
+
+    /// Seconds and nanoseconds of any value, with those at the ends of what is valid more often.
+    fn seconds() -> impl Strategy<Value = i64> {
+        let ends = [
+            i64::MIN,
+            -62_135_596_801,
+            -315_576_000_001,
+            -1,
+            0,
+            253_402_300_800,
+            315_576_000_001,
+            i64::MAX,
+        ];
+        prop_oneof![any::<i64>(), prop::sample::select(ends.to_vec())]
+    }
+
+    fn nanos() -> impl Strategy<Value = i32> {
+        let ends = [i32::MIN, -1_000_000_000, -1, 0, 999_999_999, i32::MAX];
+        prop_oneof![any::<i32>(), prop::sample::select(ends.to_vec())]
+    }
+
+    prop_compose! {
+        fn wire_duration()(seconds in seconds(), nanos in nanos()) -> WireDuration {
+            WireDuration { seconds, nanos }
+        }
+    }
+
+    prop_compose! {
+        fn response()(
+            seconds in seconds(),
+            nanos in nanos(),
+            served in any::<i32>(),
+            reason in any::<i32>(),
+            outdated_for in prop::option::of(wire_duration()),
+            retry_after in prop::option::of(wire_duration()),
+            text in ".{0,20}",
+            payload in prop::collection::vec(any::<u8>(), 0..20),
+        ) -> GetConfigResponse {
+            GetConfigResponse {
+                revision: Some(Revision {
+                    project: text.clone(),
+                    digest: text,
+                    rendered_at: Some(Timestamp { seconds, nanos }),
+                    ..Revision::default()
+                }),
+                payload: payload.into(),
+                served: if served % 2 == 0 { v1::Served::Outdated.into() } else { served },
+                not_refreshed: reason,
+                outdated_for,
+                retry_after,
+                ..GetConfigResponse::default()
+            }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_answer_makes_it_panic(response in response()) {
+            let reply = Reply::from(response);
+            let line = summary(&reply);
+            prop_assert!(!line.contains(char::is_control), "{line:?}");
+            serde_json::to_string(&ReplyAsJson::from(&reply)).unwrap();
+        }
+
+        #[test]
+        fn no_failure_makes_it_panic(
+            code in any::<i32>(),
+            message in ".{0,400}",
+            retry_after in prop::option::of(wire_duration()),
+        ) {
+            let refused = Refused::from(Failure { code, message, retry_after, ..Failure::default() });
+            let line = refusal(&refused);
+            prop_assert!(!line.contains(char::is_control), "{line:?}");
+            let project = Project::new("demo/shop").unwrap();
+            serde_json::to_string(&FailureAsJson::new(&project, &refused)).unwrap();
+        }
+
+        #[test]
+        fn no_details_of_a_status_make_it_panic(delay in wire_duration(), spoiled in any::<Vec<u8>>()) {
+            let info = tonic_types::pb::RetryInfo { retry_delay: Some(delay) };
+            let info = Any {
+                type_url: "type.googleapis.com/google.rpc.RetryInfo".to_owned(),
+                value: info.encode_to_vec(),
+            };
+            let status = tonic_types::Status { details: vec![info], ..tonic_types::Status::default() };
+            for details in [status.encode_to_vec(), spoiled] {
+                let status = tonic::Status::with_details(tonic::Code::Unavailable, "", details.into());
+                let refused = Refused::from(status);
+                prop_assert!(delay.seconds >= 0 || refused.retry_after.is_none());
+                refusal(&refused);
+            }
+        }
+
+        #[test]
+        fn no_duration_of_a_flag_makes_it_panic(
+            number in any::<u64>(),
+            unit in prop::sample::select(vec!["ns", "us", "ms", "s", "m", "h", "d", "w", "M", "y", ""]),
+            rest in ".{0,10}",
+        ) {
+            for text in [format!("{number}{unit}"), format!("{number}{unit}{rest}"), rest] {
+                let Ok(length) = duration(&text) else { continue };
+                let lookup = Lookup {
+                    project: Project::new("demo/shop").unwrap(),
+                    known_digest: None,
+                    patience: Some(length),
+                    min_revision: Some(Order::new(number, number)),
+                    max_outdated: Some(length),
+                };
+                let asked = GetConfigRequest::from(lookup);
+                prop_assert!(asked.patience.is_some() && asked.max_outdated.is_some());
+                tonic::Request::new(asked).set_timeout(length + Duration::from_secs(10));
+            }
+        }
+    }
+
+    #[test]
+    fn a_time_before_1970_is_written_and_one_that_cannot_be_is_null() {
+        let rendered_at = |seconds, nanos| {
+            let revision = Revision {
+                rendered_at: Some(Timestamp { seconds, nanos }),
+                ..Revision::default()
+            };
+            let reply = Reply::from(GetConfigResponse {
+                revision: Some(revision),
+                ..GetConfigResponse::default()
+            });
+            reply.rendered_at
+        };
+        let written = |seconds, nanos| rendered_at(seconds, nanos).unwrap();
+        assert_eq!(written(0, 0), "1970-01-01T00:00:00.000Z");
+        assert_eq!(written(-1, 500_000_000), "1969-12-31T23:59:59.500Z");
+        assert_eq!(written(-62_135_596_800, 0), "0001-01-01T00:00:00Z");
+        assert_eq!(written(253_402_300_799, 0), "9999-12-31T23:59:59.000Z");
+        assert_eq!(rendered_at(253_402_300_800, 0), None);
+        assert_eq!(rendered_at(i64::MIN, i32::MIN), None);
+    }
+
+    #[test]
+    fn a_duration_that_no_sidecar_can_wait_is_refused() {
+        for text in ["18446744073709551615s", "366d", "-1s", "5", ""] {
+            assert_eq!(
+                duration(text).unwrap_err(),
+                "expected a duration with its unit, such as 250ms or 30s, of 365 days at most"
+            );
+        }
+        assert_eq!(duration("365d").unwrap(), Duration::from_secs(365 * 86_400));
+    }
 }

@@ -1,0 +1,111 @@
+//! A sidecar that cannot start yet, since its hot settings are not fit: it says so to probes, operators and lookups, renders
+//! nothing, and ends as soon as they have been put right.
+
+use std::{io, sync::Arc};
+
+use tokio::{
+    sync::{Notify, watch},
+    task::JoinSet,
+};
+use tokio_util::sync::CancellationToken;
+
+use super::{Error, ended_early, plain};
+use crate::{
+    metrics::{Metrics, Snapshot},
+    serve::{
+        self, Unfit,
+        health::Health,
+        listener::{Access, Address, Listener},
+    },
+    settings::{Invalid, Loaded, Repair, Settings, Sources},
+};
+
+/// Waits until the files are fit to run with; `demand` has them read at once. What it serves meanwhile lives on the current
+/// runtime, connections included: drop that before a sidecar is started, which listens on the same addresses.
+///
+/// # Errors
+/// When an address cannot be listened on, or a listener fails.
+pub async fn repaired(
+    sources: &Sources,
+    invalid: Invalid,
+    repair: Box<Repair>,
+    demand: Arc<Notify>,
+) -> Result<Loaded, Error> {
+    let (unfit, mut problem) = watch::channel(invalid);
+    let mut serving = serve(&repair.settings, &problem).await?;
+    log(&problem.borrow_and_update());
+    let done = repair.done(sources, demand, &unfit);
+    tokio::pin!(done);
+    loop {
+        tokio::select! {
+            loaded = &mut done => {
+                tracing::info!(hash = %loaded.hash, "the settings are fit now");
+                return Ok(loaded);
+            }
+            Ok(()) = problem.changed() => log(&problem.borrow_and_update()),
+            Some(failed) = serving.join_next() => {
+                return Err(Error::Operators(failed?.err().unwrap_or_else(ended_early)));
+            }
+        }
+    }
+}
+
+fn log(invalid: &Invalid) {
+    tracing::error!(
+        "not ready until the settings are put right: {}",
+        invalid.in_one_line()
+    );
+}
+
+/// Serves on every listener of the settings. Dropping the tasks closes the listeners.
+async fn serve(
+    settings: &Settings,
+    problem: &watch::Receiver<Invalid>,
+) -> Result<JoinSet<io::Result<()>>, Error> {
+    let words = {
+        let problem = problem.clone();
+        move || problem.borrow().in_one_line()
+    };
+    let (metrics, health) = (Metrics::new(), Health::new().await);
+    health.set_degraded(true).await;
+    let never = CancellationToken::new();
+    let mut serving = JoinSet::new();
+
+    let telemetry = Address::Tcp(settings.telemetry.listen);
+    let telemetry = Listener::bind(&telemetry, Access::Everyone)?;
+    tracing::info!(address = %telemetry.address(), "probes and metrics are served");
+    let page = {
+        let metrics = metrics.clone();
+        move |exposition| metrics.text(snapshot(), exposition)
+    };
+    let pending = {
+        let words = words.clone();
+        move || vec![format!("settings: {}", words())]
+    };
+    let routes = serve::telemetry::routes(page, pending);
+    serving.spawn(serve::telemetry::serve(telemetry, routes));
+
+    if let Some(admin) = &settings.admin.listen {
+        let admin = Listener::bind(&plain::address(admin), Access::Owner)?;
+        let (health, never) = (health.clone(), never.clone());
+        serving.spawn(async move { serve::admin::serve(admin, &health, never).await });
+    }
+    let lookups = settings.lookup.listen.iter().map(plain::address);
+    for lookup in Listener::bind_all(lookups, Access::Everyone)? {
+        tracing::info!(address = %lookup.address(), "lookups are refused");
+        let unfit = Unfit::new(words.clone(), metrics.clone());
+        let (health, never) = (health.clone(), never.clone());
+        serving.spawn(async move { unfit.serve(lookup, &health, never).await });
+    }
+    Ok(serving)
+}
+
+/// There is no target, no limit and nothing held.
+fn snapshot() -> Snapshot {
+    Snapshot {
+        ready: false,
+        degraded: true,
+        settings_valid: false,
+        ..Snapshot::default()
+    }
+}

@@ -1,0 +1,94 @@
+//! What a lookup listener answers while the settings are not fit: that they are not, in the words that operators read.
+
+use std::{io, pin::Pin};
+
+use futures_util::Stream;
+use tokio_util::sync::CancellationToken;
+use tonic::{Request, Response, Status, service::Routes};
+
+use super::{
+    arrival::Arrival,
+    connections::Connections,
+    grpc,
+    health::Health,
+    listener::Listener,
+    reflection,
+    status::{Jitter, Refused},
+};
+use crate::{
+    metrics::{Metrics, Outcome},
+    proto::v1::{
+        self,
+        config_service_server::{ConfigService, ConfigServiceServer, SERVICE_NAME},
+    },
+};
+
+/// Refuses every lookup. `problem` says why, anew for each.
+#[derive(Clone, Debug)]
+pub struct Unfit<F> {
+    problem: F,
+    metrics: Metrics,
+}
+
+impl<F: Fn() -> String + Clone + Send + Sync + 'static> Unfit<F> {
+    /// Refuses lookups for this problem, and counts them.
+    pub const fn new(problem: F, metrics: Metrics) -> Self {
+        Self { problem, metrics }
+    }
+
+    /// Serves health and reflection too, until `closing` is cancelled, and a second longer at most.
+    ///
+    /// # Errors
+    /// When the listener cannot be used.
+    pub async fn serve(
+        self,
+        listener: Listener,
+        health: &Health,
+        closing: CancellationToken,
+    ) -> io::Result<()> {
+        let mut routes = Routes::builder();
+        routes
+            .add_service(ConfigServiceServer::new(self))
+            .add_service(health.service());
+        reflection::add(
+            &mut routes,
+            &[SERVICE_NAME, tonic_health::pb::health_server::SERVICE_NAME],
+        );
+        grpc::serve(listener, routes.routes(), Connections::new(), closing).await
+    }
+
+    fn refuse<T>(&self, request: &Request<T>) -> Status {
+        let refused = Refused::unfit(&(self.problem)());
+        let took = Arrival::of(request.extensions()).at.elapsed();
+        self.metrics
+            .looked_up(Outcome::Failed(refused.reason()), took);
+        refused.status(Jitter::draw())
+    }
+}
+
+#[tonic::async_trait]
+impl<F: Fn() -> String + Clone + Send + Sync + 'static> ConfigService for Unfit<F> {
+    async fn get_config(
+        &self,
+        request: Request<v1::GetConfigRequest>,
+    ) -> Result<Response<v1::GetConfigResponse>, Status> {
+        Err(self.refuse(&request))
+    }
+
+    async fn batch_get_configs(
+        &self,
+        request: Request<v1::BatchGetConfigsRequest>,
+    ) -> Result<Response<v1::BatchGetConfigsResponse>, Status> {
+        Err(self.refuse(&request))
+    }
+
+    type WatchConfigStream =
+        Pin<Box<dyn Stream<Item = Result<v1::WatchConfigResponse, Status>> + Send>>;
+
+    async fn watch_config(
+        &self,
+        request: Request<v1::WatchConfigRequest>,
+    ) -> Result<Response<Self::WatchConfigStream>, Status> {
+        Err(self.refuse(&request))
+    }
+}
