@@ -2,12 +2,19 @@
 
 use std::{collections::HashMap, num::NonZeroU32, time::Duration};
 
-use proptest::{prelude::*, test_runner::FileFailurePersistence};
+use proptest::{
+    prelude::*,
+    test_runner::{FileFailurePersistence, TestRunner},
+};
 
 use super::*;
 
 mod faults;
 mod gates;
+mod turns;
+mod weather;
+
+use self::weather::{Reached, Stretch};
 
 #[derive(Clone, Debug)]
 enum Step {
@@ -36,6 +43,7 @@ enum Step {
     Age(usize),
     Dial,
     Link(Option<Duration>),
+    Weather(Stretch),
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -61,6 +69,7 @@ fn failures() -> impl Strategy<Value = CallFailure> {
         2 => Just(CallFailure::DeadlineExceeded),
         3 => pushback.prop_map(CallFailure::Exhausted),
         1 => Just(CallFailure::Refused),
+        1 => Just(CallFailure::Unauthenticated),
         1 => Just(CallFailure::Other),
     ]
 }
@@ -76,6 +85,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         1 => Just(Brought::Unreachable),
         1 => Just(Brought::Unimplemented),
     ];
+    let weather = weather::stretches();
     let patience = prop::option::of((1_u64..4_000).prop_map(Duration::from_millis));
     let step = prop_oneof![
         12 => (project.clone(), patience, prop::bool::weighted(0.1))
@@ -105,6 +115,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         1 => project.prop_map(Step::Age),
         1 => Just(Step::Dial),
         1 => prop::option::of((1_u64..5_000).prop_map(Duration::from_millis)).prop_map(Step::Link),
+        2 => weather.prop_map(Step::Weather),
     ];
     prop::collection::vec(step, 1..150)
 }
@@ -153,12 +164,20 @@ struct World {
     /// Tokens given to missing projects since one went to an outdated one.
     missing_turns: u32,
     is_draining: bool,
+    /// Which states were reached.
+    reached: Reached,
+    /// Outdated projects that were launched in a row while one waited for longer.
+    passed_over: usize,
+    /// Held projects that changed while they were wanted, and when each was last looked up.
+    changed: HashMap<Project, u64>,
+    looked_up: HashMap<Project, Moment>,
 }
 
 impl World {
     fn new(seed: u64) -> Self {
         let now = Moment::START;
-        let limits = limits(5.0, 3, 3, 4);
+        let (rate, burst) = [(5.0, 3), (5.0, 1), (0.5, 1), (2.0, 2)][(seed % 4) as usize];
+        let limits = limits(rate, burst, 3, 4);
         let mut admission = Admission::new(limits, 1, seed, now);
         admission.set_link(Link::Up, now);
         Self {
@@ -178,6 +197,10 @@ impl World {
             retries: 0,
             missing_turns: 0,
             is_draining: false,
+            reached: Reached::default(),
+            passed_over: 0,
+            changed: HashMap::new(),
+            looked_up: HashMap::new(),
         }
     }
 
@@ -228,6 +251,7 @@ impl World {
                 self.admission.set_target(self.target, self.now);
             }
             Step::Lower => {
+                self.changed.clear();
                 self.target = (self.target - 1).max(1);
                 self.admission.set_target(self.target, self.now);
             }
@@ -239,9 +263,17 @@ impl World {
                 let project = name(project);
                 let number = self.number(&project) + 1;
                 self.changes.insert(project.clone(), number);
+                if self.held.contains_key(&project) && self.admission.is_wanted(&project) {
+                    self.changed.insert(project.clone(), number);
+                }
                 self.admission.changed(&project, number, self.now);
             }
-            Step::Evict(project) => drop(self.held.remove(&name(project))),
+            Step::Evict(project) => {
+                let project = name(project);
+                self.changed.remove(&project);
+                let was_held = self.held.remove(&project).is_some();
+                self.reached.evicted += u64::from(was_held && self.admission.is_wanted(&project));
+            }
             Step::Age(project) => drop(self.aged.insert(name(project), self.now)),
             Step::Dial => self.admission.set_link(Link::Dialling, self.now),
             Step::Link(None) => self.admission.set_link(Link::Up, self.now),
@@ -249,6 +281,7 @@ impl World {
                 let retry_at = self.now + down;
                 self.admission.set_link(Link::Down { retry_at }, self.now);
             }
+            Step::Weather(stretch) => self.pass(stretch),
         }
         self.act();
         self.check();
@@ -262,6 +295,7 @@ impl World {
         if want.is_met_by(held) && held.is_some_and(is_met) {
             return;
         }
+        self.looked_up.insert(project.clone(), self.now);
         let until = patience.map(|patience| self.now + patience);
         let wish = Wish {
             held,
@@ -392,6 +426,7 @@ impl World {
     }
 
     fn act(&mut self) {
+        self.note_states();
         for action in self.admission.take_actions() {
             match action {
                 Action::Resolve { project, outcome } => {
@@ -406,6 +441,9 @@ impl World {
                     ..
                 } => {
                     self.launches.push(self.now);
+                    self.check_first_token();
+                    self.check_probe(&project);
+                    self.check_longest_wanted(&project, class);
                     self.launch(&project, false, rollout);
                     self.check_budget();
                     self.check_retries(&project);
@@ -461,7 +499,9 @@ impl World {
     /// Retries are a tenth of the first attempts that succeeded, and one in 5 min.
     fn check_retries(&mut self, project: &Project) {
         let flight = self.admission.entries[project].flight;
-        self.retries += u32::from(flight.is_some_and(|flight| flight.attempt > 1));
+        let is_retry = flight.is_some_and(|flight| flight.attempt > 1);
+        self.retries += u32::from(is_retry);
+        self.reached.retried += u64::from(is_retry);
         let floor = self.now.since_start().as_secs() / 300 + 1;
         let allowed = 0.1 * f64::from(self.succeeded) + floor as f64;
         assert!(
@@ -584,6 +624,7 @@ impl World {
             counts.waited_for <= largest.unwrap_or_default() + flew,
             "only what was in flight comes back to a full queue"
         );
+        self.check_valves();
         self.check_priority();
         self.check_reasons();
     }
@@ -655,6 +696,7 @@ impl World {
             fetch_rate: 10.0,
         });
         self.take(&Step::Link(None));
+        let began = self.now;
         for _ in 0..5_000 {
             while let Some(flight) = self.flights.pop() {
                 self.land(flight, Brought::WhatWasAsked);
@@ -673,6 +715,7 @@ impl World {
                 .all(|entry| !entry.place.is_wanted())
         );
         assert!(self.waiters.is_empty());
+        self.check_changes(began);
         assert_eq!(
             self.admission.entries.len(),
             0,
@@ -689,18 +732,16 @@ fn cases() -> u32 {
     })
 }
 
-proptest! {
-    #![proptest_config(ProptestConfig {
+#[test]
+fn every_sequence_of_events_keeps_the_invariants_and_ends_fresh_or_drained() {
+    let config = ProptestConfig {
         failure_persistence: Some(Box::new(FileFailurePersistence::WithSource("regressions"))),
+        source_file: Some(file!()),
         ..ProptestConfig::with_cases(cases())
-    })]
-
-    #[test]
-    fn every_sequence_of_events_keeps_the_invariants_and_ends_fresh_or_drained(
-        steps in steps(),
-        seed in any::<u64>(),
-        drains in prop::bool::weighted(0.2),
-    ) {
+    };
+    let sequences = (steps(), any::<u64>(), prop::bool::weighted(0.2));
+    let all = std::cell::RefCell::new(Reached::default());
+    let run = TestRunner::new(config).run(&sequences, |(steps, seed, drains)| {
         let mut world = World::new(seed);
         for step in steps {
             world.take(&step);
@@ -710,7 +751,11 @@ proptest! {
         } else {
             world.converges();
         }
-    }
+        all.borrow_mut().add(&world.reached);
+        Ok(())
+    });
+    run.unwrap();
+    all.borrow().check(cases());
 }
 
 fn launched(admission: &mut Admission) -> Vec<(Project, Class)> {

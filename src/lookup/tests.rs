@@ -21,6 +21,7 @@ mod faults;
 mod notices;
 mod renderers;
 mod storms;
+mod told;
 mod watches;
 
 /// A whole core over a fake renderer.

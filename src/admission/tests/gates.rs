@@ -115,7 +115,7 @@ fn an_evicted_project_cools_down_no_longer_than_a_missing_one() {
 }
 
 #[test]
-fn a_retry_asks_for_what_is_demanded() {
+fn a_retry_asks_for_the_target_though_more_is_demanded() {
     let mut now = at_100();
     let mut admission = machine_that_misses(0..0, limits(100.0, 10, 4, 100), now);
     let demand = Some(Order::rollout(9));
@@ -125,7 +125,7 @@ fn a_retry_asks_for_what_is_demanded() {
     };
     admission.want(&name(0), demanding, now);
     for _ in 0..2 {
-        assert_eq!(launches(&mut admission).1, [(name(0), 9)]);
+        assert_eq!(launches(&mut admission).1, [(name(0), 1)]);
         admission.landed(&name(0), Landing::Failed(CallFailure::Unavailable), now);
         now = admission.next_wake().unwrap();
         admission.tick(now);
