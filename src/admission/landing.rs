@@ -309,9 +309,11 @@ impl Admission {
         if failure == CallFailure::Unauthenticated
             && !self.fault.is_of_project(entry.failed_before())
         {
-            // The fault is not the project's: it goes back to its place, and the breaker tells those who wait.
+            // The fault is not the project's: it goes back to its place, and the breaker tells those who wait. Where a lowered
+            // target was met meanwhile, there is nothing to go back to.
             entry.note_failure(now);
-            return None;
+            entry.attempts = 0;
+            return entry.is_satisfied().then_some(Outcome::Landed);
         }
         if let CallFailure::Exhausted(Pushback {
             after: Some(after),
