@@ -302,6 +302,24 @@ def test_a_revision_that_the_renderer_does_not_have_is_a_demand_not_met(sidecar)
     assert served(sidecar.get("demo/shop")) == "FRESH", "who demands less is answered"
 
 
+def test_the_renderer_is_never_asked_for_more_than_the_target_whatever_is_demanded(sidecar, renderer):
+    """A demand for the highest rollout there is was fresh for ever, of a renderer that stamps what it is asked for."""
+    sidecar.get("demo/shop")
+    failed = failure_of(sidecar.get, "demo/shop", min_revision=(2, 0), patience=5)
+    assert (failed.code, failed.reason) == ("FAILED_PRECONDITION", "DEMAND_NOT_MET")
+    assert failed.retry_after and failed.pushback_ms > 0, "it may be on its way"
+    render = renderer.renders()[-1]
+    assert (render.reason, render.request.rollout) == ("DEMANDED", 1)
+
+    asked = len(renderer.renders())
+    failed = failure_of(sidecar.get, "demo/shop", min_revision=(2**64 - 1, 0), patience=5)
+    assert (failed.code, failed.reason) == ("FAILED_PRECONDITION", "DEMAND_NOT_MET")
+    assert (failed.retry_after, failed.pushback_ms) == (None, -1)
+    assert len(renderer.renders()) == asked
+    sidecar.release(3)
+    wait_until(lambda: sidecar.get("demo/shop").revision.rollout == 3)
+
+
 def test_an_answer_outdated_for_longer_than_accepted_is_a_demand_not_met(sidecar, renderer):
     sidecar.get("demo/shop")
     renderer.stalls()
