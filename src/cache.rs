@@ -8,6 +8,7 @@ mod changes;
 mod note;
 mod subscribers;
 mod tally;
+mod word;
 
 use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -20,19 +21,22 @@ pub use self::{
     changes::Change,
     note::Note,
     subscribers::{Subscribers, Subscription},
+    word::Word,
 };
 use self::{changes::Changes, tally::Tally};
 use crate::{
     moment::Moment,
-    revision::{Project, Revision},
+    revision::{Order, Project, Revision},
 };
 
 /// What an entry costs beyond its bytes, as measured: the map's nodes, the revision and its note.
-const ENTRY_BYTES: usize = 640;
+const ENTRY_BYTES: usize = 720;
 /// How many absent projects are remembered.
 const MAX_ABSENT: u64 = 10_000;
 /// How many changes of inputs are remembered.
 const MAX_CHANGES: u64 = 10_000;
+/// How long after the first the second answer has to come before which a revision gives way that is ahead of the target.
+const GIVES_WAY_AFTER: Duration = Duration::from_secs(30);
 /// How long a project is taken to be absent after the first NOT_FOUND.
 pub const LEAST_ABSENCE: Duration = Duration::from_secs(30);
 /// How long a project is taken to be absent after the first, and after every further NOT_FOUND.
@@ -47,8 +51,12 @@ pub struct Held {
     pub validated_at: Moment,
     /// The input of the project changed, and this lacks it.
     pub changed: Option<Change>,
-    /// When the renderer said that there is no such project any more.
-    pub gone_since: Option<Moment>,
+    /// When the renderer first said that there is no such project now.
+    pub gone: Option<Word>,
+    /// This is of a rollout above the target, and the renderer has answered with a lower order, at the target or above it.
+    pub lower: Option<(Order, Word)>,
+    /// A revision of this order was held, and gave way to this one or to one between them.
+    pub fell_from: Option<Order>,
     /// What lookups leave for each other; it outlives the revision.
     pub note: Arc<Note>,
 }
@@ -62,6 +70,8 @@ pub enum Stored {
     Validated,
     /// It has the order of what is held but another digest: what is held stays, and its age starts anew.
     Conflict,
+    /// It is lower than what was held, which was ahead of the target and has given way.
+    Lower,
     /// It is older than what is held.
     Older,
     /// It is larger than the whole cache.
@@ -117,8 +127,24 @@ impl Cache {
         self.held.get(project)
     }
 
-    /// Stores a revision if it is newer than what is held, and tells what is held then.
+    /// As [`Cache::store_word`], of a revision of which it is not known over which connection it came.
     pub fn store(&self, revision: Revision, now: Moment) -> (Stored, Option<Arc<Held>>) {
+        let connection = None;
+        let word = Word {
+            at: now,
+            connection,
+        };
+        self.store_word(revision, word, u64::MAX)
+    }
+
+    /// Stores a revision if it is newer than what is held, and tells what is held then. What is ahead of the target gives way to a
+    /// lower one, of the target or above it, of which two answers say so: that is the one fall of the order.
+    pub fn store_word(
+        &self,
+        revision: Revision,
+        word: Word,
+        target: u64,
+    ) -> (Stored, Option<Arc<Held>>) {
         let _writer = self.lock();
         let project = revision.project.clone();
         let held = self.held.get(&project);
@@ -130,24 +156,42 @@ impl Cache {
             None => Stored::Newer,
             Some(held) if revision.order > held.revision.order => Stored::Newer,
             Some(held) if revision.order < held.revision.order => {
-                return (Stored::Older, Some(Arc::clone(held)));
+                if !gives_way(held, revision.order, word, target) {
+                    return (
+                        Stored::Older,
+                        Some(self.note_lower(held, &revision, word, target)),
+                    );
+                }
+                Stored::Lower
             }
             Some(held) if revision.digest == held.revision.digest => Stored::Validated,
             Some(_) => Stored::Conflict,
         };
         let revision = match &held {
-            Some(held) if stored != Stored::Newer => Arc::clone(&held.revision),
+            Some(held) if matches!(stored, Stored::Validated | Stored::Conflict) => {
+                Arc::clone(&held.revision)
+            }
             _ => Arc::new(revision),
         };
         let changed = self
             .changes
             .get(&project)
             .and_then(|changes| changes.lacked_by(revision.order.number));
+        let fell_from = held.as_ref().and_then(|held| match stored {
+            Stored::Lower => Some(held.revision.order.max(held.fell_from.unwrap_or_default())),
+            Stored::Newer
+            | Stored::Validated
+            | Stored::Conflict
+            | Stored::Older
+            | Stored::TooLarge => held.fell_from.filter(|&from| revision.order < from),
+        });
         let new = Arc::new(Held {
             revision,
-            validated_at: now,
+            validated_at: word.at,
             changed,
-            gone_since: None,
+            gone: None,
+            lower: None,
+            fell_from,
             note: held.map_or_else(Arc::default, |held| Arc::clone(&held.note)),
         });
         if is_new {
@@ -155,7 +199,7 @@ impl Cache {
         }
         self.insert(&project, &new);
         self.absent.invalidate(&project);
-        if stored == Stored::Newer {
+        if matches!(stored, Stored::Newer | Stored::Lower) {
             self.subscribers.notify(&project);
         }
         (stored, Some(new))
@@ -202,14 +246,14 @@ impl Cache {
         given_up
     }
 
-    /// Notes that the renderer knows the project no more; tells since when.
-    pub fn note_gone(&self, project: &Project, now: Moment) -> Option<Moment> {
+    /// Notes that the renderer said that there is no such project; tells when it said so first, if anything is held.
+    pub fn note_gone(&self, project: &Project, word: Word) -> Option<Word> {
         let _writer = self.lock();
         let held = self.held.get(project)?;
-        if held.gone_since.is_none() {
-            self.replace(project, &held, |held| held.gone_since = Some(now));
+        if held.gone.is_none() {
+            self.replace(project, &held, |held| held.gone = Some(word));
         }
-        Some(held.gone_since.unwrap_or(now))
+        Some(held.gone.unwrap_or(word))
     }
 
     /// Drops a project.
@@ -300,6 +344,25 @@ impl Cache {
         self.tally.evicted_wanted()
     }
 
+    /// Notes that a lower revision came while what is held is ahead of the target. One that is yet lower starts anew.
+    fn note_lower(
+        &self,
+        held: &Arc<Held>,
+        revision: &Revision,
+        word: Word,
+        target: u64,
+    ) -> Arc<Held> {
+        let is_ahead = held.revision.order.rollout > target && revision.order.rollout >= target;
+        let is_noted = held.lower.is_some_and(|(order, _)| order <= revision.order);
+        if is_ahead && !is_noted {
+            let lower = Some((revision.order, word));
+            self.replace(&revision.project, held, |held| held.lower = lower);
+        }
+        self.held
+            .get(&revision.project)
+            .unwrap_or_else(|| Arc::clone(held))
+    }
+
     fn replace(&self, project: &Project, held: &Held, change: impl FnOnce(&mut Held)) {
         let mut new = Held {
             revision: Arc::clone(&held.revision),
@@ -334,6 +397,15 @@ fn latest<V: Clone + Send + Sync + 'static>(most: u64) -> Map<Project, V> {
         .eviction_policy(EvictionPolicy::lru())
         .max_capacity(most)
         .build()
+}
+
+/// Whether what is held is ahead of the target, and this is the second answer that agrees on a lower order.
+fn gives_way(held: &Held, order: Order, word: Word, target: u64) -> bool {
+    let is_ahead = held.revision.order.rollout > target && order.rollout >= target;
+    is_ahead
+        && held.lower.is_some_and(|(lower, first)| {
+            lower <= order && first.is_confirmed_by(word, GIVES_WAY_AFTER)
+        })
 }
 
 fn cost(revision: &Revision) -> usize {

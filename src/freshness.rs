@@ -39,6 +39,8 @@ pub struct Freshness {
     target: AtomicU64,
     /// The highest rollout of which a revision came, whatever the project.
     landed: AtomicU64,
+    /// When the target was last raised, in nanoseconds; 0 when it was not, or was lowered since.
+    raised_at: AtomicU64,
     /// Nanoseconds; 0 is none.
     max_age: AtomicU64,
     /// The rollouts that were the target, ascending, and when each was learned.
@@ -52,6 +54,7 @@ impl Freshness {
         Self {
             target: AtomicU64::new(target),
             landed: AtomicU64::new(0),
+            raised_at: AtomicU64::new(0),
             max_age: AtomicU64::new(nanos(max_age)),
             raises: ArcSwap::from_pointee(vec![(target, now)]),
             writer: Mutex::default(),
@@ -90,6 +93,10 @@ impl Freshness {
             raises.remove(1);
         }
         self.raises.store(Arc::new(raises));
+        let raised_at = (target > before).then_some(now.since_start());
+        if target != before {
+            self.raised_at.store(nanos(raised_at), Ordering::Relaxed);
+        }
         self.target.store(target, Ordering::Release);
         match target.cmp(&before) {
             std::cmp::Ordering::Less => TargetChange::Lowered(before),
@@ -105,9 +112,20 @@ impl Freshness {
 
     /// Whether what is held is fresh.
     pub fn is_fresh(&self, held: &Held, now: Moment) -> bool {
-        held.revision.order.rollout >= self.target()
+        let (rollout, target) = (held.revision.order.rollout, self.target());
+        (rollout == target || rollout > target && self.doubted_since(held).is_none())
             && held.changed.is_none()
             && self.too_old_at(held).is_none_or(|at| now < at)
+    }
+
+    /// Since when it has been doubtful that the renderer meant the rollout of what is held; none when it is not. What is further
+    /// above the target than a release can be is confirmed anew whenever the target is raised: else a rollout that a renderer once
+    /// mistook would be fresh for ever.
+    pub fn doubted_since(&self, held: &Held) -> Option<Moment> {
+        let is_far = held.revision.order.rollout > self.target().saturating_add(REACH);
+        let raised_at =
+            Moment::after_start(Duration::from_nanos(self.raised_at.load(Ordering::Relaxed)));
+        (is_far && held.validated_at < raised_at).then_some(raised_at)
     }
 
     /// Since when what is held has been outdated; none when it is fresh.
@@ -122,7 +140,11 @@ impl Freshness {
         };
         let changed = held.changed.map(|changed| changed.since);
         let too_old = self.too_old_at(held).filter(|&at| at <= now);
-        [raised(), changed, too_old].into_iter().flatten().min()
+        let doubted = self.doubted_since(held);
+        [raised(), changed, too_old, doubted]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     /// When the age alone makes what is held outdated: at the maximal age ± 10 % by hash of the project, so that what was
@@ -169,7 +191,9 @@ mod tests {
             )),
             validated_at,
             changed: None,
-            gone_since: None,
+            gone: None,
+            lower: None,
+            fell_from: None,
             note: Arc::default(),
         }
     }

@@ -27,7 +27,10 @@ use tokio::{
 };
 use tokio_util::task::TaskTracker;
 
-use self::{complaints::Complaints, notices::Notices};
+use self::{
+    complaints::{Complaint, Complaints},
+    notices::Notices,
+};
 pub use self::{
     observe::{Observe, RenderResult},
     snapshot::Snapshot,
@@ -246,6 +249,14 @@ impl Refresh {
     pub fn changed(&self, project: &Project, order: Order) {
         let now = self.shared.clock.now();
         let number = order.number;
+        let target = self.shared.parts.freshness.target();
+        if order.rollout > target {
+            let cause = format!("a change with revision {order} while the target is {target}");
+            let mut state = self.shared.lock();
+            state
+                .complaints
+                .raise(Complaint::Ahead, project, &cause, now);
+        }
         if self.shared.parts.cache.note_change(project, number, now) {
             self.shared
                 .tell(|admission, now| admission.changed(project, number, now));
@@ -403,10 +414,15 @@ impl Shared {
         let too_old = held
             .and_then(|held| self.parts.freshness.too_old_at(held))
             .is_some_and(|at| at <= now);
+        let doubted = held.and_then(|held| self.parts.freshness.doubted_since(held));
         Want {
             rollout: self.parts.freshness.target(),
             number: changed.map_or(0, |changed| changed.number),
-            validated_since: if too_old { now } else { Moment::START },
+            validated_since: if too_old {
+                now
+            } else {
+                doubted.unwrap_or_default()
+            },
         }
     }
 

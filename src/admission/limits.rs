@@ -85,8 +85,9 @@ pub(super) const MISSING_COOL_DOWN: (Duration, Duration) =
 /// The first cool-down of a project whose renderer is behind, and its cap.
 pub(super) const BEHIND_COOL_DOWN: (Duration, Duration) =
     (Duration::from_secs(2), Duration::from_secs(30));
-/// How long a held project that the renderer knows no more is left alone.
-pub(super) const GONE_COOL_DOWN: Duration = Duration::from_secs(30);
+/// How long a held project that the renderer knows no more is left alone: at first, and at most.
+pub(super) const GONE_COOL_DOWN: (Duration, Duration) =
+    (Duration::from_secs(30), Duration::from_secs(120));
 /// How long nothing is launched after a call found no connection, and no word of the driver on the connection came.
 pub(super) const RECONNECT: Duration = Duration::from_millis(200);
 /// After how long a Fetch that the renderer does not offer is asked for again.

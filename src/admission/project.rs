@@ -150,6 +150,8 @@ struct CoolDown {
     failed_at: Option<Moment>,
     /// Renders in a row that brought less than was asked for.
     behind: u32,
+    /// Renders in a row that did not find the held project.
+    gone: u32,
 }
 
 impl CoolDown {
@@ -161,6 +163,7 @@ impl CoolDown {
         was_away: false,
         failed_at: None,
         behind: 0,
+        gone: 0,
     };
 }
 
@@ -426,6 +429,7 @@ impl Entry {
 
     /// As [`Entry::forgive`], unless the renderer asked to leave the project alone.
     pub(super) fn forgive_failures(&mut self) {
+        self.unmet = Unmet::NONE;
         if self.cool_down.reason != NotRefreshed::PushedBack {
             self.forgive();
         }
@@ -540,7 +544,10 @@ impl Entry {
 
     /// Notes that the renderer knows the held project no more.
     pub(super) fn is_gone(&mut self, now: Moment) -> Outcome {
-        self.leave_alone(GONE_COOL_DOWN, NotRefreshed::ProjectGone, now)
+        let (first, cap) = GONE_COOL_DOWN;
+        let grown = (first * 2_u32.pow(self.cool_down.gone.min(8))).min(cap);
+        self.cool_down.gone += 1;
+        self.leave_alone(grown, NotRefreshed::ProjectGone, now)
     }
 
     /// Notes that there is no such project: nothing is held, and nobody is interested.

@@ -264,7 +264,11 @@ fn what_is_held_of_older_rollouts_is_counted_without_a_walk() {
         let project = Project::new(&format!("demo/{}", rng.u8(..80))).unwrap();
         match rng.u8(..10) {
             0 => cache.remove(&project),
-            1 => drop(cache.note_gone(&project, at(step))),
+            1 => {
+                let connection = None;
+                let at = at(step);
+                cache.note_gone(&project, Word { at, connection });
+            }
             2 => drop(cache.note_change(&project, 9, at(step))),
             _ => {
                 let order = Order::new(rng.u64(1..6), rng.u64(1..3));
@@ -296,4 +300,57 @@ fn a_project_that_was_thrown_out_and_is_stored_again_came_back() {
     assert_eq!(cache.returned(), 5);
     (0..5).for_each(store);
     assert_eq!(cache.returned(), 5, "they are held");
+}
+
+#[test]
+fn the_order_falls_only_from_ahead_of_the_target_and_by_two_words_that_agree() {
+    let shop = "demo/shop";
+    let word = |seconds, connection| Word {
+        at: at(seconds),
+        connection: Some(connection),
+    };
+    let cache = Cache::new(1 << 20);
+    let store = |rollout, number, word| {
+        let revision = revision(rollout, number, "a");
+        cache.store_word(revision, word, 4).0
+    };
+    assert_eq!(store(9, 5, word(0, 1)), Stored::Newer);
+    assert_eq!(store(4, 5, word(10, 1)), Stored::Older, "the first word");
+    assert_eq!(store(4, 6, word(60, 1)), Stored::Older, "over the same one");
+    assert_eq!(store(4, 6, word(39, 2)), Stored::Older, "too soon");
+    assert_eq!(store(3, 6, word(60, 2)), Stored::Older, "below the target");
+    assert_eq!(store(4, 4, word(70, 2)), Stored::Older, "it disagrees");
+    assert_eq!(store(4, 6, word(80, 3)), Stored::Older, "and starts anew");
+    assert_eq!(store(4, 6, word(100, 3)), Stored::Lower);
+    let held = cache.get(shop).unwrap();
+    assert_eq!(held.revision.order, Order::new(4, 6));
+    assert_eq!(held.fell_from, Some(Order::new(9, 5)));
+    for connection in 4..9 {
+        let later = word(1_000 * connection, connection);
+        assert_eq!(store(4, 5, later), Stored::Older, "it is of the target");
+    }
+}
+
+proptest::proptest! {
+    /// Whatever comes over whatever connections, the order falls only from above the target, to the target or above it.
+    #[test]
+    fn the_order_never_falls_otherwise(
+        answers in proptest::collection::vec((0_u64..6, 0_u64..4, 0_u64..3, 0_u64..40), 1..60),
+        target in 1_u64..5,
+    ) {
+        let cache = Cache::new(1 << 20);
+        let mut now = 0;
+        for (rollout, number, connection, wait) in answers {
+            now += wait;
+            let before = cache.get("demo/shop").map(|held| held.revision.order);
+            let word = Word { at: at(now), connection: Some(connection) };
+            let (stored, _) = cache.store_word(revision(rollout, number, "a"), word, target);
+            let after = held(&cache).revision.order;
+            if before.is_some_and(|before| after < before) {
+                proptest::prop_assert_eq!(stored, Stored::Lower);
+                proptest::prop_assert!(before.unwrap_or_default().rollout > target);
+                proptest::prop_assert!(after.rollout >= target);
+            }
+        }
+    }
 }

@@ -107,11 +107,20 @@ impl Watch {
     fn is_news(&self, event: Event) -> bool {
         match (self.told, event) {
             (None, _) => true,
-            (Some(Event::Revision(told)), Event::Revision(order)) => order > told,
+            (Some(Event::Revision(told)), Event::Revision(order)) => {
+                order > told || order < told && self.has_fallen_from(told)
+            }
             (Some(Event::NotFound | Event::NotYet), Event::Revision(_)) => true,
             (Some(told), Event::NotFound) => told != Event::NotFound,
             (Some(_), Event::NotYet) => false,
         }
+    }
+
+    /// Whether the revision told last was ahead of the target, and has given way.
+    fn has_fallen_from(&self, told: Order) -> bool {
+        let held = self.lookup.cache.get(self.project.as_str());
+        held.and_then(|held| held.fell_from)
+            .is_some_and(|from| told <= from)
     }
 
     fn renewal_after(&self, result: &Result<Answer, Failure>) -> Duration {

@@ -28,16 +28,18 @@ pub(super) enum Complaint {
     Gone,
     Conflict,
     GivenUp,
+    Ahead,
 }
 
 impl Complaint {
-    const ALL: [Self; 6] = [
+    const ALL: [Self; 7] = [
         Self::Failed,
         Self::Behind,
         Self::Rejected,
         Self::Gone,
         Self::Conflict,
         Self::GivenUp,
+        Self::Ahead,
     ];
 
     fn broken(self) -> &'static str {
@@ -53,6 +55,7 @@ impl Complaint {
                 "the renderer knows a held project no more: it is served until it says so again"
             }
             Self::Conflict => "the renderer renders the same order differently: the first is kept",
+            Self::Ahead => "the renderer is ahead of the target: what it renders is served",
             Self::GivenUp => {
                 "the renderer tells of a change that no render has: it is given up, and what is held is fresh"
             }
@@ -65,7 +68,7 @@ impl Complaint {
             Self::Failed => Some("another project's renders fail"),
             Self::Rejected => Some("another project's renders are rejected"),
             Self::Conflict => Some("another project is rendered differently for the same order"),
-            Self::Behind | Self::Gone | Self::GivenUp => None,
+            Self::Behind | Self::Gone | Self::GivenUp | Self::Ahead => None,
         }
     }
 
@@ -76,6 +79,7 @@ impl Complaint {
             Self::Rejected => "renders are fit to be held again",
             Self::Gone => "no held project is missing at the renderer any more",
             Self::Conflict => "the renderer agrees with what is held again",
+            Self::Ahead => "the renderer is not ahead of the target now",
             Self::GivenUp => "renders have the changes that the renderer tells of again",
         }
     }
@@ -89,6 +93,7 @@ impl Complaint {
             Self::Gone => "no held project has been missing at the renderer for 15m",
             Self::Conflict => "the renderer has not disagreed with what is held for 15m",
             Self::GivenUp => "no change has been given up for 15m",
+            Self::Ahead => "the renderer has not been ahead of the target for 15m",
         }
     }
 }

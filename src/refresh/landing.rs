@@ -5,14 +5,17 @@ use std::{sync::Arc, time::Duration};
 use super::{Complaints, Shared, State, complaints::Complaint, mark, observe::RenderResult};
 use crate::{
     admission::{CallFailure, Class, FetchLanding, Landing},
-    cache::{Held, Stored},
+    cache::{Held, Stored, Word},
     moment::Moment,
     render::{Answered, Rejected, RenderError},
     revision::{Order, Project, Revision},
 };
 
-/// A held project is dropped only when a NOT_FOUND comes so long after the first.
+/// A held project is dropped only when a NOT_FOUND comes so long after the first, over another connection.
 const GONE_AFTER: Duration = Duration::from_secs(30);
+/// A pod that holds fewer projects has no others to tell by that a replica is bad: there it has to come so long after.
+const FEW: u64 = 20;
+const FEW_GONE_AFTER: Duration = Duration::from_secs(300);
 /// At most this share of the held projects, and always one, is dropped within [`DROP_WINDOW`].
 const MAX_DROPPED: f64 = 0.05;
 const DROP_WINDOW: Duration = Duration::from_secs(300);
@@ -32,9 +35,13 @@ impl Shared {
             result: brought,
         } = brought;
         tracing::debug!(%project, connection, is_ok = brought.is_ok(), "a render landed");
+        let word = Word {
+            at: now,
+            connection,
+        };
         let (landing, result) = match brought {
-            Ok(revision) => self.land(state, revision, now),
-            Err(error) => self.land_failed(state, project, &error, now),
+            Ok(revision) => self.land(state, revision, word),
+            Err(error) => self.land_failed(state, project, &error, word),
         };
         self.forget(project);
         state.admission.landed(project, landing, now);
@@ -63,8 +70,18 @@ impl Shared {
             result: brought,
         } = brought;
         let (landing, result) = match brought {
-            Ok(revision) => match self.store(&mut state, revision, now) {
-                Some((stored, held)) => (FetchLanding::Held(mark(&held)), result_of_store(stored)),
+            Ok(revision) => match self.store(
+                &mut state,
+                revision,
+                Word {
+                    at: now,
+                    connection,
+                },
+            ) {
+                Some((stored, held)) => {
+                    self.complain_of_ahead(&mut state.complaints, &held, now);
+                    (FetchLanding::Held(mark(&held)), result_of_store(stored))
+                }
                 None => (FetchLanding::Nothing, RenderResult::Rejected),
             },
             Err(error) => {
@@ -79,9 +96,9 @@ impl Shared {
     }
 
     /// Stores a revision that a render brought.
-    fn land(&self, state: &mut State, revision: Revision, now: Moment) -> (Landing, RenderResult) {
-        let order = revision.order;
-        match self.store(state, revision, now) {
+    fn land(&self, state: &mut State, revision: Revision, word: Word) -> (Landing, RenderResult) {
+        let (order, now) = (revision.order, word.at);
+        match self.store(state, revision, word) {
             Some((stored, held)) => {
                 let (held, given_up) = self.give_up(state, held, order, now);
                 let is_behind =
@@ -123,18 +140,22 @@ impl Shared {
         &self,
         state: &mut State,
         revision: Revision,
-        now: Moment,
+        word: Word,
     ) -> Option<(Stored, Arc<Held>)> {
         let project = revision.project.clone();
         let bytes = revision.payload.len();
         self.parts.freshness.note_landed(revision.order.rollout);
-        let (stored, held) = self.parts.cache.store(revision, now);
+        let (order, target) = (revision.order, self.parts.freshness.target());
+        let (stored, held) = self.parts.cache.store_word(revision, word, target);
+        if stored == Stored::Lower {
+            tracing::info!(%project, %order, target, "what was held ahead of the target has given way");
+        }
         if stored == Stored::TooLarge {
             let limit = self.options.max_payload;
             let cause = Rejected::OversizedPayload { bytes, limit };
             state
                 .complaints
-                .raise(Complaint::Rejected, &project, &cause, now);
+                .raise(Complaint::Rejected, &project, &cause, word.at);
             return None;
         }
         held.map(|held| (stored, held))
@@ -165,6 +186,8 @@ impl Shared {
             let cause = format!("revision {order} while the target is {target}");
             complaints.raise(Complaint::Behind, project, &cause, now);
             Some(Complaint::Behind)
+        } else if self.complain_of_ahead(complaints, held, now) {
+            Some(Complaint::Ahead)
         } else {
             None
         };
@@ -172,15 +195,27 @@ impl Shared {
         is_behind
     }
 
+    /// Logs that what is held is of a rollout above the target; true when it is.
+    fn complain_of_ahead(&self, complaints: &mut Complaints, held: &Held, now: Moment) -> bool {
+        let (order, target) = (held.revision.order, self.parts.freshness.target());
+        let is_ahead = order.rollout > target;
+        if is_ahead {
+            let cause = format!("revision {order} while the target is {target}");
+            complaints.raise(Complaint::Ahead, &held.revision.project, &cause, now);
+        }
+        is_ahead
+    }
+
     fn land_failed(
         &self,
         state: &mut State,
         project: &Project,
         error: &RenderError,
-        now: Moment,
+        word: Word,
     ) -> (Landing, RenderResult) {
+        let now = word.at;
         let landing = match error {
-            RenderError::NotFound => self.land_not_found(state, project, now),
+            RenderError::NotFound => self.land_not_found(state, project, word),
             RenderError::Unreachable => Landing::Unreachable,
             RenderError::Rejected(_) => {
                 state
@@ -210,10 +245,11 @@ impl Shared {
         (landing, result_of(error))
     }
 
-    /// A missing project is absent for a while. A held one stays until a second NOT_FOUND, and even then while too many
-    /// would go at once: one bad replica must not wipe a fleet.
-    fn land_not_found(&self, state: &mut State, project: &Project, now: Moment) -> Landing {
-        let Some(gone_since) = self.parts.cache.note_gone(project, now) else {
+    /// A missing project is absent for a while. A held one stays until a second NOT_FOUND over another connection, and even then
+    /// while too many would go at once: one bad replica must not wipe a fleet.
+    fn land_not_found(&self, state: &mut State, project: &Project, word: Word) -> Landing {
+        let now = word.at;
+        let Some(first) = self.parts.cache.note_gone(project, word) else {
             self.parts
                 .cache
                 .note_absent(project, self.parts.freshness.target(), now);
@@ -222,7 +258,12 @@ impl Shared {
         state
             .complaints
             .raise(Complaint::Gone, project, &RenderError::NotFound, now);
-        if now.since(gone_since) < GONE_AFTER {
+        let after = if self.parts.cache.len() < FEW {
+            FEW_GONE_AFTER
+        } else {
+            GONE_AFTER
+        };
+        if !first.is_confirmed_by(word, after) {
             return Landing::Gone;
         }
         while state
@@ -260,7 +301,7 @@ impl Shared {
 
 fn result_of_store(stored: Stored) -> RenderResult {
     match stored {
-        Stored::Newer => RenderResult::Stored,
+        Stored::Newer | Stored::Lower => RenderResult::Stored,
         Stored::Validated | Stored::Conflict => RenderResult::Validated,
         Stored::Older => RenderResult::Behind,
         Stored::TooLarge => RenderResult::Rejected,

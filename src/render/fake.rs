@@ -92,7 +92,6 @@ impl FakeRenderer {
     }
 
     /// Answers over another connection from now on.
-    #[expect(dead_code, reason = "for tests of what two connections say")]
     pub(crate) fn is_redialled(&self) {
         self.lock().connection += 1;
     }

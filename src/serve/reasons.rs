@@ -115,7 +115,7 @@ const fn refusal(reason: NotRefreshed) -> (&'static str, &'static str) {
             "The log says which; mend the renderer, or raise `upstream.max_payload`.",
         ),
         NotRefreshed::ProjectGone => (
-            "The renderer says that a held project exists no more; said twice, it is dropped.",
+            "The renderer says that a held project does not exist now; said again over another connection, it is dropped.",
             "Nothing when it was deleted; else look at the renderer's data.",
         ),
         NotRefreshed::Draining => (

@@ -134,22 +134,68 @@ async fn a_transient_error_is_never_remembered_as_absence() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_held_project_is_served_until_the_renderer_says_twice_that_it_is_gone() {
+async fn a_lone_project_is_served_until_the_renderer_says_over_two_connections_that_it_is_gone() {
     let core = Core::new().await;
     let shop = project("demo/shop");
     core.holds(std::slice::from_ref(&shop)).await;
     core.renderer
         .behaves(Behaviour::Fails(RenderError::NotFound));
     core.refresh.set_target(2);
-    for _ in 0..29 {
-        assert_eq!(reason(&core.get(&shop).await), NotRefreshed::ProjectGone);
-        sleep(secs(1)).await;
-    }
-    sleep(secs(2)).await;
+    let until = async |end: u64, start: Instant| {
+        while start.elapsed() < secs(end) {
+            assert_eq!(reason(&core.get(&shop).await), NotRefreshed::ProjectGone);
+            sleep(secs(1)).await;
+        }
+    };
+    // The whole fleet of such pods lost its configuration to one replica within half a minute.
+    let start = Instant::now();
+    until(600, start).await;
+    core.renderer.is_redialled();
+    sleep(secs(121)).await;
+    let _ = core.get(&shop).await;
     assert!(matches!(
         core.get(&shop).await,
         Err(Failure::ProjectNotFound { .. })
     ));
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_of_many_projects_is_dropped_by_the_second_word_over_another_connection() {
+    let core = Core::new().await;
+    let projects = projects(40);
+    core.holds(&projects).await;
+    let (gone, _) = projects.split_first().unwrap();
+    let not_found = Behaviour::Fails(RenderError::NotFound);
+    core.renderer.behaves_for(gone, not_found);
+    core.refresh.set_target(2);
+    core.converges(&projects[1..], 1).await;
+    assert_eq!(reason(&core.get(gone).await), NotRefreshed::ProjectGone);
+    core.renderer.is_redialled();
+    sleep(secs(31)).await;
+    let _ = core.get(gone).await;
+    let told = core.get(gone).await;
+    assert!(
+        matches!(told, Err(Failure::ProjectNotFound { .. })),
+        "{told:?}"
+    );
+    assert_eq!(core.cache.len(), 39);
+}
+
+/// Where the connection is never replaced, a project that was deleted still goes.
+#[tokio::test(start_paused = true)]
+async fn over_one_connection_a_project_is_gone_after_a_quarter_of_an_hour() {
+    let core = Core::new().await;
+    let shop = project("demo/shop");
+    core.holds(std::slice::from_ref(&shop)).await;
+    core.renderer
+        .behaves(Behaviour::Fails(RenderError::NotFound));
+    core.refresh.set_target(2);
+    let start = Instant::now();
+    while core.get(&shop).await.is_ok() {
+        sleep(secs(1)).await;
+    }
+    let took = start.elapsed();
+    assert!(took >= secs(900) && took <= secs(1_030), "{took:?}");
 }
 
 #[tokio::test(start_paused = true)]

@@ -340,3 +340,57 @@ async fn changes_that_no_render_has_are_given_up_and_later_ones_heard() {
     let answer = core.get(&projects[0]).await.unwrap();
     assert_eq!(answer.revision.order, Order::new(1, 2));
 }
+
+/// A rollout that a renderer once mistook was fresh for ever, whatever was released.
+#[tokio::test(start_paused = true)]
+async fn what_is_ahead_of_the_target_gives_way_when_two_connections_agree() {
+    let core = Core::new().await;
+    let shop = project("demo/shop");
+    let log = Log::start();
+    core.renderer.behaves(Behaviour::AnswersWith(u64::MAX));
+    core.holds(std::slice::from_ref(&shop)).await;
+    let mut watch = core.lookup.watch(shop.clone());
+    assert_eq!(watch.next().await.unwrap().revision.order.rollout, u64::MAX);
+    core.renderer.behaves(Behaviour::Answers);
+    for rollout in [2, 3] {
+        core.refresh.set_target(rollout);
+        let answer = core.get(&shop).await;
+        assert_eq!(reason(&answer), NotRefreshed::RendererBehind);
+        assert_eq!(answer.unwrap().revision.order.rollout, u64::MAX);
+    }
+    for _ in 0..300 {
+        assert!(core.get(&shop).await.is_ok());
+        assert_eq!(core.held_rollout(&shop), Some(u64::MAX), "one replica");
+        sleep(secs(1)).await;
+    }
+    core.renderer.is_redialled();
+    sleep(secs(31)).await;
+    let answer = core.get(&shop).await.unwrap();
+    assert_eq!(answer.revision.order, Order::new(3, 1));
+    assert_eq!(core.get(&shop).await.unwrap().served, Served::Fresh);
+    let told = watch.next().await.unwrap();
+    assert_eq!(
+        told.revision.order,
+        Order::new(3, 1),
+        "a watch is told of the fall"
+    );
+    let said = log.lines();
+    let ahead = said
+        .iter()
+        .filter(|line| line.contains("ahead of the target: what"));
+    assert_eq!(ahead.count(), 1, "{said:#?}");
+    assert!(said.iter().any(|line| line.contains("has given way")));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_ahead_as_in_any_release_is_fresh_and_asked_for_no_more() {
+    let core = Core::new().await;
+    let shop = project("demo/shop");
+    core.renderer.behaves(Behaviour::AnswersWith(3));
+    core.holds(std::slice::from_ref(&shop)).await;
+    for rollout in [1, 2, 3] {
+        core.refresh.set_target(rollout);
+        assert_eq!(core.get(&shop).await.unwrap().served, Served::Fresh);
+    }
+    assert_eq!(core.renders(), 1);
+}

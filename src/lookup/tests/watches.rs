@@ -88,7 +88,9 @@ async fn a_project_that_comes_to_be_is_seen_and_one_that_goes_as_well() {
     core.renderer
         .behaves(Behaviour::Fails(RenderError::NotFound));
     core.refresh.set_target(2);
-    let gone = next_within(&mut watch, secs(100)).await.unwrap();
+    assert!(next_within(&mut watch, secs(400)).await.is_none());
+    core.renderer.is_redialled();
+    let gone = next_within(&mut watch, secs(150)).await.unwrap();
     assert!(matches!(gone, Err(Failure::ProjectNotFound { .. })));
 }
 
