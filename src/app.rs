@@ -11,6 +11,7 @@ mod repair;
 
 use std::{
     io,
+    num::{NonZeroU32, NonZeroUsize},
     sync::{Arc, OnceLock},
     time::Duration,
 };
@@ -26,18 +27,18 @@ pub use self::repair::repaired;
 use crate::{
     admission::Stops,
     cache::Cache,
+    descriptors::Shares,
     drain::{self, Drain, Ended},
     freshness::Freshness,
     lookup::Lookup,
-    metrics::Metrics,
+    metrics::{Metrics, Role},
     moment::Clock,
     readiness::{Block, Readiness},
     refresh::{self, Refresh},
     serve::{
-        self, Configs, Connections,
+        self, Accepting, Calls, Configs, Connections, Terms, ThreadFailed, Threads,
         health::Health,
         listener::{Access, Address, BindError, Listener},
-        lookup::{ThreadFailed, Threads},
     },
     settings::{
         Loaded, Settings, Sources,
@@ -48,6 +49,12 @@ use crate::{
 
 /// No lookup connection must have been open for so long before connections are closed.
 const IDLE: Duration = Duration::from_secs(1);
+
+/// Calls that one connection of an operator may have open at once.
+const OPERATORS_STREAMS: NonZeroU32 = NonZeroU32::new(100).expect("BUG: 100 is not 0");
+
+/// How many times as many calls all connections may have open as one.
+const CALLS_OF_ALL: NonZeroUsize = NonZeroUsize::new(2).expect("BUG: 2 is not 0");
 
 /// Why a sidecar cannot start, or go on.
 #[derive(Debug, thiserror::Error)]
@@ -75,12 +82,14 @@ pub struct Sidecar {
     core: Arc<Core>,
     addresses: Addresses,
     threads: Threads,
-    /// The listeners for operators; none of them ends by itself.
+    telemetry: Threads,
+    /// The listener for operators; it does not end by itself.
     operators: JoinSet<io::Result<()>>,
     _followers: JoinSet<()>,
     reloader: Arc<Reloader>,
     drain_grace: Duration,
     _closing: DropGuard,
+    _gone: DropGuard,
 }
 
 /// Where a sidecar listens.
@@ -104,7 +113,11 @@ struct Core {
     readiness: Readiness,
     health: Health,
     connections: Connections,
+    shares: Shares,
+    accepting: Accepting,
     closing: CancellationToken,
+    /// Is cancelled when the sidecar is dropped: probes are answered until then.
+    gone: CancellationToken,
     /// Keeps the sidecar unready once it drains.
     draining: OnceLock<Block>,
     is_connected: watch::Sender<bool>,
@@ -130,7 +143,7 @@ impl Sidecar {
         let contact = core.readiness.block("first contact with the renderer");
         let mut operators = JoinSet::new();
         let telemetry = Address::Tcp(settings.telemetry.listen);
-        let telemetry = core.serve_telemetry(&telemetry, &mut operators)?;
+        let (telemetry, telemetry_threads) = core.serve_telemetry(&telemetry)?;
         let admin = settings.admin.listen.as_ref().map(plain::address);
         let admin = admin
             .map(|admin| core.serve_admin(&admin, &mut operators))
@@ -151,6 +164,7 @@ impl Sidecar {
         followers.spawn(follow::readiness(Arc::clone(&core)));
         Ok(Self {
             _closing: core.closing.clone().drop_guard(),
+            _gone: core.gone.clone().drop_guard(),
             core,
             addresses: Addresses {
                 lookup,
@@ -158,6 +172,7 @@ impl Sidecar {
                 telemetry,
             },
             threads,
+            telemetry: telemetry_threads,
             operators,
             _followers: followers,
             reloader: Arc::new(reloader),
@@ -210,6 +225,10 @@ impl Sidecar {
                 ended?;
                 return Err(Error::Operators(ended_early()));
             }
+            ended = self.telemetry.ended() => {
+                ended?;
+                return Err(Error::Operators(ended_early()));
+            }
             Some(failed) = self.operators.join_next() => {
                 return Err(Error::Operators(failed?.err().unwrap_or_else(ended_early)));
             }
@@ -230,6 +249,7 @@ impl Core {
     ) -> Self {
         let clock = Clock::start();
         let metrics = Metrics::new();
+        let (shares, accepting) = (Shares::in_force(), Accepting::new(metrics.clone()));
         let cache = Arc::new(Cache::new(plain::bytes(settings.cache.max_bytes)));
         let freshness =
             Freshness::new(settings.rollout.get(), settings.lookup.max_age, clock.now());
@@ -267,8 +287,11 @@ impl Core {
             metrics,
             readiness: Readiness::new(),
             health: Health::new().await,
-            connections: Connections::new(),
+            connections: Connections::at_most(shares.lookup),
+            shares,
+            accepting,
             closing: CancellationToken::new(),
+            gone: CancellationToken::new(),
             draining: OnceLock::new(),
             is_connected: watch::Sender::new(false),
             changes_up,
@@ -280,18 +303,19 @@ impl Core {
     fn serve_lookups(&self, settings: &Settings) -> Result<(Vec<Address>, Threads), Error> {
         let addresses = settings.lookup.listen.iter().map(plain::address);
         let listeners = Listener::bind_all(addresses, Access::Everyone)?;
+        let terms = Terms {
+            connections: self.connections.clone(),
+            closing: self.closing.clone(),
+            accepting: self.accepting.of(Role::Lookup),
+            max_streams: settings.lookup.max_streams,
+            calls: calls(settings.lookup.max_streams),
+        };
         let lookups = || {
             let metrics = self.metrics.for_thread();
             let configs = Configs::new(self.lookup.clone(), metrics, self.closing.clone());
-            serve::lookup::service(configs, &self.health)
+            serve::lookup::service(configs, &self.health, &terms)
         };
-        let threads = Threads::start(
-            settings.lookup.threads,
-            &listeners,
-            lookups,
-            &self.connections,
-            &self.closing,
-        );
+        let threads = serve::lookup::start(settings.lookup.threads, &listeners, lookups, &terms);
         let bound = listeners
             .iter()
             .map(|listener| listener.address().clone())
@@ -306,16 +330,19 @@ impl Core {
     ) -> Result<Address, Error> {
         let listener = Listener::bind(address, Access::Owner)?;
         let bound = listener.address().clone();
-        let (health, closing) = (self.health.clone(), self.closing.clone());
-        tasks.spawn(async move { serve::admin::serve(listener, &health, closing).await });
+        let health = self.health.clone();
+        let terms = Terms {
+            connections: Connections::at_most(self.shares.admin),
+            closing: self.closing.clone(),
+            accepting: self.accepting.of(Role::Admin),
+            max_streams: OPERATORS_STREAMS,
+            calls: calls(OPERATORS_STREAMS),
+        };
+        tasks.spawn(async move { serve::admin::serve(listener, &health, terms).await });
         Ok(bound)
     }
 
-    fn serve_telemetry(
-        self: &Arc<Self>,
-        address: &Address,
-        tasks: &mut JoinSet<io::Result<()>>,
-    ) -> Result<Address, Error> {
+    fn serve_telemetry(self: &Arc<Self>, address: &Address) -> Result<(Address, Threads), Error> {
         let listener = Listener::bind(address, Access::Everyone)?;
         let bound = listener.address().clone();
         let (core, readiness) = (Arc::clone(self), self.readiness.clone());
@@ -323,8 +350,15 @@ impl Core {
             move |as_text| core.page(as_text),
             move || readiness.pending(),
         );
-        tasks.spawn(serve::telemetry::serve(listener, routes));
-        Ok(bound)
+        let terms = Terms {
+            connections: Connections::at_most(self.shares.telemetry),
+            closing: self.gone.clone(),
+            accepting: self.accepting.of(Role::Telemetry),
+            max_streams: OPERATORS_STREAMS,
+            calls: calls(OPERATORS_STREAMS),
+        };
+        let threads = serve::telemetry::start(listener, routes, terms);
+        Ok((bound, threads.map_err(Error::Operators)?))
     }
 
     /// Whether the renderer cannot be used: there is no connection, or the breaker or its pushback stops every render.
@@ -359,6 +393,12 @@ impl Drain for Sidecar {
     async fn landed(&self) {
         self.core.refresh.landed().await;
     }
+}
+
+/// The bound of all connections together, where one may have so many calls open.
+fn calls(of_one: NonZeroU32) -> Calls {
+    let of_one = NonZeroUsize::try_from(of_one).unwrap_or(NonZeroUsize::MAX);
+    Calls::at_most(of_one.saturating_mul(CALLS_OF_ALL))
 }
 
 fn upstream_options(settings: &Settings) -> upstream::Options {

@@ -7,6 +7,7 @@ pub mod cache;
 pub mod cli;
 pub mod client;
 pub mod demo;
+pub mod descriptors;
 pub mod drain;
 pub mod freshness;
 #[cfg(test)]

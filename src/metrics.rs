@@ -18,7 +18,7 @@ mod table;
 
 pub use self::{
     exposition::Exposition,
-    labels::Outcome,
+    labels::{Outcome, Role},
     page::{Process, Snapshot},
     table::{Kind, Row, table},
 };
@@ -49,6 +49,7 @@ struct Recorded {
     render_durations: Histogram<{ RENDER_BOUNDS.len() }>,
     fetches: Counters<{ RenderResult::ALL.len() }>,
     refusals: [Counters<{ Gate::ALL.len() }>; Class::ALL.len()],
+    accept_errors: Counters<{ Role::ALL.len() }>,
 }
 
 /// Lookups, as counted in one place. Aligned to two cache lines, which processors fetch together.
@@ -113,6 +114,7 @@ impl Default for Recorded {
             render_durations: Histogram::new(RENDER_BOUNDS),
             fetches: Counters::default(),
             refusals: Default::default(),
+            accept_errors: Counters::default(),
         }
     }
 }
@@ -149,6 +151,11 @@ impl Metrics {
     pub fn looked_up(&self, outcome: Outcome, took: Duration) {
         self.lookups.outcomes.add(outcome.index());
         self.lookups.durations[outcome.served() as usize].observe(took);
+    }
+
+    /// Records that a listener of this role could not accept a connection.
+    pub fn accept_failed(&self, role: Role) {
+        self.recorded.accept_errors.add(role as usize);
     }
 
     /// Writes everything, with the gauges of `snapshot`.

@@ -109,17 +109,20 @@ pub enum FailureReason {
     BatchTooLarge,
     /// The sidecar waits for the repair of its settings, and does not know what to answer with.
     SettingsInvalid,
+    /// Too many calls are open, or too much of their requests has not come to its end.
+    TooManyCalls,
 }
 
 impl FailureReason {
     /// Those that are not a [`NotRefreshed`].
-    pub const OTHERS: [Self; 6] = [
+    pub const OTHERS: [Self; 7] = [
         Self::ProjectNotFound,
         Self::DemandNotMet,
         Self::InvalidProject,
         Self::InvalidRequest,
         Self::BatchTooLarge,
         Self::SettingsInvalid,
+        Self::TooManyCalls,
     ];
 
     /// The contract's name.
@@ -132,6 +135,7 @@ impl FailureReason {
             Self::InvalidRequest => "INVALID_REQUEST",
             Self::BatchTooLarge => "BATCH_TOO_LARGE",
             Self::SettingsInvalid => "SETTINGS_INVALID",
+            Self::TooManyCalls => "TOO_MANY_CALLS",
         }
     }
 }

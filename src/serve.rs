@@ -10,9 +10,11 @@ pub mod lookup;
 pub mod reasons;
 pub mod telemetry;
 
+mod accept;
 mod answers;
 mod arrival;
 mod body;
+mod calls;
 mod config;
 mod connections;
 mod framed;
@@ -23,17 +25,22 @@ mod request;
 mod response;
 mod service;
 mod status;
+mod threads;
 mod trace;
 mod unfit;
 mod watch;
+mod whole;
 
 #[cfg(test)]
 mod fake;
 
 pub use self::{
+    accept::{Accepting, Terms},
     answers::{Answers, Watching},
+    calls::Calls,
     config::Configs,
     connections::Connections,
     service::Lookups,
+    threads::{ThreadFailed, Threads},
     unfit::Unfit,
 };

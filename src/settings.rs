@@ -118,6 +118,8 @@ section! {
         max_age: Option<Duration> = "null" ["1s" to "365d"] hot;
         /// The lookups that may wait at once; those beyond are answered from memory or refused.
         max_waiting: u32 = "4096" ["0" to "1000000"] hot;
+        /// The calls, watches included, that one connection may have open at once; all together twice as many.
+        max_streams: NonZeroU32 = "2000" ["1" to "100000"];
     }
 }
 

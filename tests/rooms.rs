@@ -44,11 +44,12 @@ const EDGE: [&str; 21] = [
     "crate::readiness",
 ];
 /// Names that belong to certain rooms or files alone.
-const OWNED: [(&str, &[&str]); 7] = [
+const OWNED: [(&str, &[&str]); 8] = [
     ("moka", &["cache"]),
     ("governor", &["admission/bucket"]),
     ("prometheus_client", &["metrics"]),
     ("minijinja", &["renderer"]),
+    ("rustix", &["app/process", "descriptors"]),
     (
         "prost_types",
         &["serve", "upstream", "renderer", "client", "cli/get"],

@@ -9,11 +9,12 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::{Error, ended_early, plain};
+use super::{Error, OPERATORS_STREAMS, calls, ended_early, plain};
 use crate::{
-    metrics::{Metrics, Snapshot},
+    descriptors::Shares,
+    metrics::{Metrics, Role, Snapshot},
     serve::{
-        self, Unfit,
+        self, Accepting, Connections, Terms, Unfit,
         health::Health,
         listener::{Access, Address, Listener},
     },
@@ -68,7 +69,14 @@ async fn serve(
     };
     let (metrics, health) = (Metrics::new(), Health::new().await);
     health.set_degraded(true).await;
-    let never = CancellationToken::new();
+    let (shares, accepting) = (Shares::in_force(), Accepting::new(metrics.clone()));
+    let terms = |role, most, max_streams| Terms {
+        connections: Connections::at_most(most),
+        closing: CancellationToken::new(),
+        accepting: accepting.of(role),
+        max_streams,
+        calls: calls(max_streams),
+    };
     let mut serving = JoinSet::new();
 
     let telemetry = Address::Tcp(settings.telemetry.listen);
@@ -83,19 +91,22 @@ async fn serve(
         move || vec![format!("settings: {}", words())]
     };
     let routes = serve::telemetry::routes(page, pending);
-    serving.spawn(serve::telemetry::serve(telemetry, routes));
+    let of_telemetry = terms(Role::Telemetry, shares.telemetry, OPERATORS_STREAMS);
+    serving.spawn(serve::telemetry::serve(telemetry, routes, of_telemetry));
 
     if let Some(admin) = &settings.admin.listen {
         let admin = Listener::bind(&plain::address(admin), Access::Owner)?;
-        let (health, never) = (health.clone(), never.clone());
-        serving.spawn(async move { serve::admin::serve(admin, &health, never).await });
+        let health = health.clone();
+        let terms = terms(Role::Admin, shares.admin, OPERATORS_STREAMS);
+        serving.spawn(async move { serve::admin::serve(admin, &health, terms).await });
     }
+    let terms = terms(Role::Lookup, shares.lookup, settings.lookup.max_streams);
     let lookups = settings.lookup.listen.iter().map(plain::address);
     for lookup in Listener::bind_all(lookups, Access::Everyone)? {
         tracing::info!(address = %lookup.address(), "lookups are refused");
         let unfit = Unfit::new(words.clone(), metrics.clone());
-        let (health, never) = (health.clone(), never.clone());
-        serving.spawn(async move { unfit.serve(lookup, &health, never).await });
+        let (health, terms) = (health.clone(), terms.clone());
+        serving.spawn(async move { unfit.serve(lookup, &health, terms).await });
     }
     Ok(serving)
 }

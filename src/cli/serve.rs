@@ -13,6 +13,7 @@ use tokio::{
 use super::{BAD_SETTINGS, terminal::tell};
 use crate::{
     app::{self, Sidecar},
+    descriptors,
     drain::Signals,
     settings::{self, Flags, Invalid, Loaded, LogFormat, Settings, Sources},
     telemetry::{self, Format, Log},
@@ -133,6 +134,9 @@ fn install_log(settings: &Settings, sources: &Sources) -> anyhow::Result<Log> {
     tracing::info!(version = env!("CARGO_PKG_VERSION"), "evenkeel starts");
     for hint in sources.hints() {
         tracing::warn!("{hint}");
+    }
+    if let Err(error) = descriptors::raise() {
+        tracing::warn!(%error, "cannot raise the limit of open files");
     }
     Ok(log)
 }

@@ -69,6 +69,7 @@ impl Outcome {
                         FailureReason::InvalidRequest => REASONS + 3,
                         FailureReason::BatchTooLarge => REASONS + 4,
                         FailureReason::SettingsInvalid => REASONS + 5,
+                        FailureReason::TooManyCalls => REASONS + 6,
                     }
             }
         }
@@ -90,6 +91,31 @@ impl Outcome {
             Self::Fresh | Self::Rendered => "",
             Self::Outdated(reason) => reason.as_str(),
             Self::Failed(reason) => reason.as_str(),
+        }
+    }
+}
+
+/// What a listener is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// Lookups of applications.
+    Lookup,
+    /// Operators.
+    Admin,
+    /// Probes and scrapers.
+    Telemetry,
+}
+
+impl Role {
+    /// Every role, in the order of its index.
+    pub const ALL: [Self; 3] = [Self::Lookup, Self::Admin, Self::Telemetry];
+
+    /// The role's name, as labels and log lines have it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Lookup => "lookup",
+            Self::Admin => "admin",
+            Self::Telemetry => "telemetry",
         }
     }
 }

@@ -8,7 +8,7 @@ use prometheus_client::{
     registry::Registry,
 };
 
-use super::{Exposition, Outcome, Recorded, histogram::Observed, labels::Served, table::ALL};
+use super::{Exposition, Outcome, Recorded, Role, histogram::Observed, labels::Served, table::ALL};
 use crate::{
     admission::{Class, Gate},
     refresh::RenderResult,
@@ -143,6 +143,13 @@ impl Page {
                 let refusals = &self.recorded.refusals[class as usize];
                 count(&mut to, labels, refusals.get(gate as usize))
             })
+        })
+    }
+
+    pub(super) fn accept_errors(&self, mut to: MetricEncoder<'_>) -> fmt::Result {
+        Role::ALL.into_iter().try_for_each(|role| {
+            let errors = self.recorded.accept_errors.get(role as usize);
+            count(&mut to, [("listener", role.as_str())], errors)
         })
     }
 

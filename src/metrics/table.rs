@@ -98,6 +98,7 @@ pub(super) const ALL: &[Metric] = &[
     metric("lookups_waiting", Gauge, &[], "Lookups that wait for a refresh", |page, to| page.gauge(to, |now| now.waiting as f64)),
     metric("watchers", Gauge, &[], "Watches that are open", |page, to| page.gauge(to, |now| now.watchers as f64)),
     metric("lookup_connections", Gauge, &[], "Connections open to the lookup listeners", |page, to| page.gauge(to, |now| now.lookup_connections as f64)),
+    metric("accept_errors", Counter, &["listener"], "Connections that could not be accepted, mostly for want of file descriptors", Page::accept_errors),
     metric("ready", Gauge, &[], "1 when lookups can be answered", |page, to| page.gauge(to, |now| now.ready.into())),
     metric("degraded", Gauge, &[], "1 while the renderer cannot be used: not connected, breaker open or pushed back", |page, to| page.gauge(to, |now| now.degraded.into())),
     metric("changes_up", Gauge, &[], "1 while the renderer tells of changed inputs; 0 also when it does not offer to", |page, to| page.gauge(to, |now| now.changes_up.into())),

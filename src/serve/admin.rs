@@ -2,26 +2,23 @@
 
 use std::io;
 
-use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
 use tonic_health::pb::health_server::SERVICE_NAME;
 
-use super::{connections::Connections, grpc, health::Health, listener::Listener, reflection};
+use super::{
+    accept::Terms, grpc, health::Health, listener::Listener, reflection, service::Methods,
+};
 
-/// Serves until `closing` is cancelled, and a second longer at most.
+/// Serves until the terms say that it closes, and a second longer at most.
 ///
 /// # Errors
 /// When the listener cannot be used.
-pub async fn serve(
-    listener: Listener,
-    health: &Health,
-    closing: CancellationToken,
-) -> io::Result<()> {
+pub async fn serve(listener: Listener, health: &Health, terms: Terms) -> io::Result<()> {
     let mut routes = Routes::builder();
     routes.add_service(health.service());
     reflection::add(&mut routes, &[SERVICE_NAME]);
-    let uncounted = Connections::new();
-    grpc::serve(listener, routes.routes(), uncounted, closing).await
+    let methods = Methods::new(routes.routes(), terms.calls.clone());
+    grpc::serve(listener, methods, terms).await
 }
 
 #[cfg(test)]
@@ -35,17 +32,20 @@ mod tests {
     use tower::service_fn;
 
     use super::*;
-    use crate::serve::listener::{Access, Address};
+    use crate::serve::{
+        fake::terms,
+        listener::{Access, Address},
+    };
 
     #[tokio::test]
     async fn tells_health_on_a_socket_of_its_own() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("admin.sock");
         let listener = Listener::bind(&Address::Unix(path.clone()), Access::Owner).unwrap();
-        let (health, closing) = (Health::new().await, CancellationToken::new());
+        let (health, terms) = (Health::new().await, terms());
         let serving = tokio::spawn({
-            let (health, closing) = (health.clone(), closing.clone());
-            async move { serve(listener, &health, closing).await }
+            let (health, terms) = (health.clone(), terms.clone());
+            async move { serve(listener, &health, terms).await }
         });
         health.set_ready(true).await;
         let connector = {
@@ -61,7 +61,7 @@ mod tests {
             .check(HealthCheckRequest::default())
             .await;
         assert_eq!(told.unwrap().into_inner().status(), ServingStatus::Serving);
-        closing.cancel();
+        terms.closing.cancel();
         serving.await.unwrap().unwrap();
         assert!(!path.exists());
     }

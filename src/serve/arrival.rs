@@ -55,44 +55,72 @@ impl Arrival {
     }
 }
 
+/// Why a request's body did not come.
+pub(super) type Problem = Box<dyn Error + Send + Sync>;
+
 /// A part of a request's body, or why there is none.
-pub(super) type Piece = Result<Frame<Bytes>, Box<dyn Error + Send + Sync>>;
+pub(super) type Piece = Result<Frame<Bytes>, Problem>;
+
+/// How long a request of one message may take to come, whatever its caller's deadline: what does not come to its end takes memory.
+const COME_WITHIN: Duration = Duration::from_secs(10);
+
+/// What a request is made of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Comes {
+    /// One message, after which nothing is waited for.
+    AtOnce,
+    /// Messages for as long as its caller likes.
+    AsStream,
+}
 
 /// The body of a request, which fails when its caller's time is over before all of it came.
 #[derive(Debug)]
 pub(super) struct Arriving {
     body: Incoming,
+    comes: Comes,
+    at: Instant,
     deadline: Option<Instant>,
-    /// Wakes at the deadline; none before there was anything to wait for.
+    /// Wakes when the time is over; none before there was anything to wait for.
     over: Option<Pin<Box<Sleep>>>,
 }
 
 impl Arriving {
-    pub(super) const fn new(body: Incoming, arrival: Arrival) -> Self {
+    pub(super) const fn new(body: Incoming, arrival: Arrival, comes: Comes) -> Self {
         Self {
             body,
+            comes,
+            at: arrival.at,
             deadline: arrival.deadline,
             over: None,
+        }
+    }
+
+    /// When its time is over.
+    fn ends(&self) -> Option<Instant> {
+        match self.comes {
+            Comes::AsStream => self.deadline,
+            Comes::AtOnce => {
+                let ends = self.at + COME_WITHIN;
+                Some(self.deadline.map_or(ends, |deadline| deadline.min(ends)))
+            }
         }
     }
 }
 
 impl http_body::Body for Arriving {
     type Data = Bytes;
-    type Error = Box<dyn Error + Send + Sync>;
+    type Error = Problem;
 
     fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Piece>> {
         if let Poll::Ready(piece) = Pin::new(&mut self.body).poll_frame(context) {
             return Poll::Ready(piece.map(|piece| piece.map_err(Into::into)));
         }
-        let Some(deadline) = self.deadline else {
+        let Some(ends) = self.ends() else {
             return Poll::Pending;
         };
-        let over = self
-            .over
-            .get_or_insert_with(|| Box::pin(sleep_until(deadline)));
+        let over = self.over.get_or_insert_with(|| Box::pin(sleep_until(ends)));
         ready!(over.as_mut().poll(context));
-        let late = Status::deadline_exceeded("the deadline passed before the request had come");
+        let late = Status::deadline_exceeded("the time was over before the request had come");
         Poll::Ready(Some(Err(late.into())))
     }
 

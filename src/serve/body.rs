@@ -1,17 +1,19 @@
 //! The body of an answer: one frame that is ready, and the status, or whatever a generated service answers.
 
 use std::{
+    future::Future as _,
     io::IoSlice,
     pin::Pin,
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
 };
 
 use bytes::{Buf, Bytes};
 use http::{HeaderMap, HeaderValue};
-use http_body::Frame;
+use http_body::{Body as _, Frame};
+use tokio::time::{Instant, Sleep, sleep_until};
 use tonic::Status;
 
-use super::framed::Framed;
+use super::{calls::Call, framed::Framed};
 
 /// A body of gRPC.
 #[derive(Debug)]
@@ -23,7 +25,19 @@ pub(super) enum Body {
     /// All was sent.
     Sent,
     /// What a generated service answers.
-    Generated(tonic::body::Body),
+    Generated(Generated),
+}
+
+/// What a generated service answers, until its caller's deadline: a stream may have nothing to say by then, and a caller may have
+/// gone without a word.
+#[derive(Debug)]
+pub(super) struct Generated {
+    body: tonic::body::Body,
+    deadline: Option<Instant>,
+    /// Wakes at the deadline; none before there was anything to wait for.
+    over: Option<Pin<Box<Sleep>>>,
+    /// Counts the call for as long as it is answered.
+    _call: Option<Call>,
 }
 
 /// Bytes of a body.
@@ -44,9 +58,13 @@ impl http_body::Body for Body {
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Data>, Status>>> {
         match &mut *self {
-            Self::Generated(body) => Pin::new(body)
-                .poll_frame(context)
-                .map_ok(|frame| frame.map_data(Data::Generated)),
+            Self::Generated(generated) => {
+                let frame = ready!(generated.poll_frame(context));
+                if frame.is_none() {
+                    *self = Self::Sent;
+                }
+                Poll::Ready(frame)
+            }
             Self::Sent => Poll::Ready(None),
             Self::Status => {
                 *self = Self::Sent;
@@ -63,11 +81,57 @@ impl http_body::Body for Body {
 
     fn is_end_stream(&self) -> bool {
         match self {
-            Self::Generated(body) => body.is_end_stream(),
+            Self::Generated(generated) => generated.body.is_end_stream(),
             Self::Sent => true,
             Self::Answer(_) | Self::Status => false,
         }
     }
+}
+
+impl Body {
+    /// What a generated service answers to a call.
+    pub(super) const fn generated(
+        body: tonic::body::Body,
+        deadline: Option<Instant>,
+        call: Option<Call>,
+    ) -> Self {
+        Self::Generated(Generated {
+            body,
+            deadline,
+            over: None,
+            _call: call,
+        })
+    }
+}
+
+impl Generated {
+    fn poll_frame(
+        &mut self,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Data>, Status>>> {
+        if let Poll::Ready(frame) = Pin::new(&mut self.body).poll_frame(context) {
+            return Poll::Ready(frame.map(|frame| Ok(frame?.map_data(Data::Generated))));
+        }
+        let Some(deadline) = self.deadline else {
+            return Poll::Pending;
+        };
+        let over = self
+            .over
+            .get_or_insert_with(|| Box::pin(sleep_until(deadline)));
+        ready!(over.as_mut().poll(context));
+        // What the service waits for ends with the call.
+        self.body = tonic::body::Body::empty();
+        Poll::Ready(Some(Ok(Frame::trailers(late()))))
+    }
+}
+
+/// The trailers of a call whose deadline passed.
+fn late() -> HeaderMap {
+    let mut trailers = HeaderMap::with_capacity(2);
+    trailers.insert(Status::GRPC_STATUS, HeaderValue::from_static("4"));
+    let message = HeaderValue::from_static("the deadline of the call passed");
+    trailers.insert(Status::GRPC_MESSAGE, message);
+    trailers
 }
 
 /// The trailers of a call that went well.

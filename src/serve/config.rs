@@ -5,7 +5,7 @@ use std::{pin::Pin, time::Duration};
 use futures_util::Stream;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
-use tonic::{Request, Response, Status};
+use tonic::{Request, Response, Status, codec::CompressionEncoding};
 
 use super::{
     answers::Answers,
@@ -30,8 +30,11 @@ use crate::{
 /// The most bytes of payloads in one batch.
 const MAX_BATCH_BYTES: usize = 32 * 1024 * 1024;
 
-/// The most bytes of a request: a batch of the most and longest names takes a quarter of it.
-pub(super) const MAX_REQUEST_BYTES: usize = 1024 * 1024;
+/// The most bytes of a request about one project: the longest name and all other fields take a tenth of it.
+pub(super) const MAX_REQUEST_BYTES: usize = 4 * 1024;
+
+/// The most bytes of a batch's request: the most and longest names take 250 KiB.
+pub(super) const MAX_BATCH_REQUEST_BYTES: usize = 320 * 1024;
 
 /// Serves the configurations that a core answers with. Clones serve the same.
 #[derive(Clone, Debug)]
@@ -51,11 +54,18 @@ impl<A: Answers> Configs<A> {
         }
     }
 
-    /// The gRPC service.
+    /// The gRPC service, for requests about one project.
     pub(super) fn into_service(self) -> ConfigServiceServer<Self> {
         ConfigServiceServer::new(self)
+            .accept_compressed(CompressionEncoding::Gzip)
             .max_decoding_message_size(MAX_REQUEST_BYTES)
             .max_encoding_message_size(usize::MAX)
+    }
+
+    /// The gRPC service, for batches.
+    pub(super) fn into_batches(self) -> ConfigServiceServer<Self> {
+        self.into_service()
+            .max_decoding_message_size(MAX_BATCH_REQUEST_BYTES)
     }
 
     /// Answers from memory, if that is all there is to do.
@@ -211,7 +221,7 @@ impl<A: Answers> ConfigService for Configs<A> {
             project,
             known_digest,
         } = request.into_inner();
-        let project = request::project(&project)
+        let project = request::watch(&project, &known_digest)
             .map_err(|invalid| Refused::invalid(invalid).status(Jitter::draw()))?;
         let watch = self.answers.watch(project.clone());
         let messages = watch::messages(watch, project, known_digest, self.closing.clone());

@@ -1,48 +1,88 @@
-//! Who is connected: every connection of the lookup listeners is counted for as long as it is open.
+//! Who is connected: each connection takes a seat for as long as it is open, and where all seats are taken, the connection that
+//! has been of no use for longest gives its up. A new one is never turned away: it may be a probe.
 
 use std::{
-    io,
-    pin::Pin,
-    sync::Arc,
-    task::{Context, Poll},
+    collections::VecDeque,
+    num::NonZeroUsize,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError, Weak,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
     time::Duration,
 };
 
-use tokio::{
-    io::{AsyncRead, AsyncWrite, ReadBuf},
-    sync::watch,
-    time::timeout,
-};
-use tonic::transport::server::Connected;
+use tokio::{sync::watch, time::timeout};
+use tokio_util::sync::CancellationToken;
 
-/// Counts open connections. Clones count together.
-#[derive(Clone, Debug, Default)]
+/// Counts open connections, and bounds them. Clones count together.
+#[derive(Clone, Debug)]
 pub struct Connections {
-    open: Arc<watch::Sender<usize>>,
+    shared: Arc<Shared>,
 }
 
-/// A connection that counts as open until dropped.
 #[derive(Debug)]
-pub(super) struct Counted<S> {
-    socket: S,
-    connections: Connections,
+struct Shared {
+    open: watch::Sender<usize>,
+    most: NonZeroUsize,
+    /// Every place, those given up for a while too; the next that has to go stands in front.
+    places: Mutex<VecDeque<Weak<Place>>>,
+}
+
+/// The seat of an open connection; free again when dropped.
+#[derive(Debug)]
+pub(super) struct Seat {
+    place: Arc<Place>,
+    shared: Arc<Shared>,
+}
+
+/// How a connection has to leave.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Leaves {
+    /// When its calls are answered: all close.
+    WithAll,
+    /// Its seat is needed; it may say goodbye.
+    Soon,
+    /// Its seat is needed, and nothing was ever asked over it, or many are leaving.
+    Now,
+}
+
+#[derive(Debug)]
+struct Place {
+    /// Whether the connection was of use since it was last looked at.
+    used: AtomicBool,
+    /// Whether it ever was.
+    was_used: AtomicBool,
+    /// Whether the seat is needed for another, and at once.
+    is_needed: AtomicBool,
+    leave: CancellationToken,
 }
 
 impl Connections {
-    /// Starts with none.
-    pub fn new() -> Self {
-        Self::default()
+    /// Starts with none, and lets at most so many stay.
+    pub fn at_most(most: NonZeroUsize) -> Self {
+        Self {
+            shared: Arc::new(Shared {
+                open: watch::Sender::new(0),
+                most,
+                places: Mutex::default(),
+            }),
+        }
     }
 
     /// How many are open.
     pub fn open(&self) -> usize {
-        *self.open.borrow()
+        *self.shared.open.borrow()
+    }
+
+    /// Whether as many are open as may stay.
+    pub(super) fn are_full(&self) -> bool {
+        self.open() >= self.shared.most.get()
     }
 
     /// Waits until none was open for `quiet`, counted from this call at the earliest.
     pub async fn idle(&self, quiet: Duration) {
         let gone = "BUG: the connections outlive those who wait for them";
-        let mut open = self.open.subscribe();
+        let mut open = self.shared.open.subscribe();
         loop {
             open.wait_for(|open| *open == 0).await.expect(gone);
             match timeout(quiet, open.changed()).await {
@@ -52,67 +92,85 @@ impl Connections {
         }
     }
 
-    /// Counts a connection.
-    pub(super) fn count<S>(&self, socket: S) -> Counted<S> {
-        self.open.send_modify(|open| *open += 1);
-        Counted {
-            socket,
-            connections: self.clone(),
+    /// Seats a connection. Where there is no seat left, another is told to leave.
+    pub(super) fn enter(&self, closing: &CancellationToken) -> Seat {
+        let place = Arc::new(Place {
+            used: AtomicBool::new(false),
+            was_used: AtomicBool::new(false),
+            is_needed: AtomicBool::new(false),
+            leave: closing.child_token(),
+        });
+        {
+            let mut places = self.shared.places();
+            if self.are_full() {
+                make_room(&mut places);
+            } else if places.len() > 2 * self.open() + 16 {
+                places.retain(|place| place.strong_count() > 0);
+            }
+            places.push_back(Arc::downgrade(&place));
+        }
+        self.shared.open.send_modify(|open| *open += 1);
+        Seat {
+            place,
+            shared: Arc::clone(&self.shared),
         }
     }
 }
 
-impl<S> Drop for Counted<S> {
+impl Shared {
+    fn places(&self) -> MutexGuard<'_, VecDeque<Weak<Place>>> {
+        self.places.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Tells the connection to leave that has been of no use for longest, as far as a bit tells: one that was of use since it was
+/// last looked at gets a second chance (the clock algorithm; F. J. Corbató, "A Paging Experiment with the Multics System", 1968).
+fn make_room(places: &mut VecDeque<Weak<Place>>) {
+    for _ in 0..2 * places.len() {
+        let Some(first) = places.pop_front() else {
+            return;
+        };
+        match first.upgrade() {
+            Some(place) if place.used.swap(false, Relaxed) => places.push_back(first),
+            Some(place) if !place.leave.is_cancelled() => {
+                place.is_needed.store(true, Relaxed);
+                return place.leave.cancel();
+            }
+            // It left, or is about to.
+            Some(_) | None => {}
+        }
+    }
+}
+
+impl Seat {
+    /// Tells that the connection is of use: something is asked.
+    pub(super) fn is_used(&self) {
+        self.place.used.store(true, Relaxed);
+        self.place.was_used.store(true, Relaxed);
+    }
+
+    /// How it has to leave, once it has to.
+    pub(super) fn leaves(&self) -> Leaves {
+        let place = &self.place;
+        let most = self.shared.most.get();
+        if !place.is_needed.load(Relaxed) {
+            Leaves::WithAll
+        } else if place.was_used.load(Relaxed) && *self.shared.open.borrow() <= most + most / 8 {
+            Leaves::Soon
+        } else {
+            Leaves::Now
+        }
+    }
+
+    /// Is cancelled when the connection has to leave: its seat is needed, or all close.
+    pub(super) fn leave(&self) -> &CancellationToken {
+        &self.place.leave
+    }
+}
+
+impl Drop for Seat {
     fn drop(&mut self) {
-        self.connections.open.send_modify(|open| *open -= 1);
-    }
-}
-
-impl<S: Connected> Connected for Counted<S> {
-    type ConnectInfo = S::ConnectInfo;
-
-    fn connect_info(&self) -> Self::ConnectInfo {
-        self.socket.connect_info()
-    }
-}
-
-impl<S: AsyncRead + Unpin> AsyncRead for Counted<S> {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.socket).poll_read(context, buffer)
-    }
-}
-
-impl<S: AsyncWrite + Unpin> AsyncWrite for Counted<S> {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.socket).poll_write(context, bytes)
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        slices: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.socket).poll_write_vectored(context, slices)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.socket.is_write_vectored()
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.socket).poll_flush(context)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.socket).poll_shutdown(context)
+        self.shared.open.send_modify(|open| *open -= 1);
     }
 }
 
@@ -124,9 +182,18 @@ mod tests {
 
     const QUIET: Duration = Duration::from_secs(1);
 
+    fn at_most(most: usize) -> (Connections, CancellationToken) {
+        let most = NonZeroUsize::new(most).unwrap();
+        (Connections::at_most(most), CancellationToken::new())
+    }
+
+    fn stays(seat: &Seat) -> bool {
+        !seat.leave().is_cancelled()
+    }
+
     #[tokio::test(start_paused = true)]
     async fn is_idle_when_nobody_was_connected_for_a_while() {
-        let connections = Connections::new();
+        let (connections, _) = at_most(10);
         let began = Instant::now();
         connections.idle(QUIET).await;
         assert_eq!(began.elapsed(), QUIET);
@@ -134,8 +201,8 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_short_visit_starts_the_wait_anew() {
-        let connections = Connections::new();
-        let staying = connections.count(());
+        let (connections, closing) = at_most(10);
+        let staying = connections.enter(&closing);
         let began = Instant::now();
         let idle = tokio::spawn({
             let connections = connections.clone();
@@ -145,12 +212,82 @@ mod tests {
         assert_eq!(connections.open(), 1);
         drop(staying);
         sleep(Duration::from_millis(900)).await;
-        drop(connections.count(()));
+        drop(connections.enter(&closing));
         sleep(Duration::from_millis(900)).await;
         assert!(!idle.is_finished());
         idle.await.unwrap();
         let waited = began.elapsed();
         assert!(waited >= Duration::from_millis(6900), "{waited:?}");
         assert!(waited < Duration::from_millis(6910), "{waited:?}");
+    }
+
+    #[test]
+    fn where_all_seats_are_taken_the_one_unused_for_longest_leaves() {
+        let (connections, closing) = at_most(3);
+        let seats: Vec<_> = (0..3).map(|_| connections.enter(&closing)).collect();
+        seats[0].is_used();
+        let newest = connections.enter(&closing);
+        assert!(stays(&seats[0]) && !stays(&seats[1]) && stays(&seats[2]));
+        assert!(stays(&newest), "a new one is never turned away");
+        drop(connections.enter(&closing));
+        assert!(stays(&seats[0]) && !stays(&seats[2]) && stays(&newest));
+    }
+
+    #[test]
+    fn one_that_goes_on_being_used_outlives_any_number_of_idle_ones() {
+        let (connections, closing) = at_most(4);
+        let used = connections.enter(&closing);
+        let mut idle = VecDeque::new();
+        for _ in 0..1000 {
+            used.is_used();
+            idle.push_back(connections.enter(&closing));
+            while idle.front().is_some_and(|seat| !stays(seat)) {
+                idle.pop_front();
+            }
+            assert!(stays(&used) && connections.open() <= 4);
+        }
+        assert!(connections.shared.places().len() <= 5);
+    }
+
+    #[test]
+    fn even_if_all_are_used_the_new_one_is_let_in() {
+        let (connections, closing) = at_most(2);
+        let seats = [connections.enter(&closing), connections.enter(&closing)];
+        seats.iter().for_each(Seat::is_used);
+        let newest = connections.enter(&closing);
+        assert!(!stays(&seats[0]) && stays(&seats[1]) && stays(&newest));
+    }
+
+    #[test]
+    fn one_that_was_used_may_say_goodbye_unless_many_leave() {
+        let (connections, closing) = at_most(8);
+        let mut seats: Vec<_> = (0..8).map(|_| connections.enter(&closing)).collect();
+        seats[1].is_used();
+        seats.extend((0..10).map(|_| connections.enter(&closing)));
+        assert!(!stays(&seats[1]));
+        assert_eq!([seats[0].leaves(), seats[1].leaves()], [Leaves::Now; 2]);
+        seats.truncate(9);
+        assert_eq!(
+            [seats[0].leaves(), seats[1].leaves()],
+            [Leaves::Now, Leaves::Soon]
+        );
+    }
+
+    #[test]
+    fn those_who_left_are_forgotten() {
+        let (connections, closing) = at_most(1000);
+        for _ in 0..10_000 {
+            drop(connections.enter(&closing));
+        }
+        assert!(connections.shared.places().len() <= 20);
+    }
+
+    #[test]
+    fn all_leave_when_the_listener_closes() {
+        let (connections, closing) = at_most(2);
+        let seat = connections.enter(&closing);
+        closing.cancel();
+        assert!(!stays(&seat));
+        assert_eq!(seat.leaves(), Leaves::WithAll);
     }
 }

@@ -3,6 +3,7 @@
 use std::{
     collections::HashMap,
     io,
+    num::{NonZeroU32, NonZeroUsize},
     sync::{Arc, Mutex},
     time::Duration,
 };
@@ -19,8 +20,7 @@ use tonic::transport::{Channel, Endpoint};
 use tower::service_fn;
 
 use super::{
-    Answers, Watching,
-    connections::Connections,
+    Accepting, Answers, Calls, Connections, Terms, Watching,
     gathered::{Gathered, Room},
     grpc,
     service::Service,
@@ -28,6 +28,7 @@ use super::{
 use crate::{
     answer::{Answer, Failure, Outdated, Served},
     lookup::Query,
+    metrics::Metrics,
     reason::{NotRefreshed, Refusal},
     revision::{Order, Project, Revision},
 };
@@ -190,15 +191,28 @@ impl Watching for ScriptedWatch {
     }
 }
 
-/// Serves until `closing`, and connects to that, all in memory.
-pub(super) async fn connect(
-    service: impl Service,
-    connections: &Connections,
-    closing: &CancellationToken,
-) -> Channel {
+/// Terms that stand in nobody's way.
+pub(super) fn terms() -> Terms {
+    Terms {
+        connections: Connections::at_most(NonZeroUsize::MAX),
+        closing: CancellationToken::new(),
+        accepting: Accepting::new(Metrics::new()),
+        max_streams: NonZeroU32::MAX,
+        calls: Calls::at_most(NonZeroUsize::MAX),
+    }
+}
+
+/// Serves until the terms close, and connects to that, all in memory.
+pub(super) async fn connect(service: impl Service, terms: &Terms) -> Channel {
     let (ours, theirs) = tokio::io::duplex(64 * 1024);
-    let counted = Gathered::new(connections.count(theirs), Room::default());
-    tokio::spawn(grpc::serve_connection(counted, service, closing.clone()));
+    let theirs = Gathered::new(theirs, Room::default());
+    let seat = terms.connections.enter(&terms.closing);
+    tokio::spawn(grpc::serve_connection(
+        theirs,
+        service,
+        seat,
+        terms.max_streams,
+    ));
     let mut ours = Some(ours);
     let connector = service_fn(move |_| {
         let socket: io::Result<DuplexStream> = ours

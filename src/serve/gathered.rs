@@ -5,23 +5,61 @@
 //! forgotten. It knows bytes only.
 
 use std::{
+    future::Future as _,
     io,
-    pin::Pin,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    pin::{Pin, pin},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicUsize, Ordering::Relaxed},
+    },
     task::{Context, Poll, ready},
 };
 
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    task::yield_now,
+};
 
 /// How many bytes are kept before more are written only as fast as the other side takes them. Each write wakes the other side, so
-/// that few large ones cost both less: with 64 KiB, lookups of 256 KiB cost 1.7 times as much. What waits for a slow reader is
-/// bounded by the windows that it opened too.
+/// that few large ones cost both less: with 64 KiB, lookups of 256 KiB cost 1.7 times as much.
 const FULL: usize = 1024 * 1024;
+
+/// How many bytes one connection keeps at most once all together keep [`MUCH`]: those who do not read must not take much together.
+const LITTLE: usize = 64 * 1024;
+
+/// See [`LITTLE`].
+const MUCH: usize = 8 * 1024 * 1024;
+
+/// How many bytes of a connection are read before others have their turn: frames come in any number, and some of them cost a lot
+/// for their size.
+const READ_AT_ONCE: usize = 8 * 1024;
+
+/// How many bytes all connections of a thread read in one round, after which what was asked is answered first: each call
+/// takes memory until it has had its turn.
+const READ_IN_A_ROUND: usize = 16 * 1024;
 
 /// Room for what is kept, lent to whichever connection of a thread writes. A connection seldom keeps anything for longer than a
 /// poll takes: so there is one buffer, which stays in the processor's cache, instead of one for each connection.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Room(Arc<Mutex<Vec<u8>>>);
+#[derive(Clone, Debug)]
+pub(super) struct Room {
+    lent: Arc<Mutex<Lent>>,
+    rounds: Arc<Rounds>,
+}
+
+/// The rounds in which connections read.
+#[derive(Debug)]
+struct Rounds {
+    number: AtomicUsize,
+    /// The bytes that may be read in this one.
+    left: AtomicUsize,
+}
+
+#[derive(Debug, Default)]
+struct Lent {
+    spare: Vec<u8>,
+    /// The bytes that connections keep whose other side takes no more for now.
+    unread: usize,
+}
 
 /// A socket whose writes are gathered. Clones are the same socket; all are polled by the same task, so that its lock is never
 /// waited for.
@@ -36,18 +74,69 @@ struct Socket<S> {
     kept: Vec<u8>,
     /// How many of the bytes kept were written.
     written: usize,
+    /// How many bytes are kept before more are written.
+    full: usize,
+    /// How many bytes may be read before others have their turn.
+    readable: usize,
+    /// The round in which it was refused to read, if it was just now.
+    refused: Option<usize>,
+    /// What of the kept counts as unread.
+    unread: usize,
     room: Room,
 }
 
+impl Default for Room {
+    fn default() -> Self {
+        Self {
+            lent: Arc::default(),
+            rounds: Arc::new(Rounds {
+                number: AtomicUsize::new(0),
+                left: AtomicUsize::new(READ_IN_A_ROUND),
+            }),
+        }
+    }
+}
+
+impl Rounds {
+    /// Whether there is something left to read, for one that was refused in the round `refused`, if in any. The first that comes
+    /// back after a refusal begins the next round: those who were refused wait until nothing else is ready.
+    fn may_read(&self, refused: &mut Option<usize>) -> bool {
+        let number = self.number.load(Relaxed);
+        if refused.take() == Some(number) {
+            self.number.store(number.wrapping_add(1), Relaxed);
+            self.left.store(READ_IN_A_ROUND, Relaxed);
+        }
+        if self.left.load(Relaxed) > 0 {
+            return true;
+        }
+        *refused = Some(self.number.load(Relaxed));
+        false
+    }
+
+    fn has_read(&self, bytes: usize) {
+        let left = self.left.load(Relaxed);
+        self.left.store(left.saturating_sub(bytes), Relaxed);
+    }
+}
+
 impl Room {
-    fn borrow(&self) -> Vec<u8> {
-        std::mem::take(&mut lock(&self.0))
+    /// Lends the buffer, and says how much may be kept in it.
+    fn borrow(&self) -> (Vec<u8>, usize) {
+        let mut lent = lock(&self.lent);
+        let full = if lent.unread < MUCH { FULL } else { LITTLE };
+        (std::mem::take(&mut lent.spare), full)
     }
 
     fn give_back(&self, mut room: Vec<u8>) {
         room.clear();
         room.shrink_to(2 * FULL);
-        *lock(&self.0) = room;
+        lock(&self.lent).spare = room;
+    }
+
+    /// Counts what a connection keeps as `now` bytes unread instead of `before`.
+    fn count(&self, before: usize, now: usize) {
+        let mut lent = lock(&self.lent);
+        lent.unread = lent.unread + now - before;
     }
 }
 
@@ -58,6 +147,10 @@ impl<S> Gathered<S> {
                 socket,
                 kept: Vec::new(),
                 written: 0,
+                full: FULL,
+                readable: READ_AT_ONCE,
+                refused: None,
+                unread: 0,
                 room,
             })),
         }
@@ -69,9 +162,11 @@ impl<S> Gathered<S> {
 }
 
 impl<S: AsyncWrite + Unpin> Gathered<S> {
-    /// Writes what was kept. To be called after every poll of what writes here.
+    /// Writes what was kept. To be called after every poll of what reads and writes here.
     pub(super) fn poll_drain(&self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.lock().poll_drain(context)
+        let mut socket = self.lock();
+        socket.readable = READ_AT_ONCE;
+        socket.poll_drain(context)
     }
 }
 
@@ -87,26 +182,56 @@ impl<S: AsyncWrite + Unpin> Socket<S> {
     fn poll_drain(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         while self.written < self.kept.len() {
             let rest = &self.kept[self.written..];
-            match ready!(Pin::new(&mut self.socket).poll_write(context, rest))? {
-                0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
-                written => self.written += written,
+            match Pin::new(&mut self.socket).poll_write(context, rest)? {
+                Poll::Ready(0) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+                Poll::Ready(written) => self.written += written,
+                Poll::Pending => {
+                    self.is_unread();
+                    return Poll::Pending;
+                }
             }
         }
         if self.written > 0 {
             self.room.give_back(std::mem::take(&mut self.kept));
             self.written = 0;
+            self.counts_as_unread(0);
         }
         Poll::Ready(Ok(()))
     }
 
+    /// The other side takes no more for now: little that is kept does not keep the large buffer from others.
+    fn is_unread(&mut self) {
+        let rest = &self.kept[self.written..];
+        if rest.len() <= self.kept.capacity() / 4 {
+            let rest = rest.to_vec();
+            self.room.give_back(std::mem::replace(&mut self.kept, rest));
+            self.written = 0;
+        }
+        self.counts_as_unread(self.kept.capacity());
+    }
+
+    fn counts_as_unread(&mut self, now: usize) {
+        if now != self.unread {
+            self.room.count(self.unread, now);
+            self.unread = now;
+        }
+    }
+
     fn poll_room(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if self.kept.len() >= FULL {
+        if self.kept.len() >= self.full {
             ready!(self.poll_drain(context))?;
         }
         if self.kept.is_empty() {
-            self.kept = self.room.borrow();
+            (self.kept, self.full) = self.room.borrow();
         }
         Poll::Ready(Ok(()))
+    }
+
+    /// Keeps what there is room for of some bytes: a client may ask for frames of 16 MiB. Returns how many were kept.
+    fn keep(&mut self, bytes: &[u8]) -> usize {
+        let fit = bytes.len().min(self.full.saturating_sub(self.kept.len()));
+        self.kept.extend_from_slice(&bytes[..fit]);
+        fit
     }
 }
 
@@ -116,7 +241,18 @@ impl<S: AsyncRead + Unpin> AsyncRead for Gathered<S> {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.lock().socket).poll_read(context, buffer)
+        let mut socket = self.lock();
+        let socket = &mut *socket;
+        if socket.readable == 0 || !socket.room.rounds.may_read(&mut socket.refused) {
+            // Not before the others that are ready, and those to whom something came meanwhile.
+            return pin!(yield_now()).poll(context).map(Ok);
+        }
+        let before = buffer.filled().len();
+        let read = Pin::new(&mut socket.socket).poll_read(context, buffer);
+        let came = buffer.filled().len() - before;
+        socket.readable = socket.readable.saturating_sub(came);
+        socket.room.rounds.has_read(came);
+        read
     }
 }
 
@@ -128,8 +264,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Gathered<S> {
     ) -> Poll<io::Result<usize>> {
         let mut socket = self.lock();
         ready!(socket.poll_room(context))?;
-        socket.kept.extend_from_slice(bytes);
-        Poll::Ready(Ok(bytes.len()))
+        Poll::Ready(Ok(socket.keep(bytes)))
     }
 
     fn poll_write_vectored(
@@ -139,11 +274,15 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Gathered<S> {
     ) -> Poll<io::Result<usize>> {
         let mut socket = self.lock();
         ready!(socket.poll_room(context))?;
-        let before = socket.kept.len();
+        let mut kept = 0;
         for slice in slices {
-            socket.kept.extend_from_slice(slice);
+            let fit = socket.keep(slice);
+            kept += fit;
+            if fit < slice.len() {
+                break;
+            }
         }
-        Poll::Ready(Ok(socket.kept.len() - before))
+        Poll::Ready(Ok(kept))
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -161,6 +300,147 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Gathered<S> {
     }
 }
 
+impl<S> Drop for Socket<S> {
+    fn drop(&mut self) {
+        self.room.count(self.unread, 0);
+    }
+}
+
 fn lock<T>(shared: &Mutex<T>) -> MutexGuard<'_, T> {
     shared.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::task::Waker;
+
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream, duplex};
+
+    use super::*;
+
+    /// A connection to a caller who does not read, as far as its socket takes nothing.
+    fn connect(room: &Room) -> (Gathered<DuplexStream>, DuplexStream) {
+        let (ours, theirs) = duplex(1);
+        (Gathered::new(theirs, room.clone()), ours)
+    }
+
+    /// Writes as long as it is taken, and returns how much was.
+    fn write_all(to: &mut Gathered<DuplexStream>, piece: &[u8]) -> usize {
+        let mut context = Context::from_waker(Waker::noop());
+        let mut taken = 0;
+        while taken < 100 * FULL {
+            let slices = [io::IoSlice::new(piece), io::IoSlice::new(piece)];
+            match Pin::new(&mut *to).poll_write_vectored(&mut context, &slices) {
+                Poll::Ready(written) => taken += written.unwrap(),
+                Poll::Pending => break,
+            }
+            let _ = to.poll_drain(&mut context);
+        }
+        taken
+    }
+
+    #[test]
+    fn a_frame_of_16_mib_is_not_kept_whole() {
+        let (mut connection, _caller) = connect(&Room::default());
+        let taken = write_all(&mut connection, &vec![0; 15 * FULL]);
+        assert!((FULL..=FULL + 1).contains(&taken), "{taken}");
+    }
+
+    #[test]
+    fn those_who_do_not_read_are_bounded_together() {
+        let room = Room::default();
+        let mut connections: Vec<_> = (0..100).map(|_| connect(&room)).collect();
+        let taken: Vec<_> = connections
+            .iter_mut()
+            .map(|(connection, _)| write_all(connection, &vec![0; 15 * FULL]))
+            .collect();
+        let together: usize = taken.iter().sum();
+        assert!(
+            together <= MUCH + 2 * FULL + 100 * (LITTLE + 1),
+            "{together}"
+        );
+        assert!(taken[99] <= LITTLE + 1);
+        let unread = lock(&room.lent).unread;
+        assert!(unread <= 2 * (MUCH + FULL) + 100 * 2 * LITTLE, "{unread}");
+        drop(connections);
+        assert_eq!(lock(&room.lent).unread, 0);
+        let (mut connection, _caller) = connect(&room);
+        assert!(
+            write_all(&mut connection, &vec![0; FULL]) >= FULL,
+            "there is room again"
+        );
+    }
+
+    #[tokio::test]
+    async fn one_that_has_much_to_say_lets_others_have_their_turn() {
+        let (mut caller, theirs) = duplex(4 * READ_AT_ONCE);
+        caller.write_all(&vec![0; 3 * READ_AT_ONCE]).await.unwrap();
+        let mut connection = Gathered::new(theirs, Room::default());
+        let (mut turns, mut read) = (0, 0);
+        std::future::poll_fn(|context| {
+            turns += 1;
+            let mut buffer = [0; 5000];
+            loop {
+                let mut buffer = ReadBuf::new(&mut buffer);
+                if Pin::new(&mut connection)
+                    .poll_read(context, &mut buffer)
+                    .is_pending()
+                {
+                    break;
+                }
+                read += buffer.filled().len();
+            }
+            let _ = connection.poll_drain(context);
+            if read < 3 * READ_AT_ONCE {
+                Poll::Pending
+            } else {
+                Poll::Ready(())
+            }
+        })
+        .await;
+        assert!(turns >= 3, "{turns}");
+    }
+
+    #[test]
+    fn a_round_begins_anew_once_those_who_were_refused_come_back() {
+        let rounds = Room::default().rounds;
+        let (mut first, mut second) = (None, None);
+        assert!(rounds.may_read(&mut first));
+        rounds.has_read(READ_IN_A_ROUND - 1);
+        assert!(rounds.may_read(&mut second));
+        rounds.has_read(READ_AT_ONCE);
+        assert!(!rounds.may_read(&mut first) && !rounds.may_read(&mut second));
+        assert!(rounds.may_read(&mut first));
+        rounds.has_read(READ_IN_A_ROUND);
+        assert!(
+            !rounds.may_read(&mut second),
+            "it is the same round for both"
+        );
+        assert!(rounds.may_read(&mut second));
+    }
+
+    #[tokio::test]
+    async fn what_was_kept_in_pieces_arrives_whole() {
+        let room = Room::default();
+        let (ours, theirs) = duplex(1000);
+        let mut connection = Gathered::new(theirs, room.clone());
+        let sent: Vec<u8> = (0..5 * FULL).map(|at| (at * 31 + at / 251) as u8).collect();
+        let reading = tokio::spawn(async move {
+            let (mut ours, mut read) = (ours, Vec::new());
+            ours.read_to_end(&mut read).await.unwrap();
+            read
+        });
+        let mut rest = sent.as_slice();
+        std::future::poll_fn(|context| {
+            while !rest.is_empty() {
+                let written = ready!(Pin::new(&mut connection).poll_write(context, rest)).unwrap();
+                rest = &rest[written..];
+            }
+            Pin::new(&mut connection).poll_shutdown(context)
+        })
+        .await
+        .unwrap();
+        assert!(reading.await.unwrap() == sent);
+        assert_eq!(lock(&room.lent).unread, 0);
+    }
 }

@@ -1,11 +1,13 @@
 //! gRPC health: whether lookups can be answered, and, beside it, whether they can be answered fresh.
 
+use tonic::codec::CompressionEncoding;
 use tonic_health::{
     ServingStatus,
     pb::health_server::{Health as HealthRpc, HealthServer},
     server::{HealthReporter, HealthService},
 };
 
+use super::config::MAX_REQUEST_BYTES;
 use crate::proto::v1::config_service_server::SERVICE_NAME;
 
 /// The name that is SERVING while the sidecar is *not* degraded. A name of its own: being degraded must not take a pod out of
@@ -64,5 +66,7 @@ impl Health {
     /// The gRPC service.
     pub(super) fn service(&self) -> HealthServer<impl HealthRpc> {
         HealthServer::new(HealthService::from_health_reporter(self.reporter.clone()))
+            .accept_compressed(CompressionEncoding::Gzip)
+            .max_decoding_message_size(MAX_REQUEST_BYTES)
     }
 }

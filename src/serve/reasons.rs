@@ -55,6 +55,10 @@ fn row(reason: FailureReason) -> Row {
             "The sidecar started with hot settings that are not fit, and waits for their repair.",
             "Put the file right that the message names; no restart is needed.",
         ),
+        FailureReason::TooManyCalls => (
+            "Too many calls are open at this sidecar, or too much of their requests has not come to its end.",
+            "Look for a caller that opens calls or watches and does not end them; else raise `lookup.max_streams`.",
+        ),
     };
     Row {
         name: reason.as_str(),

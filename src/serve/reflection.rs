@@ -1,8 +1,9 @@
 //! gRPC reflection: the contract, as a listener serves it, for people with a command line.
 
-use tonic::service::RoutesBuilder;
+use tonic::{codec::CompressionEncoding, service::RoutesBuilder};
 use tonic_reflection::server::Builder;
 
+use super::config::MAX_REQUEST_BYTES;
 use crate::proto;
 
 /// Adds reflection of `services`, in both versions that clients speak.
@@ -19,6 +20,15 @@ pub(super) fn add(routes: &mut RoutesBuilder, services: &[&str]) {
     let v1 = builder().build_v1();
     let v1alpha = builder().build_v1alpha();
     routes
-        .add_service(v1.expect("BUG: the descriptors decode"))
-        .add_service(v1alpha.expect("BUG: the descriptors decode"));
+        .add_service(
+            v1.expect("BUG: the descriptors decode")
+                .accept_compressed(CompressionEncoding::Gzip)
+                .max_decoding_message_size(MAX_REQUEST_BYTES),
+        )
+        .add_service(
+            v1alpha
+                .expect("BUG: the descriptors decode")
+                .accept_compressed(CompressionEncoding::Gzip)
+                .max_decoding_message_size(MAX_REQUEST_BYTES),
+        );
 }

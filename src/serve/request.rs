@@ -14,6 +14,9 @@ use crate::{
 /// The most projects of one batch.
 pub(super) const MAX_BATCH: usize = 1000;
 
+/// The bytes of a digest: SHA-256 in hexadecimal.
+pub(super) const MAX_DIGEST: usize = 64;
+
 /// The longest `google.protobuf.Duration`, as its definition has it: some 10,000 years.
 const MAX_SECONDS: i64 = 315_576_000_000;
 
@@ -92,11 +95,12 @@ pub(super) fn get(
 ) -> Result<Asked, Invalid> {
     match (
         name(&request.project),
+        digest(&request.known_digest),
         duration("patience", request.patience),
         min_revision(request.min_revision),
         duration("max_outdated", request.max_outdated),
     ) {
-        (Ok(project), Ok(patience), Ok(min_revision), Ok(max_outdated)) => Ok(Asked {
+        (Ok(project), Ok(()), Ok(patience), Ok(min_revision), Ok(max_outdated)) => Ok(Asked {
             query: Query {
                 project,
                 patience,
@@ -106,9 +110,10 @@ pub(super) fn get(
             },
             known_digest: request.known_digest,
         }),
-        (project, patience, min_revision, max_outdated) => Err(Invalid(
+        (project, digest, patience, min_revision, max_outdated) => Err(Invalid(
             [
                 project.err(),
+                digest.err(),
                 patience.err(),
                 min_revision.err(),
                 max_outdated.err(),
@@ -139,6 +144,20 @@ pub(super) fn batch(request: v1::BatchGetConfigsRequest) -> Result<AskedBatch, I
     })
 }
 
+/// Reads a watch: the project.
+///
+/// # Errors
+/// Names every field that is not accepted.
+pub(super) fn watch(project: &str, known_digest: &str) -> Result<Project, Invalid> {
+    match (name(project), digest(known_digest)) {
+        (Ok(project), Ok(())) => Ok(project),
+        (project, digest) => {
+            let problems = [project.err(), digest.err()];
+            Err(Invalid(problems.into_iter().flatten().collect()))
+        }
+    }
+}
+
 /// Reads a project's name.
 ///
 /// # Errors
@@ -151,6 +170,19 @@ fn name(of: &str) -> Read<Project> {
     Project::new(of).map_err(|invalid| Violation {
         field: PROJECT,
         description: invalid.to_string(),
+    })
+}
+
+fn digest(of: &str) -> Read<()> {
+    if of.len() <= MAX_DIGEST {
+        return Ok(());
+    }
+    Err(Violation {
+        field: "known_digest",
+        description: format!(
+            "is of {} bytes: a digest is of {MAX_DIGEST}, as an answer's revision has it",
+            of.len()
+        ),
     })
 }
 
@@ -234,6 +266,7 @@ mod tests {
                 number: 3,
             }),
             max_outdated: of(MAX_SECONDS + 1, 0),
+            known_digest: "a".repeat(MAX_DIGEST + 1),
             ..asks("no spaces")
         };
         let invalid = get(request, None).unwrap_err();
@@ -242,6 +275,7 @@ mod tests {
             fields,
             [
                 "project",
+                "known_digest",
                 "patience",
                 "min_revision.rollout",
                 "max_outdated"

@@ -6,13 +6,14 @@
 
 use std::{
     future::{Future, poll_fn},
+    num::NonZeroUsize,
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
 };
 
 use bytes::Bytes;
-use http::{HeaderValue, Method, Request, Response, header::CONTENT_TYPE, request::Parts};
+use http::{HeaderValue, Method, Request, Response, header::CONTENT_TYPE};
 use http_body::{Body as _, Frame};
 use hyper::body::Incoming;
 use prost::Message as _;
@@ -21,16 +22,28 @@ use tower::Service as _;
 
 use super::{
     answers::Answers,
-    arrival::{Arrival, Arriving, Piece},
+    arrival::{Arrival, Arriving, Comes, Piece, Problem},
     body::Body,
-    config::{Configs, MAX_REQUEST_BYTES},
+    calls::{Call, Calls},
+    config::{Configs, MAX_BATCH_REQUEST_BYTES, MAX_REQUEST_BYTES},
     framed::{Framed, PREFIX},
+    request::MAX_DIGEST,
     status::{Jitter, Refused},
+    whole::{self, Whole},
 };
 use crate::{answer::Answer, proto::v1};
 
 /// The path of `GetConfig`.
 const GET_CONFIG: &str = "/evenkeel.v1.ConfigService/GetConfig";
+
+/// The path of the one method whose requests may be larger.
+const BATCH: &str = "/evenkeel.v1.ConfigService/BatchGetConfigs";
+
+/// What the paths of the methods begin with whose requests are streams.
+const REFLECTION: &str = "/grpc.reflection.";
+
+/// How many calls of reflection may be open at once: it is for people, and each takes 20 KiB.
+const MAX_REFLECTIONS: NonZeroUsize = NonZeroUsize::new(100).expect("BUG: 100 is not 0");
 
 const GRPC: HeaderValue = HeaderValue::from_static("application/grpc");
 
@@ -38,6 +51,16 @@ const GRPC: HeaderValue = HeaderValue::from_static("application/grpc");
 pub(super) trait Service: Clone + Send + 'static {
     /// Answers one.
     fn answer(self, request: Request<Incoming>) -> impl Future<Output = Response<Body>> + Send;
+}
+
+/// What generated code serves.
+#[derive(Clone, Debug)]
+pub(super) struct Methods {
+    routes: Routes,
+    /// Those of [`BATCH`], whose requests may be larger; else it is among `routes`.
+    batches: Option<Routes>,
+    calls: Calls,
+    reflections: Calls,
 }
 
 /// Everything that a lookup listener serves.
@@ -49,14 +72,94 @@ pub struct Lookups<A> {
 #[derive(Debug)]
 struct Shared<A> {
     configs: Configs<A>,
-    routes: Routes,
+    methods: Methods,
+}
+
+impl Methods {
+    /// Serves all methods alike.
+    pub(super) fn new(routes: Routes, calls: Calls) -> Self {
+        Self {
+            routes,
+            batches: None,
+            calls,
+            reflections: Calls::at_most(MAX_REFLECTIONS),
+        }
+    }
+
+    /// Serves batches by other routes.
+    pub(super) fn with_batches(self, batches: Routes) -> Self {
+        let batches = Some(batches);
+        Self { batches, ..self }
+    }
+
+    /// Serves a request that arrives now.
+    async fn serve(&self, request: Request<Incoming>, arrival: Arrival) -> Response<Body> {
+        if !request.uri().path().starts_with(REFLECTION) {
+            let request = request.map(|body| Arriving::new(body, arrival, Comes::AtOnce));
+            return self.read(request, arrival).await;
+        }
+        let call = match self.reflections.enter() {
+            Ok(call) => call,
+            Err(refused) => return failed(*refused),
+        };
+        let request = request.map(|body| Arriving::new(body, arrival, Comes::AsStream));
+        self.route(request.map(tonic::body::Body::new), arrival, call)
+            .await
+    }
+
+    /// Serves a request of one message. While it comes it takes little: generated code, which takes a lot, is handed all of it.
+    async fn read<B>(&self, request: Request<B>, arrival: Arrival) -> Response<Body>
+    where
+        B: http_body::Body<Data = Bytes, Error = Problem> + Send + Unpin + 'static,
+    {
+        let call = match self.calls.enter() {
+            Ok(call) => call,
+            Err(refused) => return failed(*refused),
+        };
+        let most = match request.uri().path() {
+            BATCH => MAX_BATCH_REQUEST_BYTES,
+            _ => MAX_REQUEST_BYTES,
+        };
+        let (parts, body) = request.into_parts();
+        let body = Whole::read(self.calls.coming(body), most).await;
+        let request = Request::from_parts(parts, tonic::body::Body::new(body));
+        Box::pin(self.route(request, arrival, call)).await
+    }
+
+    /// Serves a request of one message without waiting for its end.
+    async fn at_once<B>(&self, request: Request<B>, arrival: Arrival) -> Response<Body>
+    where
+        B: http_body::Body<Data = Bytes, Error = Problem> + Send + Unpin + 'static,
+    {
+        let call = match self.calls.enter() {
+            Ok(call) => call,
+            Err(refused) => return failed(*refused),
+        };
+        let coming = |body| tonic::body::Body::new(self.calls.coming(body));
+        self.route(request.map(coming), arrival, call).await
+    }
+
+    async fn route(
+        &self,
+        mut request: Request<tonic::body::Body>,
+        arrival: Arrival,
+        call: Call,
+    ) -> Response<Body> {
+        request.extensions_mut().insert(arrival);
+        let mut routes = match &self.batches {
+            Some(batches) if request.uri().path() == BATCH => batches.clone(),
+            Some(_) | None => self.routes.clone(),
+        };
+        let Ok(response) = routes.call(request).await;
+        response.map(|body| Body::generated(body, arrival.deadline, Some(call)))
+    }
 }
 
 impl<A: Answers> Lookups<A> {
-    /// Answers `GetConfig` by `configs`, and what is unusual or another method by `routes`.
-    pub(super) fn new(configs: Configs<A>, routes: Routes) -> Self {
+    /// Answers `GetConfig` by `configs`, and what is unusual or another method by `methods`.
+    pub(super) fn new(configs: Configs<A>, methods: Methods) -> Self {
         Self {
-            shared: Arc::new(Shared { configs, routes }),
+            shared: Arc::new(Shared { configs, methods }),
         }
     }
 }
@@ -69,35 +172,46 @@ impl<A> Clone for Lookups<A> {
     }
 }
 
-impl Service for Routes {
+impl Service for Methods {
     async fn answer(self, request: Request<Incoming>) -> Response<Body> {
-        generated(self, request.map(tonic::body::Body::new)).await
+        let arrival = Arrival::now(request.headers());
+        Box::pin(self.serve(request, arrival)).await
     }
 }
 
 impl<A: Answers> Service for Lookups<A> {
     async fn answer(self, request: Request<Incoming>) -> Response<Body> {
         let arrival = Arrival::now(request.headers());
-        let mut request = request.map(|body| Arriving::new(body, arrival));
         if is_get_config(&request) {
+            let request = request.map(|body| Arriving::new(body, arrival, Comes::AtOnce));
             return self.shared.get_config(request, arrival).await;
         }
-        request.extensions_mut().insert(arrival);
-        let request = request.map(tonic::body::Body::new);
-        Box::pin(generated(self.shared.routes.clone(), request)).await
+        Box::pin(self.shared.methods.serve(request, arrival)).await
     }
 }
 
 impl<A: Answers> Shared<A> {
     async fn get_config(&self, request: Request<Arriving>, arrival: Arrival) -> Response<Body> {
         let (parts, mut body) = request.into_parts();
-        let first = next(&mut body).await;
+        let mut waits = Waits::of(&self.methods.calls);
+        let first = match waits.for_next(&mut body).await {
+            Ok(first) => first,
+            Err(refused) => return failed(*refused),
+        };
         // What cannot be read is refused without waiting for more, as the generated code does.
         let Some((message, plain)) = first.as_ref().and_then(readable) else {
-            let body = Replayed::new([first, None], body);
-            return self.unusual(parts, body, arrival).await;
+            let is_begun = first.as_ref().is_some_and(is_begun);
+            let request = Request::from_parts(parts, Replayed::new([first, None], body));
+            return if is_begun {
+                Box::pin(self.methods.read(request, arrival)).await
+            } else {
+                Box::pin(self.methods.at_once(request, arrival)).await
+            };
         };
-        let second = next(&mut body).await;
+        let second = match waits.for_next(&mut body).await {
+            Ok(second) => second,
+            Err(refused) => return failed(*refused),
+        };
         if second.is_none()
             && let Some((project, known)) = plain
             && let Some(answer) = self.configs.at_once(project, arrival)
@@ -105,8 +219,8 @@ impl<A: Answers> Shared<A> {
             return well(&answer, known);
         }
         let (None, Ok(asked)) = (&second, v1::GetConfigRequest::decode(message)) else {
-            let body = Replayed::new([first, second], body);
-            return self.unusual(parts, body, arrival).await;
+            let request = Request::from_parts(parts, Replayed::new([first, second], body));
+            return Box::pin(self.methods.read(request, arrival)).await;
         };
         // A lookup that waits is large, and rare.
         match Box::pin(self.configs.get(asked, arrival)).await {
@@ -114,18 +228,6 @@ impl<A: Answers> Shared<A> {
             Err(refused) => failed(refused),
         }
     }
-
-    /// Hands a request to the generated code.
-    async fn unusual(&self, mut parts: Parts, body: Replayed, arrival: Arrival) -> Response<Body> {
-        parts.extensions.insert(arrival);
-        let request = Request::from_parts(parts, tonic::body::Body::new(body));
-        Box::pin(generated(self.routes.clone(), request)).await
-    }
-}
-
-async fn generated(mut routes: Routes, request: Request<tonic::body::Body>) -> Response<Body> {
-    let Ok(response) = routes.call(request).await;
-    response.map(Body::Generated)
 }
 
 /// Whether a request is a `GetConfig` without anything unusual about its headers.
@@ -149,19 +251,51 @@ fn failed(refused: Refused) -> Response<Body> {
     refused
         .status(Jitter::draw())
         .into_http()
-        .map(Body::Generated)
+        .map(|body| Body::generated(body, None, None))
 }
 
-/// The next piece of a body. Clients may end a stream by an empty frame of its own.
-async fn next(body: &mut Arriving) -> Option<Piece> {
-    while !body.is_end_stream() {
-        let piece = poll_fn(|context| Pin::new(&mut *body).poll_frame(context)).await?;
-        let is_empty = |frame: &Frame<Bytes>| frame.data_ref().is_some_and(Bytes::is_empty);
-        if !piece.as_ref().is_ok_and(is_empty) {
-            return Some(piece);
-        }
+/// The wait for a request that is not there at once: an open call.
+struct Waits<'a> {
+    calls: &'a Calls,
+    call: Option<Call>,
+}
+
+impl<'a> Waits<'a> {
+    const fn of(calls: &'a Calls) -> Self {
+        Self { calls, call: None }
     }
-    None
+
+    /// The next piece of a body. Clients may end a stream by an empty frame of its own.
+    ///
+    /// # Errors
+    /// When too many calls are open to wait for it.
+    async fn for_next(&mut self, body: &mut Arriving) -> Result<Option<Piece>, Box<Refused>> {
+        while !body.is_end_stream() {
+            let piece = poll_fn(|context| {
+                let piece = Pin::new(&mut *body).poll_frame(context);
+                if piece.is_pending()
+                    && self.call.is_none()
+                    && let Err(refused) = self.enter()
+                {
+                    return Poll::Ready(Err(refused));
+                }
+                piece.map(Ok)
+            });
+            let Some(piece) = piece.await? else {
+                return Ok(None);
+            };
+            let is_empty = |frame: &Frame<Bytes>| frame.data_ref().is_some_and(Bytes::is_empty);
+            if !piece.as_ref().is_ok_and(is_empty) {
+                return Ok(Some(piece));
+            }
+        }
+        Ok(None)
+    }
+
+    fn enter(&mut self) -> Result<(), Box<Refused>> {
+        self.call = Some(self.calls.enter()?);
+        Ok(())
+    }
 }
 
 /// A body of which up to two pieces were read.
@@ -187,6 +321,12 @@ impl http_body::Body for Replayed {
             None => Pin::new(&mut this.rest).poll_frame(context),
         }
     }
+}
+
+/// Whether a piece may be the beginning of a message.
+fn is_begun(piece: &Piece) -> bool {
+    let data = piece.as_ref().ok().and_then(Frame::data_ref);
+    data.is_some_and(|data| whole::is_begun(data, MAX_REQUEST_BYTES))
 }
 
 /// The message of a piece that is a whole frame, if it can be read; and what it asks, if it is plain.
@@ -224,7 +364,7 @@ fn plain(mut message: &[u8]) -> Option<Plain<'_>> {
         let (value, rest) = rest.split_at_checked(usize::from(*length))?;
         let field = match *tag {
             PROJECT => &mut project,
-            KNOWN_DIGEST => &mut known,
+            KNOWN_DIGEST if value.len() <= MAX_DIGEST => &mut known,
             PATIENCE if is_duration(value) => &mut patience,
             _ => return None,
         };

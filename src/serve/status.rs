@@ -28,6 +28,9 @@ const AFTER_DRAIN: Duration = Duration::from_secs(1);
 /// After how long a lookup that was refused for the settings may come back: they are read twice a second.
 const AFTER_REPAIR: Duration = Duration::from_secs(1);
 
+/// After how long a caller may try again that was one too many.
+const AFTER_TOO_MANY: Duration = Duration::from_secs(1);
+
 /// Tells gRPC's own retries when, or, with -1, not to.
 const PUSHBACK: &str = "grpc-retry-pushback-ms";
 
@@ -92,6 +95,12 @@ impl Refused {
     pub(super) fn batch_too_large() -> Self {
         let message = "the batch has no room for this payload: ask singly".to_owned();
         Self::new(message, FailureReason::BatchTooLarge, Some(Duration::ZERO))
+    }
+
+    /// Tells that this call is one too many.
+    pub(super) fn too_many_calls() -> Self {
+        let message = "too many calls are open at this sidecar".to_owned();
+        Self::new(message, FailureReason::TooManyCalls, Some(AFTER_TOO_MANY))
     }
 
     fn new(message: String, reason: FailureReason, retry_after: Option<Duration>) -> Self {
@@ -164,7 +173,7 @@ pub(super) const fn code(reason: FailureReason) -> Code {
         FailureReason::ProjectNotFound => Code::NotFound,
         FailureReason::DemandNotMet => Code::FailedPrecondition,
         FailureReason::InvalidProject | FailureReason::InvalidRequest => Code::InvalidArgument,
-        FailureReason::BatchTooLarge => Code::ResourceExhausted,
+        FailureReason::BatchTooLarge | FailureReason::TooManyCalls => Code::ResourceExhausted,
         FailureReason::SettingsInvalid => Code::Unavailable,
     }
 }

@@ -1,6 +1,7 @@
 //! The telemetry listener: `/metrics`, `/livez` and `/readyz` over HTTP/1, for reading only.
 //!
-//! It knows neither metrics nor readiness: both are asked for when someone asks.
+//! It has a thread of its own, so that scrapers take no time from renders and lookups; and since it is open to the cluster, a
+//! connection gets little memory and time. It knows neither metrics nor readiness: both are asked for when someone asks.
 
 use std::{io, sync::Arc};
 
@@ -13,10 +14,16 @@ use axum::{
     response::{IntoResponse, Response},
     routing::get,
 };
-use tokio::net::{TcpListener, UnixListener};
 
-use super::listener::{Bound, Listener};
+use self::connection::Pages;
+use super::{
+    accept::{self, Terms},
+    listener::Listener,
+    threads::Threads,
+};
 use crate::metrics::Exposition;
+
+mod connection;
 
 /// What the listener serves. `metrics` writes the metrics as the scraper accepts them; `pending` lists what the sidecar still waits for before it is
 /// ready, and is empty when it is.
@@ -54,15 +61,23 @@ fn ready(pending: &[impl AsRef<str>]) -> Response {
     (StatusCode::SERVICE_UNAVAILABLE, format!("pending:\n{list}")).into_response()
 }
 
-/// Serves until dropped: probes are answered for as long as the process lives.
+/// Serves on a thread of its own until the terms say that it closes: probes are answered for as long as the process lives.
+///
+/// # Errors
+/// When a thread is not to be had.
+pub fn start(listener: Listener, routes: Router, terms: Terms) -> io::Result<Threads> {
+    let threads = Threads::new();
+    let serving = serve(listener, routes, terms);
+    threads.spawn("telemetry".to_owned(), "probes and metrics", serving)?;
+    Ok(threads)
+}
+
+/// Serves on the current runtime until the terms say that it closes.
 ///
 /// # Errors
 /// When the listener cannot be used.
-pub async fn serve(listener: Listener, routes: Router) -> io::Result<()> {
-    match listener.into_bound() {
-        Bound::Tcp(socket) => axum::serve(TcpListener::from_std(socket)?, routes).await,
-        Bound::Unix(socket, _file) => axum::serve(UnixListener::from_std(socket)?, routes).await,
-    }
+pub async fn serve(listener: Listener, routes: Router, terms: Terms) -> io::Result<()> {
+    accept::serve(listener, Pages { routes }, terms).await
 }
 
 #[cfg(test)]

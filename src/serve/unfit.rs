@@ -3,16 +3,17 @@
 use std::{io, pin::Pin};
 
 use futures_util::Stream;
-use tokio_util::sync::CancellationToken;
-use tonic::{Request, Response, Status, service::Routes};
+use tonic::{Request, Response, Status, codec::CompressionEncoding, service::Routes};
 
 use super::{
+    accept::Terms,
     arrival::Arrival,
-    connections::Connections,
+    config::MAX_BATCH_REQUEST_BYTES,
     grpc,
     health::Health,
     listener::Listener,
     reflection,
+    service::Methods,
     status::{Jitter, Refused},
 };
 use crate::{
@@ -36,25 +37,22 @@ impl<F: Fn() -> String + Clone + Send + Sync + 'static> Unfit<F> {
         Self { problem, metrics }
     }
 
-    /// Serves health and reflection too, until `closing` is cancelled, and a second longer at most.
+    /// Serves health and reflection too, until the terms say that it closes, and a second longer at most.
     ///
     /// # Errors
     /// When the listener cannot be used.
-    pub async fn serve(
-        self,
-        listener: Listener,
-        health: &Health,
-        closing: CancellationToken,
-    ) -> io::Result<()> {
+    pub async fn serve(self, listener: Listener, health: &Health, terms: Terms) -> io::Result<()> {
+        let config = ConfigServiceServer::new(self)
+            .accept_compressed(CompressionEncoding::Gzip)
+            .max_decoding_message_size(MAX_BATCH_REQUEST_BYTES);
         let mut routes = Routes::builder();
-        routes
-            .add_service(ConfigServiceServer::new(self))
-            .add_service(health.service());
+        routes.add_service(config).add_service(health.service());
         reflection::add(
             &mut routes,
             &[SERVICE_NAME, tonic_health::pb::health_server::SERVICE_NAME],
         );
-        grpc::serve(listener, routes.routes(), Connections::new(), closing).await
+        let methods = Methods::new(routes.routes(), terms.calls.clone());
+        grpc::serve(listener, methods, terms).await
     }
 
     fn refuse<T>(&self, request: &Request<T>) -> Status {

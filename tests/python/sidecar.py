@@ -118,8 +118,10 @@ def read_failure(error: grpc.RpcError) -> Failed:
 class Sidecar:
     """One sidecar process, with a folder for its settings and its log."""
 
-    def __init__(self, folder: Path, renderer_url: str, **settings):
+    def __init__(self, folder: Path, renderer_url: str, nofile: tuple[int, int] | None = None, **settings):
         self.folder = folder
+        self.nofile = nofile
+        """Its soft and hard limit of open files, unless they are those of the tests."""
         self.settings = {
             "rollout": 1,
             "component": "identity",
@@ -181,7 +183,8 @@ class Sidecar:
     # Life.
 
     def command(self) -> list:
-        return [BINARY, "serve", "--config", self.settings_file]
+        limited = ["prlimit", "--nofile={}:{}".format(*self.nofile)] if self.nofile else []
+        return [*limited, BINARY, "serve", "--config", self.settings_file]
 
     @property
     def pid(self) -> int:

@@ -9,7 +9,7 @@ use crate::{
     proto::v1::{config_service_client::ConfigServiceClient, watch_config_response::Event},
     revision::Order,
     serve::{
-        Connections,
+        Terms,
         fake::{self, Scripted, fresh, nothing_held, outdated},
         health::Health,
         lookup::service,
@@ -20,22 +20,19 @@ use crate::{
 struct Edge {
     script: Scripted,
     metrics: Metrics,
-    closing: CancellationToken,
-    connections: Connections,
+    terms: Terms,
     client: ConfigServiceClient<Channel>,
 }
 
 async fn edge(script: Scripted) -> Edge {
-    let (metrics, closing) = (Metrics::new(), CancellationToken::new());
-    let connections = Connections::new();
-    let configs = Configs::new(script.clone(), metrics.clone(), closing.clone());
-    let lookups = service(configs, &Health::new().await);
-    let channel = fake::connect(lookups, &connections, &closing).await;
+    let (metrics, terms) = (Metrics::new(), fake::terms());
+    let configs = Configs::new(script.clone(), metrics.clone(), terms.closing.clone());
+    let lookups = service(configs, &Health::new().await, &terms);
+    let channel = fake::connect(lookups, &terms).await;
     Edge {
         script,
         metrics,
-        closing,
-        connections,
+        terms,
         client: ConfigServiceClient::new(channel).max_decoding_message_size(usize::MAX),
     }
 }
@@ -352,7 +349,7 @@ async fn a_watch_ends_as_draining_when_the_sidecar_closes() {
     edge.script.publishes(Ok(fresh("a", 1, "one")));
     let mut watch = edge.watch("").await;
     answer(&mut watch).await;
-    edge.closing.cancel();
+    edge.terms.closing.cancel();
     let status = watch.message().await.unwrap_err();
     assert_eq!(status.code(), Code::Unavailable);
     assert_eq!(
@@ -361,7 +358,7 @@ async fn a_watch_ends_as_draining_when_the_sidecar_closes() {
     );
     timeout(
         Duration::from_secs(5),
-        edge.connections.idle(Duration::ZERO),
+        edge.terms.connections.idle(Duration::ZERO),
     )
     .await
     .unwrap();
@@ -384,13 +381,13 @@ async fn whoever_waits_is_answered_when_the_sidecar_closes() {
         edge.client.get_config(asks("b")),
         async {
             tokio::time::sleep(Duration::from_secs(1)).await;
-            edge.closing.cancel();
+            edge.terms.closing.cancel();
         },
     );
     assert_eq!(lookup.unwrap().into_inner().served(), v1::Served::Outdated);
     assert_eq!(batch.unwrap().into_inner().results.len(), 1);
     assert!(pushback(&nothing.unwrap_err()) > 0);
-    let idle = edge.connections.idle(Duration::ZERO);
+    let idle = edge.terms.connections.idle(Duration::ZERO);
     timeout(Duration::from_secs(5), idle).await.unwrap();
 }
 

@@ -20,10 +20,12 @@ use h2::{
 use http::{Request, Response};
 use prost::Message as _;
 use tokio::{
-    io::{AsyncWriteExt as _, ReadBuf, duplex},
+    io::{AsyncRead, AsyncWrite, AsyncWriteExt as _, ReadBuf, duplex},
+    net::TcpStream,
     task::JoinHandle,
-    time::Instant,
+    time::{Instant, timeout},
 };
+use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
 
 use super::*;
@@ -31,9 +33,11 @@ use crate::{
     metrics::Metrics,
     proto::v1,
     serve::{
-        Configs, Lookups,
-        fake::{Scripted, fresh},
+        Configs, Connections, Lookups,
+        accept::CLOSE_WITHIN,
+        fake::{self, Scripted, fresh},
         listener::{Access, Address},
+        service::Methods,
     },
 };
 
@@ -57,9 +61,10 @@ impl Server {
                 Ok(fresh(&size.to_string(), 1, payload(size))),
             );
         }
-        let (connections, closing) = (Connections::new(), CancellationToken::new());
-        let configs = Configs::new(script, Metrics::new(), closing.clone());
-        let lookups = Lookups::new(configs, Routes::default());
+        let terms = fake::terms();
+        let configs = Configs::new(script, Metrics::new(), terms.closing.clone());
+        let methods = Methods::new(Routes::default(), terms.calls.clone());
+        let lookups = Lookups::new(configs, methods);
         let any = Address::Tcp("127.0.0.1:0".parse().unwrap());
         let listener = Listener::bind(&any, Access::Everyone).unwrap();
         let Address::Tcp(address) = *listener.address() else {
@@ -67,14 +72,9 @@ impl Server {
         };
         Self {
             address,
-            serving: tokio::spawn(serve(
-                listener,
-                lookups,
-                connections.clone(),
-                closing.clone(),
-            )),
-            connections,
-            closing,
+            serving: tokio::spawn(serve(listener, lookups, terms.clone())),
+            connections: terms.connections,
+            closing: terms.closing,
         }
     }
 
@@ -389,17 +389,20 @@ async fn closes_though_nobody_reads() {
     drop(answers);
 }
 
-/// hyper allows 200 unless told; tonic tells it not to count.
+/// hyper allows 200 unless told.
 #[tokio::test(start_paused = true)]
 async fn three_hundred_calls_of_one_connection_wait_at_once() {
     const TAKES: Duration = Duration::from_secs(2);
     let script = Scripted::new().takes(TAKES);
     script.answers("200", Ok(fresh("200", 1, payload(200))));
-    let configs = Configs::new(script.clone(), Metrics::new(), CancellationToken::new());
-    let lookups = Lookups::new(configs, Routes::default());
+    let terms = fake::terms();
+    let configs = Configs::new(script.clone(), Metrics::new(), terms.closing.clone());
+    let methods = Methods::new(Routes::default(), terms.calls.clone());
+    let lookups = Lookups::new(configs, methods);
     let (ours, theirs) = duplex(64 * KIB);
     let theirs = Gathered::new(theirs, Room::default());
-    tokio::spawn(serve_connection(theirs, lookups, CancellationToken::new()));
+    let seat = terms.connections.enter(&terms.closing);
+    tokio::spawn(serve_connection(theirs, lookups, seat, terms.max_streams));
     let client = shake_hands(&Builder::new(), ours).await;
 
     let mut calls = pin!(read_all(&client, 300, 200));

@@ -1,6 +1,9 @@
 use std::{
     net::SocketAddr,
-    sync::atomic::{AtomicUsize, Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::Duration,
 };
 
@@ -11,6 +14,7 @@ use tokio::{
     net::{TcpStream, UnixStream},
     time::{Instant, timeout},
 };
+use tokio_util::sync::CancellationToken;
 use tonic::{
     Code, Request,
     transport::{Channel, Endpoint},
@@ -29,6 +33,7 @@ use crate::{
     metrics::Metrics,
     proto::v1::{GetConfigRequest, config_service_client::ConfigServiceClient},
     serve::{
+        Connections, accept,
         fake::{self, Scripted, fresh},
         health::DEGRADED,
         listener::{Access, Address},
@@ -43,16 +48,18 @@ struct Sidecar {
 }
 
 async fn sidecar(script: &Scripted, listeners: Vec<Listener>) -> Sidecar {
-    let (connections, closing) = (Connections::new(), CancellationToken::new());
+    sidecar_on(fake::terms(), script, listeners).await
+}
+
+async fn sidecar_on(terms: Terms, script: &Scripted, listeners: Vec<Listener>) -> Sidecar {
     let health = Health::new().await;
-    let configs = Configs::new(script.clone(), Metrics::new(), closing.clone());
-    let lookups = service(configs, &health);
+    let configs = Configs::new(script.clone(), Metrics::new(), terms.closing.clone());
+    let lookups = service(configs, &health, &terms);
     let two = NonZeroUsize::new(2).unwrap();
     Sidecar {
-        threads: Threads::start(two, &listeners, || lookups.clone(), &connections, &closing)
-            .unwrap(),
-        connections,
-        closing,
+        threads: start(two, &listeners, || lookups.clone(), &terms).unwrap(),
+        connections: terms.connections,
+        closing: terms.closing,
     }
 }
 
@@ -172,7 +179,7 @@ async fn a_caller_that_does_not_read_cannot_keep_the_sidecar_open() {
         .await
         .unwrap()
         .unwrap();
-    assert!(began.elapsed() >= grpc::CLOSE_WITHIN);
+    assert!(began.elapsed() >= accept::CLOSE_WITHIN);
     assert_eq!(sidecar.connections.open(), 0);
 }
 
@@ -198,29 +205,42 @@ async fn a_lookup_under_way_is_answered_while_the_sidecar_closes() {
     assert!(TcpStream::connect(address).await.is_err());
 }
 
+/// A connection whose seat is needed is told to go away, and its client asks again over another.
 #[tokio::test]
-async fn tells_when_one_of_the_threads_failed_while_others_run() {
-    type Serving = std::pin::Pin<Box<dyn Future<Output = io::Result<Vec<()>>> + Send>>;
-    let fails: Serving = Box::pin(async { Err(io::Error::other("no listener")) });
-    let panics: Serving = Box::pin(async { panic!("on purpose") });
-    for (serving, told) in [(fails, "no listener"), (panics, "it panicked")] {
-        let progress = Arc::default();
-        let _running = Running::new(&progress);
-        let fails = Running::new(&progress);
-        let runtime = runtime::Builder::new_current_thread().build().unwrap();
-        let thread = thread::spawn(move || fails.run(runtime, serving));
-        let failed = timeout(SOON, Threads { progress }.ended()).await.unwrap();
-        assert!(failed.unwrap_err().to_string().ends_with(told));
-        drop(thread.join());
+async fn where_all_seats_are_taken_the_new_connection_is_served() {
+    let script = Scripted::new();
+    script.answers("a", Ok(fresh("a", 1, "{}")));
+    let (tcp, address) = loopback();
+    let two = NonZeroUsize::new(2).unwrap();
+    let terms = Terms {
+        connections: Connections::at_most(two),
+        ..fake::terms()
+    };
+    let sidecar = sidecar_on(terms, &script, vec![tcp]).await;
+    let mut clients = Vec::new();
+    for _ in 0..10 {
+        let channel = endpoint(address).connect().await.unwrap();
+        clients.push(ConfigServiceClient::new(channel));
+        for client in &mut clients {
+            // Which connection had to leave may show only when it is used.
+            let mut asked = client.get_config(asks()).await;
+            if asked.is_err() {
+                asked = client.get_config(asks()).await;
+            }
+            asked.unwrap();
+        }
+    }
+    while sidecar.connections.open() > 2 {
+        tokio::task::yield_now().await;
     }
 }
 
 async fn in_memory() -> (Channel, Health, CancellationToken) {
-    let (health, closing) = (Health::new().await, CancellationToken::new());
-    let configs = Configs::new(Scripted::new(), Metrics::new(), closing.clone());
-    let lookups = service(configs, &health);
-    let channel = fake::connect(lookups, &Connections::new(), &closing).await;
-    (channel, health, closing)
+    let (health, terms) = (Health::new().await, fake::terms());
+    let configs = Configs::new(Scripted::new(), Metrics::new(), terms.closing.clone());
+    let lookups = service(configs, &health, &terms);
+    let channel = fake::connect(lookups, &terms).await;
+    (channel, health, terms.closing)
 }
 
 async fn check(channel: &Channel, service: &str) -> ServingStatus {

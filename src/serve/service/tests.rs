@@ -18,7 +18,7 @@ use super::*;
 use crate::{
     metrics::Metrics,
     serve::{
-        fake::{Scripted, fresh, outdated},
+        fake::{self, Scripted, fresh, outdated},
         gathered::{Gathered, Room},
         grpc::serve_connection,
         request,
@@ -267,7 +267,9 @@ impl Client {
     async fn of(service: impl Service) -> Self {
         let (ours, theirs) = duplex(64 * 1024);
         let theirs = Gathered::new(theirs, Room::default());
-        tokio::spawn(serve_connection(theirs, service, CancellationToken::new()));
+        let terms = fake::terms();
+        let seat = terms.connections.enter(&terms.closing);
+        tokio::spawn(serve_connection(theirs, service, seat, terms.max_streams));
         Self::on(ours).await
     }
 
@@ -321,7 +323,12 @@ impl Client {
             read.extend_from_slice(&data);
         }
         let read = read.freeze();
-        let message = (!read.is_empty()).then(|| unframed(&read).expect("one whole frame"));
+        let message = (!read.is_empty()).then(|| {
+            let (prefix, message) = read.split_at(PREFIX);
+            let length = u32::from_be_bytes(prefix[1..].try_into().unwrap());
+            assert_eq!(length as usize, message.len(), "one whole frame");
+            message
+        });
         Ok(Seen {
             status: parts.status,
             headers: parts.headers,
@@ -340,7 +347,7 @@ async fn both() -> (Client, Client) {
     let mut routes = Routes::builder();
     routes.add_service(configs.clone().into_service());
     let routes = routes.routes();
-    let lookups = Lookups::new(configs, routes.clone());
+    let lookups = Lookups::new(configs, Methods::new(routes.clone(), fake::terms().calls));
     (Client::of(lookups).await, Client::of_tonic(routes).await)
 }
 

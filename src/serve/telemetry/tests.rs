@@ -8,7 +8,10 @@ use tokio::{
 use super::*;
 use crate::{
     metrics::{Metrics, Snapshot},
-    serve::listener::{Access, Address},
+    serve::{
+        fake::terms,
+        listener::{Access, Address},
+    },
 };
 
 async fn get(address: &Address, path: &str) -> String {
@@ -41,7 +44,8 @@ async fn answers_probes_and_scrapes() {
     let routes = routes(move |as_| metrics.text(Snapshot::default(), as_), pending);
     let listener = Listener::bind(&"127.0.0.1:0".parse().unwrap(), Access::Everyone).unwrap();
     let address = listener.address().clone();
-    let serving = tokio::spawn(serve(listener, routes));
+    let terms = terms();
+    let threads = start(listener, routes, terms.clone()).unwrap();
 
     assert!(get(&address, "/livez").await.starts_with("HTTP/1.1 200"));
     let response = get(&address, "/readyz").await;
@@ -97,10 +101,8 @@ async fn answers_probes_and_scrapes() {
         "{response}"
     );
 
-    assert!(
-        get(&address, "/elsewhere")
-            .await
-            .starts_with("HTTP/1.1 404")
-    );
-    serving.abort();
+    let elsewhere = get(&address, "/elsewhere").await;
+    assert!(elsewhere.starts_with("HTTP/1.1 404"));
+    terms.closing.cancel();
+    threads.ended().await.unwrap();
 }
