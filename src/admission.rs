@@ -15,8 +15,10 @@ mod controllers;
 mod dispatch;
 mod explain;
 mod fault;
+mod fetched;
 mod flood;
 mod landing;
+mod learned;
 mod limits;
 mod pace;
 mod project;
@@ -24,11 +26,13 @@ mod pushback;
 mod ranked;
 mod recent;
 mod retries;
+mod store;
 mod valve;
 mod wanted;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    num::NonZeroU32,
     time::Duration,
 };
 
@@ -38,14 +42,17 @@ use self::{
     ages::Ages,
     breaker::{Breaker, Cause},
     bucket::Bucket,
+    controllers::Controller,
     fault::Fault,
     flood::Flood,
+    learned::Learned,
     limits::{CONVERGENCE, LONGEST_INTEREST},
     pace::Pace,
     project::{Counted, Entry, Place},
     pushback::Pushbacks,
     recent::Recent,
     retries::RetryBudget,
+    store::Store,
     wanted::Wanted,
 };
 pub use self::{
@@ -132,7 +139,7 @@ pub enum Gate {
     Project,
     /// The queue of missing projects is full.
     Queue,
-    /// All permits are held.
+    /// All permits are held, of those that are set or of fewer since calls were refused.
     Concurrency,
     /// The bucket is empty.
     Tokens,
@@ -361,8 +368,18 @@ pub struct Admission {
     /// The moments before which the buckets are known to be empty.
     next_token: Option<Moment>,
     next_fetch_token: Option<Moment>,
+    /// When as many calls as are set may be in flight again, after fewer since some were refused.
+    next_permits: Option<Moment>,
     /// Until when nothing is fetched, because fetches were pushed back that stand for all.
     fetches_held_until: Moment,
+    /// The pushbacks of fetches that did not say that they stand for all.
+    fetch_pushbacks: Pushbacks,
+    /// How many renders, and how many fetches, the renderer takes at once.
+    renders_at_once: Learned,
+    fetches_at_once: Learned,
+    /// Whether fetches as a whole fail.
+    store: Store,
+    launches: Launches,
     entries: BTreeMap<Project, Entry>,
     /// Missing projects that are to be fetched, in order of arrival.
     to_fetch: BTreeMap<u64, Project>,
@@ -381,6 +398,7 @@ pub struct Admission {
     missing_turns: u32,
     arrivals: u64,
     recent: Recent,
+    recent_fetches: Recent,
     breaker: Breaker,
     pushbacks: Pushbacks,
     pace: Pace,
@@ -423,6 +441,14 @@ struct InFlight {
     outdated: u32,
     cooling: u32,
     fetches: u32,
+}
+
+/// The launches so far, and the last of them that the renderer took and answered.
+#[derive(Clone, Copy, Debug, Default)]
+struct Launches {
+    all: u64,
+    answered_render: u64,
+    answered_fetch: u64,
 }
 
 /// What stops every render until a probe succeeds.
@@ -470,7 +496,13 @@ impl Admission {
             advance: Advance::Offered,
             next_token: None,
             next_fetch_token: None,
+            next_permits: None,
             fetches_held_until: now,
+            fetch_pushbacks: Pushbacks::NONE,
+            renders_at_once: Learned::NOTHING,
+            fetches_at_once: Learned::NOTHING,
+            store: Store::WELL,
+            launches: Launches::default(),
             entries: BTreeMap::new(),
             to_fetch: BTreeMap::new(),
             missing: BTreeMap::new(),
@@ -484,6 +516,7 @@ impl Admission {
             missing_turns: 0,
             arrivals: 0,
             recent: Recent::default(),
+            recent_fetches: Recent::default(),
             breaker: Breaker::CLOSED,
             pushbacks: Pushbacks::NONE,
             pace: Pace::FULL,
@@ -514,8 +547,16 @@ impl Admission {
         let timer = self.timers.first().map(|&(at, _)| at);
         let queued = !(self.missing.is_empty() && self.wanted.is_empty());
         let token = self.next_token.filter(|_| queued);
-        let fetch_token = self.next_fetch_token.filter(|_| !self.to_fetch.is_empty());
-        [timer, token, fetch_token].into_iter().flatten().min()
+        let may_fetch = !self.to_fetch.is_empty() || self.store.is_given_up();
+        let fetch_token = self.next_fetch_token.filter(|_| may_fetch);
+        let permits = self
+            .next_permits
+            .filter(|_| queued || !self.to_fetch.is_empty());
+        let gives_up_at = self.store.gives_up_at();
+        [timer, token, fetch_token, permits, gives_up_at]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     /// Does what is due.
@@ -524,6 +565,14 @@ impl Admission {
         while let Some((at, project)) = self.timers.first().filter(|(at, _)| *at <= now).cloned() {
             self.timers.remove(&(at, project.clone()));
             self.settle(&project, now);
+        }
+        if self.store.gives_up_at().is_some_and(|at| at <= now) {
+            if self.has(Controller::FetchesGivenUp) {
+                self.store.give_up(now, &mut self.rng);
+            } else {
+                self.store = Store::WELL;
+            }
+            self.settle_all(now);
         }
         self.dispatch(now);
     }
@@ -677,6 +726,37 @@ impl Admission {
         }
     }
 
+    /// Renders that may be in flight at once: as many as are set, or as few as the renderer takes.
+    pub fn renders_at_once(&self, now: Moment) -> NonZeroU32 {
+        self.limits_in_force(now).concurrency
+    }
+
+    /// Fetches that may be in flight at once: as many as are set, or as few as the renderer takes.
+    pub fn fetches_at_once(&self, now: Moment) -> NonZeroU32 {
+        self.limits_in_force(now).fetch.concurrency
+    }
+
+    /// Whether the renderer refused a render or a fetch within the last minute, without a word on when to come back.
+    pub fn is_refused(&self, now: Moment) -> bool {
+        self.renders_at_once.is_refused(now) || self.fetches_at_once.is_refused(now)
+    }
+
+    /// Whether fetches as a whole fail, so that missing projects are rendered instead.
+    pub fn has_given_fetches_up(&self) -> bool {
+        self.store.is_given_up()
+    }
+
+    /// The limits that are set, less what the renderer was learned not to take at once.
+    fn limits_in_force(&self, now: Moment) -> Limits {
+        let mut limits = self.limits;
+        if !self.has(Controller::LearnedConcurrency) {
+            return limits;
+        }
+        limits.concurrency = self.renders_at_once.in_force(limits.concurrency, now);
+        limits.fetch.concurrency = self.fetches_at_once.in_force(limits.fetch.concurrency, now);
+        limits
+    }
+
     /// Renders per second that are left of the rate: by the pace and the ramps, and nothing during a stop.
     pub fn rate_in_force(&self, now: Moment) -> f64 {
         if self.stops() == Stops::default() {
@@ -795,6 +875,11 @@ impl Admission {
 
     /// Whether a missing project is fetched before it is rendered.
     fn fetches(&self) -> bool {
+        self.may_fetch() && !self.store.is_given_up()
+    }
+
+    /// Whether anything may be fetched at all.
+    fn may_fetch(&self) -> bool {
         self.offers_fetch && self.limits.fetch.rate > 0.0
     }
 

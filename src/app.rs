@@ -257,6 +257,7 @@ impl Core {
         let changes_up = upstream.changes_up();
         let options = refresh::Options {
             deadline: settings.upstream.deadline,
+            fetch_deadline: settings.upstream.fetch.deadline,
             max_payload: plain::bytes(settings.upstream.max_payload),
             seed: fastrand::u64(..),
         };

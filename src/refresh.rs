@@ -53,6 +53,8 @@ use crate::{
 pub struct Options {
     /// How long a render may run.
     pub deadline: Duration,
+    /// How long a fetch may take.
+    pub fetch_deadline: Duration,
     /// The largest payload that is held, in bytes.
     pub max_payload: usize,
     /// The seed of all jitter.
@@ -389,6 +391,8 @@ impl Shared {
         }
         let stops = state.admission.stops();
         state.complaints.note_stops(stops);
+        let are_given_up = state.admission.has_given_fetches_up();
+        state.complaints.note_fetches(are_given_up);
         self.stops.send_if_modified(|before| {
             let is_modified = *before != stops;
             *before = stops;

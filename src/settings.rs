@@ -98,6 +98,8 @@ section! {
         rate: f64 = "50" ["0" to "1000000"];
         /// Fetches at once.
         concurrency: NonZeroU32 = "16" ["1" to "10000"];
+        /// How long a fetch may take.
+        deadline: Duration = "1s" ["10ms" to "1h"];
     }
 }
 

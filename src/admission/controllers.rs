@@ -23,11 +23,14 @@ pub(super) enum Controller {
     RaiseInterval,
     BreakerRamp,
     HoldRamp,
+    LearnedConcurrency,
+    RefusedStop,
+    FetchesGivenUp,
 }
 
 #[cfg(test)]
 impl Controller {
-    pub(super) const ALL: [Self; 14] = [
+    pub(super) const ALL: [Self; 17] = [
         Self::Breaker,
         Self::GlobalHold,
         Self::PaceOnPushback,
@@ -42,6 +45,9 @@ impl Controller {
         Self::RaiseInterval,
         Self::BreakerRamp,
         Self::HoldRamp,
+        Self::LearnedConcurrency,
+        Self::RefusedStop,
+        Self::FetchesGivenUp,
     ];
 }
 

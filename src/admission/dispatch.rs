@@ -16,6 +16,10 @@ type Peek = for<'a> fn(&'a Wanted, &dyn Fn(Kind) -> bool) -> Option<&'a Project>
 impl Admission {
     pub(super) fn dispatch(&mut self, now: Moment) {
         (self.next_token, self.next_fetch_token) = (None, None);
+        self.next_permits = [&self.renders_at_once, &self.fetches_at_once]
+            .into_iter()
+            .filter_map(|learned| learned.forgotten_at(now))
+            .min();
         if self.is_draining || self.link != Link::Up {
             return;
         }
@@ -47,14 +51,22 @@ impl Admission {
         }
     }
 
-    /// Whether a valve is shut, and until when.
+    /// Whether a valve is shut or a render was refused alone, and until when.
     fn is_stopped(&mut self, now: Moment) -> bool {
         let valves = [self.breaker.valve, self.pushbacks.valve];
-        let Some(until) = valves.iter().find_map(|valve| valve.is_shut(now)) else {
+        let shut = valves.iter().find_map(|valve| valve.is_shut(now));
+        let refused = || self.renders_stopped_until(now).map(Some);
+        let Some(until) = shut.or_else(refused) else {
             return false;
         };
         self.next_token = until;
         true
+    }
+
+    /// Until when no render is launched because one was refused alone.
+    pub(super) fn renders_stopped_until(&self, now: Moment) -> Option<Moment> {
+        let until = self.renders_at_once.stopped_until(now);
+        until.filter(|_| self.has(Controller::RefusedStop))
     }
 
     /// Sets the bucket to the rate that the pace and the ramps leave.
@@ -82,20 +94,22 @@ impl Admission {
             self.next_fetch_token = Some(self.fetches_held_until);
             return;
         }
-        while let Some((_, project)) = self.to_fetch.first_key_value() {
-            if self.breaker.valve.is_shut(now).is_some() {
-                return;
-            }
-            if self.in_flight.fetches >= self.limits.fetch.concurrency.get() {
+        if let Some(until) = self.fetches_at_once.stopped_until(now) {
+            self.next_fetch_token = Some(until);
+            return;
+        }
+        let limit = self.fetches_at_once(now).get();
+        while let Some(project) = self.next_fetch(now) {
+            let is_shut = self.breaker.valve.is_shut(now).is_some();
+            if is_shut || self.in_flight.fetches >= limit {
                 return;
             }
             if let Err(next) = self.fetch_bucket.take(now) {
                 self.next_fetch_token = next;
                 return;
             }
-            let project = project.clone();
-            self.in_flight.fetches += 1;
             self.take_off(&project, true, now);
+            self.in_flight.fetches += 1;
             if self.breaker.cause() == Some(Cause::IdentityRefused) {
                 self.breaker.valve.launched(now);
             }
@@ -106,10 +120,33 @@ impl Admission {
         }
     }
 
+    /// The project that is fetched next. Where fetches were given up, one at a time finds out whether they are answered again:
+    /// of those that wait for a render the last.
+    fn next_fetch(&mut self, now: Moment) -> Option<Project> {
+        if !self.store.is_given_up() {
+            return self
+                .to_fetch
+                .first_key_value()
+                .map(|(_, next)| next.clone());
+        }
+        if !self.may_fetch() || self.in_flight.fetches > 0 {
+            return None;
+        }
+        let probe_at = self.store.probe_at();
+        if probe_at > now {
+            self.next_fetch_token = Some(probe_at).filter(|_| !self.missing.is_empty());
+            return None;
+        }
+        let (_, last) = self.missing.last_key_value()?;
+        self.entries.get(last)?.needs_fetch.then(|| last.clone())
+    }
+
     /// The project whose turn it is and for which there is a permit, and the class in which it is served.
     fn next_candidate(&mut self, now: Moment) -> Option<(Project, Class)> {
         let valves = [self.breaker.valve, self.pushbacks.valve];
-        if valves.iter().any(|valve| valve.wants_probe(now)) {
+        let is_refused_alone =
+            self.has(Controller::RefusedStop) && self.renders_at_once.is_probing(now);
+        if is_refused_alone || valves.iter().any(|valve| valve.wants_probe(now)) {
             return self.next_probe(now);
         }
         let missing = self.next_missing(now);
@@ -131,7 +168,7 @@ impl Admission {
     fn next_probe(&mut self, now: Moment) -> Option<(Project, Class)> {
         let outdated = self.next_outdated(now, Wanted::probe);
         let missing = self.next_missing(now).map(|_| self.missing.values());
-        let may_cool = self.has_permit(Class::Missing, true);
+        let may_cool = self.has_permit(Class::Missing, true, now);
         let candidates = outdated
             .iter()
             .map(|project| (project, Class::Outdated))
@@ -154,10 +191,10 @@ impl Admission {
     }
 
     pub(super) fn next_missing(&self, now: Moment) -> Option<Project> {
-        if !self.has_permit(Class::Missing, false) || self.flooded_until(now).is_some() {
+        if !self.has_permit(Class::Missing, false, now) || self.flooded_until(now).is_some() {
             return None;
         }
-        let may_cool = self.has_permit(Class::Missing, true);
+        let may_cool = self.has_permit(Class::Missing, true, now);
         let may_go = |project: &&Project| {
             may_cool
                 || self
@@ -171,8 +208,8 @@ impl Admission {
     /// The wanted project whose turn it is; those at the head that nobody has looked up for long are dropped.
     fn next_outdated(&mut self, now: Moment, peek: Peek) -> Option<Project> {
         loop {
-            let may_fail = self.has_permit(Class::Outdated, true);
-            let may_go = self.has_permit(Class::Outdated, false);
+            let may_fail = self.has_permit(Class::Outdated, true, now);
+            let may_go = self.has_permit(Class::Outdated, false, now);
             let is_flooded = self.flooded_until(now).is_some();
             let next = peek(&self.wanted, &|kind| match kind {
                 Kind::Held | Kind::PushedBack => may_go,
@@ -192,14 +229,14 @@ impl Admission {
     }
 
     /// Whether there is a permit for a render of that class.
-    pub(super) fn has_permit(&self, class: Class, is_cooling: bool) -> bool {
-        let flying = &self.in_flight;
-        flying.renders < self.limits.concurrency.get()
+    pub(super) fn has_permit(&self, class: Class, is_cooling: bool, now: Moment) -> bool {
+        let (flying, limits) = (&self.in_flight, self.limits_in_force(now));
+        flying.renders < limits.concurrency.get()
             && (class == Class::Missing
-                || flying.outdated < self.limits.outdated_permits()
+                || flying.outdated < limits.outdated_permits()
                 || !self.has(Controller::MissingPermits))
             && (!is_cooling
-                || flying.cooling < self.limits.cooling_permits()
+                || flying.cooling < limits.cooling_permits()
                 || !self.has(Controller::FailingShare))
     }
 
@@ -271,8 +308,16 @@ impl Admission {
 
     fn take_off(&mut self, project: &Project, is_fetch: bool, now: Moment) -> Option<Flight> {
         let mut entry = self.take_entry(project)?;
+        self.launches.all += 1;
+        let launch = if is_fetch {
+            self.fetches_at_once.launch(self.in_flight.fetches)
+        } else {
+            self.renders_at_once.launch(self.in_flight.renders)
+        };
         let flight = Flight {
             is_fetch,
+            number: self.launches.all,
+            launch,
             since: now,
             want: entry.want,
             demand: entry.demand,

@@ -47,11 +47,8 @@ impl Admission {
     pub(super) fn refuse(&self, project: &Project, was_in_flight: bool, now: Moment) -> Refused {
         let Some(entry) = self.entries.get(project) else {
             let is_full = || {
-                let permit = if self.has_permit(Class::Missing, false) {
-                    Duration::ZERO
-                } else {
-                    self.permit_wait(0, Class::Missing, false, now)
-                };
+                let permit = self.permit_wait(0, Class::Missing, false, now);
+                let permit = permit.unwrap_or(Duration::ZERO);
                 let wait = self.token_wait(1, now).max(permit);
                 (Gate::Queue, refusal(NotRefreshed::QueueFull, wait))
             };
@@ -127,12 +124,15 @@ impl Admission {
         if until > now {
             return Some((Gate::Project, refusal(reason, until.since(now))));
         }
+        let (until, reason) = entry.fetch_gate();
+        if entry.place == Place::Cooling && until > now {
+            return Some((Gate::Project, refusal(reason, until.since(now))));
+        }
         if entry.place == Place::ToFetch {
             return self.closed_fetch_gate(entry, now);
         }
         let ahead = self.ahead_of(project, entry);
-        if !self.has_permit(entry.class(), entry.is_cooling()) {
-            let wait = self.permit_wait(ahead, entry.class(), entry.is_cooling(), now);
+        if let Some(wait) = self.permit_wait(ahead, entry.class(), entry.is_cooling(), now) {
             return Some((
                 Gate::Concurrency,
                 refusal(NotRefreshed::ConcurrencyLimited, wait),
@@ -153,9 +153,14 @@ impl Admission {
             return Some((Gate::Hold, refusal(NotRefreshed::PushedBack, wait)));
         }
         let ahead = self.to_fetch.range(..entry.arrival).count();
-        let permits = self.limits.fetch.concurrency.get();
-        if self.in_flight.fetches >= permits {
-            let wait = turns(self.recent.expected(), ahead + 1, permits);
+        let stopped_until = self.fetches_at_once.stopped_until(now);
+        if stopped_until.is_some() || self.in_flight.fetches >= self.fetches_at_once(now).get() {
+            let permits = self
+                .fetches_at_once
+                .limit(self.limits.fetch.concurrency, now);
+            let stop = stopped_until.map_or(Duration::ZERO, |until| until.since(now));
+            let fetch = self.recent_fetches.expected();
+            let wait = turns(fetch, ahead + 1, permits.get()).max(stop);
             return Some((
                 Gate::Concurrency,
                 refusal(NotRefreshed::ConcurrencyLimited, wait),
@@ -205,21 +210,37 @@ impl Admission {
         until.map_or_else(|| self.recent.expected(), |until| until.since(now))
     }
 
-    /// Until there is a permit: of so many, one comes home in every such part of a render, and those ahead take theirs first.
-    /// Where all are held for longer than a render takes, the next comes home later, and so do those after it.
-    fn permit_wait(&self, ahead: usize, class: Class, is_cooling: bool, now: Moment) -> Duration {
-        let permits = self.limits.permits(class, is_cooling);
-        let usual = turns(self.recent.expected(), ahead + 1, permits);
-        self.overdue(class, is_cooling, now)
-            .map_or(usual, |(next, render)| {
-                usual.max(next + turns(render, ahead, permits))
-            })
+    /// Until there is a permit, and none when there is one now: of so many, one comes home in every such part of a render, and
+    /// those ahead take theirs first. Where all are held for longer than a render takes, the next comes home later, and so do
+    /// those after it.
+    fn permit_wait(
+        &self,
+        ahead: usize,
+        class: Class,
+        is_cooling: bool,
+        now: Moment,
+    ) -> Option<Duration> {
+        let stopped_until = self.renders_stopped_until(now);
+        if stopped_until.is_none() && self.has_permit(class, is_cooling, now) {
+            return None;
+        }
+        let stop = stopped_until.map_or(Duration::ZERO, |until| until.since(now));
+        let mut limits = self.limits;
+        limits.concurrency = self.renders_at_once.limit(limits.concurrency, now);
+        let permits = limits.permits(class, is_cooling);
+        let usual = turns(self.recent.expected(), ahead + 1, permits).max(stop);
+        Some(
+            self.overdue(class, is_cooling, now)
+                .map_or(usual, |(next, render)| {
+                    usual.max(next + turns(render, ahead, permits))
+                }),
+        )
     }
 
     /// Where all the permits of a class are held for longer than a render takes: until the first may be expected home, and
     /// how long a render then takes. What is overdue takes as long again as it took, and at most until its deadline.
     fn overdue(&self, class: Class, is_cooling: bool, now: Moment) -> Option<(Duration, Duration)> {
-        let (flying, limits) = (&self.in_flight, &self.limits);
+        let (flying, limits) = (&self.in_flight, &self.limits_in_force(now));
         let is_outdated = class == Class::Outdated;
         let short = [
             (flying.renders >= limits.concurrency.get(), self.ages.all()),
@@ -254,23 +275,30 @@ impl Admission {
         }
         let may_queue = entry.held.is_none() || entry.demand.is_some();
         may_queue && !self.is_draining && {
+            let is_fetched = self.fetches() && entry.held.is_none() && entry.needs_fetch;
+            let recent = if is_fetched {
+                &self.recent_fetches
+            } else {
+                &self.recent
+            };
             let wait = match self.closed_gate(project, entry, now) {
                 // Nobody knows yet for how long permits are held, unless they are held for long.
-                Some((Gate::Concurrency, _)) if self.recent.is_empty() => self
+                Some((Gate::Concurrency, _)) if recent.is_empty() && is_fetched => Duration::ZERO,
+                Some((Gate::Concurrency, _)) if recent.is_empty() => self
                     .overdue(entry.class(), entry.is_cooling(), now)
                     .map_or(Duration::ZERO, |(next, _)| next),
                 Some((_, refusal)) => refusal.retry_after,
                 None => Duration::ZERO,
             };
-            now + wait + self.recent.median() <= until
+            now + wait + recent.median() <= until
         }
     }
 }
 
-/// How long so many renders take, one after another on each of the permits.
-fn turns(render: Duration, renders: usize, permits: u32) -> Duration {
-    let renders = u32::try_from(renders).unwrap_or(u32::MAX);
-    render.saturating_mul(renders) / permits
+/// How long so many calls take, one after another on each of the permits.
+fn turns(call: Duration, calls: usize, permits: u32) -> Duration {
+    let calls = u32::try_from(calls).unwrap_or(u32::MAX);
+    call.saturating_mul(calls) / permits
 }
 
 fn per_token(tokens: usize, rate: f64) -> Duration {

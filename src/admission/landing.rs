@@ -1,14 +1,14 @@
-//! What a render or a fetch that came back means for its project, and for all.
+//! What a render that came back means for its project, and for all.
 
 use std::time::Duration;
 
 use super::{
-    Admission, CallFailure, FetchLanding, Landing, Outcome, Pushback,
+    Admission, CallFailure, Landing, Outcome, Pushback,
     controllers::Controller,
     fault::Answered,
     limits::{
-        AWAY_COOL_DOWN, FETCH_AGAIN, MISSING_ATTEMPTS, OUTDATED_COOL_DOWN, PACE_ON_FAILURE,
-        PACE_ON_PUSHBACK, RECONNECT, RETRY_BACKOFF,
+        AWAY_COOL_DOWN, MISSING_ATTEMPTS, OUTDATED_COOL_DOWN, PACE_ON_FAILURE, PACE_ON_PUSHBACK,
+        RECONNECT, RETRY_BACKOFF,
     },
     project::{Entry, Flight},
     valve::Valve,
@@ -18,9 +18,6 @@ use crate::{
     reason::{NotRefreshed, Refusal},
     revision::Project,
 };
-
-/// A fetch was refused because of the identity that it carried.
-const IDENTITY_REFUSED: FetchLanding = FetchLanding::Failed(CallFailure::Unauthenticated);
 
 impl Admission {
     /// Notes what a render brought.
@@ -37,14 +34,18 @@ impl Admission {
         self.in_flight.renders -= 1;
         self.in_flight.outdated -= u32::from(flight.is_outdated());
         self.in_flight.cooling -= u32::from(flight.is_cooling);
-        entry.needs_fetch = true;
-        if flight.is_unseen {
+        let is_refused = landing == Landing::Failed(CallFailure::Refused);
+        entry.needs_fetch = !is_refused;
+        if flight.is_unseen && !is_refused {
             self.flood.note(landing == Landing::NotFound);
         }
+        let yields = self.learn(&mut entry, landing, &flight, now) || !is_refused;
         self.judge_renderer(project, landing, &flight, now);
         self.judge_fault(project, &entry, landing, &flight, now);
-        // It had its turn: among those that wait for longest it is the last.
-        entry.standing.since = now;
+        if yields {
+            // It had its turn: among those that wait for longest it is the last.
+            entry.standing.since = now;
+        }
         if let Some(outcome) = self.judge_project(project, &mut entry, landing, &flight, now) {
             (entry.attempts, entry.demand) = (0, None);
             self.resolve(project, &mut entry, outcome);
@@ -54,79 +55,31 @@ impl Admission {
         self.review_all(now);
     }
 
-    /// Notes what a fetch brought.
-    pub fn fetched(&mut self, project: &Project, landing: FetchLanding, now: Moment) {
-        if landing == FetchLanding::Unimplemented {
-            self.offers_fetch = false;
-            self.fetch_again_at = now + FETCH_AGAIN;
-            for project in std::mem::take(&mut self.to_fetch).into_values() {
-                self.settle(&project, now);
-            }
-        }
-        let Some(mut entry) = self.take_entry(project) else {
-            return;
-        };
-        if let Some(flight) = entry.flight.take() {
-            self.in_flight.fetches -= 1;
-            entry.needs_fetch = landing == IDENTITY_REFUSED;
-            self.judge_fetched(landing, &flight, now);
-            match landing {
-                FetchLanding::Held(held) => {
-                    entry.stored(held);
-                    self.resolve(project, &mut entry, Outcome::Landed);
-                }
-                FetchLanding::Failed(CallFailure::Exhausted(Pushback {
-                    after: Some(after),
-                    is_global,
-                })) => {
-                    // A render would cost an exhausted renderer more than the fetch.
-                    let (obeyed, holds_all) = self.obey(project, after, is_global, now);
-                    if holds_all {
-                        self.fetches_held_until = self.fetches_held_until.max(now + obeyed);
-                    }
-                    entry.push_back(obeyed, now);
-                    entry.needs_fetch = true;
-                }
-                FetchLanding::Failed(CallFailure::Exhausted(Pushback { after: None, .. })) => {
-                    let cap = self.longest_cool_down(&entry);
-                    entry.cool_down(NotRefreshed::CoolingDown, cap, now, &mut self.rng);
-                    entry.needs_fetch = true;
-                }
-                FetchLanding::Nothing
-                | FetchLanding::Unimplemented
-                | FetchLanding::Unreachable
-                | FetchLanding::Failed(
-                    CallFailure::Unavailable
-                    | CallFailure::Aborted
-                    | CallFailure::Unauthenticated
-                    | CallFailure::DeadlineExceeded
-                    | CallFailure::Refused
-                    | CallFailure::Other,
-                ) => {}
-            }
-        }
-        self.put_entry(project, entry, now);
-        self.tick(now);
-        if landing == IDENTITY_REFUSED {
-            self.review_all(now);
-        } else {
-            self.review([project.clone()], now);
-        }
-    }
-
-    /// What a fetch says of the identity that it carried.
-    fn judge_fetched(&mut self, landing: FetchLanding, flight: &Flight, now: Moment) {
+    /// Learns how many renders the renderer takes at once. True when this one was refused though no other was in flight.
+    fn learn(&mut self, entry: &mut Entry, landing: Landing, flight: &Flight, now: Moment) -> bool {
+        let most = self.limits.concurrency;
         match landing {
-            IDENTITY_REFUSED => self.refuse_identity(flight, now),
-            _ if !flight.probes_breaker => {}
-            FetchLanding::Unreachable
-            | FetchLanding::Failed(CallFailure::Unavailable | CallFailure::DeadlineExceeded) => {
-                self.breaker.valve.probe_failed(now, &mut self.rng);
+            Landing::Held(_) | Landing::Rejected | Landing::NotFound | Landing::Gone => {
+                self.renders_at_once.succeeded(most, now);
+                let answered = &mut self.launches.answered_render;
+                *answered = (*answered).max(flight.number);
+                entry.is_taken();
+                false
             }
-            FetchLanding::Held(_)
-            | FetchLanding::Nothing
-            | FetchLanding::Unimplemented
-            | FetchLanding::Failed(_) => self.close_breaker(flight, now),
+            Landing::Failed(CallFailure::Refused) => {
+                let others = self.in_flight.renders;
+                self.renders_at_once
+                    .refused(flight.launch, others, most, now, &mut self.rng)
+            }
+            Landing::Unreachable
+            | Landing::Failed(
+                CallFailure::Unavailable
+                | CallFailure::Aborted
+                | CallFailure::Unauthenticated
+                | CallFailure::DeadlineExceeded
+                | CallFailure::Exhausted(_)
+                | CallFailure::Other,
+            ) => false,
         }
     }
 
@@ -247,7 +200,7 @@ impl Admission {
     }
 
     /// The longest that a project may cool down after a failure: less where the fault may be the renderer's.
-    fn longest_cool_down(&self, entry: &Entry) -> Duration {
+    pub(super) fn longest_cool_down(&self, entry: &Entry) -> Duration {
         let is_of_project = self.fault.is_of_project(entry.failed_before());
         if is_of_project && !self.fault.is_of_many() && !self.fault.is_of_half() {
             OUTDATED_COOL_DOWN.1
@@ -256,7 +209,7 @@ impl Admission {
         }
     }
 
-    fn refuse_identity(&mut self, flight: &Flight, now: Moment) {
+    pub(super) fn refuse_identity(&mut self, flight: &Flight, now: Moment) {
         if self.has(Controller::Breaker) {
             let was_probe = flight.probes_breaker;
             self.breaker.identity_refused(was_probe, now, &mut self.rng);
@@ -264,7 +217,7 @@ impl Admission {
     }
 
     /// Closes the breaker when this was its probe: what had come to cool down because the renderer was away is forgiven.
-    fn close_breaker(&mut self, flight: &Flight, now: Moment) {
+    pub(super) fn close_breaker(&mut self, flight: &Flight, now: Moment) {
         if !self.breaker.answered(flight.probes_breaker, now) {
             return;
         }
@@ -329,8 +282,14 @@ impl Admission {
             }
             return None;
         }
+        let launches = self.launches;
+        if failure == CallFailure::Refused && !entry.strike(launches.all, launches.answered_render)
+        {
+            // It goes back to its place, unless it is turned away again and again while others are not.
+            return None;
+        }
         if matches!(failure, CallFailure::Unavailable | CallFailure::Aborted) {
-            let wait = backoff(flight.attempt, &mut self.rng);
+            let wait = RETRY_BACKOFF.draw(flight.attempt - 1, &mut self.rng);
             if self.retry(entry, flight, wait, NotRefreshed::CoolingDown, now) {
                 return None;
             }
@@ -352,7 +311,7 @@ impl Admission {
     }
 
     /// Notes a pushback, and tells for how long it is obeyed, and whether it holds everything.
-    fn obey(
+    pub(super) fn obey(
         &mut self,
         project: &Project,
         after: Duration,
@@ -394,14 +353,6 @@ impl Admission {
         }
         retries
     }
-}
-
-/// Full jitter: U(0, min(cap, base × 2^n)) (M. Brooker, "Exponential Backoff and Jitter", AWS architecture blog, 2015).
-fn backoff(attempt: u32, rng: &mut fastrand::Rng) -> Duration {
-    let (base, cap) = RETRY_BACKOFF;
-    (base * 2_u32.pow(attempt.saturating_sub(1).min(16)))
-        .min(cap)
-        .mul_f64(rng.f64())
 }
 
 fn refused(reason: NotRefreshed, retry_after: Duration) -> Outcome {

@@ -56,6 +56,27 @@ impl Limits {
     }
 }
 
+/// Full jitter: U(0, min(most, first × 2^n)) (M. Brooker, "Exponential Backoff and Jitter", AWS architecture blog, 2015).
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Backoff {
+    first: Duration,
+    most: Duration,
+}
+
+impl Backoff {
+    /// The longest wait.
+    #[cfg(test)]
+    pub(super) fn most(self) -> Duration {
+        self.most
+    }
+
+    /// Draws a wait after so many before it.
+    pub(super) fn draw(self, before: u32, rng: &mut fastrand::Rng) -> Duration {
+        let grown = self.first * 2_u32.pow(before.min(16));
+        grown.min(self.most).mul_f64(rng.f64())
+    }
+}
+
 // A page of the architecture lists these with their sources.
 
 /// How long a lookup counts as interest in its project.
@@ -140,9 +161,35 @@ pub(super) const RETRY_CAP: f64 = 5.0;
 pub(super) const RETRY_FLOOR: Duration = Duration::from_secs(300);
 /// How often a missing project is tried while somebody waits.
 pub(super) const MISSING_ATTEMPTS: u32 = 3;
-/// The back-off of retries: U(0, min(cap, base × 2^n)).
-pub(super) const RETRY_BACKOFF: (Duration, Duration) =
-    (Duration::from_millis(200), Duration::from_secs(10));
+/// The back-off of retries.
+pub(super) const RETRY_BACKOFF: Backoff = Backoff {
+    first: Duration::from_millis(200),
+    most: Duration::from_secs(10),
+};
+/// What the learned limit of calls at once is multiplied by on a refusal.
+pub(super) const LEARNED_DECREASE: f64 = 0.7;
+/// What was learned of calls at once is forgotten so long after the last refusal.
+pub(super) const LEARNED_FOR: Duration = Duration::from_secs(60);
+/// The stop after a call that was refused alone.
+pub(super) const REFUSED_STOP: Backoff = Backoff {
+    first: Duration::from_millis(200),
+    most: Duration::from_secs(10),
+};
+/// A project that was refused so often while others landed cools down as one that failed.
+pub(super) const REFUSED_OFTEN: u32 = 3;
+/// The back-off of a project whose fetch failed, and of probes of fetches that were given up.
+pub(super) const FETCH_BACKOFF: Backoff = Backoff {
+    first: Duration::from_millis(200),
+    most: Duration::from_secs(10),
+};
+/// Fetches are given up when so many in a row came to nothing …
+pub(super) const FETCHES_FAIL: u32 = 3;
+/// … and for so long none was answered.
+pub(super) const FETCHES_FAIL_AFTER: Duration = Duration::from_secs(3);
+/// As [`FETCHES_FAIL_AFTER`], of those that were plainly refused.
+pub(super) const FETCHES_REFUSED_AFTER: Duration = Duration::from_secs(30);
+/// Fetches that came to nothing count as in a row when no more than so long lies between.
+pub(super) const RUN_FORGOTTEN: Duration = Duration::from_secs(60);
 /// While a ramp or the pace is below 1, the rate is set anew so often.
 pub(super) const RATE_STEP: Duration = Duration::from_millis(500);
 /// Of how many first renders half are NOT_FOUND in a flood of projects that do not exist.

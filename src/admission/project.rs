@@ -4,9 +4,10 @@ use std::{collections::BTreeMap, time::Duration};
 
 use super::{
     Class, HeldMark, Outcome, Want, Wish,
+    learned::Launch,
     limits::{
-        BEHIND_COOL_DOWN, GONE_COOL_DOWN, INTEREST, LONGEST_INTEREST, MISSING_COOL_DOWN,
-        OUTDATED_COOL_DOWN, RAISE_INTERVAL,
+        BEHIND_COOL_DOWN, FETCH_BACKOFF, GONE_COOL_DOWN, INTEREST, LONGEST_INTEREST,
+        MISSING_COOL_DOWN, OUTDATED_COOL_DOWN, RAISE_INTERVAL, REFUSED_OFTEN,
     },
     wanted::{Kind, Standing, Weight},
 };
@@ -28,6 +29,11 @@ pub(super) struct Entry {
     pub(super) attempts: u32,
     /// Whether a fetch comes before a render while nothing is held.
     pub(super) needs_fetch: bool,
+    /// Until when it is not fetched again, and why.
+    fetch_gate: (Moment, NotRefreshed),
+    /// Fetches in a row that failed.
+    failed_fetches: u32,
+    strikes: Strikes,
     pub(super) standing: Standing,
     /// The place in the queues of missing projects.
     pub(super) arrival: u64,
@@ -84,6 +90,10 @@ impl Waiters {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Flight {
     pub(super) is_fetch: bool,
+    /// Counts the launches of all projects.
+    pub(super) number: u64,
+    /// Beside which calls it was launched.
+    pub(super) launch: Launch,
     pub(super) since: Moment,
     /// What was to come of it.
     pub(super) want: Want,
@@ -152,6 +162,21 @@ struct CoolDown {
     behind: u32,
     /// Renders in a row that did not find the held project.
     gone: u32,
+}
+
+/// How often calls for a project were turned away in a row although those for others, launched between, were taken.
+#[derive(Clone, Copy, Debug)]
+struct Strikes {
+    count: u32,
+    /// The launches of all projects up to the last one.
+    launches: u64,
+}
+
+impl Strikes {
+    const NONE: Self = Self {
+        count: 0,
+        launches: 0,
+    };
 }
 
 impl CoolDown {
@@ -242,6 +267,9 @@ impl Entry {
             flight: None,
             attempts: 0,
             needs_fetch: true,
+            fetch_gate: (Moment::START, NotRefreshed::CoolingDown),
+            failed_fetches: 0,
+            strikes: Strikes::NONE,
             standing: Standing {
                 weight: Weight::first(now),
                 since: now,
@@ -327,7 +355,46 @@ impl Entry {
 
     /// Whether its last render says more of the project than of the renderer: it makes a bad probe.
     pub(super) fn is_suspect(&self) -> bool {
-        self.is_cooling() || self.cool_down.reason == NotRefreshed::PushedBack
+        self.is_cooling()
+            || self.cool_down.reason == NotRefreshed::PushedBack
+            || self.strikes.count > 0
+    }
+
+    /// Notes that a call was turned away, after so many launches of all projects, of which `answered` is the last that was taken.
+    /// True when that happened so often while others were taken that it is the project's fault.
+    pub(super) fn strike(&mut self, launches: u64, answered: u64) -> bool {
+        if self.strikes.count == 0 || answered > self.strikes.launches {
+            self.strikes.count += 1;
+        }
+        self.strikes.launches = launches;
+        let is_out = self.strikes.count >= REFUSED_OFTEN;
+        if is_out {
+            self.strikes = Strikes::NONE;
+        }
+        is_out
+    }
+
+    /// Notes that a call was taken, and answered.
+    pub(super) fn is_taken(&mut self) {
+        self.strikes = Strikes::NONE;
+        self.failed_fetches = 0;
+    }
+
+    /// Notes that a fetch failed: it is tried again after a back-off.
+    pub(super) fn fetch_failed(&mut self, now: Moment, rng: &mut fastrand::Rng) {
+        let wait = FETCH_BACKOFF.draw(self.failed_fetches, rng);
+        self.failed_fetches += 1;
+        self.fetch_gate = (now + wait, NotRefreshed::CoolingDown);
+    }
+
+    /// Notes that the renderer asked not to fetch the project for so long.
+    pub(super) fn push_fetch_back(&mut self, duration: Duration, now: Moment) {
+        self.fetch_gate = (now + duration, NotRefreshed::PushedBack);
+    }
+
+    /// Until when this project is not fetched, and why.
+    pub(super) fn fetch_gate(&self) -> (Moment, NotRefreshed) {
+        self.fetch_gate
     }
 
     /// Where this belongs and when to look again; nowhere when it can be forgotten.
@@ -354,6 +421,10 @@ impl Entry {
         let place = if self.held.is_some() {
             self.place_among_wanted()
         } else if self.needs_fetch && offers_fetch {
+            let (fetched_at, _) = self.fetch_gate;
+            if fetched_at > now {
+                return Some((Place::Cooling, Some(fetched_at)));
+            }
             Place::ToFetch
         } else if self.waiters.is_empty() {
             self.place_among_wanted()
@@ -382,6 +453,8 @@ impl Entry {
             _ if self.held.is_some() => Counted::Not,
             _ if !self.waiters.is_empty() => Counted::WaitedFor,
             Place::ToFetch | Place::Missing | Place::Wanted(..) => Counted::Demoted,
+            // The rate of fetches bounds them too little.
+            Place::Cooling if self.failed_fetches > 0 => Counted::Demoted,
             // Each of these was launched, so that the rate bounds them. Forgetting them would forget that they are left alone.
             Place::Cooling | Place::Resting => Counted::Not,
         }
@@ -408,6 +481,7 @@ impl Entry {
 
     /// Notes that a revision is held that did not come of a render.
     pub(super) fn stored(&mut self, held: HeldMark) {
+        self.fetch_gate.0 = Moment::START;
         if self.held.is_none_or(|before| before.order < held.order) {
             self.forgive();
         }

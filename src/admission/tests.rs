@@ -1,6 +1,10 @@
 //! Random sequences of everything that can happen, after each step of which the invariants of admission hold.
 
-use std::{collections::HashMap, num::NonZeroU32, time::Duration};
+use std::{
+    collections::{HashMap, HashSet},
+    num::NonZeroU32,
+    time::Duration,
+};
 
 use proptest::{
     prelude::*,
@@ -11,6 +15,7 @@ use super::*;
 
 mod faults;
 mod gates;
+mod refusals;
 mod turns;
 mod weather;
 
@@ -161,6 +166,8 @@ struct World {
     /// First attempts that succeeded, and retries.
     succeeded: u32,
     retries: u32,
+    /// What was refused, and is to be launched again as the same attempt.
+    refused: HashSet<Project>,
     /// Tokens given to missing projects since one went to an outdated one.
     missing_turns: u32,
     is_draining: bool,
@@ -195,6 +202,7 @@ impl World {
             holds: HashMap::new(),
             succeeded: 0,
             retries: 0,
+            refused: HashSet::new(),
             missing_turns: 0,
             is_draining: false,
             reached: Reached::default(),
@@ -365,7 +373,7 @@ impl World {
                 (None, Brought::Unimplemented) => FetchLanding::Unimplemented,
                 (None, Brought::Unreachable) => FetchLanding::Unreachable,
                 (None, Brought::Failure(failure)) => {
-                    self.note_pushback(&project, failure);
+                    self.note_global_pushback(failure);
                     FetchLanding::Failed(failure)
                 }
                 (None, _) => FetchLanding::Nothing,
@@ -381,6 +389,9 @@ impl World {
             (None, Brought::Unreachable) => Landing::Unreachable,
             (None, Brought::Failure(failure)) => {
                 self.note_pushback(&project, failure);
+                if failure == CallFailure::Refused {
+                    self.refused.insert(project.clone());
+                }
                 Landing::Failed(failure)
             }
             (None, _) => Landing::Rejected,
@@ -390,15 +401,22 @@ impl World {
 
     fn note_pushback(&mut self, project: &Project, failure: CallFailure) {
         if let CallFailure::Exhausted(Pushback {
-            after: Some(after),
-            is_global,
+            after: Some(after), ..
         }) = failure
         {
-            let until = self.now + after;
-            self.holds.insert(project.clone(), until);
-            if is_global {
-                self.hold = self.hold.max(until);
-            }
+            self.holds.insert(project.clone(), self.now + after);
+        }
+        self.note_global_pushback(failure);
+    }
+
+    /// Of fetches, only a pushback that says that it stands for everything holds renders.
+    fn note_global_pushback(&mut self, failure: CallFailure) {
+        if let CallFailure::Exhausted(Pushback {
+            after: Some(after),
+            is_global: true,
+        }) = failure
+        {
+            self.hold = self.hold.max(self.now + after);
         }
     }
 
@@ -499,7 +517,8 @@ impl World {
     /// Retries are a tenth of the first attempts that succeeded, and one in 5 min.
     fn check_retries(&mut self, project: &Project) {
         let flight = self.admission.entries[project].flight;
-        let is_retry = flight.is_some_and(|flight| flight.attempt > 1);
+        let goes_on = self.refused.remove(project);
+        let is_retry = flight.is_some_and(|flight| flight.attempt > 1) && !goes_on;
         self.retries += u32::from(is_retry);
         self.reached.retried += u64::from(is_retry);
         let floor = self.now.since_start().as_secs() / 300 + 1;

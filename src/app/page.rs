@@ -17,6 +17,8 @@ impl Core {
             breaker_open: core.stops.is_broken,
             pushed_back: core.stops.is_held,
             connected: *self.is_connected.borrow(),
+            renders_at_once: core.renders_at_once.get(),
+            fetches_at_once: core.fetches_at_once.get(),
             burst: core.limits.burst.get(),
             concurrency: core.limits.concurrency.get() as usize,
             queue: core.limits.queue.get() as usize,

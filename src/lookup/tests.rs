@@ -113,6 +113,7 @@ impl Core {
         let freshness = Arc::new(Freshness::new(1, None, clock.now()));
         let options = refresh::Options {
             deadline: secs(30),
+            fetch_deadline: secs(1),
             max_payload: 16 << 20,
             seed: 7,
         };

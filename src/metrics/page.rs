@@ -27,6 +27,8 @@ pub struct Snapshot {
     pub breaker_open: bool,
     pub pushed_back: bool,
     pub connected: bool,
+    pub renders_at_once: u32,
+    pub fetches_at_once: u32,
     pub burst: u32,
     pub concurrency: usize,
     pub queue: usize,
@@ -162,6 +164,15 @@ impl Page {
             ("queue", now.queue as f64),
         ];
         gauges(to, "setting", limits)
+    }
+
+    pub(super) fn concurrency_in_force(&self, to: MetricEncoder<'_>) -> fmt::Result {
+        let now = &self.snapshot;
+        let at_once = [
+            ("render", now.renders_at_once.into()),
+            ("fetch", now.fetches_at_once.into()),
+        ];
+        gauges(to, "call", at_once)
     }
 
     pub(super) fn projects(&self, to: MetricEncoder<'_>) -> fmt::Result {

@@ -84,6 +84,7 @@ pub(super) const ALL: &[Metric] = &[
     metric("bucket_tokens", Gauge, &[], "Renders that the token bucket would admit now; 0 while the rate is 0", |page, to| page.gauge(to, |now| now.bucket_level)),
     metric("limit", Gauge, &["setting"], "Limits in force: rate, burst, concurrency, queue", Page::limits),
     metric("rate_in_force", Gauge, &[], "Renders per second that pace, ramps and stops leave of the rate", |page, to| page.gauge(to, |now| now.rate_in_force)),
+    metric("concurrency_in_force", Gauge, &["call"], "Renders, and fetches, that may be in flight at once: as many as are set, or as few as the renderer takes", Page::concurrency_in_force),
     metric("breaker_open", Gauge, &[], "1 while projects that failed in a row, or a refused identity (UNAUTHENTICATED), stop every render", |page, to| page.gauge(to, |now| now.breaker_open.into())),
     metric("pushed_back", Gauge, &[], "1 while the renderer's pushback stops every render", |page, to| page.gauge(to, |now| now.pushed_back.into())),
     metric("connected", Gauge, &[], "1 while there is a connection to the renderer", |page, to| page.gauge(to, |now| now.connected.into())),

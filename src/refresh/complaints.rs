@@ -104,6 +104,8 @@ pub(super) struct Complaints {
     kinds: [Standing; Complaint::ALL.len()],
     named: Named,
     stops: Stops,
+    is_refused: bool,
+    has_given_fetches_up: bool,
 }
 
 /// The projects that a complaint stands of, and when each last complained.
@@ -162,6 +164,32 @@ impl Complaints {
             if standing.remove(project) && standing.is_empty() {
                 tracing::info!(%project, "{}", complaint.healed());
             }
+        }
+    }
+
+    /// Notes whether the renderer refused calls of late; what begins and what ends is logged.
+    pub(super) fn note_refusals(&mut self, is_refused: bool) {
+        match (
+            std::mem::replace(&mut self.is_refused, is_refused),
+            is_refused,
+        ) {
+            (false, true) => tracing::warn!(
+                "the renderer refuses calls: fewer are made at once, until it takes more"
+            ),
+            (true, false) => tracing::info!("the renderer has refused no call for a minute"),
+            (false, false) | (true, true) => {}
+        }
+    }
+
+    /// Notes whether fetches as a whole fail; what begins and what ends is logged.
+    pub(super) fn note_fetches(&mut self, are_given_up: bool) {
+        let before = std::mem::replace(&mut self.has_given_fetches_up, are_given_up);
+        match (before, are_given_up) {
+            (false, true) => {
+                tracing::warn!("fetches fail: missing projects are rendered until one is answered");
+            }
+            (true, false) => tracing::info!("fetches are answered again"),
+            (false, false) | (true, true) => {}
         }
     }
 

@@ -12,9 +12,6 @@ use crate::{
     revision::Project,
 };
 
-/// The longest that a fetch may take: it stands before a render that somebody waits for.
-const FETCH_DEADLINE: Duration = Duration::from_secs(1);
-
 /// Renders a project, and lands.
 pub(super) async fn render(
     shared: Arc<Shared>,
@@ -53,7 +50,7 @@ pub(super) async fn render(
 
 /// Fetches a project, and lands.
 pub(super) async fn fetch(shared: Arc<Shared>, project: Project, permit: FetchPermit) {
-    let deadline = FETCH_DEADLINE.min(shared.options.deadline);
+    let deadline = shared.options.fetch_deadline;
     let started = Instant::now();
     let call = {
         let render = Arc::clone(&shared.parts.render);

@@ -45,6 +45,8 @@ impl Shared {
         };
         self.forget(project);
         state.admission.landed(project, landing, now);
+        let is_refused = state.admission.is_refused(now);
+        state.complaints.note_refusals(is_refused);
         state.notices.landed(result, now);
         if class == Class::Missing {
             let is_unknown = landing == Landing::NotFound;
@@ -90,6 +92,8 @@ impl Shared {
             }
         };
         state.admission.fetched(project, landing, now);
+        let is_refused = state.admission.is_refused(now);
+        state.complaints.note_refusals(is_refused);
         self.note_wanted(&state, project);
         self.parts.observe.fetched(result, duration);
         self.perform(&mut state);

@@ -1,6 +1,6 @@
 //! What can be counted at one moment, for metrics.
 
-use std::time::Duration;
+use std::{num::NonZeroU32, time::Duration};
 
 use crate::{
     admission::{Admission, Class, Limits, Stops},
@@ -17,6 +17,9 @@ pub struct Snapshot {
     /// Renders per second that the pace, the ramps and the stops leave of the rate.
     pub rate_in_force: f64,
     pub stops: Stops,
+    /// Renders, and fetches, that may be in flight at once: as many as are set, or as few as the renderer takes.
+    pub renders_at_once: NonZeroU32,
+    pub fetches_at_once: NonZeroU32,
     pub target: u64,
     /// Tokens, with the fraction of the next.
     pub bucket_level: f64,
@@ -46,6 +49,8 @@ impl Snapshot {
             limits: *admission.limits(),
             rate_in_force: admission.rate_in_force(now),
             stops: admission.stops(),
+            renders_at_once: admission.renders_at_once(now),
+            fetches_at_once: admission.fetches_at_once(now),
             target: 0,
             bucket_level: admission.level(now),
             in_flight: admission.in_flight(),

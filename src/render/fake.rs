@@ -48,6 +48,7 @@ struct State {
     connection: u64,
     stored: HashMap<Project, Offer>,
     offers_fetch: bool,
+    fetch_cost: Duration,
     renders: Vec<(Instant, Ask)>,
     fetches: Vec<Project>,
     in_flight: usize,
@@ -66,6 +67,7 @@ impl FakeRenderer {
                 connection: 1,
                 stored: HashMap::new(),
                 offers_fetch: true,
+                fetch_cost: Duration::ZERO,
                 renders: Vec::new(),
                 fetches: Vec::new(),
                 in_flight: 0,
@@ -104,6 +106,11 @@ impl FakeRenderer {
 
     pub(crate) fn offers_no_fetch(&self) {
         self.lock().offers_fetch = false;
+    }
+
+    /// How long a fetch takes.
+    pub(crate) fn fetch_costs(&self, cost: Duration) {
+        self.lock().fetch_cost = cost;
     }
 
     /// What was asked for, in order.
@@ -224,7 +231,12 @@ impl Render for FakeRenderer {
             Some(offer) => Ok(offer.clone()),
             None => Err(RenderError::NotFound),
         };
-        let connection = Some(state.connection);
-        Box::pin(async move { Answered { connection, result } })
+        let (connection, cost) = (Some(state.connection), state.fetch_cost);
+        Box::pin(async move {
+            if !cost.is_zero() {
+                sleep(cost).await;
+            }
+            Answered { connection, result }
+        })
     }
 }

@@ -79,7 +79,9 @@ class Renderer(RenderServiceServicer):
         self._calls: list[Call] = []
         self._fetches: list[str] = []
         self._stored: dict[str, FetchResponse] | None = None
-        self._change_streams: list[SimpleQueue] = []
+        self._change_streams: list[SimpleQueue] | None = []
+        self._at_once: int | None = None
+        self._cost = 0.0
         self._server: grpc.Server | None = None
         # Options of the gRPC server, for the next start.
         self.options: tuple[tuple[str, int], ...] = ()
@@ -108,10 +110,20 @@ class Renderer(RenderServiceServicer):
                 rendered = _rendered(Answers(number=number), request)
                 self._stored[project] = FetchResponse(revision=rendered.revision, payload=rendered.payload)
 
+    def costs(self, seconds: float) -> None:
+        """How long each render and each fetch takes that is answered."""
+        self._cost = seconds
+
+    def takes_at_once(self, calls: int) -> None:
+        """Starts anew and takes only so many calls at once; grpcio plainly refuses others. Offers no Changes, which would be one."""
+        self.stop()
+        self._at_once, self._change_streams = calls, None
+        self.start()
+
     def changes(self, project: str, rollout: int, number: int) -> None:
         """Tells whoever listens to Changes."""
         with self._changed:
-            for stream in self._change_streams:
+            for stream in self._change_streams or ():
                 stream.put(Change(project=project, rollout=rollout, number=number))
 
     def _behave(self, only, behaviour):
@@ -141,7 +153,8 @@ class Renderer(RenderServiceServicer):
 
     def start(self) -> None:
         options = [("grpc.so_reuseport", 0), ("grpc.max_send_message_length", 128 << 20), *self.options]
-        self._server = grpc.server(ThreadPoolExecutor(THREADS), options=options)
+        threads = ThreadPoolExecutor(THREADS)
+        self._server = grpc.server(threads, options=options, maximum_concurrent_rpcs=self._at_once)
         add_RenderServiceServicer_to_server(self, self._server)
         self.port = self._server.add_insecure_port(f"127.0.0.1:{self.port}")
         self._server.start()
@@ -151,7 +164,7 @@ class Renderer(RenderServiceServicer):
             return
         stopped = self._server.stop(grace=None)
         with self._changed:
-            for stream in self._change_streams:
+            for stream in self._change_streams or ():
                 stream.put(None)
             self._changed.notify_all()
         stopped.wait(10)
@@ -165,6 +178,7 @@ class Renderer(RenderServiceServicer):
         behaviour = self._settled_behaviour(request.project, context)
         if isinstance(behaviour, Fails):
             _fail(behaviour, context)
+        time.sleep(self._cost)
         return _rendered(behaviour, request)
 
     def Fetch(self, request, context):  # noqa: N802
@@ -175,9 +189,12 @@ class Renderer(RenderServiceServicer):
             context.abort(grpc.StatusCode.UNIMPLEMENTED, "stores nothing")
         if request.project not in stored:
             context.abort(grpc.StatusCode.NOT_FOUND, "not stored")
+        time.sleep(self._cost)
         return stored[request.project]
 
     def Changes(self, request, context):  # noqa: N802
+        if self._change_streams is None:
+            context.abort(grpc.StatusCode.UNIMPLEMENTED, "tells of no changes")
         stream = SimpleQueue()
         with self._changed:
             self._change_streams.append(stream)

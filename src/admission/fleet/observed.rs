@@ -44,6 +44,11 @@ pub(super) struct Observed {
     pub(super) demanded: Seconds,
     pub(super) useful: Seconds,
     pub(super) pushed_back: Seconds,
+    /// Renders that were plainly refused.
+    pub(super) refused: Seconds,
+    /// Fetches that arrived, and those of them that were plainly refused.
+    pub(super) fetched: Seconds,
+    pub(super) fetch_refused: Seconds,
     pub(super) timed_out: Seconds,
     /// Launches in the class of outdated projects.
     pub(super) outdated: Seconds,
@@ -152,6 +157,18 @@ impl Observed {
         self.pushed_back.add(now);
     }
 
+    pub(super) fn refused(&mut self, now: Moment) {
+        self.refused.add(now);
+    }
+
+    pub(super) fn fetched(&mut self, now: Moment) {
+        self.fetched.add(now);
+    }
+
+    pub(super) fn fetch_refused(&mut self, now: Moment) {
+        self.fetch_refused.add(now);
+    }
+
     pub(super) fn missing_asked(&mut self, now: Moment) {
         self.missing_asked.add(now);
     }
@@ -237,7 +254,7 @@ impl Observed {
             .collect();
         let unconverged = self.converged.iter().filter(|one| one.is_none()).count();
         format!(
-            "events {} launches {} repeats {} retries {} wasted {} in a hold {} forgotten {} peak {}/s of {:.0}/s excess {:.2} pushed back {} timed out {} missing {}/{} unfresh {} converged in {slowest:.0} s (not {unconverged}) took as long as promised {:.2?} untrue {} told {:?}",
+            "events {} launches {} repeats {} retries {} wasted {} in a hold {} forgotten {} peak {}/s of {:.0}/s excess {:.2} pushed back {} timed out {} missing {}/{} refused {} fetches {} refused {} unfresh {} converged in {slowest:.0} s (not {unconverged}) took as long as promised {:.2?} untrue {} told {:?}",
             self.events,
             self.launches,
             self.repeats,
@@ -252,6 +269,9 @@ impl Observed {
             self.timed_out.sum(0, end),
             self.missing_answered.sum(0, end),
             self.missing_asked.sum(0, end),
+            self.refused.sum(0, end),
+            self.fetched.sum(0, end),
+            self.fetch_refused.sum(0, end),
             self.unfresh,
             honesty,
             self.untrue.len(),

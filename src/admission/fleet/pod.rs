@@ -18,8 +18,6 @@ use crate::{
     revision::{Order, Project},
 };
 
-/// How long a fetch may take.
-const FETCH_DEADLINE: Duration = Duration::from_secs(1);
 /// What a lookup says of a missing project of which the machine knows nothing.
 const UNEXPLAINED: Refusal = Refusal {
     reason: NotRefreshed::QueueFull,
@@ -412,7 +410,7 @@ impl World {
         };
         let deadline = match class {
             Some(_) => self.plan.deadline,
-            None => FETCH_DEADLINE,
+            None => self.plan.fetch_deadline,
         };
         self.send(call, deadline);
     }
@@ -473,7 +471,9 @@ impl World {
         }
         self.settle(call.sidecar);
         let sidecar = &self.sidecars[call.sidecar];
-        if sidecar.slots[call.project].held.is_some() {
+        // What is refused is tried again for those who wait.
+        let is_refused = matches!(answer, Answer::Refused);
+        if sidecar.slots[call.project].held.is_some() && !is_refused {
             let is_forgotten = |waiting: &&Waiting| waiting.project == call.project;
             self.observed.forgotten += sidecar.waiting.iter().filter(is_forgotten).count();
         }
@@ -486,14 +486,14 @@ impl World {
             Answer::Failed(Failure::Unauthenticated) => {
                 FetchLanding::Failed(CallFailure::Unauthenticated)
             }
-            Answer::Failed(_)
-            | Answer::Stored { order: None }
-            | Answer::Rendered { .. }
-            | Answer::NotFound
-            | Answer::Unavailable
-            | Answer::Broken
-            | Answer::Exhausted(_)
-            | Answer::DeadlineExceeded => FetchLanding::Nothing,
+            Answer::Stored { order: None } | Answer::Rendered { .. } | Answer::NotFound => {
+                FetchLanding::Nothing
+            }
+            Answer::Unavailable => FetchLanding::Failed(CallFailure::Unavailable),
+            Answer::Broken | Answer::Failed(_) => FetchLanding::Failed(CallFailure::Other),
+            Answer::Exhausted(pushback) => FetchLanding::Failed(CallFailure::Exhausted(pushback)),
+            Answer::Refused => FetchLanding::Failed(CallFailure::Refused),
+            Answer::DeadlineExceeded => FetchLanding::Failed(CallFailure::DeadlineExceeded),
         };
         let (name, now) = (&self.names[call.project], self.now);
         let sidecar = &mut self.sidecars[call.sidecar];
@@ -522,6 +522,7 @@ impl World {
                 Landing::Failed(CallFailure::Other)
             }
             Answer::Exhausted(pushback) => Landing::Failed(CallFailure::Exhausted(pushback)),
+            Answer::Refused => Landing::Failed(CallFailure::Refused),
             Answer::DeadlineExceeded => Landing::Failed(CallFailure::DeadlineExceeded),
         };
         self.observed.landed(now, &landing);

@@ -53,9 +53,26 @@ pub(super) enum Taken {
     Full { after: Duration },
 }
 
+/// The renderer's store, which answers fetches beside the cores.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Store {
+    /// Fetches vanish.
+    pub(super) is_away: bool,
+    /// Every fetch is pushed back by so long.
+    pub(super) pushes_back: Option<Duration>,
+    /// Fetches that are answered at once; others are plainly refused.
+    pub(super) slots: usize,
+    /// How long an answer takes.
+    pub(super) takes: Duration,
+    pub(super) busy: usize,
+}
+
 #[derive(Debug)]
 pub(super) struct Renderer {
     pub(super) mood: Mood,
+    pub(super) store: Store,
+    /// What it cannot queue it plainly refuses, without a word on when to come back.
+    pub(super) refuses_plainly: bool,
     /// Renders that run at once; more of them wait in the queue.
     pub(super) slots: usize,
     pub(super) queue: usize,
@@ -84,6 +101,14 @@ impl Renderer {
         let cores_up = cores.ceil() as usize;
         Self {
             mood: Mood::Working,
+            store: Store {
+                is_away: false,
+                pushes_back: None,
+                slots: usize::MAX,
+                takes: Duration::ZERO,
+                busy: 0,
+            },
+            refuses_plainly: false,
             slots: cores_up * 2,
             queue: cores_up * 8,
             refusal: 0.0,
@@ -101,6 +126,11 @@ impl Renderer {
     /// Takes whatever comes, however long it takes.
     pub(super) fn sheds_nothing(&mut self) {
         self.slots = usize::MAX;
+    }
+
+    /// Takes so many calls at once, and plainly refuses others.
+    pub(super) fn takes_at_once(&mut self, calls: usize) {
+        (self.slots, self.queue, self.refuses_plainly) = (calls, 0, true);
     }
 
     pub(super) fn set_cores(&mut self, cores: f64, now: Moment) {

@@ -4,11 +4,12 @@
 mod faults;
 mod pods;
 mod projects;
+mod refusals;
 mod releases;
 
 use std::time::Duration;
 
-use self::{faults::*, pods::*, projects::*, releases::*};
+use self::{faults::*, pods::*, projects::*, refusals::*, releases::*};
 use super::{
     observed::Observed,
     sim::{Plan, Way, World},
@@ -43,6 +44,7 @@ fn plan() -> Plan {
         headroom: 1.25,
         work: 0.1,
         deadline: Duration::from_secs(10),
+        fetch_deadline: Duration::from_secs(1),
         load: 0.3,
         missing: 0.2,
         lookups: 2.0,
@@ -102,7 +104,7 @@ fn show(name: &str, observed: &Observed, plan: &Plan) {
 }
 
 /// Which scenario shows that a controller is needed.
-const NEEDS: [(Controller, Scenario); 14] = [
+const NEEDS: [(Controller, Scenario); 17] = [
     (Controller::Breaker, ALONE),
     (Controller::GlobalHold, PUSHED),
     (Controller::PaceOnPushback, TENFOLD),
@@ -117,6 +119,9 @@ const NEEDS: [(Controller, Scenario); 14] = [
     (Controller::RaiseInterval, RAPID),
     (Controller::HoldRamp, WEAKENED),
     (Controller::BreakerRamp, RETURNED),
+    (Controller::LearnedConcurrency, TWO_AT_ONCE),
+    (Controller::RefusedStop, TENFOLD_REFUSED),
+    (Controller::FetchesGivenUp, STORE_AWAY),
 ];
 
 #[test]
@@ -218,4 +223,11 @@ scenarios! {
     pods_suspended_for_a_minute: SUSPENDED,
     all_applications_cancel_at_50_ms: CANCELLED,
     a_storm_of_missing_projects: STORM,
+    a_renderer_that_takes_few_calls_at_once: FEW_AT_ONCE,
+    a_renderer_that_takes_two_calls_of_one_sidecar: TWO_AT_ONCE,
+    limits_ten_times_too_high_for_a_renderer_that_refuses: TENFOLD_REFUSED,
+    a_store_that_refuses: STORE_REFUSES,
+    a_slow_store: STORE_SLOW,
+    a_store_that_never_answers: STORE_AWAY,
+    a_store_that_pushes_back: STORE_PUSHES_BACK,
 }

@@ -48,6 +48,8 @@ pub(super) struct Plan {
     pub(super) work: f64,
     /// How long a render may run.
     pub(super) deadline: Duration,
+    /// How long a fetch may take.
+    pub(super) fetch_deadline: Duration,
     /// Wishes for renders per second beside releases, as a share of what the renderer can do.
     pub(super) load: f64,
     /// The part of them that are for projects of which nothing is held.
@@ -152,6 +154,7 @@ pub(super) enum Answer {
     Broken,
     Failed(Failure),
     Exhausted(Pushback),
+    Refused,
     DeadlineExceeded,
 }
 
@@ -170,6 +173,8 @@ pub(super) enum Event {
     Leave(usize, u32, u64),
     Return(usize, ProjectId, u32),
     Arrive(CallId),
+    /// The store has an answer.
+    Stored(CallId),
     Ended(u64),
     Deadline(CallId),
     Answered(CallId, Answer),
@@ -189,6 +194,7 @@ impl Event {
             | Self::Demand
             | Self::Typo
             | Self::Arrive(_)
+            | Self::Stored(_)
             | Self::Ended(_)
             | Self::Deadline(_) => None,
         }
@@ -421,6 +427,7 @@ impl World {
             Event::Leave(sidecar, incarnation, waiter) => self.leave(sidecar, incarnation, waiter),
             Event::Return(sidecar, project, tries) => self.look_up(sidecar, project, tries),
             Event::Arrive(call) => self.arrive(call),
+            Event::Stored(call) => self.stored(call),
             Event::Ended(ends) if ends == self.ends => self.renders_end(),
             Event::Ended(_) => {}
             Event::Deadline(call) => self.deadline_ends(call),
@@ -455,18 +462,7 @@ impl World {
     fn arrive(&mut self, id: CallId) {
         let call = self.calls[id];
         if call.is_fetch {
-            let refused = Failure::Unauthenticated;
-            let answer = if self.renderer.mood == Mood::Failing(refused) {
-                Answer::Failed(refused)
-            } else if !matches!(self.renderer.mood, Mood::Working | Mood::Failing(_)) {
-                return;
-            } else if self.plan.offers_fetch {
-                let order = self.renderer.stored.get(call.project).copied().flatten();
-                Answer::Stored { order }
-            } else {
-                Answer::Unimplemented
-            };
-            return self.reply(id, answer);
+            return self.fetch(id);
         }
         self.observed.offered(self.now);
         match self.renderer.mood {
@@ -482,6 +478,48 @@ impl World {
         }
     }
 
+    fn fetch(&mut self, id: CallId) {
+        self.observed.fetched(self.now);
+        let refused = Failure::Unauthenticated;
+        if self.renderer.mood == Mood::Failing(refused) {
+            return self.reply(id, Answer::Failed(refused));
+        }
+        let store = &mut self.renderer.store;
+        let works = matches!(self.renderer.mood, Mood::Working | Mood::Failing(_));
+        if !works || store.is_away {
+            return;
+        }
+        if !self.plan.offers_fetch {
+            return self.reply(id, Answer::Unimplemented);
+        }
+        if let Some(after) = store.pushes_back {
+            let pushback = Pushback {
+                after: Some(after),
+                is_global: false,
+            };
+            return self.reply(id, Answer::Exhausted(pushback));
+        }
+        if store.busy >= store.slots {
+            self.observed.fetch_refused(self.now);
+            return self.reply(id, Answer::Refused);
+        }
+        store.busy += 1;
+        let takes = store.takes;
+        if takes.is_zero() {
+            self.stored(id);
+        } else {
+            self.at(takes, Event::Stored(id));
+        }
+    }
+
+    /// The store answers a fetch.
+    fn stored(&mut self, id: CallId) {
+        self.renderer.store.busy -= 1;
+        let project = self.calls[id].project;
+        let order = self.renderer.stored.get(project).copied().flatten();
+        self.reply(id, Answer::Stored { order });
+    }
+
     fn accept(&mut self, id: CallId, call: Call) {
         if self.fate.quota == Some(call.project) {
             let after = Some(Duration::from_secs(5));
@@ -489,11 +527,18 @@ impl World {
             return self.reply(id, Answer::Exhausted(Pushback { after, is_global }));
         }
         let work = self.work_of(call);
-        if let Taken::Full { after } = self.renderer.take(id, work, self.now) {
-            self.observed.pushed_back(self.now);
-            let after = Some(after);
-            let is_global = self.plan.pushes_all_back;
-            self.reply(id, Answer::Exhausted(Pushback { after, is_global }));
+        match self.renderer.take(id, work, self.now) {
+            Taken::Accepted => {}
+            Taken::Full { .. } if self.renderer.refuses_plainly => {
+                self.observed.refused(self.now);
+                self.reply(id, Answer::Refused);
+            }
+            Taken::Full { after } => {
+                self.observed.pushed_back(self.now);
+                let after = Some(after);
+                let is_global = self.plan.pushes_all_back;
+                self.reply(id, Answer::Exhausted(Pushback { after, is_global }));
+            }
         }
         self.renderer_changed();
     }

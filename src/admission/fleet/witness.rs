@@ -8,9 +8,10 @@ use crate::{
     admission::{
         CallFailure, Class, FetchLanding, HeldMark, Landing, Limits, Pushback, Want,
         limits::{
-            BEHIND_COOL_DOWN, BREAKER_FAILURES, BREAKER_OPEN, FAULT_PROJECTS, HOLD_RAMP,
-            MISSING_COOL_DOWN, OUTDATED_COOL_DOWN, PACE_RECOVERY, PROBE_INTERVAL, PUSHBACK_CAP,
-            PUSHBACK_WINDOW, RAISE_INTERVAL, RATE_STEP,
+            BEHIND_COOL_DOWN, BREAKER_FAILURES, BREAKER_OPEN, FAULT_PROJECTS, FETCH_BACKOFF,
+            HOLD_RAMP, LEARNED_FOR, MISSING_COOL_DOWN, OUTDATED_COOL_DOWN, PACE_RECOVERY,
+            PROBE_INTERVAL, PUSHBACK_CAP, PUSHBACK_WINDOW, RAISE_INTERVAL, RATE_STEP,
+            REFUSED_OFTEN, REFUSED_STOP,
         },
     },
     moment::Moment,
@@ -38,6 +39,11 @@ pub(super) struct Witness {
     broken: Option<Stop>,
     held: Option<Hold>,
     last_pushback: Option<(ProjectId, Moment)>,
+    /// When a render, and a fetch, was last plainly refused.
+    render_refused: Option<Moment>,
+    fetch_refused: Option<Moment>,
+    /// Until when fetches may be held by pushbacks.
+    fetches_held: Moment,
     /// A name turned out to be none.
     has_seen_unknown: bool,
 }
@@ -60,6 +66,8 @@ struct Seen {
     gate: Option<(NotRefreshed, Moment)>,
     /// The longest that its last cool-down can have been.
     longest: Duration,
+    /// Plain refusals of its renders or fetches in a row.
+    refusals: u32,
     /// After a render for a raised target.
     raised_until: Moment,
 }
@@ -154,6 +162,9 @@ impl Witness {
             broken: None,
             held: None,
             last_pushback: None,
+            render_refused: None,
+            fetch_refused: None,
+            fetches_held: Moment::START,
             has_seen_unknown: false,
         }
     }
@@ -238,8 +249,31 @@ impl Witness {
         self.fetches -= 1;
         let seen = &mut self.projects[project];
         seen.flight = None;
-        if let FetchLanding::Held(_) = landing {
-            seen.forgive();
+        match landing {
+            FetchLanding::Held(_) => {
+                seen.refusals = 0;
+                seen.forgive();
+            }
+            FetchLanding::Nothing | FetchLanding::Unimplemented | FetchLanding::Unreachable => {}
+            FetchLanding::Failed(CallFailure::Exhausted(Pushback {
+                after: Some(after), ..
+            })) => {
+                let until = now + after.mul_f64(OBEYED).min(PUSHBACK_CAP);
+                seen.gate = Some((NotRefreshed::PushedBack, until));
+                self.fetches_held = self.fetches_held.max(until);
+            }
+            FetchLanding::Failed(CallFailure::Refused) => {
+                self.fetch_refused = Some(now);
+                seen.refused(None, now);
+            }
+            FetchLanding::Failed(
+                CallFailure::Unavailable
+                | CallFailure::Aborted
+                | CallFailure::DeadlineExceeded
+                | CallFailure::Exhausted(_)
+                | CallFailure::Other,
+            ) => seen.gate = Some((NotRefreshed::CoolingDown, now + FETCH_BACKOFF.most())),
+            FetchLanding::Failed(CallFailure::Unauthenticated) => {}
         }
         let was_probe = self.broken.is_some_and(|stop| stop.probe == Some(project));
         if landing == FetchLanding::Failed(CallFailure::Unauthenticated) {
@@ -272,6 +306,10 @@ impl Witness {
                 after: Some(after),
                 is_global,
             })) => self.pushed_back(project, *after, *is_global, now),
+            Landing::Failed(CallFailure::Refused) => {
+                self.render_refused = Some(now);
+                self.projects[project].refused(before, now);
+            }
             Landing::NotFound => {
                 self.has_seen_unknown = true;
                 self.projects[project].failed(NotRefreshed::CoolingDown, before, now);
@@ -401,6 +439,8 @@ impl Witness {
                     || self.renders.outdated >= limits.outdated_permits()
                     || (seen.is_failing && self.renders.failing >= limits.cooling_permits())
                     || (held.is_none() && self.fetches >= limits.fetch.concurrency.get())
+                    || may_take_fewer(self.render_refused, self.renders.all, now)
+                    || (held.is_none() && may_take_fewer(self.fetch_refused, self.fetches, now))
             }
             NotRefreshed::Scheduled | NotRefreshed::TimedOut => seen.flight.is_some(),
             NotRefreshed::RenderFailed => seen.failed_at == Some(now),
@@ -410,7 +450,9 @@ impl Witness {
             }
             NotRefreshed::BreakerOpen => self.broken.is_some_and(|stop| stop.holds(now)),
             NotRefreshed::PushedBack => {
-                is_left_alone() || self.held.is_some_and(|hold| hold.stop.holds(now))
+                is_left_alone()
+                    || self.held.is_some_and(|hold| hold.stop.holds(now))
+                    || (held.is_none() && self.fetches_held > now)
             }
             NotRefreshed::RendererBehind | NotRefreshed::Rejected => is_left_alone(),
             NotRefreshed::QueueFull => true,
@@ -425,12 +467,31 @@ impl Witness {
     }
 }
 
+/// Whether fewer calls than are set may be all that the renderer takes: it refused one within a minute, and others are in flight
+/// or one that was refused alone stops them.
+fn may_take_fewer(refused: Option<Moment>, flying: u32, now: Moment) -> bool {
+    refused.is_some_and(|at| {
+        let since = now.since(at);
+        since < LEARNED_FOR && (flying > 0 || since <= REFUSED_STOP.most())
+    })
+}
+
 impl Seen {
     fn forgive(&mut self) {
         (self.gate, self.longest, self.is_failing) = (None, Duration::ZERO, false);
     }
 
+    /// So often in a row it may be the project's fault.
+    fn refused(&mut self, before: Option<HeldMark>, now: Moment) {
+        self.refusals += 1;
+        if self.refusals >= REFUSED_OFTEN {
+            (self.is_failing, self.failed_at) = (true, Some(now));
+            self.failed(NotRefreshed::CoolingDown, before, now);
+        }
+    }
+
     fn brought(&mut self, held: HeldMark, flight: Flight, before: Option<HeldMark>, now: Moment) {
+        self.refusals = 0;
         if !flight.want.is_met_by(Some(held)) {
             let (_, longest) = BEHIND_COOL_DOWN;
             self.gate = Some((NotRefreshed::RendererBehind, now + longest));

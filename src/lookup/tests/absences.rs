@@ -1,6 +1,7 @@
 //! What is missing, gone, unknown or thrown away.
 
 use super::*;
+use crate::logged::Log;
 
 #[tokio::test(start_paused = true)]
 async fn a_missing_lookup_that_joins_a_queued_refresh_promotes_it_in_place() {
@@ -226,6 +227,36 @@ async fn a_new_pod_fetches_what_is_stored_without_a_render() {
     let answers = join_all(projects.iter().map(|project| core.get(project))).await;
     assert!(answers.iter().all(Result::is_ok));
     assert_eq!(core.renders(), 0);
+}
+
+/// A store that answered in 1.5 s turned 20 stored projects into 20 renders.
+#[tokio::test(start_paused = true)]
+async fn fetches_that_are_late_lead_to_renders_only_when_all_fail_for_a_while() {
+    let core = Core::new().await;
+    let log = Log::start();
+    let projects = projects(20);
+    for project in &projects {
+        core.renderer.stores(project, Order::new(1, 4));
+    }
+    core.renderer.fetch_costs(millis(1_500));
+    let answers = join_all(projects.iter().map(|project| core.get(project))).await;
+    assert!(answers.iter().all(Result::is_err));
+    assert_eq!(core.renders(), 0);
+    sleep(secs(3)).await;
+    let answers = join_all(projects.iter().map(|project| core.get(project))).await;
+    assert!(answers.iter().all(Result::is_ok), "{answers:?}");
+    assert!(core.renders() > 0);
+    core.renderer.fetch_costs(Duration::ZERO);
+    sleep(secs(11)).await;
+    let other = project("demo/other");
+    core.renderer.stores(&other, Order::new(1, 4));
+    let before = core.renders();
+    assert!(core.get(&other).await.is_ok());
+    assert_eq!(core.renders(), before);
+    log.assert_says(&[
+        "fetches fail: missing projects are rendered until one is answered",
+        "fetches are answered again",
+    ]);
 }
 
 #[tokio::test(start_paused = true)]

@@ -116,18 +116,28 @@ async fn a_breaker_that_closes_lets_one_probe_through_and_then_a_ramp() {
     assert!(took <= secs(60), "{took:?}");
 }
 
+/// Each refused project cooled down by itself for 5 s and more, however little was in the renderer's way.
 #[tokio::test(start_paused = true)]
-async fn exhaustion_cools_projects_down_and_is_no_failure_of_the_renderer() {
+async fn a_plain_refusal_is_no_failure_but_asks_for_fewer_at_once() {
     let core = Core::new().await;
     let projects = projects(20);
     core.holds(&projects).await;
-    core.renderer
-        .behaves(Behaviour::Fails(RenderError::Refused(Message::new("busy"))));
+    let log = Log::start();
+    let refused = RenderError::Refused(Message::new("busy"));
+    core.renderer.behaves(Behaviour::Fails(refused));
     core.refresh.set_target(2);
     under_load(&core, &projects, sleep(secs(5))).await;
     for project in &projects {
-        assert_eq!(reason(&core.get(project).await), NotRefreshed::CoolingDown);
+        let told = reason(&core.get(project).await);
+        assert_eq!(told, NotRefreshed::ConcurrencyLimited);
     }
+    assert_eq!(core.refresh.snapshot().renders_at_once, count(1));
+    core.renderer.behaves(Behaviour::Answers);
+    assert!(core.converges(&projects, 2).await <= secs(20));
+    log.assert_says(&[
+        "the target is raised",
+        "the renderer refuses calls: fewer are made at once, until it takes more",
+    ]);
     assert_trusts_the_renderer(&core);
 }
 

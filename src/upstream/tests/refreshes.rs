@@ -55,6 +55,7 @@ impl Core {
         let freshness = Arc::new(Freshness::new(1, None, clock.now()));
         let options = refresh::Options {
             deadline,
+            fetch_deadline: Duration::from_secs(1),
             max_payload: MAX_PAYLOAD,
             seed: 7,
         };

@@ -1,0 +1,73 @@
+"""Renderers that take only so many calls at once, and stores that are slow: a refusal is no failure, and a fetch no render."""
+
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+from sidecar import served
+
+MANY = {"rate": 1000, "burst": 1000, "concurrency": 16}
+
+
+def look_up(sidecar, projects, patience):
+    """Looks all of them up at once, and returns the answers and how long they took."""
+    start = time.monotonic()
+    with ThreadPoolExecutor(len(projects)) as threads:
+        answers = list(threads.map(lambda project: sidecar.get(project, patience=patience), projects))
+    return answers, time.monotonic() - start
+
+
+def within_what_the_server_needs(calls: int, cost: float) -> float:
+    """The longest that so many calls may take on a server that takes two at once."""
+    return 1.5 * calls * cost / 2 + 0.5
+
+
+def test_fetches_that_a_server_refuses_are_fetched_again_and_not_rendered(renderer, start_sidecar):
+    """grpcio's maximum_concurrent_rpcs says a plain RESOURCE_EXHAUSTED: 28 of 30 fetches became renders."""
+    projects = [f"demo/{number}" for number in range(30)]
+    renderer.stores(*projects, rollout=1)
+    renderer.costs(0.02)
+    renderer.takes_at_once(2)
+    sidecar = start_sidecar(admission=MANY)
+    answers, took = look_up(sidecar, projects, patience=5)
+    assert all(answer.payload for answer in answers)
+    assert took <= within_what_the_server_needs(30, 0.02)
+    assert renderer.renders() == []
+    assert sidecar.metric("fetches_total", result="refused") > 0
+
+
+def test_renders_that_a_server_refuses_are_asked_for_again(renderer, start_sidecar):
+    """As above without Fetch: 28 of 30 lookups failed within 0.1 s."""
+    renderer.costs(0.05)
+    renderer.takes_at_once(2)
+    sidecar = start_sidecar(admission=MANY)
+    answers, took = look_up(sidecar, [f"demo/{number}" for number in range(30)], patience=5)
+    assert {served(answer) for answer in answers} == {"RENDERED"}
+    assert took <= within_what_the_server_needs(30, 0.05)
+    assert sidecar.metric("renders_total", result="refused") > 0
+    assert sidecar.metric("concurrency_in_force", call="render") < 16
+    assert sidecar.metric("breaker_open") == 0
+
+
+def test_a_release_on_a_server_that_refuses_takes_no_longer_than_the_server(renderer, start_sidecar):
+    """Each refused project cooled down for 5 s and more: 60 held ones took 15 s."""
+    projects = [f"demo/{number}" for number in range(60)]
+    renderer.takes_at_once(2)
+    sidecar = start_sidecar(admission=MANY)
+    look_up(sidecar, projects, patience=5)
+    renderer.costs(0.05)
+    start = time.monotonic()
+    sidecar.release(2)
+    while any(served(sidecar.get(project, patience=0)) == "OUTDATED" for project in projects):
+        time.sleep(0.05)
+    assert time.monotonic() - start <= 1.5 * 60 * 0.05 / 2 + 2
+
+
+def test_a_slow_store_is_waited_for_as_long_as_the_settings_say(renderer, start_sidecar):
+    """It was given up after 1 s, whatever the settings: 20 stored projects became 20 renders."""
+    projects = [f"demo/{number}" for number in range(20)]
+    renderer.stores(*projects, rollout=1)
+    renderer.costs(1.5)
+    sidecar = start_sidecar(upstream={"fetch": {"deadline": "3s", "concurrency": 20}})
+    answers, _ = look_up(sidecar, projects, patience=5)
+    assert all(answer.payload for answer in answers)
+    assert renderer.renders() == []
