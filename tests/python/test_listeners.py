@@ -168,7 +168,7 @@ def cpu_of(sidecar, thread: str) -> int:
 def test_scrapes_take_no_time_from_renders(start_sidecar):
     """Pages were made on the runtime of flights: four scrapers of 20,000 projects held renders up by 39 ms."""
     sidecar = start_sidecar(log={"level": "info"})
-    for at in range(200 if FULL else 5):
+    for at in range(200 if FULL else 3):
         sidecar.batch([f"demo/{at}-{n}" for n in range(100)], patience=20)
     main, telemetry = cpu_of(sidecar, "evenkeel"), cpu_of(sidecar, "telemetry")
     began = time.monotonic()
