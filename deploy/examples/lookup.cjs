@@ -17,6 +17,7 @@ const address = process.env.EVENKEEL_ADDRESS ?? "127.0.0.1:7400";
 const client = new ConfigService(address, grpc.credentials.createInsecure(), {
   "grpc.service_config": readFileSync(join(__dirname, "retry.json"), "utf8"),
   "grpc.default_authority": "localhost", // on a Unix socket it would be the socket's path, which is none
+  "grpc.enable_http_proxy": 0, // with http_proxy set, gRPC would look for 127.0.0.1 behind the proxy
   "grpc-node.flow_control_window": 2 << 20,
   "grpc.max_receive_message_length": 33 << 20,
 });

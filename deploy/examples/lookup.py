@@ -15,6 +15,7 @@ from evenkeel.v1.types_pb2 import NotRefreshed
 options = [
     ("grpc.service_config", (Path(__file__).parent / "retry.json").read_text()),
     ("grpc.default_authority", "localhost"),  # on a Unix socket it would be the socket's path, which is none
+    ("grpc.enable_http_proxy", 0),  # with http_proxy set, gRPC would look for 127.0.0.1 behind the proxy
     ("grpc.http2.lookahead_bytes", 2 << 20),
     ("grpc.max_receive_message_length", 33 << 20),
 ]

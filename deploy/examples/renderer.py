@@ -3,6 +3,8 @@
 The modules of the contract come from: python -m grpc_tools.protoc -I proto --python_out=. --grpc_python_out=. proto/evenkeel/v1/*.proto
 """
 
+import fcntl
+import hashlib
 import json
 import os
 import sys
@@ -21,6 +23,23 @@ free = threading.Semaphore(WORKERS)
 stored = {}  # keep it where a restart does not lose it, and all replicas find it
 
 
+def read(source):
+    """A file, and the number of its changes, which rises when an old file is restored too, and outlives a restart.
+
+    Each change is a line in NAME.versions, which is only ever added to. With a database, take the version of the row.
+    """
+    with source.with_suffix(".versions").open("a+") as versions:
+        fcntl.flock(versions, fcntl.LOCK_EX)  # other replicas do the same
+        text = source.read_text()
+        digest = hashlib.sha256(text.encode()).hexdigest()
+        versions.seek(0)
+        known = versions.read().split()
+        if known[-1:] != [digest]:
+            versions.write(f"{digest}\n")
+            known.append(digest)
+    return text, len(known)
+
+
 class Renderer(RenderServiceServicer):
     def Render(self, request, context):
         source = {file.stem: file for file in Path(sys.argv[1]).glob("*.json")}.get(request.project)
@@ -30,8 +49,8 @@ class Renderer(RenderServiceServicer):
             context.set_trailing_metadata((("grpc-retry-pushback-ms", "2000"),))
             context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, "busy")
         try:
-            number = source.stat().st_mtime_ns  # rises with every change, before what changed is read
-            settings = json.loads(source.read_text())  # the work; between steps: if not context.is_active(), stop
+            text, number = read(source)
+            settings = json.loads(text)  # the work; between steps: if not context.is_active(), stop
             payload = json.dumps({"rollout": ROLLOUT, **settings}).encode()
         finally:
             free.release()

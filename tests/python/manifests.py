@@ -17,6 +17,7 @@ GOLDEN = ROOT / "tests/deploy/golden"
 SOURCES = {
     "example": ROOT / "deploy/kustomize/example",
     "kinds": ROOT / "tests/deploy/kinds",
+    "others": ROOT / "tests/deploy/others",
 }
 
 WORKLOADS = ("Deployment", "StatefulSet", "DaemonSet", "Job")

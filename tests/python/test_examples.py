@@ -19,6 +19,7 @@ import pytest
 from grpc_tools import protoc
 
 import contract
+from contract import RenderRequest, RenderServiceStub
 from evenkeel.v1 import config_pb2, config_pb2_grpc
 from renderer import payload_of
 from sidecar import BINARY, Sidecar, failure_of, reason, served
@@ -45,7 +46,7 @@ class Client:
     environment: dict = field(default_factory=dict)
 
     def start(self, address: str, project: str) -> subprocess.Popen:
-        environment = {**os.environ, **self.environment, "EVENKEEL_ADDRESS": address, "no_proxy": "*"}
+        environment = {**os.environ, "no_proxy": "*", **self.environment, "EVENKEEL_ADDRESS": address}
         pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
         return subprocess.Popen([*self.command, project], env=environment, **pipes)
 
@@ -176,6 +177,16 @@ def serve():
 
 
 @pytest.mark.parametrize("language", RETRYING)
+def test_a_proxy_in_the_environment_is_not_asked_for_localhost(language, serve):
+    # gRPC for C++, Python and Node.js takes http_proxy, and no_proxy seldom has 127.0.0.1.
+    client = client_in(language)
+    proxy = "http://127.0.0.1:1"
+    proxies = {name: proxy for name in ("http_proxy", "https_proxy", "grpc_proxy", "HTTP_PROXY", "HTTPS_PROXY")}
+    environment = {**client.environment, **proxies, "no_proxy": "", "NO_PROXY": "", "no_grpc_proxy": ""}
+    assert Client(client.command, environment).run(serve(Scripted()), "demo/shop") == (0, "{}\n", "")
+
+
+@pytest.mark.parametrize("language", RETRYING)
 def test_the_service_config_retries_when_it_is_told_to(language, serve):
     service = Scripted("1", "1")
     assert client_in(language).run(serve(service), "demo/shop") == (0, "{}\n", "")
@@ -245,6 +256,30 @@ def test_the_renderer_renders_and_stores(start_before):
         assert pod.metric("renders_total") == 0, "it was fetched"
     finally:
         pod.stop()
+
+
+def test_the_number_of_the_renderer_rises_when_a_file_is_restored_and_outlives_a_restart(inputs, tmp_path):
+    # It was the time of the file, which a restore by `cp -p` sets back: what was restored was never served.
+    source, backup = inputs / "paperboy.json", tmp_path / "backup.json"
+    shutil.copy2(source, backup)
+
+    def rendered():
+        renderer = ExampleRenderer(inputs)
+        try:
+            with grpc.insecure_channel(renderer.url.removeprefix("http://"), [("grpc.enable_http_proxy", 0)]) as channel:
+                answers = [RenderServiceStub(channel).Render(RenderRequest(project="paperboy", rollout=1), timeout=10) for _ in range(2)]
+        finally:
+            renderer.stop()
+        assert answers[0].revision.number == answers[1].revision.number, "nothing changed in between"
+        return answers[0].revision.number, json.loads(answers[0].payload)["name"]
+
+    first, name = rendered()
+    source.write_text('{"name": "wrong"}')
+    second, wrong = rendered()
+    shutil.copy2(backup, source)
+    third, restored = rendered()
+    assert first < second < third
+    assert (wrong, restored) == ("wrong", name)
 
 
 def test_the_renderer_says_what_it_is_when_it_is_behind(start_before):
