@@ -16,6 +16,7 @@ use super::{
     generation::Generation,
     journal::{Journal, Outcome},
     projects::Projects,
+    store::Component,
     workers::{Job, WorkError, Workers},
 };
 use crate::{
@@ -31,6 +32,9 @@ const BUSY: Duration = Duration::from_secs(3);
 
 /// How large an oversized payload is, in bytes: one more than a sidecar accepts by default.
 const OVERSIZED: usize = 16 * 1024 * 1024 + 1;
+
+/// The longest name of a component, in bytes: the longest that the sidecar's setting takes.
+const LONGEST_COMPONENT: usize = 253;
 
 /// Serves the contract.
 pub(super) struct Service {
@@ -57,6 +61,7 @@ impl RenderService for Service {
     ) -> Result<Response<RenderResponse>, Status> {
         let request = request.into_inner();
         let project = project(&request.project)?;
+        let component = component(&request.component)?;
         if request.rollout == 0 {
             return Err(Status::invalid_argument(
                 "rollout is 0: rollouts start at 1",
@@ -83,7 +88,7 @@ impl RenderService for Service {
         };
         let job = Job {
             project,
-            component: request.component.into(),
+            component,
             rollout,
             input,
         };
@@ -112,6 +117,7 @@ impl RenderService for Service {
     ) -> Result<Response<FetchResponse>, Status> {
         let request = request.into_inner();
         let project = project(&request.project)?;
+        let component = component(&request.component)?;
         self.journal.fetched(&project);
         self.unless_mute().await;
         if !self.stores {
@@ -120,7 +126,6 @@ impl RenderService for Service {
         if self.projects.borrow().find(&project).is_none() {
             return Err(no_such_project(&project));
         }
-        let component = request.component.into();
         let Some(stored) = self.workers.store().newest(&project, &component) else {
             return Err(Status::not_found(format!("nothing is stored of {project}")));
         };
@@ -200,6 +205,17 @@ impl Subscriber {
 
 fn project(name: &str) -> Result<Project, Status> {
     Project::new(name).map_err(|error| Status::invalid_argument(error.to_string()))
+}
+
+/// A name that the setting `component` may have, or none at all.
+fn component(name: &str) -> Result<Component, Status> {
+    if name.len() > LONGEST_COMPONENT {
+        return Err(Status::invalid_argument(format!(
+            "component has {} bytes: at most {LONGEST_COMPONENT} are accepted",
+            name.len()
+        )));
+    }
+    Ok(name.into())
 }
 
 fn message(revision: &Revision) -> RevisionMessage {

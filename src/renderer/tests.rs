@@ -309,3 +309,18 @@ async fn a_changed_file_is_told_of_and_rendered_anew() {
     let missed = late.get_mut().message().await.unwrap().unwrap();
     assert_eq!(missed, change);
 }
+
+#[tokio::test]
+async fn a_component_whose_name_no_sidecar_can_have_is_refused() {
+    let (_running, mut client) = start(quick()).await;
+    let component = "x".repeat(50_000);
+    let mut asked = ask("paperboy", 1);
+    asked.component = component.clone();
+    let refused = client.render(asked).await.unwrap_err();
+    assert_eq!(refused.code(), Code::InvalidArgument);
+    let mut asked = fetch("paperboy");
+    asked.component = component;
+    let refused = client.fetch(asked).await.unwrap_err();
+    assert_eq!(refused.code(), Code::InvalidArgument);
+    assert!(refused.message().contains("at most 253"), "{refused:?}");
+}
