@@ -338,7 +338,7 @@ fn every_field_shows_its_value_as_a_file_would_have_it() {
         "admission.fleet_rate null → 0.5",
         "admission.fleet_size null → 3",
         "upstream.url http://127.0.0.1:7070 → http://renderer:1",
-        "lookup.listen 127.0.0.1:7400 → 127.0.0.1:1,unix:/a",
+        "lookup.listen 127.0.0.1:7400,[::1]:7400 → 127.0.0.1:1,unix:/a",
         "cache.max_bytes 256MiB → 64MiB",
         "admin.listen \"\" → unix:/b",
         "log.level info → debug",
