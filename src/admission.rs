@@ -561,7 +561,10 @@ impl Admission {
 
     /// Does what is due.
     pub fn tick(&mut self, now: Moment) {
-        self.offers_fetch |= self.fetch_again_at <= now;
+        if !self.offers_fetch && self.fetch_again_at <= now {
+            self.offers_fetch = true;
+            self.settle_all(now);
+        }
         while let Some((at, project)) = self.timers.first().filter(|(at, _)| *at <= now).cloned() {
             self.timers.remove(&(at, project.clone()));
             self.settle(&project, now);
