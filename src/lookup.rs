@@ -219,6 +219,9 @@ impl Lookup {
                     // Where a gate refused, that stays the reason.
                     if !waits.has_room() && is_under_way(refusal) {
                         refusal.reason = NotRefreshed::QueueFull;
+                        if in_hand.is_none() {
+                            self.refresh.note_crowded(self.limits.load().max_waiting);
+                        }
                     }
                     return Ended::with(Outcome::Refused(refusal), in_hand);
                 }

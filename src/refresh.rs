@@ -183,7 +183,8 @@ impl Refresh {
             Verdict::Refused(refused) => {
                 if refused.refusal.reason == NotRefreshed::QueueFull {
                     let queue = state.admission.limits().queue.get();
-                    state.notices.refused(queue, now);
+                    let waiting = format_args!("{queue} missing projects");
+                    state.notices.refused(waiting, now);
                 }
                 if let Some(gate) = refused.gate {
                     shared.parts.observe.refused(refused.class, gate);
@@ -197,6 +198,16 @@ impl Refresh {
         };
         shared.perform(&mut state);
         told
+    }
+
+    /// Notes that a lookup of which nothing is held may not wait, because `waiting` others do.
+    pub fn note_crowded(&self, waiting: usize) {
+        let mut state = self.shared.lock();
+        let now = self.shared.clock.now();
+        state
+            .notices
+            .refused(format_args!("{waiting} lookups"), now);
+        self.shared.perform(&mut state);
     }
 
     /// The refusal of what is held that is known to hold at `now`, without a lock.

@@ -8,7 +8,7 @@ mod release;
 mod spell;
 mod unknown;
 
-use std::time::Duration;
+use std::{fmt, time::Duration};
 
 use self::{hang::Hang, release::Release, spell::Spell, unknown::Unknown};
 use super::RenderResult;
@@ -98,10 +98,10 @@ impl Notices {
         say_unknown(said, Some(project));
     }
 
-    /// Notes that a lookup found the queue of missing projects full.
-    pub(super) fn refused(&mut self, queue: u32, now: Moment) {
+    /// Notes that a lookup was refused because all that may wait do.
+    pub(super) fn refused(&mut self, waiting: fmt::Arguments<'_>, now: Moment) {
         if let Some(spell::Said::Begins(_)) = self.refused.note(1, now) {
-            tracing::warn!("lookups are refused: {queue} missing projects wait already");
+            tracing::warn!("lookups are refused: {waiting} wait already");
         }
     }
 
@@ -113,7 +113,7 @@ impl Notices {
         say_unknown(self.unknown.look(now), None);
         if let Some(spell::Said::Ends { count, lasted }) = self.refused.look(now) {
             let lasted = spoken(lasted);
-            tracing::info!(refused = count, %lasted, "the queue of missing projects has room again");
+            tracing::info!(refused = count, %lasted, "lookups are no longer refused: there is room again");
         }
     }
 

@@ -134,7 +134,31 @@ async fn lookups_that_find_the_queue_full_are_said_when_it_is_and_when_it_has_ro
     sleep(secs(12)).await;
     let lines = log.lines();
     assert_eq!(lines.len(), 2, "{lines:#?}");
-    assert!(lines[1].contains("the queue of missing projects has room again refused="));
+    assert!(lines[1].contains("there is room again refused="));
+}
+
+#[tokio::test(start_paused = true)]
+async fn lookups_beyond_those_that_may_wait_are_said_too() {
+    let core = Core::new().await;
+    core.renderer.costs(secs(1));
+    core.lookup.set_limits(Limits {
+        patience: millis(50),
+        cold_patience: secs(2),
+        max_patience: secs(30),
+        max_waiting: 2,
+    });
+    let log = Log::start();
+    let lookups = (0..4).map(|n| {
+        let (core, project) = (&core, project(&format!("new/{n}")));
+        async move { core.get(&project).await }
+    });
+    let answers = join_all(lookups).await;
+    assert_eq!(failure(&answers[3]), NotRefreshed::QueueFull);
+    sleep(secs(12)).await;
+    log.assert_says(&[
+        "lookups are refused: 2 lookups wait already",
+        "there is room again refused=2 lasted=0.0s",
+    ]);
 }
 
 #[tokio::test(start_paused = true)]
