@@ -11,6 +11,7 @@
 mod ages;
 mod breaker;
 mod bucket;
+mod confirming;
 mod controllers;
 mod dispatch;
 mod explain;
@@ -42,6 +43,7 @@ use self::{
     ages::Ages,
     breaker::{Breaker, Cause},
     bucket::Bucket,
+    confirming::Confirming,
     controllers::Controller,
     fault::Fault,
     flood::Flood,
@@ -252,6 +254,13 @@ pub enum Action {
         /// The right to do so.
         permit: FetchPermit,
     },
+    /// Fetch a project of which something is held, to see whether that is still right; then call [`Admission::confirmed`].
+    Confirm {
+        /// Which.
+        project: Project,
+        /// The right to do so.
+        permit: FetchPermit,
+    },
     /// Wake everyone who waits for a project.
     Resolve {
         /// Which.
@@ -370,6 +379,9 @@ pub struct Admission {
     next_fetch_token: Option<Moment>,
     /// When as many calls as are set may be in flight again, after fewer since some were refused.
     next_permits: Option<Moment>,
+    /// When to look at those to be confirmed again.
+    next_confirmation: Option<Moment>,
+    confirming: Confirming,
     /// Until when nothing is fetched, because fetches were pushed back that stand for all.
     fetches_held_until: Moment,
     /// The pushbacks of fetches that did not say that they stand for all.
@@ -497,6 +509,8 @@ impl Admission {
             next_token: None,
             next_fetch_token: None,
             next_permits: None,
+            next_confirmation: None,
+            confirming: Confirming::default(),
             fetches_held_until: now,
             fetch_pushbacks: Pushbacks::NONE,
             renders_at_once: Learned::NOTHING,
@@ -553,10 +567,17 @@ impl Admission {
             .next_permits
             .filter(|_| queued || !self.to_fetch.is_empty());
         let gives_up_at = self.store.gives_up_at();
-        [timer, token, fetch_token, permits, gives_up_at]
-            .into_iter()
-            .flatten()
-            .min()
+        [
+            timer,
+            token,
+            fetch_token,
+            permits,
+            gives_up_at,
+            self.next_confirmation,
+        ]
+        .into_iter()
+        .flatten()
+        .min()
     }
 
     /// Does what is due.
@@ -682,17 +703,37 @@ impl Admission {
         }
     }
 
+    /// Notes that changes may have been missed: what is held is to be confirmed, in the order in which it is [wanted most].
+    ///
+    /// [wanted most]: Admission::unconfirmed
+    pub fn resync(&mut self, now: Moment) {
+        self.confirming.resync(now, &mut self.rng);
+        self.tick(now);
+    }
+
+    /// Notes that a project was looked up of which the revision held is fresh, as far as is known, and to be confirmed.
+    pub fn unconfirmed(&mut self, project: &Project, now: Moment) {
+        self.confirming.want(project, now);
+        self.tick(now);
+    }
+
+    /// How many projects that were looked up are still to be confirmed.
+    pub fn left_to_confirm(&self) -> usize {
+        self.confirming.left()
+    }
+
     /// Puts other limits in force. What is in flight stays; the level of the bucket stays.
     pub fn set_limits(&mut self, limits: Limits, now: Moment) {
         let fetched = self.fetches();
         self.fetch_bucket
             .set(limits.fetch.rate, limits.fetch.concurrency, now);
         self.limits = limits;
+        self.confirming.set_limits(&limits.fetch, now);
         if self.fetches() != fetched {
             self.settle_all(now);
         }
         self.set_rate(now);
-        (self.next_token, self.next_fetch_token) = (None, None);
+        self.forget_wakes();
         self.tick(now);
         self.review_all(now);
     }

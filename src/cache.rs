@@ -49,6 +49,8 @@ pub struct Held {
     pub revision: Arc<Revision>,
     /// When the renderer last said that it is right.
     pub validated_at: Moment,
+    /// When the renderer was asked for what it last said: what changed later, this may lack.
+    pub asked_at: Moment,
     /// The input of the project changed, and this lacks it.
     pub changed: Option<Change>,
     /// When the renderer first said that there is no such project now.
@@ -188,6 +190,7 @@ impl Cache {
         let new = Arc::new(Held {
             revision,
             validated_at: word.at,
+            asked_at: held.as_ref().map_or(Moment::START, |held| held.asked_at),
             changed,
             gone: None,
             lower: None,
@@ -244,6 +247,16 @@ impl Cache {
             self.subscribers.notify(project);
         }
         given_up
+    }
+
+    /// Notes that the renderer, asked at `asked`, said all that it can of what is held.
+    pub fn note_confirmed(&self, project: &Project, asked: Moment) {
+        let _writer = self.lock();
+        if let Some(held) = self.held.get(project)
+            && held.asked_at < asked
+        {
+            self.replace(project, &held, |held| held.asked_at = asked);
+        }
     }
 
     /// Notes that the renderer said that there is no such project; tells when it said so first, if anything is held.

@@ -43,6 +43,8 @@ pub struct Freshness {
     raised_at: AtomicU64,
     /// Nanoseconds; 0 is none.
     max_age: AtomicU64,
+    /// What the renderer was asked before this may lack a change: nanoseconds since the start; 0 while that is not so of anything.
+    resync: AtomicU64,
     /// The rollouts that were the target, ascending, and when each was learned.
     raises: ArcSwap<Vec<(u64, Moment)>>,
     writer: Mutex<()>,
@@ -56,6 +58,7 @@ impl Freshness {
             landed: AtomicU64::new(0),
             raised_at: AtomicU64::new(0),
             max_age: AtomicU64::new(nanos(max_age)),
+            resync: AtomicU64::new(0),
             raises: ArcSwap::from_pointee(vec![(target, now)]),
             writer: Mutex::default(),
         }
@@ -128,6 +131,18 @@ impl Freshness {
         (is_far && held.validated_at < raised_at).then_some(raised_at)
     }
 
+    /// Notes that changes may have been missed: what the renderer was asked before `since` may lack one.
+    pub fn resync(&self, since: Moment) {
+        let since = nanos(Some(since.since_start()));
+        self.resync.fetch_max(since, Ordering::Relaxed);
+    }
+
+    /// Whether what is held cannot lack a change that was missed. It is fresh all the same; it is to be confirmed.
+    pub fn is_confirmed(&self, held: &Held) -> bool {
+        let resync = self.resync.load(Ordering::Relaxed);
+        resync == 0 || nanos(Some(held.asked_at.since_start())) >= resync
+    }
+
     /// Since when what is held has been outdated; none when it is fresh.
     pub fn outdated_since(&self, held: &Held, now: Moment) -> Option<Moment> {
         let raised = || {
@@ -190,6 +205,7 @@ mod tests {
                 b"{}",
             )),
             validated_at,
+            asked_at: validated_at,
             changed: None,
             gone: None,
             lower: None,
@@ -248,5 +264,17 @@ mod tests {
         let since = freshness.outdated_since(&held, at(161)).unwrap();
         assert!(since >= at(140) && since <= at(160));
         assert!(!freshness.is_fresh(&held, at(161)));
+    }
+
+    #[test]
+    fn what_was_asked_for_before_changes_were_missed_is_to_be_confirmed_and_still_fresh() {
+        let freshness = Freshness::new(1, None, at(0));
+        let (before, after) = (held(1, at(4)), held(1, at(5)));
+        assert!(freshness.is_confirmed(&before));
+        freshness.resync(at(5));
+        freshness.resync(at(3));
+        assert!(!freshness.is_confirmed(&before));
+        assert!(freshness.is_fresh(&before, at(9)));
+        assert!(freshness.is_confirmed(&after));
     }
 }

@@ -107,6 +107,7 @@ impl Lookup {
         let held = self.cache.get(project)?;
         let now = self.clock.now();
         if self.freshness.is_fresh(&held, now) {
+            self.have_confirmed(&held, now);
             return Some(answer(&held, Served::Fresh));
         }
         let refusal = self.refresh.known_refusal(&held, now)?;
@@ -124,6 +125,7 @@ impl Lookup {
         let held = self.cache.get(query.project.as_str());
         if let Some(held) = &held {
             if self.is_fresh(&query, held, now) {
+                self.have_confirmed(held, now);
                 return Ok(answer(held, Served::Fresh));
             }
             if let Some(refusal) = self.known_refusal(&query, held, now) {
@@ -197,6 +199,13 @@ impl Lookup {
     /// How many projects are followed, each follower counted.
     pub fn watching(&self) -> usize {
         self.watching.load(Relaxed)
+    }
+
+    /// Has what is fresh confirmed where it may lack a change that was missed. It is served as before.
+    fn have_confirmed(&self, held: &Held, now: Moment) {
+        if !self.freshness.is_confirmed(held) && held.note.is_first_of_second(now) {
+            self.refresh.confirm(&held.revision.project);
+        }
     }
 
     /// Waits, within the patience, until the project is fresh or there is no use in waiting. What is in hand is kept: it may be

@@ -278,7 +278,18 @@ impl Refresh {
 
     /// Notes that changes may have been missed: what the renderer was asked before `since` may lack one.
     pub fn resync(&self, since: Moment) {
-        let _ = since;
+        self.shared.parts.freshness.resync(since);
+        self.shared.tell(|admission, now| admission.resync(now));
+        // Those who watch look again, by which what they watch is known to be wanted.
+        self.shared.target.send_modify(|_| {});
+    }
+
+    /// Has what is held of a project confirmed in its turn: it was looked up, is fresh, and may lack a change that was missed.
+    pub fn confirm(&self, project: &Project) {
+        let mut state = self.shared.lock();
+        let now = self.shared.clock.now();
+        state.admission.unconfirmed(project, now);
+        self.shared.perform(&mut state);
     }
 
     /// Notes what became of the connection to the renderer.
@@ -392,6 +403,10 @@ impl Shared {
                     self.forget(&project);
                     let flight =
                         flight::render(Arc::clone(self), project, rollout, is_demand, permit);
+                    self.flights.spawn_on(flight, &self.runtime);
+                }
+                Action::Confirm { project, permit } => {
+                    let flight = flight::confirm(Arc::clone(self), project, permit);
                     self.flights.spawn_on(flight, &self.runtime);
                 }
                 Action::Fetch { project, permit } => {

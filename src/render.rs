@@ -54,6 +54,16 @@ pub trait Render: Send + Sync + 'static {
 
     /// Fetches the newest stored revision of a project, without rendering. The caller enforces `deadline`.
     fn fetch(&self, permit: FetchPermit, project: Project, deadline: Duration) -> Call<Offer>;
+
+    /// Asks by a fetch whether what is held of a project is still right, since a change may have been missed. The caller
+    /// enforces `deadline`.
+    fn confirm(
+        &self,
+        permit: FetchPermit,
+        project: Project,
+        held: (Order, Digest),
+        deadline: Duration,
+    ) -> Call<Confirmation>;
 }
 
 /// What is asked of a renderer.
@@ -92,6 +102,36 @@ pub enum Rendered {
         /// The order to stamp the payload with.
         order: Order,
     },
+}
+
+/// What a renderer says of a revision that is held, unchecked.
+#[derive(Clone, Debug)]
+pub enum Confirmation {
+    /// This is stored, with its payload.
+    Stored(Offer),
+    /// The payload held is right for this project and order.
+    NotModified {
+        /// The project that was answered for.
+        project: String,
+        /// The order to stamp the payload with.
+        order: Order,
+    },
+    /// The input has changed, and nothing is stored that has the change.
+    Changed {
+        /// The project that was answered for.
+        project: String,
+        /// The order of the first revision that will have the change.
+        order: Order,
+    },
+}
+
+/// What a renderer says of a revision that is held, checked.
+#[derive(Debug)]
+pub enum Confirmed {
+    /// This is right, be it held already or not.
+    Revision(Revision),
+    /// The input has changed: the order of the first revision that will have the change.
+    Changed(Order),
 }
 
 /// A revision as a renderer offers it, unchecked. An empty digest is to be computed.
@@ -261,6 +301,37 @@ impl Rendered {
                 check_stamp(&answered, order, project)?;
                 let held = held.ok_or(Rejected::NothingHeld)?;
                 Ok(held.with_order(order))
+            }
+        }
+    }
+}
+
+impl Confirmation {
+    /// Checks what a renderer said for `project`; `held` is what it was asked about.
+    ///
+    /// # Errors
+    /// As [`Offer::check`].
+    pub fn check(
+        self,
+        project: &Project,
+        held: &Revision,
+        max_payload: usize,
+    ) -> Result<Confirmed, Rejected> {
+        match self {
+            Self::Stored(offer) => offer.check(project, max_payload).map(Confirmed::Revision),
+            Self::NotModified {
+                project: answered,
+                order,
+            } => {
+                check_stamp(&answered, order, project)?;
+                Ok(Confirmed::Revision(held.with_order(order)))
+            }
+            Self::Changed {
+                project: answered,
+                order,
+            } => {
+                check_stamp(&answered, order, project)?;
+                Ok(Confirmed::Changed(order))
             }
         }
     }

@@ -164,6 +164,7 @@ impl Renderer {
             faults,
             generation: Generation::new(options.rollout),
             stores: options.stores,
+            process: format!("{:016x}", fastrand::u64(..)).into(),
         };
         Ok(Self {
             folder,

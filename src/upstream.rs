@@ -45,8 +45,9 @@ pub use self::{
 };
 use crate::{
     admission::{FetchPermit, Permit},
-    render::{Answered, Ask, Call, Offer, Render, RenderError, Rendered},
-    revision::Project,
+    proto::v1,
+    render::{Answered, Ask, Call, Confirmation, Offer, Rejected, Render, RenderError, Rendered},
+    revision::{Digest, Order, Project},
 };
 
 /// How many changes may wait to be taken; then the stream waits.
@@ -176,6 +177,33 @@ impl Upstream {
             answered
         })
     }
+
+    /// Fetches, unless the renderer does not offer that, and has `read` make sense of the answer.
+    fn fetch_over_link<T: Send + 'static>(
+        &self,
+        message: v1::FetchRequest,
+        deadline: Duration,
+        read: fn(v1::FetchResponse) -> Result<T, Rejected>,
+    ) -> Call<T> {
+        self.over_link(deadline, move |link, deadline| {
+            let request = with_timeout(message.clone(), deadline);
+            async move {
+                if link.lacks_fetch() {
+                    return Err(RenderError::Unimplemented);
+                }
+                let answered = Arc::clone(&link)
+                    .call(
+                        deadline,
+                        |mut client| async move { client.fetch(request).await },
+                    )
+                    .await;
+                if let Err(RenderError::Unimplemented) = answered {
+                    link.note_lack_of_fetch();
+                }
+                Ok(read(answered?)?)
+            }
+        })
+    }
 }
 
 /// The connection in use, as soon as it can be used; none when there is none.
@@ -224,25 +252,19 @@ impl Render for Upstream {
     }
 
     fn fetch(&self, _: FetchPermit, project: Project, deadline: Duration) -> Call<Offer> {
-        let message = messages::fetch_request(&project, &self.component);
-        self.over_link(deadline, move |link, deadline| {
-            let request = with_timeout(message.clone(), deadline);
-            async move {
-                if link.lacks_fetch() {
-                    return Err(RenderError::Unimplemented);
-                }
-                let answered = Arc::clone(&link)
-                    .call(
-                        deadline,
-                        |mut client| async move { client.fetch(request).await },
-                    )
-                    .await;
-                if let Err(RenderError::Unimplemented) = answered {
-                    link.note_lack_of_fetch();
-                }
-                Ok(messages::fetched(answered?)?)
-            }
-        })
+        let request = messages::fetch_request(&project, &self.component, None);
+        self.fetch_over_link(request, deadline, messages::fetched)
+    }
+
+    fn confirm(
+        &self,
+        _: FetchPermit,
+        project: Project,
+        held: (Order, Digest),
+        deadline: Duration,
+    ) -> Call<Confirmation> {
+        let request = messages::fetch_request(&project, &self.component, Some(held));
+        self.fetch_over_link(request, deadline, messages::confirmation)
     }
 }
 

@@ -15,7 +15,7 @@ type Peek = for<'a> fn(&'a Wanted, &dyn Fn(Kind) -> bool) -> Option<&'a Project>
 
 impl Admission {
     pub(super) fn dispatch(&mut self, now: Moment) {
-        (self.next_token, self.next_fetch_token) = (None, None);
+        self.forget_wakes();
         self.next_permits = [&self.renders_at_once, &self.fetches_at_once]
             .into_iter()
             .filter_map(|learned| learned.forgotten_at(now))
@@ -26,13 +26,17 @@ impl Admission {
         if self.unusable_until > now {
             let until = Some(self.unusable_until);
             (self.next_token, self.next_fetch_token) = (until, until);
+            self.next_confirmation = until.filter(|_| self.confirming.left() > 0);
             return;
         }
         if let Some(until) = self.breaker.valve.is_shut(now) {
             (self.next_token, self.next_fetch_token) = (until, until);
+            // That renders fail says nothing of what is stored.
+            self.dispatch_confirmations(now);
             return;
         }
         self.dispatch_fetches(now);
+        self.dispatch_confirmations(now);
         self.set_rate(now);
         while !self.is_stopped(now) {
             let Some((project, class)) = self.next_candidate(now) else {
@@ -139,6 +143,45 @@ impl Admission {
         }
         let (_, last) = self.missing.last_key_value()?;
         self.entries.get(last)?.needs_fetch.then(|| last.clone())
+    }
+
+    /// Launches what is to be confirmed, when no missing project is to be fetched.
+    fn dispatch_confirmations(&mut self, now: Moment) {
+        let is_refused = self.breaker.cause() == Some(Cause::IdentityRefused);
+        if !self.to_fetch.is_empty() || !self.may_fetch() || is_refused {
+            return;
+        }
+        while self.in_flight.fetches < self.fetches_at_once(now).get() {
+            let project = match self.confirming.next(&self.limits.fetch, now) {
+                Ok(project) => project,
+                Err(next) => {
+                    self.next_confirmation = next;
+                    return;
+                }
+            };
+            let held_until = Some(self.fetches_held_until).filter(|until| *until > now);
+            let halted_until = held_until.max(self.fetches_at_once.stopped_until(now));
+            if halted_until.is_some() {
+                self.next_confirmation = halted_until;
+                return;
+            }
+            if let Err(next) = self.fetch_bucket.take(now) {
+                self.next_confirmation = next;
+                return;
+            }
+            self.in_flight.fetches += 1;
+            self.confirming.launched(&project, &self.limits.fetch, now);
+            self.actions.push(Action::Confirm {
+                project,
+                permit: FetchPermit { _private: () },
+            });
+        }
+    }
+
+    /// Forgets when to look again.
+    pub(super) fn forget_wakes(&mut self) {
+        (self.next_token, self.next_fetch_token) = (None, None);
+        self.next_confirmation = None;
     }
 
     /// The project whose turn it is and for which there is a permit, and the class in which it is served.

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use super::{
     Admission, CallFailure, FetchLanding, Launches, Outcome, Pushback,
-    limits::{FETCH_AGAIN, RECONNECT},
+    confirming::Fate,
+    limits::{FETCH_AGAIN, PUSHBACK_CAP, RECONNECT},
     project::{Entry, Flight},
     store::Miss,
 };
@@ -17,11 +18,7 @@ impl Admission {
     /// Notes what a fetch brought.
     pub fn fetched(&mut self, project: &Project, landing: FetchLanding, now: Moment) {
         if landing == FetchLanding::Unimplemented {
-            self.offers_fetch = false;
-            self.fetch_again_at = now + FETCH_AGAIN;
-            for project in std::mem::take(&mut self.to_fetch).into_values() {
-                self.settle(&project, now);
-            }
+            self.fetch_is_not_offered(now);
         }
         let Some(mut entry) = self.take_entry(project) else {
             return;
@@ -52,6 +49,72 @@ impl Admission {
             self.review_all(now);
         } else {
             self.review([project.clone()], now);
+        }
+    }
+
+    /// Notes what a confirming fetch brought. What it says of the project is the driver's to note, before.
+    pub fn confirmed(&mut self, project: &Project, landing: FetchLanding, now: Moment) {
+        if landing == FetchLanding::Unimplemented {
+            self.fetch_is_not_offered(now);
+        }
+        let fate = match landing {
+            FetchLanding::Held(_) | FetchLanding::Nothing => Fate::Known,
+            FetchLanding::Unimplemented => Fate::Held(Duration::ZERO),
+            FetchLanding::Unreachable => Fate::Held(RECONNECT),
+            // It holds no render: these are asked for by somebody, and may be of another kind to the renderer.
+            FetchLanding::Failed(CallFailure::Exhausted(Pushback {
+                after: Some(after),
+                is_global,
+            })) => {
+                let obeyed = after.mul_f64(1.0 + 0.5 * self.rng.f64()).min(PUSHBACK_CAP);
+                if is_global {
+                    self.fetches_held_until = self.fetches_held_until.max(now + obeyed);
+                }
+                Fate::Held(obeyed)
+            }
+            FetchLanding::Failed(
+                CallFailure::Exhausted(Pushback { after: None, .. })
+                | CallFailure::Unavailable
+                | CallFailure::Aborted
+                | CallFailure::Unauthenticated
+                | CallFailure::DeadlineExceeded
+                | CallFailure::Refused
+                | CallFailure::Other,
+            ) => Fate::Failed,
+        };
+        if landing == IDENTITY_REFUSED {
+            self.breaker.identity_refused(false, now, &mut self.rng);
+        }
+        if fate == Fate::Known {
+            let most = self.limits.fetch.concurrency;
+            self.fetches_at_once.succeeded(most, now);
+            if self.store.answered() {
+                self.settle_all(now);
+            }
+        }
+        if self.confirming.landed(project, fate, now, &mut self.rng) {
+            self.in_flight.fetches -= 1;
+        }
+        // It may have come to be outdated and wanted meanwhile.
+        if let FetchLanding::Held(held) = landing
+            && let Some(mut entry) = self.take_entry(project)
+        {
+            if entry.flight.is_none() {
+                entry.stored(held);
+                if entry.is_satisfied() {
+                    self.resolve(project, &mut entry, Outcome::Landed);
+                }
+            }
+            self.put_entry(project, entry, now);
+        }
+        self.tick(now);
+    }
+
+    fn fetch_is_not_offered(&mut self, now: Moment) {
+        self.offers_fetch = false;
+        self.fetch_again_at = now + FETCH_AGAIN;
+        for project in std::mem::take(&mut self.to_fetch).into_values() {
+            self.settle(&project, now);
         }
     }
 

@@ -1,5 +1,6 @@
 //! A fleet in one process: many real machines against a model of a renderer, in virtual time.
 
+mod confirming;
 mod observed;
 mod pod;
 mod renderer;

@@ -34,6 +34,9 @@ impl Admission {
         self.in_flight.renders -= 1;
         self.in_flight.outdated -= u32::from(flight.is_outdated());
         self.in_flight.cooling -= u32::from(flight.is_cooling);
+        if let Landing::Held(_) = landing {
+            self.confirming.learned(project, flight.since);
+        }
         let is_refused = landing == Landing::Failed(CallFailure::Refused);
         entry.needs_fetch = !is_refused;
         if flight.is_unseen && !is_refused {

@@ -196,3 +196,10 @@ pub(super) const RATE_STEP: Duration = Duration::from_millis(500);
 pub(super) const FLOOD_WINDOW: usize = 20;
 /// The share of the rate that projects of which nothing is held get in such a flood.
 pub(super) const FLOOD_SHARE: f64 = 0.2;
+/// The share of the rate of fetches at which what is held is confirmed after changes may have been missed.
+pub(super) const CONFIRM_SHARE: f64 = 0.1;
+/// The longest until the first is.
+pub(super) const CONFIRM_START: Duration = Duration::from_secs(10);
+/// How long nothing is confirmed after a fetch for it failed: at first, and at most; × U(0.5, 1).
+pub(super) const CONFIRM_BACKOFF: (Duration, Duration) =
+    (Duration::from_secs(1), Duration::from_secs(60));

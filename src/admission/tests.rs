@@ -13,6 +13,7 @@ use proptest::{
 
 use super::*;
 
+mod confirming;
 mod faults;
 mod gates;
 mod refusals;
@@ -452,6 +453,7 @@ impl World {
                     self.check_outcome(&project, outcome);
                 }
                 Action::Fetch { project, .. } => self.launch(&project, true, self.target),
+                Action::Confirm { .. } => {}
                 Action::Render {
                     project,
                     rollout,
@@ -782,7 +784,7 @@ fn launched(admission: &mut Admission) -> Vec<(Project, Class)> {
     actions
         .filter_map(|action| match action {
             Action::Render { project, class, .. } => Some((project, class)),
-            Action::Fetch { .. } | Action::Resolve { .. } => None,
+            Action::Fetch { .. } | Action::Confirm { .. } | Action::Resolve { .. } => None,
         })
         .collect()
 }

@@ -52,7 +52,7 @@ impl Weight {
     }
 
     /// A number that is the greater, the more wanted: the logarithm in billionths.
-    fn rank(self) -> u64 {
+    pub(super) fn rank(self) -> u64 {
         #[expect(
             clippy::cast_possible_truncation,
             clippy::cast_sign_loss,

@@ -37,6 +37,7 @@ impl Core {
             lookup_connections: self.connections.open(),
             ready: self.readiness.is_ready(),
             degraded: self.is_degraded(),
+            projects_unconfirmed: core.unconfirmed,
             changes_up: self.changes_up.now(),
             settings_hash: settings.hash.to_string(),
             settings_valid: settings.is_valid,

@@ -15,6 +15,7 @@ use crate::{
 };
 
 mod absences;
+mod confirmations;
 mod decisions;
 mod demands;
 mod faults;

@@ -49,6 +49,7 @@ pub struct Snapshot {
     pub ready: bool,
     pub degraded: bool,
     pub changes_up: bool,
+    pub projects_unconfirmed: usize,
     pub settings_hash: String,
     pub settings_valid: bool,
     pub settings_pending: usize,

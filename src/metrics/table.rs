@@ -92,6 +92,7 @@ pub(super) const ALL: &[Metric] = &[
     metric("projects", Gauge, &["state"], "Held projects, fresh and outdated", Page::projects),
     metric("projects_wanted", Gauge, &["class"], "Projects that wait for a refresh: missing of which nothing is held, and outdated", Page::wanted),
     metric("projects_failing", Gauge, &[], "Projects whose last render failed, was rejected or was of an older revision than asked for", |page, to| page.gauge(to, |now| now.projects_failing as f64)),
+    metric("projects_unconfirmed", Gauge, &[], "Projects looked up that wait for a fetch to tell whether a change was missed", |page, to| page.gauge(to, |now| now.projects_unconfirmed as f64)),
     metric("oldest_outdated_seconds", Gauge, &[], "How long the project outdated for longest has been so", |page, to| page.gauge(to, |now| now.oldest_outdated.as_secs_f64())),
     metric("held_bytes", Gauge, &[], "Bytes that the held revisions take", |page, to| page.gauge(to, |now| now.held_bytes as f64)),
     metric("evictions", Counter, &[], "Projects thrown out of the full cache", Page::evictions),

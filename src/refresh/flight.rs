@@ -8,7 +8,7 @@ use super::Shared;
 use crate::{
     admission::{Class, FetchPermit, Permit},
     moment,
-    render::{Answered, Ask, Offer, RenderError, RenderReason, Rendered},
+    render::{Answered, Ask, Confirmation, Offer, RenderError, RenderReason, Rendered},
     revision::Project,
 };
 
@@ -20,6 +20,7 @@ pub(super) async fn render(
     is_demand: bool,
     permit: Permit,
 ) {
+    let asked = shared.clock.now();
     let held = shared.parts.cache.get(project.as_str());
     let ask = Ask {
         project: project.clone(),
@@ -45,11 +46,12 @@ pub(super) async fn render(
         Ok(rendered.check(&project, held, shared.options.max_payload)?)
     });
     let class = Class::by_held(held.is_some());
-    shared.render_landed(&project, brought, class, started.elapsed());
+    shared.render_landed(&project, brought, class, asked, started.elapsed());
 }
 
 /// Fetches a project, and lands.
 pub(super) async fn fetch(shared: Arc<Shared>, project: Project, permit: FetchPermit) {
+    let asked = shared.clock.now();
     let deadline = shared.options.fetch_deadline;
     let started = Instant::now();
     let call = {
@@ -59,7 +61,31 @@ pub(super) async fn fetch(shared: Arc<Shared>, project: Project, permit: FetchPe
     };
     let brought: Answered<Offer> = uncrashed(call).await;
     let brought = brought.and_then(|offer| Ok(offer.check(&project, shared.options.max_payload)?));
-    shared.fetch_landed(&project, brought, started.elapsed());
+    shared.fetch_landed(&project, brought, asked, started.elapsed());
+}
+
+/// Asks about what is held of a project, and lands.
+pub(super) async fn confirm(shared: Arc<Shared>, project: Project, permit: FetchPermit) {
+    let asked = shared.clock.now();
+    let held = shared.parts.cache.get(project.as_str());
+    let held = held.filter(|held| !shared.parts.freshness.is_confirmed(held));
+    let Some(held) = held else {
+        // It was evicted, or is known to be right by now.
+        shared.nothing_to_confirm(&project);
+        return;
+    };
+    let deadline = shared.options.fetch_deadline;
+    let started = Instant::now();
+    let call = {
+        let render = Arc::clone(&shared.parts.render);
+        let known = (held.revision.order, held.revision.digest);
+        let project = project.clone();
+        async move { within(deadline, render.confirm(permit, project, known, deadline)).await }
+    };
+    let said: Answered<Confirmation> = uncrashed(call).await;
+    let max_payload = shared.options.max_payload;
+    let said = said.and_then(|said| Ok(said.check(&project, &held.revision, max_payload)?));
+    shared.confirmed(&project, said, asked, started.elapsed());
 }
 
 async fn within<T>(deadline: Duration, call: impl Future<Output = Answered<T>>) -> Answered<T> {

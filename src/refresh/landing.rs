@@ -1,13 +1,16 @@
 //! What a flight brought: stored, judged, logged, and told to admission.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, atomic::Ordering::Relaxed},
+    time::Duration,
+};
 
 use super::{Complaints, Shared, State, complaints::Complaint, mark, observe::RenderResult};
 use crate::{
     admission::{CallFailure, Class, FetchLanding, Landing},
     cache::{Held, Stored, Word},
     moment::Moment,
-    render::{Answered, Rejected, RenderError},
+    render::{Answered, Confirmed, Rejected, RenderError},
     revision::{Order, Project, Revision},
 };
 
@@ -26,6 +29,7 @@ impl Shared {
         project: &Project,
         brought: Answered<Revision>,
         class: Class,
+        asked: Moment,
         duration: Duration,
     ) {
         let state = &mut *self.lock();
@@ -43,6 +47,9 @@ impl Shared {
             Ok(revision) => self.land(state, revision, word),
             Err(error) => self.land_failed(state, project, &error, word),
         };
+        if let Landing::Held(_) = landing {
+            self.parts.cache.note_confirmed(project, asked);
+        }
         self.forget(project);
         state.admission.landed(project, landing, now);
         let is_refused = state.admission.is_refused(now);
@@ -63,6 +70,7 @@ impl Shared {
         self: &Arc<Self>,
         project: &Project,
         brought: Answered<Revision>,
+        asked: Moment,
         duration: Duration,
     ) {
         let mut state = self.lock();
@@ -91,11 +99,74 @@ impl Shared {
                 (fetch_landing_of(&error), result_of(&error))
             }
         };
+        if let FetchLanding::Held(_) = landing {
+            self.parts.cache.note_confirmed(project, asked);
+        }
         state.admission.fetched(project, landing, now);
         let is_refused = state.admission.is_refused(now);
         state.complaints.note_refusals(is_refused);
         self.note_wanted(&state, project);
         self.parts.observe.fetched(result, duration);
+        self.perform(&mut state);
+    }
+
+    /// Notes what a renderer, asked at `asked`, says of what is held of a project.
+    pub(super) fn confirmed(
+        self: &Arc<Self>,
+        project: &Project,
+        said: Answered<Confirmed>,
+        asked: Moment,
+        duration: Duration,
+    ) {
+        let mut state = self.lock();
+        let now = self.clock.now();
+        let (landing, result) = match said.result {
+            Ok(Confirmed::Revision(revision)) => {
+                let word = Word {
+                    at: now,
+                    connection: said.connection,
+                };
+                match self.store(&mut state, revision, word) {
+                    Some((stored, held)) => {
+                        (FetchLanding::Held(mark(&held)), result_of_store(stored))
+                    }
+                    None => (FetchLanding::Nothing, RenderResult::Rejected),
+                }
+            }
+            Ok(Confirmed::Changed(order)) => {
+                let number = order.number;
+                if self.parts.cache.note_change(project, number, now) {
+                    state.admission.changed(project, number, now);
+                    self.epoch.fetch_add(1, Relaxed);
+                }
+                (FetchLanding::Nothing, RenderResult::Changed)
+            }
+            Err(error) => {
+                tracing::debug!(%project, %error, "what is held is not confirmed");
+                let landing = if let RenderError::Rejected(_) = error {
+                    FetchLanding::Failed(CallFailure::Other)
+                } else {
+                    fetch_landing_of(&error)
+                };
+                (landing, result_of(&error))
+            }
+        };
+        if let FetchLanding::Held(_) | FetchLanding::Nothing = landing {
+            self.parts.cache.note_confirmed(project, asked);
+        }
+        state.admission.confirmed(project, landing, now);
+        self.note_wanted(&state, project);
+        self.parts.observe.fetched(result, duration);
+        self.perform(&mut state);
+    }
+
+    /// Notes that there was nothing to ask about after all.
+    pub(super) fn nothing_to_confirm(self: &Arc<Self>, project: &Project) {
+        let mut state = self.lock();
+        let now = self.clock.now();
+        state
+            .admission
+            .confirmed(project, FetchLanding::Nothing, now);
         self.perform(&mut state);
     }
 

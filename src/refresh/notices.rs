@@ -73,7 +73,8 @@ impl Notices {
             RenderResult::DeadlineExceeded
             | RenderResult::Unavailable
             | RenderResult::Unreachable => {}
-            RenderResult::Behind
+            RenderResult::Changed
+            | RenderResult::Behind
             | RenderResult::Rejected
             | RenderResult::NotFound
             | RenderResult::Exhausted

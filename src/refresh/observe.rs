@@ -11,6 +11,8 @@ pub enum RenderResult {
     Stored,
     /// What is held was found to be right.
     Validated,
+    /// A fetch: what is held lacks a change that nothing stored has.
+    Changed,
     /// It was older than what is held, or than what was asked for.
     Behind,
     /// It was not fit to be held.
@@ -37,9 +39,10 @@ pub enum RenderResult {
 
 impl RenderResult {
     /// Every result.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::Stored,
         Self::Validated,
+        Self::Changed,
         Self::Behind,
         Self::Rejected,
         Self::NotFound,
@@ -58,6 +61,7 @@ impl RenderResult {
         match self {
             Self::Stored => "stored",
             Self::Validated => "validated",
+            Self::Changed => "changed",
             Self::Behind => "behind",
             Self::Rejected => "rejected",
             Self::NotFound => "not_found",

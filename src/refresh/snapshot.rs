@@ -33,6 +33,8 @@ pub struct Snapshot {
     pub wanted_outdated: usize,
     /// Projects whose last render failed, was rejected or brought less than was asked for.
     pub failing: usize,
+    /// Projects that were looked up, and may lack a change that was missed.
+    pub unconfirmed: usize,
     pub fresh: usize,
     pub outdated: usize,
     pub oldest_outdated: Duration,
@@ -60,6 +62,7 @@ impl Snapshot {
             wanted_missing: admission.wanted(Class::Missing),
             wanted_outdated: admission.wanted(Class::Outdated),
             failing: admission.failing(),
+            unconfirmed: admission.left_to_confirm(),
             fresh: 0,
             outdated: 0,
             oldest_outdated: Duration::ZERO,

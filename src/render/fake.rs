@@ -8,10 +8,10 @@ use std::{
 
 use tokio::time::{Instant, sleep};
 
-use super::{Answered, Ask, Call, Offer, Render, RenderError, Rendered};
+use super::{Answered, Ask, Call, Confirmation, Offer, Render, RenderError, Rendered};
 use crate::{
     admission::{FetchPermit, Permit},
-    revision::{Order, Project},
+    revision::{Digest, Order, Project},
 };
 
 /// What the renderer does with a render.
@@ -49,6 +49,9 @@ struct State {
     stored: HashMap<Project, Offer>,
     offers_fetch: bool,
     fetch_cost: Duration,
+    changed: HashMap<Project, Order>,
+    confirms: Vec<(Instant, Project)>,
+    fetch_failure: Option<RenderError>,
     renders: Vec<(Instant, Ask)>,
     fetches: Vec<Project>,
     in_flight: usize,
@@ -68,6 +71,9 @@ impl FakeRenderer {
                 stored: HashMap::new(),
                 offers_fetch: true,
                 fetch_cost: Duration::ZERO,
+                changed: HashMap::new(),
+                confirms: Vec::new(),
+                fetch_failure: None,
                 renders: Vec::new(),
                 fetches: Vec::new(),
                 in_flight: 0,
@@ -102,6 +108,21 @@ impl FakeRenderer {
         self.lock()
             .stored
             .insert(project.clone(), offer(project, order));
+    }
+
+    /// Says so when it is asked about what is held.
+    pub(crate) fn knows_of_change(&self, project: &Project, order: Order) {
+        self.lock().changed.insert(project.clone(), order);
+    }
+
+    /// Fails when it is asked about what is held; none to answer again.
+    pub(crate) fn fails_to_confirm(&self, error: Option<RenderError>) {
+        self.lock().fetch_failure = error;
+    }
+
+    /// What was asked about, and when.
+    pub(crate) fn confirms(&self) -> Vec<(Instant, Project)> {
+        self.lock().confirms.clone()
     }
 
     pub(crate) fn offers_no_fetch(&self) {
@@ -238,5 +259,44 @@ impl Render for FakeRenderer {
             }
             Answered { connection, result }
         })
+    }
+
+    fn confirm(
+        &self,
+        _: FetchPermit,
+        project: Project,
+        held: (Order, Digest),
+        _: Duration,
+    ) -> Call<Confirmation> {
+        let mut state = self.lock();
+        state.confirms.push((Instant::now(), project.clone()));
+        let (order, _) = held;
+        let changed = state
+            .changed
+            .get(&project)
+            .filter(|change| **change > order);
+        let stored = state.stored.get(&project);
+        let name = project.to_string();
+        let result = if let Some(error) = &state.fetch_failure {
+            Err(error.clone())
+        } else if !state.offers_fetch {
+            Err(RenderError::Unimplemented)
+        } else if let Some(stored) = stored.filter(|stored| stored.order > order) {
+            Ok(Confirmation::Stored(stored.clone()))
+        } else if let Some(&order) = changed {
+            Ok(Confirmation::Changed {
+                project: name,
+                order,
+            })
+        } else if stored.is_some() {
+            Ok(Confirmation::NotModified {
+                project: name,
+                order,
+            })
+        } else {
+            Err(RenderError::NotFound)
+        };
+        let connection = Some(state.connection);
+        Box::pin(async move { Answered { connection, result } })
     }
 }

@@ -8,7 +8,7 @@ use std::{collections::VecDeque, pin::Pin, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use futures_util::{Stream, stream};
-use tokio::sync::watch;
+use tokio::{sync::watch, time::timeout};
 use tonic::{Request, Response, Status};
 
 use super::{
@@ -24,11 +24,14 @@ use crate::{
         Change, ChangesRequest, FetchRequest, FetchResponse, HeldRevision, RenderRequest,
         RenderResponse, Revision as RevisionMessage, render_service_server::RenderService,
     },
-    revision::{Project, Revision},
+    revision::{Order, Project, Revision},
 };
 
 /// For how long a busy renderer asks to be left alone.
 const BUSY: Duration = Duration::from_secs(3);
+
+/// How long a stream of changes is silent at most: the contract has 20 s.
+const SIGN_OF_LIFE: Duration = Duration::from_secs(15);
 
 /// How large an oversized payload is, in bytes: one more than a sidecar accepts by default.
 const OVERSIZED: usize = 16 * 1024 * 1024 + 1;
@@ -44,6 +47,8 @@ pub(super) struct Service {
     pub(super) faults: Faults,
     pub(super) generation: Generation,
     pub(super) stores: bool,
+    /// Tells this process from earlier ones, whose positions mean nothing here.
+    pub(super) process: Arc<str>,
 }
 
 /// What a fault makes of an answer.
@@ -123,10 +128,14 @@ impl RenderService for Service {
         if !self.stores {
             return Err(Status::unimplemented("this renderer stores nothing"));
         }
-        if self.projects.borrow().find(&project).is_none() {
-            return Err(no_such_project(&project));
+        let input = self.projects.borrow().find(&project);
+        let input = input.ok_or_else(|| no_such_project(&project))?;
+        let stored = self.workers.store().newest(&project, &component);
+        if let Some(held) = request.held {
+            let answer = confirmation(&project, &held, input.number, stored.as_deref());
+            return Ok(Response::new(answer));
         }
-        let Some(stored) = self.workers.store().newest(&project, &component) else {
+        let Some(stored) = stored else {
             return Err(Status::not_found(format!("nothing is stored of {project}")));
         };
         Ok(Response::new(FetchResponse {
@@ -138,16 +147,25 @@ impl RenderService for Service {
 
     type ChangesStream = Pin<Box<dyn Stream<Item = Result<Change, Status>> + Send>>;
 
-    /// Begins with what changed since the renderer started, since a caller that comes back may have missed it.
+    /// Begins with what changed after the position that the caller has; without one, or with one of an earlier process, with what
+    /// changed since this renderer started.
     async fn changes(
         &self,
-        _request: Request<ChangesRequest>,
+        request: Request<ChangesRequest>,
     ) -> Result<Response<Self::ChangesStream>, Status> {
         self.unless_mute().await;
+        let after = request.into_inner().after;
+        let seen = self.seen_at(&after);
         let subscriber = Subscriber {
             projects: self.projects.clone(),
             generation: self.generation.clone(),
-            seen: 0,
+            process: Arc::clone(&self.process),
+            first: Some(Change {
+                resync: !after.is_empty() && seen.is_none(),
+                ..Change::default()
+            }),
+            seen: seen.unwrap_or(0),
+            told: seen.unwrap_or(0),
             untold: VecDeque::new(),
         };
         let changes = stream::unfold(subscriber, |mut subscriber| async {
@@ -163,6 +181,13 @@ impl Service {
         self.faults.in_force().map(|order| order.fault)
     }
 
+    /// How many changes a caller has seen that has this position; none when it is not of this process.
+    fn seen_at(&self, position: &str) -> Option<u64> {
+        let (process, seen) = position.split_once('/')?;
+        let seen = seen.parse().ok()?;
+        (process == &*self.process && seen <= self.projects.borrow().changes()).then_some(seen)
+    }
+
     /// Goes on, or never does: the caller has to give up.
     async fn unless_mute(&self) {
         if self.faults.is_mute() {
@@ -175,16 +200,39 @@ impl Service {
 struct Subscriber {
     projects: watch::Receiver<Arc<Projects>>,
     generation: Generation,
+    process: Arc<str>,
+    /// What the stream begins with.
+    first: Option<Change>,
     /// How many changes it was told of, or is being told of.
     seen: u64,
+    /// How many it was told of: its position.
+    told: u64,
     untold: VecDeque<(Project, u64)>,
 }
 
 impl Subscriber {
-    /// Waits for the next change; none when the renderer ends.
+    /// Waits for the next change, or the next sign of life; none when the renderer ends.
     async fn next(&mut self) -> Option<Change> {
+        let change = match self.first.take() {
+            Some(first) => first,
+            None => match timeout(SIGN_OF_LIFE, self.next_change()).await {
+                Ok(change) => change?,
+                Err(_elapsed) => Change::default(),
+            },
+        };
+        Some(Change {
+            position: format!("{}/{}", self.process, self.told),
+            ..change
+        })
+    }
+
+    /// Waits for the next change; cancel-safe.
+    async fn next_change(&mut self) -> Option<Change> {
         loop {
             if let Some((project, number)) = self.untold.pop_front() {
+                if self.untold.is_empty() {
+                    self.told = self.seen;
+                }
                 return Some(Change {
                     project: project.to_string(),
                     rollout: self.generation.rollout(),
@@ -240,6 +288,34 @@ fn response(revision: &Revision, held: Option<&HeldRevision>) -> RenderResponse 
             revision.payload.clone()
         },
         not_modified,
+    }
+}
+
+/// Says whether what a caller holds is right: the input may have changed, whether or not a render of it is stored.
+fn confirmation(
+    project: &Project,
+    held: &HeldRevision,
+    number: u64,
+    stored: Option<&Revision>,
+) -> FetchResponse {
+    let order = Order::new(held.rollout, held.number);
+    let newer = stored.filter(|stored| stored.order > order && stored.order.number >= number);
+    if let Some(newer) = newer {
+        return FetchResponse {
+            revision: Some(message(newer)),
+            payload: newer.payload.clone(),
+            not_modified: false,
+        };
+    }
+    FetchResponse {
+        revision: Some(RevisionMessage {
+            project: project.to_string(),
+            rollout: held.rollout,
+            number: number.max(held.number),
+            ..RevisionMessage::default()
+        }),
+        payload: Bytes::new(),
+        not_modified: number <= held.number,
     }
 }
 

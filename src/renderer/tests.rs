@@ -289,6 +289,9 @@ async fn a_changed_file_is_told_of_and_rendered_anew() {
     .await;
     let before = render(&mut client, "ada", 7).await.revision.unwrap();
     let mut changes = client.changes(ChangesRequest::default()).await.unwrap();
+    let stands = changes.get_mut().message().await.unwrap().unwrap();
+    assert_eq!((&*stands.project, stands.resync), ("", false));
+    assert!(stands.position.ends_with("/0"), "{stands:?}");
 
     write("ada", "name: Ada Bank\ndomain: ada.example");
     let change = changes.get_mut().message().await.unwrap().unwrap();
@@ -306,8 +309,72 @@ async fn a_changed_file_is_told_of_and_rendered_anew() {
     render(&mut client, "bob", 7).await;
 
     let mut late = client.changes(ChangesRequest::default()).await.unwrap();
+    let stands = late.get_mut().message().await.unwrap().unwrap();
+    assert_eq!(stands.project, "");
     let missed = late.get_mut().message().await.unwrap().unwrap();
     assert_eq!(missed, change);
+
+    // One that comes back is told what it has not seen, and one with a position of another process that this cannot be told.
+    for (after, resync) in [
+        (change.position.clone(), false),
+        ("other/2".to_owned(), true),
+    ] {
+        let request = ChangesRequest {
+            after,
+            ..ChangesRequest::default()
+        };
+        let mut stream = client.changes(request).await.unwrap();
+        let stands = stream.get_mut().message().await.unwrap().unwrap();
+        assert_eq!(stands.resync, resync);
+        assert_eq!(stands.position == change.position, !resync);
+    }
+}
+
+#[tokio::test]
+async fn what_is_held_is_confirmed_by_the_input_though_nothing_is_stored() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("ada.yaml");
+    fs::write(&path, "name: Ada\ndomain: ada.example").unwrap();
+    let options = || Options {
+        projects: folder.path().to_owned(),
+        ..quick()
+    };
+    let (running, mut client) = start(options()).await;
+    let held = render(&mut client, "ada", 7).await.revision.unwrap();
+    let held = HeldRevision {
+        rollout: held.rollout,
+        number: held.number,
+        digest: held.digest,
+    };
+    let confirm = || FetchRequest {
+        held: Some(held.clone()),
+        ..fetch("ada")
+    };
+    let same = client.fetch(confirm()).await.unwrap().into_inner();
+    assert!(same.not_modified && same.payload.is_empty());
+
+    // Restarted: the store is empty.
+    running.stop().await;
+    let (running, mut client) = start(options()).await;
+    let same = client.fetch(confirm()).await.unwrap().into_inner();
+    assert!(same.not_modified);
+    assert_eq!(
+        client.fetch(fetch("ada")).await.unwrap_err().code(),
+        Code::NotFound
+    );
+    running.stop().await;
+
+    // Changed while it was away.
+    fs::write(&path, "name: Ada Bank\ndomain: ada.example").unwrap();
+    let (_running, mut client) = start(options()).await;
+    let changed = client.fetch(confirm()).await.unwrap().into_inner();
+    assert!(!changed.not_modified && changed.payload.is_empty());
+    let number = changed.revision.unwrap().number;
+    assert!(number > held.number);
+    render(&mut client, "ada", 7).await;
+    let newer = client.fetch(confirm()).await.unwrap().into_inner();
+    assert!(!newer.not_modified && !newer.payload.is_empty());
+    assert_eq!(newer.revision.unwrap().number, number);
 }
 
 #[tokio::test]

@@ -8,8 +8,8 @@ use prost_types::Timestamp;
 
 use crate::{
     proto::v1,
-    render::{Ask, Offer, Rejected, RenderReason, Rendered},
-    revision::{Order, Project},
+    render::{Ask, Confirmation, Offer, Rejected, RenderReason, Rendered},
+    revision::{Digest, Order, Project},
 };
 
 /// The seconds that a Timestamp may have: the years 1 to 9999.
@@ -26,21 +26,21 @@ pub(super) fn render_request(ask: &Ask, component: &str) -> v1::RenderRequest {
         project: ask.project.to_string(),
         component: component.to_owned(),
         rollout: ask.rollout,
-        held: ask.held.map(|(order, digest)| v1::HeldRevision {
-            rollout: order.rollout,
-            number: order.number,
-            digest: digest.to_string(),
-        }),
+        held: ask.held.map(held_revision),
         reason: reason.into(),
     }
 }
 
-/// The request that asks for what is stored.
-pub(super) fn fetch_request(project: &Project, component: &str) -> v1::FetchRequest {
+/// The request that asks for what is stored, or whether what is held is still right.
+pub(super) fn fetch_request(
+    project: &Project,
+    component: &str,
+    held: Option<(Order, Digest)>,
+) -> v1::FetchRequest {
     v1::FetchRequest {
         project: project.to_string(),
         component: component.to_owned(),
-        held: None,
+        held: held.map(held_revision),
     }
 }
 
@@ -60,6 +60,33 @@ pub(super) fn rendered(response: v1::RenderResponse) -> Result<Rendered, Rejecte
 pub(super) fn fetched(response: v1::FetchResponse) -> Result<Offer, Rejected> {
     let revision = response.revision.ok_or(Rejected::Unreadable)?;
     Ok(offer(revision, response.payload))
+}
+
+/// Reads the answer to a fetch that asked about what is held.
+pub(super) fn confirmation(response: v1::FetchResponse) -> Result<Confirmation, Rejected> {
+    let revision = response.revision.ok_or(Rejected::Unreadable)?;
+    let order = Order::new(revision.rollout, revision.number);
+    Ok(if response.not_modified {
+        Confirmation::NotModified {
+            project: revision.project,
+            order,
+        }
+    } else if response.payload.is_empty() {
+        Confirmation::Changed {
+            project: revision.project,
+            order,
+        }
+    } else {
+        Confirmation::Stored(offer(revision, response.payload))
+    })
+}
+
+fn held_revision((order, digest): (Order, Digest)) -> v1::HeldRevision {
+    v1::HeldRevision {
+        rollout: order.rollout,
+        number: order.number,
+        digest: digest.to_string(),
+    }
 }
 
 fn offer(revision: v1::Revision, payload: bytes::Bytes) -> Offer {

@@ -82,6 +82,11 @@ class Renderer(RenderServiceServicer):
         self._change_streams: list[SimpleQueue] | None = []
         self._at_once: int | None = None
         self._cost = 0.0
+        self._refuses_changes: grpc.StatusCode | None = None
+        self._afters: list[str] = []
+        self._confirms: list[str] = []
+        self._position: str | None = None
+        self._knows_positions = True
         self._server: grpc.Server | None = None
         # Options of the gRPC server, for the next start.
         self.options: tuple[tuple[str, int], ...] = ()
@@ -122,9 +127,24 @@ class Renderer(RenderServiceServicer):
 
     def changes(self, project: str, rollout: int, number: int) -> None:
         """Tells whoever listens to Changes."""
+        self._tell(Change(project=project, rollout=rollout, number=number))
+
+    def stands(self, position: str, *, knows_positions: bool = True) -> None:
+        """Has positions from now on, and tells this one. Unless it knows positions, it asks those that have one to resync."""
+        with self._changed:
+            self._position = position
+            self._knows_positions = knows_positions
+        self._tell(Change(position=position))
+
+    def refuses_changes(self, code: grpc.StatusCode | None) -> None:
+        """Ends each new stream of changes with that status, or none any longer."""
+        with self._changed:
+            self._refuses_changes = code
+
+    def _tell(self, change: Change) -> None:
         with self._changed:
             for stream in self._change_streams or ():
-                stream.put(Change(project=project, rollout=rollout, number=number))
+                stream.put(change)
 
     def _behave(self, only, behaviour):
         with self._changed:
@@ -140,6 +160,16 @@ class Renderer(RenderServiceServicer):
     def fetches(self) -> list[str]:
         with self._changed:
             return list(self._fetches)
+
+    def confirms(self) -> list[str]:
+        """The projects that a sidecar asked about, of which it holds something."""
+        with self._changed:
+            return list(self._confirms)
+
+    def afters(self) -> list[str]:
+        """The positions that streams of changes were asked to begin after."""
+        with self._changed:
+            return list(self._afters)
 
     def is_listened_to(self) -> bool:
         with self._changed:
@@ -182,22 +212,35 @@ class Renderer(RenderServiceServicer):
         return _rendered(behaviour, request)
 
     def Fetch(self, request, context):  # noqa: N802
+        is_confirm = request.HasField("held")
         with self._changed:
-            self._fetches.append(request.project)
+            (self._confirms if is_confirm else self._fetches).append(request.project)
             stored = self._stored
         if stored is None:
             context.abort(grpc.StatusCode.UNIMPLEMENTED, "stores nothing")
         if request.project not in stored:
             context.abort(grpc.StatusCode.NOT_FOUND, "not stored")
         time.sleep(self._cost)
-        return stored[request.project]
+        answer = stored[request.project]
+        revision, held = answer.revision, request.held
+        if is_confirm and (held.rollout, held.number) == (revision.rollout, revision.number):
+            return FetchResponse(revision=revision, not_modified=True)
+        return answer
 
     def Changes(self, request, context):  # noqa: N802
         if self._change_streams is None:
             context.abort(grpc.StatusCode.UNIMPLEMENTED, "tells of no changes")
         stream = SimpleQueue()
         with self._changed:
-            self._change_streams.append(stream)
+            self._afters.append(request.after)
+            refusal = self._refuses_changes
+            if self._position is not None:
+                resync = bool(request.after) and not self._knows_positions
+                stream.put(Change(position=self._position, resync=resync))
+            if refusal is None:
+                self._change_streams.append(stream)
+        if refusal is not None:
+            context.abort(refusal, "told to")
         context.add_callback(lambda: stream.put(None))
         yield from iter(stream.get, None)
         with self._changed:

@@ -341,6 +341,8 @@ impl World {
                     ..
                 } => self.launch(id, &project, rollout, Some(class)),
                 Action::Fetch { project, .. } => self.launch(id, &project, 0, None),
+                // Only after a resync, which a simulation of its own is about.
+                Action::Confirm { .. } => {}
                 Action::Resolve { project, outcome } => resolved.push((project, outcome)),
             }
         }

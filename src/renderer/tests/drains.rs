@@ -35,6 +35,8 @@ async fn a_renderer_that_drains_ends_the_render_that_runs_and_begins_no_other() 
     let (running, mut client, call) = start_rendering(Duration::from_millis(300)).await;
     let address = running.address();
     let mut changes = client.changes(ChangesRequest::default()).await.unwrap();
+    let stands = changes.get_mut().message().await.unwrap();
+    assert!(stands.is_some_and(|stands| stands.project.is_empty()));
     let draining = tokio::spawn(drain(running));
     assert_eq!(changes.get_mut().message().await.unwrap(), None);
     until_port(address, Port::Closed).await;

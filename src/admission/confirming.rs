@@ -1,0 +1,220 @@
+//! What is held and may lack a change that was missed: the queue of those to be confirmed by a fetch, the most wanted first.
+//!
+//! It stands below everything else: a project is in it only once it was looked up, it is launched only when no missing project
+//! waits for a fetch, and at a tenth of their rate. Nothing of renders stops it; failing fetches do, for a while. What is held
+//! is served as before until then.
+
+use std::{
+    cmp::Reverse,
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
+
+use super::{
+    limits::{CONFIRM_BACKOFF, CONFIRM_SHARE, CONFIRM_START, FetchLimits, INTEREST},
+    wanted::Weight,
+};
+use crate::{moment::Moment, revision::Project};
+
+/// A rate that is as good as none does not overflow.
+const LONGEST_INTERVAL: Duration = Duration::from_secs(86_400);
+
+/// The projects to be confirmed, and when the next one may be.
+#[derive(Debug, Default)]
+pub(super) struct Confirming {
+    entries: BTreeMap<Project, Unconfirmed>,
+    /// Those that are not in flight; the last goes first.
+    queue: BTreeSet<Place>,
+    in_flight: u32,
+    /// When changes may have been missed last.
+    since: Moment,
+    /// Nothing is launched before each of these.
+    starts_at: Moment,
+    next_at: Moment,
+    halted_until: Moment,
+    /// Fetches in a row that failed.
+    failures: u32,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Unconfirmed {
+    weight: Weight,
+    /// How often it was tried in vain: those that were go last.
+    attempts: u32,
+    interest_until: Moment,
+    /// When it was launched.
+    flight: Option<Moment>,
+}
+
+type Place = (Reverse<u32>, u64, Project);
+
+/// What became of a confirming fetch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Fate {
+    /// All that the renderer can say is known.
+    Known,
+    /// It failed; nothing is confirmed for a while, and the project goes behind all others.
+    Failed,
+    /// It says nothing of the project, and none is to be sent for so long.
+    Held(Duration),
+}
+
+impl Confirming {
+    /// Notes that changes may have been missed. The first fetch comes after U(0, [`CONFIRM_START`]), since a whole fleet notes it
+    /// at once.
+    pub(super) fn resync(&mut self, now: Moment, rng: &mut fastrand::Rng) {
+        self.since = now;
+        if self.entries.is_empty() {
+            self.starts_at = now + CONFIRM_START.mul_f64(rng.f64());
+        }
+    }
+
+    /// Notes that a project was looked up that is to be confirmed.
+    pub(super) fn want(&mut self, project: &Project, now: Moment) {
+        let interest_until = now + INTEREST;
+        let entry = match self.take(project) {
+            Some(mut entry) => {
+                entry.weight.count(now);
+                entry.interest_until = interest_until;
+                entry
+            }
+            None => Unconfirmed {
+                weight: Weight::first(now),
+                attempts: 0,
+                interest_until,
+                flight: None,
+            },
+        };
+        self.put(project, entry);
+    }
+
+    /// The project whose turn it is; else when to look again, if ever. Those that nobody has looked up for long are dropped.
+    pub(super) fn next(
+        &mut self,
+        limits: &FetchLimits,
+        now: Moment,
+    ) -> Result<Project, Option<Moment>> {
+        loop {
+            let Some((.., project)) = self.queue.last().cloned() else {
+                return Err(None);
+            };
+            if self.entries[&project].interest_until <= now {
+                self.take(&project);
+                continue;
+            }
+            // Half of the permits, so that one is free when a missing project comes, even at a store that hangs.
+            if limits.rate <= 0.0 || self.in_flight >= (limits.concurrency.get() / 2).max(1) {
+                return Err(None);
+            }
+            let opens = self.starts_at.max(self.next_at).max(self.halted_until);
+            return if opens <= now {
+                Ok(project)
+            } else {
+                Err(Some(opens))
+            };
+        }
+    }
+
+    /// Notes that a project is launched. The next one comes no sooner than the rate allows; nothing is saved up.
+    pub(super) fn launched(&mut self, project: &Project, limits: &FetchLimits, now: Moment) {
+        if let Some(mut entry) = self.take(project) {
+            entry.flight = Some(now);
+            self.put(project, entry);
+            self.next_at = now + interval(limits);
+        }
+    }
+
+    /// Puts other limits in force.
+    pub(super) fn set_limits(&mut self, limits: &FetchLimits, now: Moment) {
+        if limits.rate > 0.0 {
+            self.next_at = self.next_at.min(now + interval(limits));
+        }
+    }
+
+    /// Notes what became of a launched project; false when it was none.
+    pub(super) fn landed(
+        &mut self,
+        project: &Project,
+        fate: Fate,
+        now: Moment,
+        rng: &mut fastrand::Rng,
+    ) -> bool {
+        let Some(mut entry) = self.take(project) else {
+            return false;
+        };
+        let Some(launched) = entry.flight.take() else {
+            self.put(project, entry);
+            return false;
+        };
+        match fate {
+            Fate::Known => {
+                self.failures = 0;
+                // More may have been missed meanwhile.
+                if launched < self.since {
+                    self.put(project, entry);
+                }
+                return true;
+            }
+            Fate::Held(after) => self.halted_until = self.halted_until.max(now + after),
+            Fate::Failed => {
+                let (first, cap) = CONFIRM_BACKOFF;
+                let longest = (first * 2_u32.pow(self.failures.min(16))).min(cap);
+                self.halted_until = self
+                    .halted_until
+                    .max(now + longest.mul_f64(0.5 + 0.5 * rng.f64()));
+                self.failures += 1;
+                entry.attempts += 1;
+            }
+        }
+        self.put(project, entry);
+        true
+    }
+
+    /// Notes that a project was asked for at `asked` and answered otherwise, so that it need not be confirmed.
+    pub(super) fn learned(&mut self, project: &Project, asked: Moment) {
+        if asked >= self.since
+            && self
+                .entries
+                .get(project)
+                .is_some_and(|entry| entry.flight.is_none())
+        {
+            self.take(project);
+        }
+    }
+
+    /// How many projects are left, those in flight included.
+    pub(super) fn left(&self) -> usize {
+        self.entries.len()
+    }
+
+    fn take(&mut self, project: &Project) -> Option<Unconfirmed> {
+        let entry = self.entries.remove(project)?;
+        match entry.flight {
+            Some(_) => self.in_flight -= 1,
+            None => drop(self.queue.remove(&entry.place(project))),
+        }
+        Some(entry)
+    }
+
+    fn put(&mut self, project: &Project, entry: Unconfirmed) {
+        match entry.flight {
+            Some(_) => self.in_flight += 1,
+            None => drop(self.queue.insert(entry.place(project))),
+        }
+        self.entries.insert(project.clone(), entry);
+    }
+}
+
+/// The time between two fetches.
+fn interval(limits: &FetchLimits) -> Duration {
+    let seconds = 1.0 / (limits.rate * CONFIRM_SHARE);
+    Duration::try_from_secs_f64(seconds)
+        .unwrap_or(LONGEST_INTERVAL)
+        .min(LONGEST_INTERVAL)
+}
+
+impl Unconfirmed {
+    fn place(&self, project: &Project) -> Place {
+        (Reverse(self.attempts), self.weight.rank(), project.clone())
+    }
+}

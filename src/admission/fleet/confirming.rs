@@ -1,0 +1,234 @@
+//! A fleet whose renderer restarts and cannot tell what was missed: real machines against a store, in virtual time.
+//!
+//! A simulation of its own, since nothing is rendered in it: what is held is fresh as far as anybody knows.
+
+use std::{cmp::Reverse, collections::BinaryHeap, time::Duration};
+
+use crate::{
+    admission::{Action, Admission, FetchLanding, FetchLimits, HeldMark, Limits, Link},
+    moment::Moment,
+    revision::{Order, Project},
+};
+
+use super::sim::count;
+
+const PODS: usize = 100;
+const PROJECTS: usize = 500;
+/// Fetches per second and sidecar: the default.
+const RATE: f64 = 50.0;
+/// When the renderer is away, and when it is back.
+const AWAY: (f64, f64) = (20.0, 25.0);
+/// How long a fetch takes.
+const FETCH: Duration = Duration::from_millis(20);
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Event {
+    LookUp(usize),
+    Wake(usize),
+    /// A fetch of a pod's project is answered, which was sent at that moment.
+    Answer(usize, usize, Moment),
+    Resync,
+}
+
+struct Pod {
+    admission: Admission,
+    /// The number that is held of each project, and when the renderer was asked for it.
+    held: Vec<(u64, Moment)>,
+    fetches: Vec<Moment>,
+    wakes_at: Option<Moment>,
+}
+
+struct Fleet {
+    pods: Vec<Pod>,
+    names: Vec<Project>,
+    events: BinaryHeap<Reverse<(Moment, usize, Event)>>,
+    sequence: usize,
+    /// The number of each project's input, which the store has.
+    stored: Vec<u64>,
+    since: Option<Moment>,
+    rng: fastrand::Rng,
+}
+
+fn at(seconds: f64) -> Moment {
+    Moment::after_start(Duration::from_secs_f64(seconds))
+}
+
+impl Fleet {
+    fn new() -> Self {
+        let limits = Limits {
+            rate: 1.0,
+            burst: count(2),
+            concurrency: count(4),
+            queue: count(512),
+            fetch: FetchLimits {
+                rate: RATE,
+                concurrency: count(16),
+            },
+        };
+        let pod = |seed| {
+            let mut admission = Admission::new(limits, 1, seed, Moment::START);
+            admission.set_link(Link::Up, Moment::START);
+            Pod {
+                admission,
+                held: vec![(1, Moment::START); PROJECTS],
+                fetches: Vec::new(),
+                wakes_at: None,
+            }
+        };
+        let name = |number: usize| Project::new(&format!("p/{number}")).unwrap();
+        Self {
+            pods: (0..PODS as u64).map(pod).collect(),
+            names: (0..PROJECTS).map(name).collect(),
+            events: BinaryHeap::new(),
+            sequence: 0,
+            stored: vec![1; PROJECTS],
+            since: None,
+            rng: fastrand::Rng::with_seed(1),
+        }
+    }
+
+    fn plan(&mut self, at: Moment, event: Event) {
+        self.sequence += 1;
+        self.events.push(Reverse((at, self.sequence, event)));
+    }
+
+    fn run(&mut self, end: Moment) {
+        while let Some(Reverse((now, ..))) = self.events.peek()
+            && *now <= end
+        {
+            let Some(Reverse((now, _, event))) = self.events.pop() else {
+                return;
+            };
+            self.happen(event, now);
+        }
+    }
+
+    fn happen(&mut self, event: Event, now: Moment) {
+        let pod = match event {
+            Event::Resync => {
+                self.since = Some(now);
+                for pod in 0..PODS {
+                    self.pods[pod].admission.resync(now);
+                    self.settle(pod, now);
+                }
+                return;
+            }
+            // Each second ten projects are looked up, some often and most seldom, and one of all in turn.
+            Event::LookUp(pod) => {
+                let cubed = self.rng.f64().powi(3);
+                for number in 0..PROJECTS {
+                    let turn = now.since_start().as_secs() as usize % 50;
+                    let is_hot = number < 10 && cubed < 0.9;
+                    if (is_hot || number % 50 == turn)
+                        && self
+                            .since
+                            .is_some_and(|since| self.pods[pod].held[number].1 < since)
+                    {
+                        self.pods[pod]
+                            .admission
+                            .unconfirmed(&self.names[number], now);
+                    }
+                }
+                self.plan(now + Duration::from_secs(1), event);
+                pod
+            }
+            Event::Wake(pod) => {
+                if self.pods[pod].wakes_at != Some(now) {
+                    return;
+                }
+                self.pods[pod].wakes_at = None;
+                self.pods[pod].admission.tick(now);
+                pod
+            }
+            Event::Answer(pod, number, asked) => {
+                let held = (self.stored[number], asked);
+                self.pods[pod].held[number] = held;
+                let landing = FetchLanding::Held(HeldMark {
+                    order: Order::new(1, held.0),
+                    validated_at: now,
+                });
+                self.pods[pod]
+                    .admission
+                    .confirmed(&self.names[number], landing, now);
+                pod
+            }
+        };
+        self.settle(pod, now);
+    }
+
+    fn settle(&mut self, pod: usize, now: Moment) {
+        for action in self.pods[pod].admission.take_actions() {
+            let Action::Confirm { project, .. } = action else {
+                panic!("nothing is rendered or missing: {action:?}");
+            };
+            let number = self.names.iter().position(|name| *name == project).unwrap();
+            self.pods[pod].fetches.push(now);
+            self.plan(now + FETCH, Event::Answer(pod, number, now));
+        }
+        let known = self.pods[pod].wakes_at;
+        let next = self.pods[pod].admission.next_wake();
+        if let Some(next) = next.filter(|next| known.is_none_or(|known| *next < known)) {
+            self.pods[pod].wakes_at = Some(next);
+            self.plan(next, Event::Wake(pod));
+        }
+    }
+}
+
+/// The most fetches in any window of so long.
+fn most_within(fetches: &[Moment], window: Duration) -> usize {
+    let mut start = 0;
+    let counts = fetches.iter().enumerate().map(|(end, at)| {
+        while fetches[start] + window <= *at {
+            start += 1;
+        }
+        end - start + 1
+    });
+    counts.max().unwrap_or(0)
+}
+
+#[test]
+fn a_renderer_that_restarts_under_a_fleet_is_asked_about_all_that_is_held_within_the_bound() {
+    let mut fleet = Fleet::new();
+    for pod in 0..PODS {
+        let first = fleet.rng.f64();
+        fleet.plan(at(first), Event::LookUp(pod));
+    }
+    // A tenth of the inputs changes while the renderer is away.
+    for number in (0..PROJECTS).step_by(10) {
+        fleet.stored[number] = 2;
+    }
+    let (away, back) = AWAY;
+    assert!(away < back);
+    fleet.plan(at(back), Event::Resync);
+
+    // The most wanted are right within seconds.
+    fleet.run(at(back + 10.0 + 10.0));
+    for pod in &fleet.pods {
+        assert_eq!(pod.held[0].0, 2, "the most wanted");
+    }
+    let share = RATE / 10.0;
+    let all = PROJECTS as f64 / share;
+    fleet.run(at(back + 10.0 + 50.0 + all));
+    let mut everything = Vec::new();
+    for (number, pod) in fleet.pods.iter().enumerate() {
+        assert_eq!(pod.admission.left_to_confirm(), 0, "pod {number}");
+        let held: Vec<_> = pod.held.iter().map(|(number, _)| *number).collect();
+        assert_eq!(held, fleet.stored, "pod {number}");
+        assert_eq!(pod.fetches.len(), PROJECTS, "each is asked about once");
+        for seconds in [1, 10, 60] {
+            let most = most_within(&pod.fetches, Duration::from_secs(seconds));
+            let bound = 1.0 + share * seconds as f64;
+            assert!(most as f64 <= bound, "{most} fetches in {seconds} s");
+        }
+        everything.extend(&pod.fetches);
+    }
+    everything.sort_unstable();
+    let most = most_within(&everything, Duration::from_secs(1));
+    let bound = PODS as f64 * (share + 1.0);
+    assert!(
+        most as f64 <= bound,
+        "{most} fetches of the fleet in a second"
+    );
+    let at_once = most_within(&everything, Duration::from_millis(100));
+    assert!(at_once <= PODS, "{at_once} fetches of the fleet in 0.1 s");
+}
