@@ -55,8 +55,9 @@ pub(super) fn parse<T: Parser>() -> Result<T, ExitCode> {
         if said.lines().any(|line| line.len() > LONGEST_LINE) {
             let lines = said.lines().map(|line| printable(line, LONGEST_LINE));
             lines.for_each(complain);
-        } else if error.print().is_err() {
-            return ExitCode::FAILURE;
+        } else {
+            // A reader that has left wants no more.
+            let _unread = error.print();
         }
         u8::try_from(error.exit_code()).map_or(ExitCode::FAILURE, ExitCode::from)
     })
