@@ -36,7 +36,7 @@ use self::{
     connect::Tcp,
     connection::Keeper,
     dial::Backoff,
-    link::{Link, Terms},
+    link::{Failed, Link, Terms},
 };
 pub use self::{
     changes::{Change, ChangesUp, Heard},
@@ -147,8 +147,8 @@ impl Upstream {
         self.changes_up.clone()
     }
 
-    /// Has `call` made over the connection that is in use: over the next one again when the renderer never saw it, because the
-    /// first one was ended before.
+    /// Has `call` made over the connection that is in use, and once again when the renderer did not process it: it refused the
+    /// stream, or ended the connection before.
     fn over_link<T, F>(
         &self,
         deadline: Duration,
@@ -156,7 +156,7 @@ impl Upstream {
     ) -> Call<T>
     where
         T: Send + 'static,
-        F: Future<Output = Result<T, RenderError>> + Send + 'static,
+        F: Future<Output = Result<T, Failed>> + Send + 'static,
     {
         let began = Instant::now();
         let (mut links, waiting) = (self.link.clone(), Arc::clone(&self.waiting));
@@ -166,11 +166,14 @@ impl Upstream {
                 let Some(link) = open_link(&mut links, &waiting).await else {
                     return Answered::failed(RenderError::Unreachable);
                 };
+                let connection = Some(link.generation());
+                let result = call(link, deadline.saturating_sub(began.elapsed())).await;
+                let is_unprocessed = matches!(&result, Err(failed) if failed.is_unprocessed);
                 answered = Answered {
-                    connection: Some(link.generation()),
-                    result: call(link, deadline.saturating_sub(began.elapsed())).await,
+                    connection,
+                    result: result.map_err(|failed| failed.error),
                 };
-                if !matches!(answered.result, Err(RenderError::Unreachable)) {
+                if !is_unprocessed {
                     break;
                 }
             }
@@ -189,7 +192,7 @@ impl Upstream {
             let request = with_timeout(message.clone(), deadline);
             async move {
                 if link.lacks_fetch() {
-                    return Err(RenderError::Unimplemented);
+                    return Err(RenderError::Unimplemented.into());
                 }
                 let answered = Arc::clone(&link)
                     .call(
@@ -197,7 +200,9 @@ impl Upstream {
                         |mut client| async move { client.fetch(request).await },
                     )
                     .await;
-                if let Err(RenderError::Unimplemented) = answered {
+                let is_lacking =
+                    |failed: &Failed| matches!(failed.error, RenderError::Unimplemented);
+                if answered.as_ref().is_err_and(is_lacking) {
                     link.note_lack_of_fetch();
                 }
                 Ok(read(answered?)?)

@@ -71,6 +71,15 @@ pub(super) struct Link {
     calls: AtomicUsize,
 }
 
+/// Why a call over a connection brought nothing.
+#[derive(Debug)]
+pub(super) struct Failed {
+    /// What it means.
+    pub(super) error: RenderError,
+    /// The renderer has not begun to work on the call, so that it may be made again at once.
+    pub(super) is_unprocessed: bool,
+}
+
 /// Why a byte stream did not become a connection.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum HandshakeError {
@@ -211,7 +220,7 @@ impl Link {
         self: Arc<Self>,
         deadline: Duration,
         ask: impl FnOnce(Client) -> F,
-    ) -> Result<T, RenderError>
+    ) -> Result<T, Failed>
     where
         F: Future<Output = Result<Response<T>, Status>>,
     {
@@ -227,8 +236,20 @@ impl Link {
                 is_past_deadline: vigil.is_over(),
                 max_payload: self.terms.max_payload,
             };
-            status::read(&status, circumstances)
+            Failed {
+                error: status::read(&status, circumstances),
+                is_unprocessed: status::is_unprocessed(&status),
+            }
         })
+    }
+}
+
+impl<E: Into<RenderError>> From<E> for Failed {
+    fn from(error: E) -> Self {
+        Self {
+            error: error.into(),
+            is_unprocessed: false,
+        }
     }
 }
 

@@ -82,6 +82,16 @@ pub(super) fn read(status: &Status, circumstances: Circumstances) -> RenderError
     }
 }
 
+/// Whether the renderer has not begun to work on a call, as it says by REFUSED_STREAM or in a GOAWAY (RFC 9113 §8.7), so that
+/// the call may be made again at once (gRFC A6, transparent retries).
+pub(super) fn is_unprocessed(status: &Status) -> bool {
+    let source = status.source();
+    let Some(Broken::Connection(error)) = source.and_then(|source| source.downcast_ref()) else {
+        return false;
+    };
+    was_not_sent(error) || reset(error) == Some(h2::Reason::REFUSED_STREAM)
+}
+
 fn read_broken(broken: &Broken, circumstances: Circumstances) -> RenderError {
     match broken {
         Broken::Oversized(bytes) => Rejected::OversizedPayload {

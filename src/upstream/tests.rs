@@ -6,6 +6,7 @@ mod connections;
 mod faults;
 mod network;
 mod refreshes;
+mod refusals;
 mod renderer;
 
 use std::time::Duration;
