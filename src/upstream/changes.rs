@@ -21,7 +21,7 @@ use tracing::{debug, info, warn};
 use self::continuity::{Continuity, Report, StreamId, Verdict, Word};
 use super::{
     dial::{Backoff, Use},
-    link::Link,
+    link::{ASK_AGAIN, Link},
 };
 use crate::{
     proto::v1,
@@ -146,7 +146,7 @@ impl Listener {
                 Ended::NotOffered => {
                     let news = self.lock().healed();
                     self.report(news, None);
-                    return;
+                    sleep(ASK_AGAIN).await;
                 }
                 Ended::Silent => {
                     warn!(

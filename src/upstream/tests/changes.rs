@@ -97,16 +97,18 @@ async fn a_stream_that_fails_again_and_again_is_opened_with_a_back_off() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_renderer_without_changes_is_asked_once_for_each_connection() {
+async fn a_renderer_without_changes_is_asked_once_a_minute_and_for_each_connection() {
     let renderer = Renderer::answers(b"{}");
     renderer.refuse_changes(Status::unimplemented("no changes"));
     let network = Network::before(&renderer);
     let upstream = start(&network);
     until_up(&upstream).await;
-    sleep(Duration::from_secs(300)).await;
+    sleep(Duration::from_secs(59)).await;
     assert_eq!(*renderer.listens.borrow(), 1);
+    sleep(Duration::from_secs(242)).await;
+    assert_eq!(*renderer.listens.borrow(), 6);
     network.cut();
-    renderer.until_listening(2).await;
+    renderer.until_listening(7).await;
 }
 
 #[tokio::test(start_paused = true)]
