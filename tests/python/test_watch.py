@@ -80,6 +80,10 @@ def test_a_deletion_is_an_event(sidecar, renderer):
     next(watch)
     renderer.knows_not("demo/0")
     sidecar.release(2)
+    wait_until(lambda: len(renderer.renders("demo/0")) == 2)
+    # The second word has to come over another connection: one bad replica must not undo what is held.
+    renderer.stop()
+    renderer.start()
     failure = next(watch).failure
     assert (failure.code, failure.reason) == (NOT_FOUND, "PROJECT_NOT_FOUND")
     first, second = [render.at for render in renderer.renders("demo/0")][1:3]
