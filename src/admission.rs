@@ -24,6 +24,7 @@ mod limits;
 mod pace;
 mod project;
 mod pushback;
+mod queued;
 mod ranked;
 mod recent;
 mod retries;
@@ -52,6 +53,7 @@ use self::{
     pace::Pace,
     project::{Counted, Entry, Place},
     pushback::Pushbacks,
+    queued::Queued,
     recent::Recent,
     retries::RetryBudget,
     store::Store,
@@ -397,6 +399,7 @@ pub struct Admission {
     to_fetch: BTreeMap<u64, Project>,
     /// Missing projects that are to be rendered, in order of arrival.
     missing: BTreeMap<u64, Project>,
+    queued: Queued,
     wanted: Wanted,
     timers: BTreeSet<(Moment, Project)>,
     in_flight: InFlight,
@@ -520,6 +523,7 @@ impl Admission {
             entries: BTreeMap::new(),
             to_fetch: BTreeMap::new(),
             missing: BTreeMap::new(),
+            queued: Queued::default(),
             wanted: Wanted::default(),
             timers: BTreeSet::new(),
             in_flight: InFlight::default(),
@@ -886,17 +890,21 @@ impl Admission {
         }
     }
 
-    /// Sends those away who wait for what will not come in time.
+    /// Sends those away who wait for what will not come in time: after what may concern all of them.
     fn review_all(&mut self, now: Moment) {
-        let waited_for =
-            |(_, entry): &(&Project, &Entry)| !entry.waiters.is_empty() && entry.flight.is_none();
-        let projects: Vec<_> = self
-            .entries
-            .iter()
-            .filter(waited_for)
-            .map(|(project, _)| project.clone())
-            .collect();
+        let projects = self.queued.waited_for();
         self.review(projects, now);
+    }
+
+    /// As [`Admission::review_all`] after a landing, before which the stops and the connection were as `before` says. Where it
+    /// changed neither, it concerns each of those who wait but little, and some of them are reviewed, in turn.
+    fn review_after_landing(&mut self, before: (Stops, Moment), now: Moment) {
+        if (self.stops(), self.unusable_until) == before {
+            let projects = self.queued.next_to_review();
+            self.review(projects, now);
+        } else {
+            self.review_all(now);
+        }
     }
 
     fn review(&mut self, projects: impl IntoIterator<Item = Project>, now: Moment) {
@@ -948,6 +956,7 @@ impl Admission {
             Place::Missing => drop(self.missing.remove(&entry.arrival)),
             Place::Wanted(kind, standing) => self.wanted.remove(project, kind, standing),
         }
+        self.queued.remove(project, &entry);
         if let Some(at) = entry.timer {
             self.timers.remove(&(at, project.clone()));
         }
@@ -993,6 +1002,7 @@ impl Admission {
             Place::Missing => drop(self.missing.insert(entry.arrival, project.clone())),
             Place::Wanted(kind, standing) => self.wanted.insert(project, kind, standing),
         }
+        self.queued.insert(project, &entry);
         if let Some(at) = timer {
             self.timers.insert((at, project.clone()));
         }

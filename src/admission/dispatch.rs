@@ -4,7 +4,7 @@ use super::{
     Action, Admission, Advance, Class, FetchPermit, Link, Permit,
     breaker::Cause,
     controllers::Controller,
-    limits::{MISSING_START, OUTDATED_TURN, RATE_STEP},
+    limits::{MISSING_START, OUTDATED_TURN, PROBE_CANDIDATES, RATE_STEP},
     project::Flight,
     wanted::{Kind, Wanted},
 };
@@ -210,7 +210,9 @@ impl Admission {
     /// else the one whose last render is longest ago, so that no bad project is the probe again and again.
     fn next_probe(&mut self, now: Moment) -> Option<(Project, Class)> {
         let outdated = self.next_outdated(now, Wanted::probe);
-        let missing = self.next_missing(now).map(|_| self.missing.values());
+        let missing = self
+            .next_missing(now)
+            .map(|_| self.missing.values().take(PROBE_CANDIDATES));
         let may_cool = self.has_permit(Class::Missing, true, now);
         let candidates = outdated
             .iter()

@@ -152,7 +152,7 @@ impl Admission {
             let wait = self.fetches_held_until.since(now);
             return Some((Gate::Hold, refusal(NotRefreshed::PushedBack, wait)));
         }
-        let ahead = self.to_fetch.range(..entry.arrival).count();
+        let ahead = self.queued.fetched_before(entry.arrival);
         let stopped_until = self.fetches_at_once.stopped_until(now);
         if stopped_until.is_some() || self.in_flight.fetches >= self.fetches_at_once(now).get() {
             let permits = self
@@ -174,7 +174,7 @@ impl Admission {
     /// How many are served before a project, in the order of classes.
     fn ahead_of(&self, project: &Project, entry: &Entry) -> usize {
         match entry.place {
-            Place::Missing => self.missing.range(..entry.arrival).count(),
+            Place::Missing => self.queued.missing_before(entry.arrival),
             Place::Wanted(_, standing) => {
                 self.missing.len() + self.wanted.ahead_of(project, standing)
             }

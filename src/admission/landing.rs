@@ -22,6 +22,7 @@ use crate::{
 impl Admission {
     /// Notes what a render brought.
     pub fn landed(&mut self, project: &Project, landing: Landing, now: Moment) {
+        let before = (self.stops(), self.unusable_until);
         let Some(mut entry) = self.take_entry(project) else {
             return;
         };
@@ -49,13 +50,16 @@ impl Admission {
             // It had its turn: among those that wait for longest it is the last.
             entry.standing.since = now;
         }
-        if let Some(outcome) = self.judge_project(project, &mut entry, landing, &flight, now) {
+        // What goes back to its place for those who wait may be fresh by now, after a lowered target.
+        let outcome = self.judge_project(project, &mut entry, landing, &flight, now);
+        let outcome = outcome.or_else(|| entry.is_satisfied().then_some(Outcome::Landed));
+        if let Some(outcome) = outcome {
             (entry.attempts, entry.demand) = (0, None);
             self.resolve(project, &mut entry, outcome);
         }
         self.put_entry(project, entry, now);
         self.tick(now);
-        self.review_all(now);
+        self.review_after_landing(before, now);
     }
 
     /// Learns how many renders the renderer takes at once. True when this one was refused though no other was in flight.
@@ -265,11 +269,10 @@ impl Admission {
         if failure == CallFailure::Unauthenticated
             && !self.fault.is_of_project(entry.failed_before())
         {
-            // The fault is not the project's: it goes back to its place, and the breaker tells those who wait. Where a lowered
-            // target was met meanwhile, there is nothing to go back to.
+            // The fault is not the project's: it goes back to its place, and the breaker tells those who wait.
             entry.note_failure(now);
             entry.attempts = 0;
-            return entry.is_satisfied().then_some(Outcome::Landed);
+            return None;
         }
         if let CallFailure::Exhausted(Pushback {
             after: Some(after),

@@ -116,6 +116,10 @@ pub(super) const FETCH_AGAIN: Duration = Duration::from_secs(60);
 /// The interval between probes that come back, but not well: the first, and the longest.
 pub(super) const PROBE_INTERVAL: (Duration, Duration) =
     (Duration::from_millis(200), Duration::from_secs(10));
+/// How many of those who wait are reviewed at a landing that changes little for them.
+pub(super) const REVIEWED: usize = 64;
+/// Among how many missing projects, in order of arrival, a probe is looked for.
+pub(super) const PROBE_CANDIDATES: usize = 64;
 /// Of how many renders the median is taken.
 pub(super) const RECENT_RENDERS: usize = 32;
 /// The `retry_after` where nothing tells: the rate is 0, or the sidecar is draining.

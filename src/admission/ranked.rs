@@ -43,6 +43,14 @@ impl<T: Ord> Ranked<T> {
         chunk.len() - upto + later
     }
 
+    /// How many elements are less than this, which may be one of them.
+    pub(super) fn below(&self, element: &T) -> usize {
+        let at = self.chunk_of(element);
+        let earlier = self.chunks[..at].iter().map(Vec::len).sum::<usize>();
+        let chunk = self.chunks.get(at);
+        earlier + chunk.map_or(0, |chunk| chunk.partition_point(|other| other < element))
+    }
+
     /// Inserts an element, unless it is there.
     pub(super) fn insert(&mut self, element: T) {
         let at = self
@@ -111,6 +119,8 @@ mod tests {
                 prop_assert_eq!(ranked.last(), visited.last());
                 let above = visited.range(element + 1..).count();
                 prop_assert_eq!(ranked.above(&element), above);
+                let below = visited.range(..element).count();
+                prop_assert_eq!(ranked.below(&element), below);
             }
         }
     }

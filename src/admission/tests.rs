@@ -17,6 +17,7 @@ mod confirming;
 mod faults;
 mod gates;
 mod refusals;
+mod sizes;
 mod turns;
 mod weather;
 
@@ -493,6 +494,7 @@ impl World {
             explained.refusal.reason == refusal.reason
                 || refusal.reason == NotRefreshed::RenderFailed
                 || explained.gate < Some(Gate::Project)
+                || refusal.retry_after <= limits::LEAST_RETRY_AFTER
                 || is_of_class,
             "told {refusal:?}, and it is {explained:?}"
         );

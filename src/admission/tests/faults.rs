@@ -252,7 +252,7 @@ fn a_refused_identity_is_a_fault_of_no_project_and_costs_few_attempts() {
 
 /// Those who waited were forgotten.
 #[test]
-fn who_waits_for_what_a_lowered_target_made_fresh_is_told_though_the_identity_is_refused() {
+fn who_waits_for_what_a_lowered_target_made_fresh_is_told_though_the_render_is_refused() {
     let now = FAULT + Duration::from_secs(100);
     let mut admission = Admission::new(limits(5.0, 10, 4, 512), 2, 1, FAULT);
     admission.set_link(Link::Up, now);
@@ -265,7 +265,7 @@ fn who_waits_for_what_a_lowered_target_made_fresh_is_told_though_the_identity_is
     assert_eq!(admission.want(&name(0), waits, now), Verdict::Wait);
     admission.set_target(1, now);
     assert_eq!(launched(&mut admission).len(), 1);
-    let refused = Landing::Failed(CallFailure::Unauthenticated);
+    let refused = Landing::Failed(CallFailure::Refused);
     admission.landed(&name(0), refused, now);
     let told = admission.take_actions();
     assert!(
