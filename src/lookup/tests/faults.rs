@@ -137,6 +137,7 @@ async fn a_plain_refusal_is_no_failure_but_asks_for_fewer_at_once() {
     log.assert_says(&[
         "the target is raised",
         "the renderer refuses calls: fewer are made at once, until it takes more",
+        "all wanted projects are fresh",
     ]);
     assert_trusts_the_renderer(&core);
 }
