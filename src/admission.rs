@@ -27,6 +27,7 @@ mod pushback;
 mod queued;
 mod ranked;
 mod recent;
+mod replica;
 mod retries;
 mod store;
 mod valve;
@@ -55,6 +56,7 @@ use self::{
     pushback::Pushbacks,
     queued::Queued,
     recent::Recent,
+    replica::Replica,
     retries::RetryBudget,
     store::Store,
     wanted::Wanted,
@@ -263,6 +265,11 @@ pub enum Action {
         /// The right to do so.
         permit: FetchPermit,
     },
+    /// Replace a connection, over which so many projects are behind that its replica seems to be.
+    Redial {
+        /// Which.
+        connection: u64,
+    },
     /// Wake everyone who waits for a project.
     Resolve {
         /// Which.
@@ -414,6 +421,7 @@ pub struct Admission {
     arrivals: u64,
     recent: Recent,
     recent_fetches: Recent,
+    replica: Replica,
     breaker: Breaker,
     pushbacks: Pushbacks,
     pace: Pace,
@@ -535,6 +543,7 @@ impl Admission {
             arrivals: 0,
             recent: Recent::default(),
             recent_fetches: Recent::default(),
+            replica: Replica::default(),
             breaker: Breaker::CLOSED,
             pushbacks: Pushbacks::NONE,
             pace: Pace::FULL,

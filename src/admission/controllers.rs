@@ -26,11 +26,12 @@ pub(super) enum Controller {
     LearnedConcurrency,
     RefusedStop,
     FetchesGivenUp,
+    Redial,
 }
 
 #[cfg(test)]
 impl Controller {
-    pub(super) const ALL: [Self; 17] = [
+    pub(super) const ALL: [Self; 18] = [
         Self::Breaker,
         Self::GlobalHold,
         Self::PaceOnPushback,
@@ -48,6 +49,7 @@ impl Controller {
         Self::LearnedConcurrency,
         Self::RefusedStop,
         Self::FetchesGivenUp,
+        Self::Redial,
     ];
 }
 

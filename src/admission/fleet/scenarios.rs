@@ -104,7 +104,7 @@ fn show(name: &str, observed: &Observed, plan: &Plan) {
 }
 
 /// Which scenario shows that a controller is needed.
-const NEEDS: [(Controller, Scenario); 17] = [
+const NEEDS: [(Controller, Scenario); 18] = [
     (Controller::Breaker, ALONE),
     (Controller::GlobalHold, PUSHED),
     (Controller::PaceOnPushback, TENFOLD),
@@ -122,6 +122,7 @@ const NEEDS: [(Controller, Scenario); 17] = [
     (Controller::LearnedConcurrency, TWO_AT_ONCE),
     (Controller::RefusedStop, TENFOLD_REFUSED),
     (Controller::FetchesGivenUp, STORE_AWAY),
+    (Controller::Redial, REPLICA_BEHIND),
 ];
 
 #[test]
