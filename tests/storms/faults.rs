@@ -20,6 +20,7 @@ async fn a_renderer_that_hangs_delays_no_lookup_and_is_used_again_when_it_is_wel
     let [late_before, all_before] = sidecar.metrics().await.late_lookups();
 
     renderer.faults().set(Fault::Hang);
+    renderer.release(2);
     sidecar.release(2).await;
     let load = Load::start(&sidecar, projects, 16).await;
     let start = Instant::now();
@@ -52,6 +53,7 @@ async fn forty_lookups_with_60_ms_to_live_are_answered_while_the_render_hangs() 
         sidecar.get(project).await.unwrap();
     }
     renderer.faults().set(Fault::Hang);
+    renderer.release(2);
     sidecar.release(2).await;
     let mut tries = Vec::new();
     for project in projects {
@@ -86,6 +88,7 @@ async fn a_renderer_on_the_old_rollout_is_asked_seldom_and_used_once_it_is_right
     let project = &renderer.projects()[0];
     sidecar.get(project).await.unwrap();
     renderer.faults().set(Fault::Behind);
+    renderer.release(2);
     sidecar.release(2).await;
     let start = Instant::now();
     let behind = sidecar.ask(waiting(project, secs(1))).await.unwrap();
@@ -118,6 +121,7 @@ async fn a_renderer_that_flaps_fails_no_lookup_and_all_is_fresh_in_the_end() {
     sidecar.hold(&projects).await;
     sidecar.limit(10.0, 4, 4).await;
     renderer.faults().set(Fault::Flap);
+    renderer.release(2);
     sidecar.release(2).await;
     let load = Load::start(&sidecar, &projects, 8).await;
     sleep(secs(6)).await;

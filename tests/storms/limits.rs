@@ -20,6 +20,7 @@ async fn sixty_changes_of_the_limits_by_sighup_grant_no_render_more_and_lose_few
     let before = renderer.renders();
     let mut budget = Budget::new(rate, burst.into());
     let load = Load::start(&sidecar, &projects, 16).await;
+    renderer.release(2);
     sidecar.release(2).await;
     let released = renderer.renders().now;
 
@@ -44,6 +45,7 @@ async fn an_empty_settings_file_changes_nothing() {
     let renderer = Renderer::start(sample(23, millis(1))).await;
     let mut sidecar = Sidecar::start(&renderer, json!({})).await;
     sidecar.limit(7.0, 3, 2).await;
+    renderer.release(2);
     sidecar.release(2).await;
     sidecar.write_settings("");
     sidecar
@@ -58,6 +60,7 @@ async fn an_empty_settings_file_changes_nothing() {
     assert_eq!(page.sum("target_rollout", &[]), 2.0);
     sidecar.get("brewbird").await.unwrap();
 
+    renderer.release(3);
     sidecar.release(3).await;
     assert_eq!(sidecar.metrics().await.sum("settings_valid", &[]), 1.0);
 }

@@ -18,6 +18,7 @@ async fn two_hundred_projects_outdated_at_once_cost_two_hundred_renders_within_t
     let load = Load::start(&sidecar, &projects, 16).await;
 
     let start = Instant::now();
+    renderer.release(2);
     sidecar.release(2).await;
     sidecar.until_fresh(200, secs(14) - start.elapsed()).await;
     assert_eq!(renderer.renders().asked - before.asked, 200);
@@ -38,6 +39,7 @@ async fn at_most_so_many_renders_are_in_flight_as_may_be() {
     let projects = renderer.projects();
     sidecar.limit(1000.0, 1000, 4).await;
     sidecar.hold(&projects).await;
+    renderer.release(2);
     sidecar.release(2).await;
     let load = Load::start(&sidecar, &projects, 16).await;
     sidecar.until_fresh(40, secs(10)).await;
@@ -53,6 +55,7 @@ async fn forty_projects_looked_up_once_after_a_release_become_fresh_in_silence()
     let projects = renderer.projects();
     sidecar.hold(&projects).await;
     sidecar.limit(10.0, 1, 4).await;
+    renderer.release(2);
     sidecar.release(2).await;
     sidecar.get_all(&projects).await;
     sidecar.until_fresh(40, secs(8)).await;

@@ -32,6 +32,7 @@ async fn watchers_of_twenty_projects_see_a_release_without_a_lookup() {
     for watch in &mut watches {
         assert_eq!(rollout(&next(watch).await), 1);
     }
+    renderer.release(2);
     sidecar.release(2).await;
     for watch in &mut watches {
         assert_eq!(rollout(&next(watch).await), 2);

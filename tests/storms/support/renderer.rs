@@ -50,6 +50,12 @@ impl Renderer {
         }
     }
 
+    /// Releases a new generation of the renderer, which comes before that of the sidecars.
+    pub(crate) fn release(&self, rollout: u64) {
+        let rollout = rollout.try_into().expect("a rollout is above zero");
+        self.running.raise_rollout(rollout).expect("releases go up");
+    }
+
     /// What a sidecar calls it by.
     pub(crate) fn url(&self) -> String {
         format!("http://{}", self.address())
