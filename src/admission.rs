@@ -27,7 +27,6 @@ mod pushback;
 mod queued;
 mod ranked;
 mod recent;
-mod replica;
 mod retries;
 mod store;
 mod valve;
@@ -56,7 +55,6 @@ use self::{
     pushback::Pushbacks,
     queued::Queued,
     recent::Recent,
-    replica::Replica,
     retries::RetryBudget,
     store::Store,
     wanted::Wanted,
@@ -265,11 +263,6 @@ pub enum Action {
         /// The right to do so.
         permit: FetchPermit,
     },
-    /// Replace a connection, over which so many projects are behind that its replica seems to be.
-    Redial {
-        /// Which.
-        connection: u64,
-    },
     /// Wake everyone who waits for a project.
     Resolve {
         /// Which.
@@ -421,7 +414,6 @@ pub struct Admission {
     arrivals: u64,
     recent: Recent,
     recent_fetches: Recent,
-    replica: Replica,
     breaker: Breaker,
     pushbacks: Pushbacks,
     pace: Pace,
@@ -543,7 +535,6 @@ impl Admission {
             arrivals: 0,
             recent: Recent::default(),
             recent_fetches: Recent::default(),
-            replica: Replica::default(),
             breaker: Breaker::CLOSED,
             pushbacks: Pushbacks::NONE,
             pace: Pace::FULL,

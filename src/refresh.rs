@@ -387,7 +387,6 @@ impl Shared {
     fn perform(self: &Arc<Self>, state: &mut State) {
         for action in state.admission.take_actions() {
             match action {
-                Action::Redial { connection } => self.parts.render.redial(connection),
                 Action::Resolve { project, outcome } => {
                     if let Some(waiters) = state.waiters.remove(&project) {
                         let held = self.parts.cache.get(project.as_str());

@@ -256,13 +256,6 @@ impl Render for Upstream {
         })
     }
 
-    fn redial(&self, connection: u64) {
-        let link = self.link.borrow().clone();
-        if let Some(link) = link.filter(|link| link.generation() == connection) {
-            link.age();
-        }
-    }
-
     fn fetch(&self, _: FetchPermit, project: Project, deadline: Duration) -> Call<Offer> {
         let request = messages::fetch_request(&project, &self.component, None);
         self.fetch_over_link(request, deadline, messages::fetched)

@@ -26,12 +26,11 @@ pub(super) enum Controller {
     LearnedConcurrency,
     RefusedStop,
     FetchesGivenUp,
-    Redial,
 }
 
 #[cfg(test)]
 impl Controller {
-    pub(super) const ALL: [Self; 18] = [
+    pub(super) const ALL: [Self; 17] = [
         Self::Breaker,
         Self::GlobalHold,
         Self::PaceOnPushback,
@@ -49,7 +48,6 @@ impl Controller {
         Self::LearnedConcurrency,
         Self::RefusedStop,
         Self::FetchesGivenUp,
-        Self::Redial,
     ];
 }
 

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::{
-    Action, Admission, CallFailure, Landing, Outcome, Pushback,
+    Admission, CallFailure, Landing, Outcome, Pushback,
     controllers::Controller,
     fault::Answered,
     limits::{
@@ -20,21 +20,6 @@ use crate::{
 };
 
 impl Admission {
-    /// Notes over which connection a render came back; to be told before [`Admission::landed`].
-    pub fn came_over(&mut self, project: &Project, connection: u64, landing: Landing, now: Moment) {
-        let flight = self.entries.get(project).and_then(|entry| entry.flight);
-        let (Some(flight), Landing::Held(held)) = (flight, landing) else {
-            return;
-        };
-        let is_behind = !flight.want.is_met_by(Some(held));
-        let is_pinned = self
-            .replica
-            .note(project, connection, is_behind, now, &mut self.rng);
-        if is_pinned && self.has(Controller::Redial) {
-            self.actions.push(Action::Redial { connection });
-        }
-    }
-
     /// Notes what a render brought.
     pub fn landed(&mut self, project: &Project, landing: Landing, now: Moment) {
         let before = (self.stops(), self.unusable_until);

@@ -111,13 +111,6 @@ pub(super) const GONE_COOL_DOWN: (Duration, Duration) =
     (Duration::from_secs(30), Duration::from_secs(120));
 /// How long nothing is launched after a call found no connection, and no word of the driver on the connection came.
 pub(super) const RECONNECT: Duration = Duration::from_millis(200);
-/// After so many different projects in a row that are behind, another connection is tried.
-pub(super) const BEHIND_PROJECTS: usize = 3;
-/// … or after so many answers in a row, where few projects are wanted.
-pub(super) const BEHIND_ANSWERS: u32 = 5;
-/// The least time between two redials for that, doubling from the first to the second.
-pub(super) const BEHIND_REDIAL: (Duration, Duration) =
-    (Duration::from_secs(5), Duration::from_secs(300));
 /// After how long a Fetch that the renderer does not offer is asked for again.
 pub(super) const FETCH_AGAIN: Duration = Duration::from_secs(60);
 /// The interval between probes that come back, but not well: the first, and the longest.

@@ -454,7 +454,7 @@ impl World {
                     self.check_outcome(&project, outcome);
                 }
                 Action::Fetch { project, .. } => self.launch(&project, true, self.target),
-                Action::Confirm { .. } | Action::Redial { .. } => {}
+                Action::Confirm { .. } => {}
                 Action::Render {
                     project,
                     rollout,
@@ -786,10 +786,7 @@ fn launched(admission: &mut Admission) -> Vec<(Project, Class)> {
     actions
         .filter_map(|action| match action {
             Action::Render { project, class, .. } => Some((project, class)),
-            Action::Fetch { .. }
-            | Action::Confirm { .. }
-            | Action::Redial { .. }
-            | Action::Resolve { .. } => None,
+            Action::Fetch { .. } | Action::Confirm { .. } | Action::Resolve { .. } => None,
         })
         .collect()
 }

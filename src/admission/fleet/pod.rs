@@ -343,7 +343,6 @@ impl World {
                 Action::Fetch { project, .. } => self.launch(id, &project, 0, None),
                 // Only after a resync, which a simulation of its own is about.
                 Action::Confirm { .. } => {}
-                Action::Redial { connection } => self.redial(id, connection),
                 Action::Resolve { project, outcome } => resolved.push((project, outcome)),
             }
         }
@@ -407,8 +406,6 @@ impl World {
             incarnation: sidecar.incarnation,
             project,
             is_fetch: class.is_none(),
-            connection: sidecar.connection,
-            replica: sidecar.replica,
             rollout,
             is_answered: false,
             tries: 0,
@@ -418,16 +415,6 @@ impl World {
             None => self.plan.fetch_deadline,
         };
         self.send(call, deadline);
-    }
-
-    /// Connects a sidecar anew, to any of the replicas.
-    fn redial(&mut self, id: usize, connection: u64) {
-        let replica = self.rng.f64();
-        let sidecar = &mut self.sidecars[id];
-        if sidecar.connection == connection {
-            sidecar.connection += 1;
-            sidecar.replica = replica;
-        }
     }
 
     fn resolve(&mut self, id: usize, name: &Project, outcome: Outcome) {
@@ -544,9 +531,7 @@ impl World {
         let name = &self.names[call.project];
         let sidecar = &mut self.sidecars[call.sidecar];
         sidecar.witness.landed(call.project, &landing, before, now);
-        let admission = &mut sidecar.admission;
-        admission.came_over(name, call.connection, landing, now);
-        admission.landed(name, landing, now);
+        sidecar.admission.landed(name, landing, now);
     }
 
     /// Holds what a call brought, if it is newer, and tells what is held then.
@@ -596,8 +581,6 @@ impl World {
             incarnation: 0,
             project,
             is_fetch: false,
-            connection: self.sidecars[sidecar].connection,
-            replica: self.sidecars[sidecar].replica,
             rollout: self.sidecars[sidecar].target,
             is_answered: false,
             tries,

@@ -104,7 +104,7 @@ fn show(name: &str, observed: &Observed, plan: &Plan) {
 }
 
 /// Which scenario shows that a controller is needed.
-const NEEDS: [(Controller, Scenario); 18] = [
+const NEEDS: [(Controller, Scenario); 17] = [
     (Controller::Breaker, ALONE),
     (Controller::GlobalHold, PUSHED),
     (Controller::PaceOnPushback, TENFOLD),
@@ -122,7 +122,6 @@ const NEEDS: [(Controller, Scenario); 18] = [
     (Controller::LearnedConcurrency, TWO_AT_ONCE),
     (Controller::RefusedStop, TENFOLD_REFUSED),
     (Controller::FetchesGivenUp, STORE_AWAY),
-    (Controller::Redial, REPLICA_BEHIND),
 ];
 
 #[test]

@@ -55,9 +55,6 @@ pub(super) struct Caller {
 #[derive(Debug)]
 pub(super) struct Sidecar {
     pub(super) admission: Admission,
-    /// The connection, and which replica of the renderer it leads to, from 0 to 1.
-    pub(super) connection: u64,
-    pub(super) replica: f64,
     /// Counts restarts: what was meant for an earlier one is void.
     pub(super) incarnation: u32,
     pub(super) target: u64,
@@ -143,8 +140,6 @@ impl Sidecar {
         admission.set_link(Link::Up, now);
         Self {
             admission,
-            connection: 1,
-            replica: 0.0,
             incarnation: 0,
             target,
             slots: vec![Slot::default(); projects],

@@ -137,9 +137,6 @@ pub(super) struct Call {
     pub(super) incarnation: u32,
     pub(super) project: ProjectId,
     pub(super) is_fetch: bool,
-    /// Over which connection, and to which replica.
-    pub(super) connection: u64,
-    pub(super) replica: f64,
     pub(super) rollout: u64,
     pub(super) is_answered: bool,
     /// Of the incident's way: how often it was tried before.
@@ -351,7 +348,6 @@ impl World {
         );
         sidecar.admission.switch_off(self.plan.controllers);
         sidecar.behind = self.plan.projects;
-        sidecar.replica = self.rng.f64();
         sidecar
     }
 
@@ -586,7 +582,7 @@ impl World {
             } else if self.is_poison(call.project) && self.fate.poison == Poison::Kill {
                 Answer::Unavailable
             } else {
-                let is_behind = call.replica < self.fate.behind;
+                let is_behind = self.rng.f64() < self.fate.behind;
                 // It is of the generation that has rendered the project before, though a sidecar that lags behind asks for less.
                 let stored = &mut self.renderer.stored[call.project];
                 let newest = stored.map_or(0, |order| order.rollout).max(call.rollout);

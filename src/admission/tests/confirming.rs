@@ -32,10 +32,7 @@ fn confirmed_now(admission: &mut Admission) -> Vec<Project> {
     let actions = admission.take_actions().into_iter();
     let confirmed = actions.filter_map(|action| match action {
         Action::Confirm { project, .. } => Some(project),
-        Action::Fetch { .. }
-        | Action::Render { .. }
-        | Action::Redial { .. }
-        | Action::Resolve { .. } => None,
+        Action::Fetch { .. } | Action::Render { .. } | Action::Resolve { .. } => None,
     });
     confirmed.collect()
 }
@@ -132,7 +129,7 @@ fn nothing_is_confirmed_while_a_missing_project_waits_for_a_fetch() {
                     admission.confirmed(&project, FetchLanding::Nothing, now);
                     order.push("confirm");
                 }
-                Action::Render { .. } | Action::Redial { .. } | Action::Resolve { .. } => {}
+                Action::Render { .. } | Action::Resolve { .. } => {}
             }
         }
         now = admission

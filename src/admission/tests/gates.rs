@@ -26,7 +26,7 @@ fn launches(admission: &mut Admission) -> (Vec<Project>, Vec<(Project, u64)>) {
             Action::Render {
                 project, rollout, ..
             } => renders.push((project, rollout)),
-            Action::Confirm { .. } | Action::Redial { .. } | Action::Resolve { .. } => {}
+            Action::Confirm { .. } | Action::Resolve { .. } => {}
         }
     }
     (fetches, renders)

@@ -88,7 +88,7 @@ impl Server {
             let (project, is_fetch) = match action {
                 Action::Fetch { project, .. } => (project, true),
                 Action::Render { project, .. } => (project, false),
-                Action::Confirm { .. } | Action::Redial { .. } => continue,
+                Action::Confirm { .. } => continue,
                 Action::Resolve { project, outcome } => {
                     self.told.push((self.now, project, outcome));
                     continue;
@@ -298,9 +298,7 @@ fn a_fetch_that_times_out_is_fetched_again_and_rendered_only_when_all_fail_for_a
                 Action::Render { .. } => {
                     rendered_at.get_or_insert(now);
                 }
-                Action::Confirm { .. } | Action::Redial { .. } | Action::Resolve { .. } => {
-                    panic!("told too early")
-                }
+                Action::Confirm { .. } | Action::Resolve { .. } => panic!("told too early"),
             }
         }
         now = admission.next_wake().unwrap();
@@ -320,10 +318,7 @@ fn a_fetch_that_times_out_is_fetched_again_and_rendered_only_when_all_fail_for_a
             .into_iter()
             .find_map(|action| match action {
                 Action::Fetch { project, .. } => Some(project),
-                Action::Render { .. }
-                | Action::Confirm { .. }
-                | Action::Redial { .. }
-                | Action::Resolve { .. } => None,
+                Action::Render { .. } | Action::Confirm { .. } | Action::Resolve { .. } => None,
             });
         now = admission.next_wake().unwrap_or(now);
         admission.tick(now);
@@ -362,7 +357,7 @@ fn where_every_fetch_is_pushed_back_missing_projects_are_rendered_after_a_while(
                     admission.landed(&project, Landing::Held(held), now);
                     answered += 1;
                 }
-                Action::Confirm { .. } | Action::Redial { .. } | Action::Resolve { .. } => {}
+                Action::Confirm { .. } | Action::Resolve { .. } => {}
             }
         }
         now = now + millis(50);
@@ -392,7 +387,7 @@ fn what_is_stored_of_one_project_and_cannot_be_had_is_rendered_while_others_are_
                 Action::Render { project, .. } => {
                     admission.landed(&project, Landing::NotFound, now);
                 }
-                Action::Confirm { .. } | Action::Redial { .. } | Action::Resolve { .. } => {}
+                Action::Confirm { .. } | Action::Resolve { .. } => {}
             }
         }
         now = now + millis(100);

@@ -16,7 +16,7 @@ fn flights(admission: &mut Admission) -> Vec<(Project, bool)> {
         .filter_map(|action| match action {
             Action::Render { project, .. } => Some((project, false)),
             Action::Fetch { project, .. } => Some((project, true)),
-            Action::Resolve { .. } | Action::Confirm { .. } | Action::Redial { .. } => None,
+            Action::Resolve { .. } | Action::Confirm { .. } => None,
         })
         .collect()
 }

@@ -193,7 +193,7 @@ pub(in crate::admission::fleet) const RAPID: Scenario = Scenario {
 
 pub(in crate::admission::fleet) const MIXED: Scenario = Scenario {
     name: "mixed rollouts for 10 min",
-    // Half of the connections lead to a replica that brings less than was asked for.
+    // Half of the renders bring less than was asked for.
     plan: |plan| {
         plan.repeats = 1.0;
         plan.seconds = 670 + plan.recovery().as_secs();
@@ -208,7 +208,7 @@ pub(in crate::admission::fleet) const MIXED: Scenario = Scenario {
 
 pub(in crate::admission::fleet) const REPLICA_BEHIND: Scenario = Scenario {
     name: "one of four replicas is for ever behind",
-    // A quarter of the connections leads to a replica that brings less than was asked for.
+    // A quarter of the renders brings less than was asked for.
     plan: |plan| plan.repeats = 0.34,
     script: |world| {
         world.script(60, |world| world.release(SPREAD));
