@@ -659,6 +659,8 @@ impl Admission {
         if let Some(entry) = self.entries.get_mut(project) {
             entry.waiters.remove(until);
             self.settle(project, now);
+            // What waited for a fetch that is not offered any more may go now.
+            self.dispatch(now);
         }
     }
 

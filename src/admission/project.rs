@@ -454,7 +454,7 @@ impl Entry {
             _ if !self.waiters.is_empty() => Counted::WaitedFor,
             Place::ToFetch | Place::Missing | Place::Wanted(..) => Counted::Demoted,
             // The rate of fetches bounds them too little.
-            Place::Cooling if self.failed_fetches > 0 => Counted::Demoted,
+            Place::Cooling if self.timer == Some(self.fetch_gate.0) => Counted::Demoted,
             // Each of these was launched, so that the rate bounds them. Forgetting them would forget that they are left alone.
             Place::Cooling | Place::Resting => Counted::Not,
         }

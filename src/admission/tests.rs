@@ -325,6 +325,10 @@ impl World {
                     );
                 }
                 let Some(explained) = self.admission.explain(project, self.now) else {
+                    // A demand that was not met cools down by itself, and all else is fresh.
+                    if demand.is_some() && refused.refusal.reason == NotRefreshed::RendererBehind {
+                        return;
+                    }
                     let demoted = self.admission.counts.demoted;
                     assert!(
                         held.is_none() && demoted >= self.admission.limits.queue.get() as usize
@@ -476,8 +480,8 @@ impl World {
         }
     }
 
-    /// Those who waited are told what `explain` says, but for a failure, which is news, and but for permits and tokens, of which the
-    /// project has others once nobody waits for it.
+    /// Those who waited are told what `explain` says, but for a failure and an unmet demand, which are news, and but for permits,
+    /// tokens and the back-off of a fetch, of which the project has others once nobody waits for it.
     fn check_outcome(&self, project: &Project, outcome: Outcome) {
         let Outcome::Refused(refusal) = outcome else {
             return;
@@ -488,11 +492,12 @@ impl World {
         };
         let is_of_class = matches!(
             refusal.reason,
-            NotRefreshed::Throttled | NotRefreshed::ConcurrencyLimited
+            NotRefreshed::Throttled | NotRefreshed::ConcurrencyLimited | NotRefreshed::CoolingDown
         ) && explained.gate >= Some(Gate::Queue);
         assert!(
             explained.refusal.reason == refusal.reason
                 || refusal.reason == NotRefreshed::RenderFailed
+                || refusal.reason == NotRefreshed::RendererBehind
                 || explained.gate < Some(Gate::Project)
                 || refusal.retry_after <= limits::LEAST_RETRY_AFTER
                 || is_of_class,
