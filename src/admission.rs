@@ -659,7 +659,7 @@ impl Admission {
         if let Some(entry) = self.entries.get_mut(project) {
             entry.waiters.remove(until);
             self.settle(project, now);
-            // What waited for a fetch that is not offered any more may go now.
+            // The renderer has stopped offering Fetch: what waited for a fetch may be rendered now.
             self.dispatch(now);
         }
     }
