@@ -1,6 +1,6 @@
 //! Why a lookup's answer is not fresh: the one list of reasons.
 //!
-//! The enum of the contract, metric labels, log fields and the README's table follow from it; tests pin them.
+//! The enum of the contract, metric labels, log fields and the table of `deploy/README.md` follow from it; tests pin them.
 
 use std::{fmt, time::Duration};
 

@@ -1,8 +1,8 @@
 //! The settings of a sidecar: what they are named, what they default to, which of them are hot, and how they are read.
 //!
 //! They come in layers, flag over environment over file over default, are read strictly, and every problem is reported at
-//! once. The sections below are the one list of all fields: struct, names, defaults, JSON Schema and the README's table
-//! follow from it. This room knows nothing of those it configures: they are handed plain values.
+//! once. The sections below are the one list of all fields: struct, names, defaults, JSON Schema and the table of
+//! `deploy/README.md` follow from it. This room knows nothing of those it configures: they are handed plain values.
 
 use std::{
     net::SocketAddr,

@@ -1,42 +1,73 @@
-//! Keeps the README true: its tables follow from the code, and what it shows stands in the repository.
+//! Keeps the READMEs true: their tables follow from the code, and what they link to and name exists.
 //!
-//! `UPDATE_README=1 cargo test --test readme` writes the tables anew. That its commands work is shown by
-//! `tests/python/test_readme.py`.
+//! `UPDATE_README=1 cargo test --test readme` writes the tables. `tests/python/test_readme.py` runs
+//! the commands.
 
 use std::{env, fs, path::Path, process::Command};
 
 use evenkeel::{client::code_name, metrics, serve::reasons, settings};
 
-const README: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/README.md");
+/// The pages that show what the code says, and what people type.
+const PAGES: [&str; 4] = [
+    "README.md",
+    "deploy/README.md",
+    "proto/README.md",
+    "tests/bench/README.md",
+];
+
+/// The limits of the front page, and the reason of a render that each of them refuses.
+const LIMITS: [(&str, &str); 4] = [
+    ("admission.rate", "`THROTTLED`"),
+    ("admission.burst", "`THROTTLED`"),
+    ("admission.concurrency", "`CONCURRENCY_LIMITED`"),
+    ("admission.queue", "`QUEUE_FULL`"),
+];
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn read(page: &str) -> String {
+    fs::read_to_string(root().join(page)).expect(page)
+}
 
 #[test]
 fn the_tables_follow_from_the_code() {
-    let mut readme = fs::read_to_string(README).unwrap();
+    let operating = "deploy/README.md";
     let is_update = env::var_os("UPDATE_README").is_some();
-    for (name, expected) in [
-        ("settings", settings::markdown_table()),
-        ("reasons", reasons_table()),
-        ("metrics", metrics_table()),
-        ("codes", exit_codes(&["--help"])),
-        ("codes of get", exit_codes(&["get", "--help"])),
+    for (page, name, expected) in [
+        ("README.md", "limits", limits_table()),
+        (operating, "settings", settings::markdown_table()),
+        (operating, "reasons", reasons_table()),
+        (operating, "metrics", metrics_table()),
+        (operating, "codes", exit_codes(&["--help"])),
+        (operating, "codes of get", exit_codes(&["get", "--help"])),
     ] {
+        let text = read(page);
         let start = format!("<!-- {name}: kept true by tests/readme.rs -->\n");
-        let (before, rest) = readme.split_once(&start).expect(&start);
+        let (before, rest) = text.split_once(&start).expect(&start);
         let (block, after) = rest.split_once("<!-- end -->").expect("an end");
-        assert!(
-            is_update || block == expected,
-            "README.md: the {name} should be (UPDATE_README=1 writes them):\n\n{expected}"
-        );
-        readme = format!("{before}{start}{expected}<!-- end -->{after}");
-    }
-    if is_update {
-        fs::write(README, readme).unwrap();
+        if is_update {
+            let updated = format!("{before}{start}{expected}<!-- end -->{after}");
+            fs::write(root().join(page), updated).unwrap();
+        } else {
+            assert!(
+                block == expected,
+                "{page}: the {name} should be (UPDATE_README=1 writes them):\n\n{expected}"
+            );
+        }
     }
 }
 
 #[test]
+fn the_readme_is_a_front_door() {
+    let lines = read("README.md").lines().count();
+    assert!(lines <= 200, "README.md has {lines} lines, at most 200 may");
+}
+
+#[test]
 fn the_first_command_runs_it_and_the_second_tests_it() {
-    let readme = fs::read_to_string(README).unwrap();
+    let readme = read("README.md");
     let blocks = readme.split("```sh\n").skip(1);
     let blocks: Vec<_> = blocks.filter_map(|rest| rest.split("```").next()).collect();
     assert_eq!(
@@ -46,15 +77,78 @@ fn the_first_command_runs_it_and_the_second_tests_it() {
 }
 
 #[test]
-fn whatever_the_readme_links_to_exists() {
-    let readme = fs::read_to_string(README).unwrap();
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let links = readme.split("](").skip(1);
-    let links: Vec<_> = links.filter_map(|rest| rest.split(')').next()).collect();
-    assert!(links.len() > 5, "{links:?}");
-    for link in links {
-        assert!(root.join(link).exists(), "{link}");
+fn every_link_of_a_page_leads_somewhere() {
+    for page in PAGES {
+        let text = read(page);
+        let links = text.split("](").skip(1);
+        let links: Vec<_> = links.filter_map(|rest| rest.split(')').next()).collect();
+        assert!(!links.is_empty(), "{page} links to nothing");
+        for link in links {
+            let (file, anchor) = link.split_once('#').unwrap_or((link, ""));
+            let target = match file {
+                "" => root().join(page),
+                file => root().join(page).parent().unwrap().join(file),
+            };
+            assert!(target.exists(), "{page} links to {link}");
+            let is_found = anchor.is_empty()
+                || anchors(&fs::read_to_string(target).unwrap()).any(|it| it == anchor);
+            assert!(
+                is_found,
+                "{page} links to {link}, a heading that is missing"
+            );
+        }
     }
+}
+
+/// The anchors that a forge gives the headings of a page.
+fn anchors(text: &str) -> impl Iterator<Item = String> {
+    let headings = text.lines().filter(|line| line.starts_with('#'));
+    headings.map(|line| {
+        let title = line.trim_start_matches('#').trim().to_lowercase();
+        let kept = title
+            .chars()
+            .filter(|c| c.is_alphanumeric() || " -_".contains(*c));
+        kept.map(|c| if c == ' ' { '-' } else { c }).collect()
+    })
+}
+
+#[test]
+fn the_pages_name_metrics_settings_and_reasons_that_exist() {
+    let metrics: Vec<_> = metrics::table().into_iter().map(|row| row.name).collect();
+    let settings = settings::markdown_table();
+    let mut named = 0;
+    for page in PAGES {
+        let text = read(page);
+        for word in text.split(|c: char| !c.is_ascii_alphanumeric() && !"_.".contains(c)) {
+            let word = word.trim_end_matches('.');
+            let is_metric = word.starts_with("evenkeel_") || word.starts_with("process_");
+            let is_setting = [
+                "admission.",
+                "cache.",
+                "drain.",
+                "log.",
+                "lookup.",
+                "start.",
+                "telemetry.",
+                "upstream.",
+            ]
+            .iter()
+            .any(|section| word.starts_with(section))
+                && ![".py", ".cjs", ".rs", ".go", ".sock"]
+                    .iter()
+                    .any(|it| word.ends_with(it));
+            let is_known = if is_metric {
+                metrics.iter().any(|it| it == word)
+            } else if is_setting {
+                settings.contains(&format!("| `{word}` |"))
+            } else {
+                continue;
+            };
+            named += 1;
+            assert!(is_known, "{page} names {word}, which does not exist");
+        }
+    }
+    assert!(named > 50, "only {named} names were found");
 }
 
 #[test]
@@ -96,6 +190,22 @@ fn visit(folder: &Path, visitor: &mut impl FnMut(&Path, &str)) {
             visitor(&path, &text);
         }
     }
+}
+
+/// The rows of the settings that are limits, with the reason of what they refuse.
+fn limits_table() -> String {
+    let settings = settings::markdown_table();
+    let rows = LIMITS.iter().map(|(field, reason)| {
+        let row = settings
+            .lines()
+            .find(|line| line.contains(&format!("`{field}`")));
+        let row = row.expect("a limit is a setting").replace(" | hot |", " |");
+        format!("{row} {reason} |\n")
+    });
+    table(
+        &["limit", "default", "what it limits", "reason given"],
+        rows,
+    )
 }
 
 fn reasons_table() -> String {

@@ -22,7 +22,7 @@ use crate::{
 const SETTINGS: &str = "\
 Every field of the settings can stand in a file, in an environment variable such as EVENKEEL_ADMISSION__RATE, or be left at
 its default; the common ones are flags. A flag is above the environment, which is above the files. For all fields see
-`evenkeel check --print-schema`, or the README.
+`evenkeel check --print-schema`, or deploy/README.md.
 
 A file with a mistake in a hot field, such as the rollout, keeps the sidecar waiting, unready, until it is put right; one with
 a mistake in another field ends it with 78.

@@ -1,4 +1,4 @@
-//! The one list of all metrics: what is written at a scrape, how, and what the README's table must say.
+//! The one list of all metrics: what a scrape writes, how, and the table of `deploy/README.md`.
 
 use std::fmt;
 

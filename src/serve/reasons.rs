@@ -1,4 +1,4 @@
-//! The reasons as an operator reads them: the table of the README.
+//! The reasons as an operator reads them: the table of `deploy/README.md`.
 //!
 //! Names and codes follow from the reasons themselves; only what is said about them stands here.
 

@@ -1,4 +1,4 @@
-//! The settings as others read them: a JSON Schema for editors and the table of the README. Both follow from the fields.
+//! The settings as others read them: a JSON Schema for editors and the table of `deploy/README.md`. Both follow from the fields.
 
 use serde_json::{Value, json};
 
@@ -68,7 +68,7 @@ fn number(text: &str) -> Value {
     serde_json::from_str(text).expect("BUG: a number of the settings is none of JSON's")
 }
 
-/// The table of all fields that the README shows.
+/// The table of all fields that `deploy/README.md` shows.
 pub fn markdown_table() -> String {
     let mut table = String::from("| field | default | hot | meaning |\n|---|---|---|---|\n");
     for field in Settings::fields() {

@@ -1,5 +1,5 @@
 //! The macro [`section!`], from which everything that must agree about a field follows: its place in a struct, its name in
-//! files and in the environment, its default, the values accepted, whether it is hot, and what the README says of it.
+//! files and in the environment, its default, the values accepted, whether it is hot, and what `deploy/README.md` says of it.
 //!
 //! It knows nothing of what the fields mean; how a type is read from text is said in [`super::setting`].
 

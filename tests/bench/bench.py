@@ -23,7 +23,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--check", action="store_true", help="fail when a bound of bounds.py is missed")
     output = parser.add_mutually_exclusive_group()
     output.add_argument("--json", action="store_true", help="print JSON; raw are the numbers of each run, which are no results")
-    output.add_argument("--markdown", action="store_true", help="print the tables of the README")
+    output.add_argument("--markdown", action="store_true", help="print the tables of README.md here")
     return parser.parse_args()
 
 

@@ -1,4 +1,4 @@
-"""Findings for people, for the README and for programs. Ratios, never times."""
+"""Findings for people, for the README here and for programs. Ratios, never times."""
 
 from bounds import CPU, EVENKEEL, P50, P99, RATE, REFERENCE, WELL, WRITES, bound_of
 from comparisons import COMPARISONS
@@ -58,7 +58,7 @@ def missed(findings: list[Finding]) -> list[str]:
 
 
 def markdown(findings: list[Finding]) -> str:
-    """The tables of the README."""
+    """The tables of README.md beside this file."""
     names = {(finding.comparison, finding.metric, finding.of, finding.to, finding.case): finding for finding in findings}
 
     def row(title: str, comparison: str, metric: str, of: str, to: str, cases=tuple(PROJECTS)) -> str | None:

@@ -1,4 +1,4 @@
-"""Follows the README: runs its shell blocks, in a copy of what is committed, and compares what they print."""
+"""Follows the READMEs: runs their shell blocks, in a copy of what is committed, and compares what they print."""
 
 import contextlib
 import os
@@ -7,14 +7,17 @@ import re
 import shutil
 import signal
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
+from renderer import payload_of
 from sidecar import BINARY
 
 ROOT = Path(__file__).parents[2]
-BLOCK = re.compile(r"^```(sh|text)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+PAGES = ["README.md", "deploy/README.md", "proto/README.md", "tests/bench/README.md"]
+BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 # What differs from run to run.
 VARIES = re.compile(
@@ -36,11 +39,15 @@ exec "$EVENKEEL_BIN" "$@"
 """
 
 
-def section(title: str) -> list[tuple[str, str]]:
-    """The blocks of a section of the README: language and text."""
-    readme = (ROOT / "README.md").read_text()
-    body = readme.split(f"\n## {title}\n")[1].split("\n## ")[0]
+def section(title: str, page: str = "README.md") -> list[tuple[str, str]]:
+    """The blocks of a section of a page: language and text."""
+    body = (ROOT / page).read_text().split(f"\n## {title}\n")[1].split("\n## ")[0]
     return BLOCK.findall(body)
+
+
+def only(language: str, blocks: list[tuple[str, str]]) -> str:
+    """The blocks of one language, as one text."""
+    return "".join(text for of, text in blocks if of == language)
 
 
 def plain(text: str) -> list[str]:
@@ -82,8 +89,8 @@ def environment(tmp_path):
 
 @pytest.mark.long
 def test_whoever_copies_the_commands_sees_what_the_readme_shows(copy, environment, tmp_path):
-    blocks = section("Run it")
-    commands = "".join(text for language, text in blocks if language == "sh")
+    blocks = section("Run it") + section("Rehearse an outage", "deploy/README.md")
+    commands = only("sh", blocks)
     assert "/tmp/evenkeel.yaml" in commands
     commands = commands.replace("/tmp/evenkeel.yaml", str(tmp_path / "evenkeel.yaml"))
     with (tmp_path / "said").open("w+") as said:
@@ -104,7 +111,7 @@ def test_whoever_copies_the_commands_sees_what_the_readme_shows(copy, environmen
         text = said.read()
     print(text)
     assert code == 0
-    said, shown = plain(text), plain("".join(text for language, text in blocks if language == "text"))
+    said, shown = plain(text), plain(only("text", blocks))
     never = set(shown) - set(said)
     assert not never
     answers = iter(line for line in said if " evenkeel::" not in line)
@@ -113,29 +120,63 @@ def test_whoever_copies_the_commands_sees_what_the_readme_shows(copy, environmen
 
 
 @pytest.mark.long
-def test_the_demo_prints_what_the_readme_shows(copy, environment):
-    (_, command), (_, shown) = section("See it")
+def test_the_demo_prints_the_rows_that_the_readme_shows(copy, environment):
+    command, shown = section("Quick start")[0][1], rows((ROOT / "README.md").read_text().split("\n## Before and after\n")[1])
     running = subprocess.run(["bash", "-euc", command], cwd=copy, env=environment, capture_output=True, text=True, timeout=60)
     print(running.stderr, running.stdout)
-    # A storm that is cut short may break a promise, and knows other reasons.
+    # A storm that is cut short may break a promise.
     assert running.returncode in (0, 1)
-    assert report(running.stdout) == report(shown)
+    printed = iter(rows(running.stdout))
+    assert len(shown) == 7
+    for row in shown:
+        assert row in printed, f"not in this order: {row}"
 
 
-def report(text: str) -> list[str]:
-    """The rows of a demo's table but for the reasons, and the promises."""
-    rows = [line.split("┆")[0].strip("│ ") for line in text.splitlines() if line.startswith("│")]
-    promises = re.findall(r"^(?:kept  |BROKEN) (\w+):", text, re.MULTILINE)
-    return [re.sub(r"[\d.]+", "#", row) for row in rows if not row.startswith("outdated: ")] + promises
+def rows(text: str) -> list[str]:
+    """What the rows of the first table are about, be it Markdown or drawn with lines."""
+    table = re.search(r"^(?:[|│].*\n|[├╞].*\n)+", text, re.MULTILINE)[0]
+    named = [re.split("[|┆]", line.strip("|│ "))[0].strip() for line in table.splitlines() if line[0] in "|│"]
+    return [re.sub(r"[\d.]+", "#", name) for name in named[1:] if name.strip("-")]
+
+
+def test_the_program_in_the_readme_prints_the_configuration(copy, sidecar):
+    blocks = section("Call it")
+    environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+    program = only("python", blocks).replace("127.0.0.1:7400", sidecar.address)
+    assert len(program.splitlines()) <= 10 and sidecar.address in program
+    (copy / "program.py").write_text(program)
+    command = only("sh", blocks) + "python program.py"
+    running = subprocess.run(["bash", "-euc", command], cwd=copy, env=environment, capture_output=True, text=True, timeout=60)
+    printed = f"SERVED_RENDERED NOT_REFRESHED_UNSPECIFIED {payload_of('paperboy', 1).decode()}\n"
+    assert (running.stdout, running.stderr) == (printed, "")
+
+
+def test_prometheus_takes_the_alerts(tmp_path):
+    promtool = shutil.which("promtool") or pytest.skip("THE ALERTS ARE NOT CHECKED: promtool is missing")
+    rules = tmp_path / "rules.yaml"
+    rules.write_text(only("yaml", section("Alerts", "deploy/README.md")))
+    checked = subprocess.run([promtool, "check", "rules", rules], capture_output=True, text=True)
+    assert (checked.returncode, checked.stderr) == (0, ""), checked.stdout
+    assert "6 rules found" in checked.stdout
 
 
 def test_each_block_of_commands_is_followed():
-    readme = (ROOT / "README.md").read_text()
-    with_commands = [title for title in re.findall(r"^## (.+)$", readme, re.MULTILINE) if "sh" in dict(section(title))]
-    assert with_commands == ["See it", "Test it", "Run it"]
+    titles = {page: re.findall(r"^## (.+)$", (ROOT / page).read_text(), re.MULTILINE) for page in PAGES}
+    with_commands = [(page, title) for page in PAGES for title in titles[page] if only("sh", section(title, page))]
+    followed = ["Quick start", "Run it", "Call it"]
+    assert with_commands == [*(("README.md", title) for title in followed), ("deploy/README.md", "Rehearse an outage")]
+
+
+def test_what_needs_a_cluster_names_files_that_exist():
+    commands = [line for page in PAGES for line in only("console", BLOCK.findall((ROOT / page).read_text())).splitlines()]
+    assert len(commands) == 5
+    for command in commands:
+        assert command.startswith("$ kubectl "), command
+        named = re.findall(r"(?<= )(?:deploy|proto|tests)/\S+", command)
+        assert all((ROOT / path).exists() for path in named), command
 
 
 def test_the_tests_are_run_by_what_the_readme_says():
-    (language, command), *_ = section("Test it")
+    _, (language, command) = section("Quick start")
     assert (language, command) == ("sh", "tests/run\n")
     assert os.access(ROOT / command.strip(), os.X_OK)
