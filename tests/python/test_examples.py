@@ -28,7 +28,7 @@ ROOT = Path(__file__).parents[2]
 EXAMPLES = ROOT / "deploy/examples"
 # Where the examples find what `python -m grpc_tools.protoc` makes of proto/.
 MODULES = Path(config_pb2.__file__).parents[2]
-PACKAGES = ["@grpc/grpc-js@1.14.7", "@grpc/proto-loader@0.8.1"]
+PACKAGES = [f"{name}@{version}" for name, version in json.loads((EXAMPLES / "package.json").read_text())["dependencies"].items()]
 # The programs that protoc makes Go of.
 GO_TOOLS = [
     "google.golang.org/protobuf/cmd/protoc-gen-go@v1.36.11",
