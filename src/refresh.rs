@@ -217,12 +217,8 @@ impl Refresh {
 
     /// Why a project is not refreshed; none when it is not wanted.
     pub fn explain(&self, project: &Project) -> Option<Explanation> {
-        let mut state = self.shared.lock();
-        let now = self.shared.clock.now();
-        // What is due is done before it is explained.
-        state.admission.tick(now);
-        self.shared.perform(&mut state);
-        state.admission.explain(project, now)
+        let state = self.shared.lock();
+        state.admission.explain(project, self.shared.clock.now())
     }
 
     /// Puts other limits in force.
@@ -387,6 +383,9 @@ impl Shared {
     fn perform(self: &Arc<Self>, state: &mut State) {
         for action in state.admission.take_actions() {
             match action {
+                Action::Redial { connection } => self.parts.render.redial(connection),
+                // The budget of this process is its own: whoever admission asks answers at once.
+                Action::Reserve { .. } | Action::Return { .. } => {}
                 Action::Resolve { project, outcome } => {
                     if let Some(waiters) = state.waiters.remove(&project) {
                         let held = self.parts.cache.get(project.as_str());

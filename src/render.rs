@@ -64,6 +64,9 @@ pub trait Render: Send + Sync + 'static {
         held: (Order, Digest),
         deadline: Duration,
     ) -> Call<Confirmation>;
+
+    /// Replaces a connection, if it is still the one in use; calls go on over it until the new one stands.
+    fn redial(&self, connection: u64);
 }
 
 /// What is asked of a renderer.

@@ -9,8 +9,6 @@ mod connect;
 mod connection;
 mod dial;
 mod exchange;
-#[cfg(any(test, feature = "fuzz"))]
-pub(crate) mod fuzz;
 mod link;
 mod messages;
 mod status;
@@ -256,6 +254,13 @@ impl Render for Upstream {
                 Ok(messages::rendered(answered.await?)?)
             }
         })
+    }
+
+    fn redial(&self, connection: u64) {
+        let link = self.link.borrow().clone();
+        if let Some(link) = link.filter(|link| link.generation() == connection) {
+            link.age();
+        }
     }
 
     fn fetch(&self, _: FetchPermit, project: Project, deadline: Duration) -> Call<Offer> {

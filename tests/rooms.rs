@@ -46,7 +46,7 @@ const EDGE: [&str; 21] = [
 /// Names that belong to certain rooms or files alone.
 const OWNED: [(&str, &[&str]); 8] = [
     ("moka", &["cache"]),
-    ("governor", &["admission/bucket"]),
+    ("governor", &["admission/budget/bucket"]),
     ("prometheus_client", &["metrics"]),
     ("minijinja", &["renderer"]),
     ("rustix", &["app/process", "descriptors"]),
@@ -58,13 +58,15 @@ const OWNED: [(&str, &[&str]); 8] = [
         "crate::admission",
         &["admission", "app", "lookup", "metrics", "refresh", "render"],
     ),
-    (
-        "crate::settings",
-        &["app", "cli", "demo", "fuzz", "settings"],
-    ),
+    ("crate::settings", &["app", "cli", "demo", "settings"]),
 ];
 /// All that admission may name of ours, and of others.
-const ADMISSION: [&str; 3] = ["crate::moment", "crate::reason", "crate::revision"];
+const ADMISSION: [&str; 4] = [
+    "crate::admission",
+    "crate::moment",
+    "crate::reason",
+    "crate::revision",
+];
 const ADMISSION_CRATES: [&str; 3] = ["std", "governor", "fastrand"];
 
 struct Source {

@@ -11,8 +11,10 @@ use std::{
 };
 
 use super::{
-    limits::{CONFIRM_BACKOFF, CONFIRM_SHARE, CONFIRM_START, FetchLimits, INTEREST},
-    wanted::Weight,
+    budget::Launch,
+    limits::FetchLimits,
+    register::Weight,
+    tuning::{Fetches, Tuning},
 };
 use crate::{moment::Moment, revision::Project};
 
@@ -20,8 +22,9 @@ use crate::{moment::Moment, revision::Project};
 const LONGEST_INTERVAL: Duration = Duration::from_secs(86_400);
 
 /// The projects to be confirmed, and when the next one may be.
-#[derive(Debug, Default)]
-pub(super) struct Confirming {
+#[derive(Debug)]
+pub(in crate::admission) struct Confirming {
+    tuning: Tuning,
     entries: BTreeMap<Project, Unconfirmed>,
     /// Those that are not in flight; the last goes first.
     queue: BTreeSet<Place>,
@@ -42,15 +45,15 @@ struct Unconfirmed {
     /// How often it was tried in vain: those that were go last.
     attempts: u32,
     interest_until: Moment,
-    /// When it was launched.
-    flight: Option<Moment>,
+    /// When it was launched, and beside which calls.
+    flight: Option<(Moment, Launch)>,
 }
 
 type Place = (Reverse<u32>, u64, Project);
 
 /// What became of a confirming fetch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Fate {
+pub(in crate::admission) enum Fate {
     /// All that the renderer can say is known.
     Known,
     /// It failed; nothing is confirmed for a while, and the project goes behind all others.
@@ -60,26 +63,41 @@ pub(super) enum Fate {
 }
 
 impl Confirming {
-    /// Notes that changes may have been missed. The first fetch comes after U(0, [`CONFIRM_START`]), since a whole fleet notes it
+    pub(in crate::admission) fn new(tuning: Tuning) -> Self {
+        Self {
+            tuning,
+            entries: BTreeMap::new(),
+            queue: BTreeSet::new(),
+            in_flight: 0,
+            since: Moment::START,
+            starts_at: Moment::START,
+            next_at: Moment::START,
+            halted_until: Moment::START,
+            failures: 0,
+        }
+    }
+
+    /// Notes that changes may have been missed. The first fetch comes after U(0, [`Fetches::confirm_start`]), since a whole fleet notes it
     /// at once.
-    pub(super) fn resync(&mut self, now: Moment, rng: &mut fastrand::Rng) {
+    pub(in crate::admission) fn resync(&mut self, now: Moment, rng: &mut fastrand::Rng) {
         self.since = now;
         if self.entries.is_empty() {
-            self.starts_at = now + CONFIRM_START.mul_f64(rng.f64());
+            self.starts_at = now + self.tuning.fetch.confirm_start.mul_f64(rng.f64());
         }
     }
 
     /// Notes that a project was looked up that is to be confirmed.
-    pub(super) fn want(&mut self, project: &Project, now: Moment) {
-        let interest_until = now + INTEREST;
+    pub(in crate::admission) fn want(&mut self, project: &Project, now: Moment) {
+        let interest_until = now + self.tuning.interest.lasts;
+        let decay = self.tuning.turns.weight_decay;
         let entry = match self.take(project) {
             Some(mut entry) => {
-                entry.weight.count(now);
+                entry.weight.count(now, decay);
                 entry.interest_until = interest_until;
                 entry
             }
             None => Unconfirmed {
-                weight: Weight::first(now),
+                weight: Weight::first(now, decay),
                 attempts: 0,
                 interest_until,
                 flight: None,
@@ -89,7 +107,7 @@ impl Confirming {
     }
 
     /// The project whose turn it is; else when to look again, if ever. Those that nobody has looked up for long are dropped.
-    pub(super) fn next(
+    pub(in crate::admission) fn next(
         &mut self,
         limits: &FetchLimits,
         now: Moment,
@@ -116,35 +134,39 @@ impl Confirming {
     }
 
     /// Notes that a project is launched. The next one comes no sooner than the rate allows; nothing is saved up.
-    pub(super) fn launched(&mut self, project: &Project, limits: &FetchLimits, now: Moment) {
+    pub(in crate::admission) fn launched(
+        &mut self,
+        project: &Project,
+        launch: Launch,
+        limits: &FetchLimits,
+        now: Moment,
+    ) {
         if let Some(mut entry) = self.take(project) {
-            entry.flight = Some(now);
+            entry.flight = Some((now, launch));
             self.put(project, entry);
-            self.next_at = now + interval(limits);
+            self.next_at = now + interval(limits, &self.tuning.fetch);
         }
     }
 
     /// Puts other limits in force.
-    pub(super) fn set_limits(&mut self, limits: &FetchLimits, now: Moment) {
+    pub(in crate::admission) fn set_limits(&mut self, limits: &FetchLimits, now: Moment) {
         if limits.rate > 0.0 {
-            self.next_at = self.next_at.min(now + interval(limits));
+            self.next_at = self.next_at.min(now + interval(limits, &self.tuning.fetch));
         }
     }
 
-    /// Notes what became of a launched project; false when it was none.
-    pub(super) fn landed(
+    /// Notes what became of a launched project, and tells beside which calls it was launched; none when it was not.
+    pub(in crate::admission) fn landed(
         &mut self,
         project: &Project,
         fate: Fate,
         now: Moment,
         rng: &mut fastrand::Rng,
-    ) -> bool {
-        let Some(mut entry) = self.take(project) else {
-            return false;
-        };
-        let Some(launched) = entry.flight.take() else {
+    ) -> Option<Launch> {
+        let mut entry = self.take(project)?;
+        let Some((launched, launch)) = entry.flight.take() else {
             self.put(project, entry);
-            return false;
+            return None;
         };
         match fate {
             Fate::Known => {
@@ -153,12 +175,11 @@ impl Confirming {
                 if launched < self.since {
                     self.put(project, entry);
                 }
-                return true;
+                return Some(launch);
             }
             Fate::Held(after) => self.halted_until = self.halted_until.max(now + after),
             Fate::Failed => {
-                let (first, cap) = CONFIRM_BACKOFF;
-                let longest = (first * 2_u32.pow(self.failures.min(16))).min(cap);
+                let longest = self.tuning.fetch.confirm_backoff.doubled(self.failures);
                 self.halted_until = self
                     .halted_until
                     .max(now + longest.mul_f64(0.5 + 0.5 * rng.f64()));
@@ -167,11 +188,11 @@ impl Confirming {
             }
         }
         self.put(project, entry);
-        true
+        Some(launch)
     }
 
     /// Notes that a project was asked for at `asked` and answered otherwise, so that it need not be confirmed.
-    pub(super) fn learned(&mut self, project: &Project, asked: Moment) {
+    pub(in crate::admission) fn learned(&mut self, project: &Project, asked: Moment) {
         if asked >= self.since
             && self
                 .entries
@@ -183,7 +204,7 @@ impl Confirming {
     }
 
     /// How many projects are left, those in flight included.
-    pub(super) fn left(&self) -> usize {
+    pub(in crate::admission) fn left(&self) -> usize {
         self.entries.len()
     }
 
@@ -206,8 +227,8 @@ impl Confirming {
 }
 
 /// The time between two fetches.
-fn interval(limits: &FetchLimits) -> Duration {
-    let seconds = 1.0 / (limits.rate * CONFIRM_SHARE);
+fn interval(limits: &FetchLimits, tuning: &Fetches) -> Duration {
+    let seconds = 1.0 / (limits.rate * tuning.confirming);
     Duration::try_from_secs_f64(seconds)
         .unwrap_or(LONGEST_INTERVAL)
         .min(LONGEST_INTERVAL)

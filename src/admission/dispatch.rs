@@ -1,382 +1,535 @@
-//! Launches what passes every gate.
+//! Launches what passes every gate: fetches, then what confirms, then renders.
+//!
+//! A project is peeked at, not taken, until the ladder lets it pass. What it says of those that may not go is kept as the moment
+//! to look again.
 
 use super::{
-    Action, Admission, Advance, Class, FetchPermit, Link, Permit,
-    breaker::Cause,
-    controllers::Controller,
-    limits::{MISSING_START, OUTDATED_TURN, PROBE_CANDIDATES, RATE_STEP},
-    project::Flight,
-    wanted::{Kind, Wanted},
+    Action, Admission,
+    action::{FetchPermit, Lease, Permit},
+    gates::Candidate,
+    register::{Effort, Flight, Kind, Probes, Stage},
+    reserve::{AskId, Reserved},
+    words::Class,
 };
 use crate::{moment::Moment, revision::Project};
 
-/// Finds the wanted project whose turn it is, among the kinds that may go.
-type Peek = for<'a> fn(&'a Wanted, &dyn Fn(Kind) -> bool) -> Option<&'a Project>;
+/// The earliest moment at which a gate opens by itself.
+#[derive(Clone, Copy, Debug, Default)]
+struct Look(Option<Moment>);
+
+impl Look {
+    fn at(&mut self, moment: Option<Moment>) {
+        self.0 = [self.0, moment].into_iter().flatten().min();
+    }
+}
+
+/// Which projects may be rendered next.
+#[derive(Clone, Copy, Debug, Default)]
+struct Open {
+    missing: bool,
+    /// Of which the last render failed.
+    missing_failed: bool,
+    kinds: [bool; Kind::ALL.len()],
+}
+
+/// What is rendered next.
+#[derive(Debug)]
+struct Next {
+    project: Project,
+    class: Class,
+}
 
 impl Admission {
     pub(super) fn dispatch(&mut self, now: Moment) {
-        self.forget_wakes();
-        self.next_permits = [&self.renders_at_once, &self.fetches_at_once]
-            .into_iter()
-            .filter_map(|learned| learned.forgotten_at(now))
-            .min();
-        if self.is_draining || self.link != Link::Up {
-            return;
-        }
-        if self.unusable_until > now {
-            let until = Some(self.unusable_until);
-            (self.next_token, self.next_fetch_token) = (until, until);
-            self.next_confirmation = until.filter(|_| self.confirming.left() > 0);
-            return;
-        }
-        if let Some(until) = self.breaker.valve.is_shut(now) {
-            (self.next_token, self.next_fetch_token) = (until, until);
-            // That renders fail says nothing of what is stored.
-            self.dispatch_confirmations(now);
-            return;
-        }
-        self.dispatch_fetches(now);
-        self.dispatch_confirmations(now);
+        let mut look = Look::default();
         self.set_rate(now);
-        while !self.is_stopped(now) {
-            let Some((project, class)) = self.next_candidate(now) else {
-                self.next_token = self.flooded_until(now);
-                break;
-            };
-            if !self.take_token(class, now) {
+        while let Some(project) = self.next_fetch(&mut look, now) {
+            if !self.fetches.take(now) {
+                look.at(self.fetches.token(now).err().flatten());
                 break;
             }
-            self.launch(&project, class, now);
+            self.launch_fetch(project, now);
         }
-        let is_slowed = self.rate(now) < self.limits.rate;
-        if is_slowed {
-            let step = now + RATE_STEP;
-            self.next_token = Some(self.next_token.map_or(step, |next| next.min(step)));
+        while let Some(project) = self.next_to_confirm(&mut look, now) {
+            if !self.fetches.take(now) {
+                look.at(self.fetches.token(now).err().flatten());
+                break;
+            }
+            let launch = self.fetches.learned.launch(self.flights.fetches);
+            self.flights.fetches += 1;
+            let limits = self.fetches.limits();
+            self.confirming.launched(&project, launch, limits, now);
+            let permit = FetchPermit::new();
+            self.actions.push(Action::Confirm { project, permit });
         }
+        while let Some(next) = self.next_render(None, &mut look, now) {
+            if !self.begin(next, now) {
+                self.open(&mut look, now);
+                break;
+            }
+        }
+        if self.register.any_to_render() && self.rate(now) < self.rules.limits.rate {
+            look.at(Some(now + self.rules.tuning.pace.step));
+        }
+        self.next_look = look.0;
     }
 
-    /// Whether a valve is shut or a render was refused alone, and until when.
-    fn is_stopped(&mut self, now: Moment) -> bool {
-        let valves = [self.breaker.valve, self.pushbacks.valve];
-        let shut = valves.iter().find_map(|valve| valve.is_shut(now));
-        let refused = || self.renders_stopped_until(now).map(Some);
-        let Some(until) = shut.or_else(refused) else {
-            return false;
-        };
-        self.next_token = until;
-        true
-    }
-
-    /// Until when no render is launched because one was refused alone.
-    pub(super) fn renders_stopped_until(&self, now: Moment) -> Option<Moment> {
-        let until = self.renders_at_once.stopped_until(now);
-        until.filter(|_| self.has(Controller::RefusedStop))
-    }
-
-    /// Sets the bucket to the rate that the pace and the ramps leave.
+    /// Has the bucket refill at the rate that the ramps and the pace leave.
     pub(super) fn set_rate(&mut self, now: Moment) {
+        self.budget.pay(now);
         let rate = self.rate(now);
-        self.bucket.set(rate, self.limits.burst, now);
+        self.budget.set_rate(rate, self.rules.limits.burst, now);
     }
 
-    /// Renders per second that the pace and the ramps leave of the rate.
+    /// Renders per second that the ramps and the pace leave of the rate.
     pub(super) fn rate(&self, now: Moment) -> f64 {
-        let ramps = [
-            (Controller::BreakerRamp, self.breaker.valve),
-            (Controller::HoldRamp, self.pushbacks.valve),
-        ];
-        let share = ramps
-            .into_iter()
-            .filter(|(ramp, _)| self.has(*ramp))
-            .map(|(_, valve)| valve.share(now))
-            .fold(1.0, f64::min);
-        self.limits.rate * share * self.pace.multiplier(now)
+        self.rules.limits.rate * self.throttle.share(now)
     }
 
-    fn dispatch_fetches(&mut self, now: Moment) {
-        if self.fetches_held_until > now {
-            self.next_fetch_token = Some(self.fetches_held_until);
-            return;
-        }
-        if let Some(until) = self.fetches_at_once.stopped_until(now) {
-            self.next_fetch_token = Some(until);
-            return;
-        }
-        let limit = self.fetches_at_once(now).get();
-        while let Some(project) = self.next_fetch(now) {
-            let is_shut = self.breaker.valve.is_shut(now).is_some();
-            if is_shut || self.in_flight.fetches >= limit {
-                return;
+    /// Whether the gates let a candidate pass; if not, when to look again.
+    fn may_go(&self, candidate: &Candidate, look: &mut Look, now: Moment) -> bool {
+        match self.shut(candidate, now) {
+            Some(shut) => {
+                look.at(shut.opens_at);
+                false
             }
-            if let Err(next) = self.fetch_bucket.take(now) {
-                self.next_fetch_token = next;
-                return;
-            }
-            self.take_off(&project, true, now);
-            self.in_flight.fetches += 1;
-            if self.breaker.cause() == Some(Cause::IdentityRefused) {
-                self.breaker.valve.launched(now);
-            }
-            self.actions.push(Action::Fetch {
-                project,
-                permit: FetchPermit { _private: () },
-            });
+            None => true,
         }
     }
 
     /// The project that is fetched next. Where fetches were given up, one at a time finds out whether they are answered again:
     /// of those that wait for a render the last.
-    fn next_fetch(&mut self, now: Moment) -> Option<Project> {
-        if !self.store.is_given_up() {
-            return self
-                .to_fetch
-                .first_key_value()
-                .map(|(_, next)| next.clone());
-        }
-        if !self.may_fetch() || self.in_flight.fetches > 0 {
-            return None;
-        }
-        let probe_at = self.store.probe_at();
-        if probe_at > now {
-            self.next_fetch_token = Some(probe_at).filter(|_| !self.missing.is_empty());
-            return None;
-        }
-        let (_, last) = self.missing.last_key_value()?;
-        self.entries.get(last)?.needs_fetch.then(|| last.clone())
+    fn next_fetch(&self, look: &mut Look, now: Moment) -> Option<Project> {
+        let queues = &self.register.queues;
+        let project = if !self.fetches.store.is_given_up() {
+            queues.to_fetch.first()?
+        } else {
+            let last = queues.missing.last()?;
+            if !self.fetches.may_be() || self.flights.fetches > 0 {
+                return None;
+            }
+            let probe_at = self.fetches.store.probe_at();
+            if probe_at > now {
+                look.at(Some(probe_at));
+                return None;
+            }
+            let is_due = self.register.get(last)?.fetching.is_due;
+            is_due.then_some(last)?
+        };
+        let candidate = Candidate::next(Stage::Fetch, Class::Missing);
+        self.may_go(&candidate, look, now).then(|| project.clone())
     }
 
-    /// Launches what is to be confirmed, when no missing project is to be fetched.
-    fn dispatch_confirmations(&mut self, now: Moment) {
-        let is_refused = self.breaker.cause() == Some(Cause::IdentityRefused);
-        if !self.to_fetch.is_empty() || !self.may_fetch() || is_refused {
-            return;
+    /// The project that is confirmed next, when no missing project is to be fetched.
+    fn next_to_confirm(&mut self, look: &mut Look, now: Moment) -> Option<Project> {
+        if !self.register.queues.to_fetch.is_empty() || !self.fetches.may_be() {
+            return None;
         }
-        while self.in_flight.fetches < self.fetches_at_once(now).get() {
-            let project = match self.confirming.next(&self.limits.fetch, now) {
-                Ok(project) => project,
-                Err(next) => {
-                    self.next_confirmation = next;
-                    return;
-                }
+        let project = match self.confirming.next(self.fetches.limits(), now) {
+            Ok(project) => project,
+            Err(next) => {
+                look.at(next);
+                return None;
+            }
+        };
+        let candidate = Candidate::next(Stage::Confirm, Class::Outdated);
+        self.may_go(&candidate, look, now).then_some(project)
+    }
+
+    /// The project that is rendered next; of one class only when it is to be asked for beside others.
+    fn next_render(&mut self, only: Option<Class>, look: &mut Look, now: Moment) -> Option<Next> {
+        if only.is_none()
+            && let Some(next) = self.next_granted(look, now)
+        {
+            return Some(next);
+        }
+        let mut open = self.open(look, now);
+        for class in Class::ALL {
+            if only.is_some_and(|only| only != class) || self.reserve.is_out(class) {
+                open.shut(class);
+            }
+        }
+        if self.wants_probe(now) {
+            let is_out = self.reserve.asked() + self.register.queues.granted_len() > 0;
+            return if is_out {
+                None
+            } else {
+                self.next_probe(open, now)
             };
-            let held_until = Some(self.fetches_held_until).filter(|until| *until > now);
-            let halted_until = held_until.max(self.fetches_at_once.stopped_until(now));
-            if halted_until.is_some() {
-                self.next_confirmation = halted_until;
-                return;
-            }
-            if let Err(next) = self.fetch_bucket.take(now) {
-                self.next_confirmation = next;
-                return;
-            }
-            self.in_flight.fetches += 1;
-            self.confirming.launched(&project, &self.limits.fetch, now);
-            self.actions.push(Action::Confirm {
-                project,
-                permit: FetchPermit { _private: () },
-            });
         }
-    }
-
-    /// Forgets when to look again.
-    pub(super) fn forget_wakes(&mut self) {
-        (self.next_token, self.next_fetch_token) = (None, None);
-        self.next_confirmation = None;
-    }
-
-    /// The project whose turn it is and for which there is a permit, and the class in which it is served.
-    fn next_candidate(&mut self, now: Moment) -> Option<(Project, Class)> {
-        let valves = [self.breaker.valve, self.pushbacks.valve];
-        let is_refused_alone =
-            self.has(Controller::RefusedStop) && self.renders_at_once.is_probing(now);
-        if is_refused_alone || valves.iter().any(|valve| valve.wants_probe(now)) {
-            return self.next_probe(now);
-        }
-        let missing = self.next_missing(now);
-        let outdated = self.next_outdated(now, Wanted::peek);
+        let missing = self.next_missing(open).cloned();
+        let outdated = self.next_outdated(open, now);
+        let next = |project, class| Some(Next { project, class });
         match (missing, outdated) {
-            (Some(_), Some(outdated))
-                if self.missing_turns + 1 >= OUTDATED_TURN
-                    && self.has(Controller::OutdatedTurn) =>
-            {
-                Some((outdated, Class::Outdated))
+            (Some(_), Some(outdated)) if self.is_turn_of_outdated() => {
+                next(outdated, Class::Outdated)
             }
-            (Some(missing), _) => Some((missing, Class::Missing)),
-            (None, outdated) => outdated.map(|project| (project, Class::Outdated)),
+            (Some(missing), _) => next(missing, Class::Missing),
+            (None, Some(outdated)) => next(outdated, Class::Outdated),
+            (None, None) => None,
         }
+    }
+
+    /// The project whose render was granted, and which may start.
+    fn next_granted(&self, look: &mut Look, now: Moment) -> Option<Next> {
+        let may_start = |class: Class, look: &mut Look| {
+            let project = self.register.queues.granted(class, now)?;
+            let entry = self.register.get(project)?;
+            let mut candidate = Candidate::next(Stage::Render, class);
+            candidate.is_cooling = entry.cool_down.is_cooling();
+            candidate.is_unseen = entry.held.is_none();
+            self.may_go(&candidate, look, now).then(|| Next {
+                project: project.clone(),
+                class,
+            })
+        };
+        let [missing, outdated] = Class::ALL.map(|class| may_start(class, look));
+        if self.is_turn_of_outdated() {
+            outdated.or(missing)
+        } else {
+            missing.or(outdated)
+        }
+    }
+
+    fn is_turn_of_outdated(&self) -> bool {
+        self.budget.missing_turns.saturating_add(1) >= self.rules.tuning.turns.outdated
+    }
+
+    /// Whether the next render tells whether a stop is over.
+    fn wants_probe(&self, now: Moment) -> bool {
+        let probes = self.throttle.probes(now);
+        probes.breaker || probes.hold || self.budget.learned.is_probing(now)
+    }
+
+    /// Which projects the gates let pass, of those that there are.
+    fn open(&self, look: &mut Look, now: Moment) -> Open {
+        let (queues, wanted) = (&self.register.queues, &self.register.wanted);
+        let pending = self.reserve.asked() + queues.granted_len();
+        let beside = u32::try_from(pending).unwrap_or(u32::MAX);
+        let mut may_go = |class, is_cooling, is_unseen| {
+            let candidate = Candidate {
+                is_cooling,
+                is_unseen,
+                beside,
+                ..Candidate::next(Stage::Reserve, class)
+            };
+            self.may_go(&candidate, look, now)
+        };
+        let mut open = Open::default();
+        if !queues.missing.is_empty() {
+            open.missing = may_go(Class::Missing, false, true);
+            open.missing_failed = open.missing && may_go(Class::Missing, true, true);
+        }
+        for kind in Kind::ALL {
+            open.kinds[kind as usize] = wanted.has(kind)
+                && match kind {
+                    Kind::Held | Kind::PushedBack => may_go(Class::Outdated, false, false),
+                    Kind::Unseen => may_go(Class::Outdated, false, true),
+                    Kind::Failing => may_go(Class::Outdated, true, false),
+                };
+        }
+        open
+    }
+
+    fn next_missing(&self, open: Open) -> Option<&Project> {
+        if !open.missing {
+            return None;
+        }
+        let may_go = |project: &&Project| open.missing_failed || !self.is_cooling(project);
+        self.register.queues.missing.iter().find(may_go)
+    }
+
+    fn is_cooling(&self, project: &Project) -> bool {
+        let entry = self.register.get(project);
+        entry.is_some_and(|entry| entry.cool_down.is_cooling())
+    }
+
+    /// The wanted project whose turn it is; those at the head that nobody has looked up for long are dropped.
+    fn next_outdated(&mut self, open: Open, now: Moment) -> Option<Project> {
+        loop {
+            let wanted = &self.register.wanted;
+            let next = wanted.peek(&|kind| open.kinds[kind as usize])?.clone();
+            if self.is_of_interest(&next, now) {
+                return Some(next);
+            }
+        }
+    }
+
+    /// Whether somebody is interested in a wanted project, which is dropped otherwise.
+    fn is_of_interest(&mut self, project: &Project, now: Moment) -> bool {
+        let entry = self.register.get(project);
+        let is_of_interest = entry.is_some_and(|entry| entry.is_of_interest(now));
+        if !is_of_interest {
+            self.register.settle(project, self.around(now));
+        }
+        is_of_interest
     }
 
     /// The project whose render tells most of the renderer: one that did not fail and was not pushed back when it was last rendered;
     /// else the one whose last render is longest ago, so that no bad project is the probe again and again.
-    fn next_probe(&mut self, now: Moment) -> Option<(Project, Class)> {
-        let outdated = self.next_outdated(now, Wanted::probe);
-        let missing = self
-            .next_missing(now)
-            .map(|_| self.missing.values().take(PROBE_CANDIDATES));
-        let may_cool = self.has_permit(Class::Missing, true, now);
+    fn next_probe(&mut self, open: Open, now: Moment) -> Option<Next> {
+        let outdated = loop {
+            let wanted = &self.register.wanted;
+            let next = wanted.probe(&|kind| open.kinds[kind as usize]).cloned();
+            match next {
+                Some(next) if !self.is_of_interest(&next, now) => {}
+                next => break next,
+            }
+        };
+        let most = self.rules.tuning.turns.probe_candidates;
+        let missing = self.register.queues.missing.iter().take(most);
+        let missing = missing
+            .filter(|project| open.missing && (open.missing_failed || !self.is_cooling(project)));
         let candidates = outdated
             .iter()
             .map(|project| (project, Class::Outdated))
-            .chain(
-                missing
-                    .into_iter()
-                    .flatten()
-                    .map(|project| (project, Class::Missing)),
-            );
+            .chain(missing.map(|project| (project, Class::Missing)));
         let judged = candidates.filter_map(|(project, class)| {
-            let entry = self.entries.get(project)?;
-            let may_go = class == Class::Outdated || may_cool || !entry.is_cooling();
+            let entry = self.register.get(project)?;
             let is_suspect = entry.is_suspect();
             let yields = !is_suspect && class == Class::Outdated;
-            let judged = (is_suspect, yields, entry.standing.since);
-            may_go.then_some((judged, project, class))
+            Some((
+                (is_suspect, yields, entry.seat.standing.since),
+                project,
+                class,
+            ))
         });
         let (_, project, class) = judged.min_by_key(|(judged, ..)| *judged)?;
-        Some((project.clone(), class))
+        Some(Next {
+            project: project.clone(),
+            class,
+        })
     }
 
-    pub(super) fn next_missing(&self, now: Moment) -> Option<Project> {
-        if !self.has_permit(Class::Missing, false, now) || self.flooded_until(now).is_some() {
-            return None;
+    /// Renders a project, or asks whether it may be. False when nothing more goes now.
+    fn begin(&mut self, next: Next, now: Moment) -> bool {
+        let Next { project, class } = next;
+        let effort = self.register.get(&project).map(|entry| entry.effort);
+        match effort {
+            Some(Effort::Granted(_, lease)) => self.start(&project, class, lease, now),
+            Some(Effort::None) => self.reserve(project, class, now),
+            Some(Effort::Asked(_) | Effort::Flight(_)) | None => false,
         }
-        let may_cool = self.has_permit(Class::Missing, true, now);
-        let may_go = |project: &&Project| {
-            may_cool
-                || self
-                    .entries
-                    .get(*project)
-                    .is_some_and(|entry| !entry.is_cooling())
+    }
+
+    /// Asks whether a project may be rendered, and with it others of its class that may go, too.
+    fn reserve(&mut self, project: Project, class: Class, now: Moment) -> bool {
+        let ask = self.reserve.next();
+        let most = if self.wants_probe(now) {
+            1
+        } else {
+            self.reserve.most()
         };
-        self.missing.values().find(may_go).cloned()
-    }
-
-    /// The wanted project whose turn it is; those at the head that nobody has looked up for long are dropped.
-    fn next_outdated(&mut self, now: Moment, peek: Peek) -> Option<Project> {
-        loop {
-            let may_fail = self.has_permit(Class::Outdated, true, now);
-            let may_go = self.has_permit(Class::Outdated, false, now);
-            let is_flooded = self.flooded_until(now).is_some();
-            let next = peek(&self.wanted, &|kind| match kind {
-                Kind::Held | Kind::PushedBack => may_go,
-                Kind::Unseen => may_go && !is_flooded,
-                Kind::Failing => may_fail,
-            });
-            let next = next?.clone();
-            if self
-                .entries
-                .get(&next)
-                .is_some_and(|entry| entry.is_of_interest(now))
+        let mut candidates = vec![project];
+        if most > 1 {
+            self.asks(&candidates[0], ask, now);
+            while candidates.len() < most
+                && let Some(next) = self.next_render(Some(class), &mut Look::default(), now)
             {
-                return Some(next);
+                self.asks(&next.project, ask, now);
+                candidates.push(next.project);
             }
-            self.settle(&next, now);
         }
-    }
-
-    /// Whether there is a permit for a render of that class.
-    pub(super) fn has_permit(&self, class: Class, is_cooling: bool, now: Moment) -> bool {
-        let (flying, limits) = (&self.in_flight, self.limits_in_force(now));
-        flying.renders < limits.concurrency.get()
-            && (class == Class::Missing
-                || flying.outdated < limits.outdated_permits()
-                || !self.has(Controller::MissingPermits))
-            && (!is_cooling
-                || flying.cooling < limits.cooling_permits()
-                || !self.has(Controller::FailingShare))
-    }
-
-    /// Takes a token; else notes when the next is there.
-    fn take_token(&mut self, class: Class, now: Moment) -> bool {
-        if self.advance == Advance::Owed {
-            if let Err(next) = self.bucket.take(now) {
-                self.next_token = next;
-                return false;
-            }
-            self.advance = Advance::Settled;
-        }
-        let Err(next) = self.bucket.take(now) else {
-            self.advance = Advance::Settled;
+        let Some(answers) = self.reserve.ask(ask, class, candidates.clone(), now) else {
+            self.asks(&candidates[0], ask, now);
+            self.actions.push(Action::Reserve {
+                ask,
+                class,
+                candidates,
+            });
             return true;
         };
-        self.next_token = next;
-        if class == Class::Missing && self.advance == Advance::Offered && next.is_some() {
-            let opens = self.start + MISSING_START.mul_f64(self.phase / self.limits.rate.max(1.0));
-            if opens <= now {
-                self.advance = Advance::Owed;
-                return true;
-            }
-            self.next_token = next.min(Some(opens));
+        if let ([project], [Reserved::Granted { starts_at, lease }]) = (&*candidates, &*answers)
+            && *starts_at <= now
+        {
+            return self.start(project, class, *lease, now);
         }
-        false
+        self.apply(ask, class, candidates, answers, now);
+        true
     }
 
-    /// Until when projects of which nothing is held are to wait, because too many turn out not to exist.
-    pub(super) fn flooded_until(&self, now: Moment) -> Option<Moment> {
-        let until = self.flood.holds_until(self.rate(now), now);
-        until.filter(|_| self.has(Controller::FloodShare))
-    }
-
-    fn launch(&mut self, project: &Project, class: Class, now: Moment) {
-        match class {
-            Class::Missing if self.wanted.is_empty() => self.missing_turns = 0,
-            Class::Missing => self.missing_turns += 1,
-            Class::Outdated => {
-                self.missing_turns = 0;
-                self.wanted.turn();
+    /// A project is asked for.
+    fn asks(&mut self, project: &Project, ask: AskId, now: Moment) {
+        self.register.update(project, self.around(now), |entry| {
+            if let Effort::None = entry.effort {
+                // None → Asked
+                entry.effort = Effort::Asked(ask);
             }
-        }
-        let Some(flight) = self.take_off(project, false, now) else {
-            return;
-        };
-        if flight.is_unseen {
-            self.flood.launched(now);
-        }
-        self.breaker.valve.launched(now);
-        self.pushbacks.valve.launched(now);
-        self.ages.launched(&flight);
-        self.launched.insert((now, project.clone()));
-        self.in_flight.renders += 1;
-        self.in_flight.outdated += u32::from(flight.is_outdated());
-        self.in_flight.cooling += u32::from(flight.is_cooling);
-        let is_demand = self
-            .entries
-            .get(project)
-            .is_some_and(|entry| entry.demand.is_some());
-        self.actions.push(Action::Render {
-            project: project.clone(),
-            rollout: self.target,
-            is_demand,
-            class,
-            permit: Permit { _private: () },
         });
     }
 
-    fn take_off(&mut self, project: &Project, is_fetch: bool, now: Moment) -> Option<Flight> {
-        let mut entry = self.take_entry(project)?;
-        self.launches.all += 1;
-        let launch = if is_fetch {
-            self.fetches_at_once.launch(self.in_flight.fetches)
-        } else {
-            self.renders_at_once.launch(self.in_flight.renders)
+    /// Notes the answers to an ask, one for each candidate in their order.
+    pub fn reserved(&mut self, ask: AskId, answers: Vec<Reserved>, now: Moment) {
+        match self.reserve.end(ask) {
+            Some(asked) => self.apply(ask, asked.class, asked.candidates, answers, now),
+            // It was answered before, or given up.
+            None => answers.into_iter().for_each(|answer| self.returns(answer)),
+        }
+        self.tick(now);
+    }
+
+    /// Gives up what was not answered in time: nobody could be asked.
+    pub(super) fn end_overdue_asks(&mut self, now: Moment) {
+        while let Some(ask) = self.reserve.overdue(now) {
+            if let Some(asked) = self.reserve.end(ask) {
+                self.apply(ask, asked.class, asked.candidates, Vec::new(), now);
+            }
+        }
+    }
+
+    fn apply(
+        &mut self,
+        ask: AskId,
+        class: Class,
+        candidates: Vec<Project>,
+        answers: Vec<Reserved>,
+        now: Moment,
+    ) {
+        let mut answers = answers.into_iter();
+        for project in candidates {
+            let answer = answers.next().unwrap_or(Reserved::Unavailable);
+            if let Reserved::Denied { retry_at } = answer {
+                let until = self.reserve.clamp(retry_at, now);
+                self.reserve.deny(class, until);
+            }
+            let reserve = &self.reserve;
+            let is_noted = self.register.update(&project, self.around(now), |entry| {
+                match entry.effort {
+                    Effort::None => {}
+                    Effort::Asked(asked) if asked == ask => {}
+                    Effort::Asked(_) | Effort::Granted(..) | Effort::Flight(_) => return false,
+                }
+                entry.effort = match answer {
+                    // Asked → Granted
+                    Reserved::Granted { starts_at, lease } => {
+                        Effort::Granted(reserve.clamp(starts_at, now), lease)
+                    }
+                    Reserved::Unavailable => Effort::Granted(now, None),
+                    // Asked → None
+                    Reserved::Denied { .. } => Effort::None,
+                    Reserved::Elsewhere { look_again } => {
+                        let look_again = reserve.clamp(look_again, now);
+                        if entry.held.is_none() {
+                            entry.fetching.wait_until(look_again);
+                        } else {
+                            entry.cool_down.retry(look_again.since(now), now);
+                        }
+                        Effort::None
+                    }
+                };
+                true
+            });
+            if is_noted != Some(true) {
+                self.returns(answer);
+            }
+        }
+        answers.for_each(|answer| self.returns(answer));
+    }
+
+    /// Gives the lease of an answer back, of which no use is made.
+    fn returns(&mut self, answer: Reserved) {
+        if let Reserved::Granted {
+            lease: Some(lease), ..
+        } = answer
+        {
+            self.actions.push(Action::Return { lease });
+        }
+    }
+
+    /// Renders a project.
+    fn start(
+        &mut self,
+        project: &Project,
+        class: Class,
+        lease: Option<Lease>,
+        now: Moment,
+    ) -> bool {
+        let rate = self.rules.limits.rate;
+        if !self.budget.take(class, rate, now) {
+            return false;
+        }
+        match class {
+            Class::Missing if self.register.wanted.is_empty() => self.budget.missing_turns = 0,
+            Class::Missing => {
+                self.budget.missing_turns = self.budget.missing_turns.saturating_add(1);
+            }
+            Class::Outdated => {
+                self.budget.missing_turns = 0;
+                self.register.wanted.turn();
+            }
+        }
+        let Some(flight) = self.take_off(project, Stage::Render, lease, now) else {
+            return true;
         };
-        let flight = Flight {
-            is_fetch,
-            number: self.launches.all,
-            launch,
-            since: now,
-            want: entry.want,
-            demand: entry.demand,
-            class: entry.class(),
-            is_cooling: entry.is_cooling(),
-            is_unseen: entry.held.is_none(),
+        if flight.is_unseen {
+            self.budget.flood.launched(now);
+        }
+        self.actions.push(Action::Render {
+            project: project.clone(),
+            rollout: self.register.target(),
+            is_demand: flight.demand.is_some(),
+            class,
+            permit: Permit::new(lease),
+        });
+        true
+    }
+
+    fn launch_fetch(&mut self, project: Project, now: Moment) {
+        self.take_off(&project, Stage::Fetch, None, now);
+        let permit = FetchPermit::new();
+        self.actions.push(Action::Fetch { project, permit });
+    }
+
+    fn take_off(
+        &mut self,
+        project: &Project,
+        stage: Stage,
+        lease: Option<Lease>,
+        now: Moment,
+    ) -> Option<Flight> {
+        let due = self.throttle.probes(now);
+        let launch = match stage {
+            Stage::Render | Stage::Reserve => self.budget.learned.launch(self.flights.renders),
+            Stage::Fetch | Stage::Confirm => self.fetches.learned.launch(self.flights.fetches),
+        };
+        let is_render = stage == Stage::Render;
+        let probes = Probes {
             // Render and Fetch carry the same identity.
-            probes_breaker: self.breaker.valve.wants_probe(now)
-                && (!is_fetch || self.breaker.cause() == Some(Cause::IdentityRefused)),
-            probes_hold: !is_fetch && self.pushbacks.valve.wants_probe(now),
-            attempt: entry.attempts + 1,
+            breaker: due.breaker && (is_render || self.throttle.is_identity_refused()),
+            hold: due.hold && is_render,
         };
-        entry.flight = Some(flight);
-        self.put_entry(project, entry, now);
+        let number = self.flights.number();
+        let around = self.around(now);
+        let flight = self.register.update(project, around, |entry| {
+            let flight = Flight {
+                stage,
+                number,
+                launch,
+                since: now,
+                want: entry.want,
+                demand: entry.demands.highest,
+                class: entry.class(),
+                is_cooling: entry.cool_down.is_cooling(),
+                is_unseen: entry.held.is_none(),
+                probes,
+                attempt: entry.attempts + 1,
+                lease,
+            };
+            // None | Granted → Flight
+            entry.effort = Effort::Flight(flight);
+            flight
+        })?;
+        self.throttle.launched(probes, now);
+        self.flights.launched(project, &flight);
         Some(flight)
+    }
+}
+
+impl Open {
+    fn shut(&mut self, class: Class) {
+        match class {
+            Class::Missing => (self.missing, self.missing_failed) = (false, false),
+            Class::Outdated => self.kinds = Default::default(),
+        }
     }
 }

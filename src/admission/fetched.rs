@@ -3,13 +3,14 @@
 use std::time::Duration;
 
 use super::{
-    Admission, CallFailure, FetchLanding, Launches, Outcome, Pushback,
+    Admission,
+    budget::Launch,
     confirming::Fate,
-    limits::{FETCH_AGAIN, PUSHBACK_CAP, RECONNECT},
-    project::{Entry, Flight},
-    store::Miss,
+    fetches::Miss,
+    register::{Entry, Failure, Flight},
+    words::{CallFailure, FetchLanding, Outcome, Pushback},
 };
-use crate::{moment::Moment, reason::NotRefreshed, revision::Project};
+use crate::{moment::Moment, revision::Project};
 
 /// A fetch was refused because of the identity that it carried.
 const IDENTITY_REFUSED: FetchLanding = FetchLanding::Failed(CallFailure::Unauthenticated);
@@ -18,57 +19,90 @@ impl Admission {
     /// Notes what a fetch brought.
     pub fn fetched(&mut self, project: &Project, landing: FetchLanding, now: Moment) {
         if landing == FetchLanding::Unimplemented {
-            self.fetch_is_not_offered(now);
+            self.not_offered(now);
         }
-        let Some(mut entry) = self.take_entry(project) else {
+        let Some(mut entry) = self.register.take(project) else {
             return;
         };
-        if let Some(flight) = entry.flight.take() {
-            self.in_flight.fetches -= 1;
-            self.judge_fetched(landing, &flight, now);
+        if let Some(flight) = entry.end_flight() {
+            self.flights.landed(project, &flight);
+            self.judge_identity(landing, &flight, now);
             match landing {
                 FetchLanding::Held(held) => {
                     self.fetch_answered(&mut entry, &flight, now);
-                    entry.stored(held);
+                    entry.store(held);
                     self.resolve(project, &mut entry, Outcome::Landed);
                 }
                 FetchLanding::Nothing => {
                     self.fetch_answered(&mut entry, &flight, now);
-                    entry.needs_fetch = false;
+                    entry.fetching.is_due = false;
                 }
-                FetchLanding::Unimplemented => entry.needs_fetch = false,
-                FetchLanding::Unreachable => self.unusable_until = now + RECONNECT,
+                FetchLanding::Unimplemented => entry.fetching.is_due = false,
+                FetchLanding::Unreachable => {
+                    self.way.unusable_until = now + self.rules.tuning.guess.reconnect;
+                }
                 FetchLanding::Failed(failure) => {
                     self.fetch_failed(project, &mut entry, &flight, failure, now);
                 }
             }
         }
-        self.put_entry(project, entry, now);
-        self.tick(now);
+        self.register.put(project, entry, self.around(now));
         if landing == IDENTITY_REFUSED {
-            self.review_all(now);
-        } else {
-            self.review([project.clone()], now);
+            self.register.queues.review_all();
         }
+        self.tick(now);
+        self.review([project.clone()], now);
     }
 
     /// Notes what a confirming fetch brought. What it says of the project is the driver's to note, before.
     pub fn confirmed(&mut self, project: &Project, landing: FetchLanding, now: Moment) {
         if landing == FetchLanding::Unimplemented {
-            self.fetch_is_not_offered(now);
+            self.not_offered(now);
         }
-        let fate = match landing {
+        let fate = self.fate_of(landing, now);
+        if landing == IDENTITY_REFUSED {
+            let probes = Default::default();
+            self.throttle.refuse_identity(probes, now, &mut self.rng);
+        }
+        if fate == Fate::Known {
+            self.fetches_work(now);
+        }
+        if let Some(launch) = self.confirming.landed(project, fate, now, &mut self.rng) {
+            self.flights.fetches -= 1;
+            if landing == FetchLanding::Failed(CallFailure::Refused) {
+                self.fetch_refused(launch, now);
+            }
+        }
+        // It may have come to be outdated and wanted meanwhile.
+        if let FetchLanding::Held(held) = landing
+            && let Some(mut entry) = self.register.take(project)
+        {
+            if entry.flight().is_none() {
+                entry.store(held);
+                if entry.is_satisfied() {
+                    self.resolve(project, &mut entry, Outcome::Landed);
+                }
+            }
+            self.register.put(project, entry, self.around(now));
+        }
+        self.tick(now);
+    }
+
+    fn fate_of(&mut self, landing: FetchLanding, now: Moment) -> Fate {
+        match landing {
             FetchLanding::Held(_) | FetchLanding::Nothing => Fate::Known,
             FetchLanding::Unimplemented => Fate::Held(Duration::ZERO),
-            FetchLanding::Unreachable => Fate::Held(RECONNECT),
+            FetchLanding::Unreachable => Fate::Held(self.rules.tuning.guess.reconnect),
             // It holds no render: these are asked for by somebody, and may be of another kind to the renderer.
             FetchLanding::Failed(CallFailure::Exhausted(Pushback {
                 after: Some(after),
                 is_global,
             })) => {
-                let obeyed = after.mul_f64(1.0 + 0.5 * self.rng.f64()).min(PUSHBACK_CAP);
+                let obeyed = after
+                    .mul_f64(1.0 + 0.5 * self.rng.f64())
+                    .min(self.rules.tuning.hold.most);
                 if is_global {
-                    self.fetches_held_until = self.fetches_held_until.max(now + obeyed);
+                    self.fetches.hold(obeyed, now);
                 }
                 Fate::Held(obeyed)
             }
@@ -81,51 +115,23 @@ impl Admission {
                 | CallFailure::Refused
                 | CallFailure::Other,
             ) => Fate::Failed,
-        };
-        if landing == IDENTITY_REFUSED {
-            self.breaker.identity_refused(false, now, &mut self.rng);
         }
-        if fate == Fate::Known {
-            let most = self.limits.fetch.concurrency;
-            self.fetches_at_once.succeeded(most, now);
-            if self.store.answered() {
-                self.settle_all(now);
-            }
-        }
-        if self.confirming.landed(project, fate, now, &mut self.rng) {
-            self.in_flight.fetches -= 1;
-        }
-        // It may have come to be outdated and wanted meanwhile.
-        if let FetchLanding::Held(held) = landing
-            && let Some(mut entry) = self.take_entry(project)
-        {
-            if entry.flight.is_none() {
-                entry.stored(held);
-                if entry.is_satisfied() {
-                    self.resolve(project, &mut entry, Outcome::Landed);
-                }
-            }
-            self.put_entry(project, entry, now);
-        }
-        self.tick(now);
     }
 
-    fn fetch_is_not_offered(&mut self, now: Moment) {
-        self.offers_fetch = false;
-        self.fetch_again_at = now + FETCH_AGAIN;
-        for project in std::mem::take(&mut self.to_fetch).into_values() {
-            self.settle(&project, now);
-        }
+    fn not_offered(&mut self, now: Moment) {
+        self.fetches.not_offered(now);
+        self.register.sweep_all();
     }
 
     /// What a fetch says of the identity that it carried.
-    fn judge_fetched(&mut self, landing: FetchLanding, flight: &Flight, now: Moment) {
+    fn judge_identity(&mut self, landing: FetchLanding, flight: &Flight, now: Moment) {
+        let (probes, rng) = (flight.probes, &mut self.rng);
         match landing {
-            IDENTITY_REFUSED => self.refuse_identity(flight, now),
-            _ if !flight.probes_breaker => {}
+            IDENTITY_REFUSED => self.throttle.refuse_identity(probes, now, rng),
+            _ if !probes.breaker => {}
             FetchLanding::Unreachable
             | FetchLanding::Failed(CallFailure::Unavailable | CallFailure::DeadlineExceeded) => {
-                self.breaker.valve.probe_failed(now, &mut self.rng);
+                self.throttle.probe_of_breaker_failed(probes, now, rng);
             }
             FetchLanding::Held(_)
             | FetchLanding::Nothing
@@ -134,16 +140,19 @@ impl Admission {
         }
     }
 
-    /// Notes that a fetch was answered, by a revision or that nothing is stored: fetches work.
+    /// A fetch was answered, by a revision or that nothing is stored.
     fn fetch_answered(&mut self, entry: &mut Entry, flight: &Flight, now: Moment) {
-        let most = self.limits.fetch.concurrency;
-        self.fetches_at_once.succeeded(most, now);
-        let answered = &mut self.launches.answered_fetch;
-        *answered = (*answered).max(flight.number);
-        self.recent_fetches.note(now.since(flight.since));
-        entry.is_taken();
-        if self.store.answered() {
-            self.settle_all(now);
+        self.flights.answered(flight);
+        self.flights.recent_fetches.note(now.since(flight.since));
+        entry.is_answered();
+        self.fetches_work(now);
+    }
+
+    fn fetches_work(&mut self, now: Moment) {
+        let most = self.fetches.limits().concurrency;
+        self.fetches.learned.succeeded(most, now);
+        if self.fetches.store.answered() {
+            self.register.sweep_all();
         }
     }
 
@@ -156,56 +165,56 @@ impl Admission {
         failure: CallFailure,
         now: Moment,
     ) {
-        let Launches {
-            all,
-            answered_fetch,
-            ..
-        } = self.launches;
+        let tuning = self.rules.tuning;
+        let (launches, answered) = self.flights.launches(flight);
+        let often = tuning.learned.strikes;
         let miss = match failure {
             CallFailure::Exhausted(Pushback {
                 after: Some(after),
                 is_global,
             }) => {
                 let obeyed = self.obey_fetch(project, after, is_global, now);
-                entry.push_fetch_back(obeyed, now);
+                entry.fetching.push_back(obeyed, now);
                 Miss::PushedBack(now + obeyed)
             }
             CallFailure::Exhausted(Pushback { after: None, .. }) => {
-                let cap = self.longest_cool_down(entry);
-                entry.cool_down(NotRefreshed::CoolingDown, cap, now, &mut self.rng);
+                self.cool_down(entry, Failure::Answered, now);
                 Miss::Failed
             }
             CallFailure::Refused => {
-                let most = self.limits.fetch.concurrency;
-                let others = self.in_flight.fetches;
-                let is_alone =
-                    self.fetches_at_once
-                        .refused(flight.launch, others, most, now, &mut self.rng);
-                if is_alone {
+                if self.fetch_refused(flight.launch, now) {
                     // Another finds out whether it is the project or the renderer.
-                    self.arrivals += 1;
-                    entry.arrival = self.arrivals;
+                    entry.seat.arrival = self.register.arrival();
                 }
-                if entry.strike(all, answered_fetch) {
-                    let cap = self.longest_cool_down(entry);
-                    entry.cool_down(NotRefreshed::CoolingDown, cap, now, &mut self.rng);
+                if entry.strikes.strike(launches, answered, often) {
+                    self.cool_down(entry, Failure::Answered, now);
                 }
                 Miss::Refused
             }
             CallFailure::Other => {
-                entry.fetch_failed(now, &mut self.rng);
+                let backoff = tuning.fetch.backoff;
+                entry.fetching.fail(backoff, now, &mut self.rng);
                 // What is stored of this project cannot be had, but what is stored of others.
-                entry.needs_fetch = !entry.strike(all, answered_fetch);
+                entry.fetching.is_due = !entry.strikes.strike(launches, answered, often);
                 Miss::Failed
             }
             // The breaker knows of it.
             CallFailure::Unauthenticated => return,
             CallFailure::Unavailable | CallFailure::Aborted | CallFailure::DeadlineExceeded => {
-                entry.fetch_failed(now, &mut self.rng);
+                let backoff = tuning.fetch.backoff;
+                entry.fetching.fail(backoff, now, &mut self.rng);
                 Miss::Failed
             }
         };
-        self.store.missed(miss, now, &mut self.rng);
+        self.fetches.store.missed(miss, now, &mut self.rng);
+    }
+
+    /// Learns from a fetch that was plainly refused. True when no other was in flight.
+    fn fetch_refused(&mut self, launch: Launch, now: Moment) -> bool {
+        let most = self.fetches.limits().concurrency;
+        let (others, rng) = (self.flights.fetches, &mut self.rng);
+        let learned = &mut self.fetches.learned;
+        learned.refused(launch, others, most, now, rng)
     }
 
     /// Notes a pushback of a fetch, and tells for how long it is obeyed. It holds fetches alone, unless the renderer says that it
@@ -217,14 +226,14 @@ impl Admission {
         is_global: bool,
         now: Moment,
     ) -> Duration {
+        let rng = &mut self.rng;
         let (obeyed, holds_all) = if is_global {
-            self.obey(project, after, is_global, now)
+            self.throttle.push_back(project, after, is_global, now, rng)
         } else {
-            self.fetch_pushbacks
-                .note(project, after, is_global, now, &mut self.rng)
+            self.fetches.push_back(project, after, now, rng)
         };
         if holds_all {
-            self.fetches_held_until = self.fetches_held_until.max(now + obeyed);
+            self.fetches.hold(obeyed, now);
         }
         obeyed
     }

@@ -1,6 +1,7 @@
 //! A fleet in one process: many real machines against a model of a renderer, in virtual time.
 
 mod confirming;
+mod controllers;
 mod observed;
 mod pod;
 mod renderer;

@@ -3,15 +3,10 @@
 use std::time::Duration;
 
 use super::{
-    Admission, CallFailure, Landing, Outcome, Pushback,
-    controllers::Controller,
-    fault::Answered,
-    limits::{
-        AWAY_COOL_DOWN, MISSING_ATTEMPTS, OUTDATED_COOL_DOWN, PACE_ON_FAILURE, PACE_ON_PUSHBACK,
-        RECONNECT, RETRY_BACKOFF,
-    },
-    project::{Entry, Flight},
-    valve::Valve,
+    Action, Admission,
+    register::{Entry, Failure, Flight},
+    throttle::Answered,
+    words::{CallFailure, Landing, Outcome, Pushback},
 };
 use crate::{
     moment::Moment,
@@ -20,62 +15,77 @@ use crate::{
 };
 
 impl Admission {
+    /// Notes over which connection a render came back; to be told before [`Admission::landed`].
+    pub fn came_over(&mut self, project: &Project, connection: u64, landing: Landing, now: Moment) {
+        let flight = self.register.get(project).and_then(Entry::flight);
+        let (Some(flight), Landing::Held(held)) = (flight, landing) else {
+            return;
+        };
+        let is_behind = !flight.want.is_met_by(Some(held));
+        let (replica, rng) = (&mut self.way.replica, &mut self.rng);
+        if replica.note(project, connection, is_behind, now, rng) {
+            self.actions.push(Action::Redial { connection });
+        }
+    }
+
     /// Notes what a render brought.
     pub fn landed(&mut self, project: &Project, landing: Landing, now: Moment) {
-        let before = (self.stops(), self.unusable_until);
-        let Some(mut entry) = self.take_entry(project) else {
+        let before = (self.stops(), self.way.unusable_until);
+        let Some(mut entry) = self.register.take(project) else {
             return;
         };
-        let Some(flight) = entry.flight.take() else {
-            self.put_entry(project, entry, now);
+        let Some(flight) = entry.end_flight() else {
+            self.register.put(project, entry, self.around(now));
             return;
         };
-        self.ages.landed(&flight);
-        self.launched.remove(&(flight.since, project.clone()));
-        self.in_flight.renders -= 1;
-        self.in_flight.outdated -= u32::from(flight.is_outdated());
-        self.in_flight.cooling -= u32::from(flight.is_cooling);
+        self.flights.landed(project, &flight);
+        if let Some(lease) = flight.lease {
+            self.actions.push(Action::Return { lease });
+        }
         if let Landing::Held(_) = landing {
             self.confirming.learned(project, flight.since);
         }
         let is_refused = landing == Landing::Failed(CallFailure::Refused);
-        entry.needs_fetch = !is_refused;
+        entry.fetching.is_due = !is_refused;
         if flight.is_unseen && !is_refused {
-            self.flood.note(landing == Landing::NotFound);
+            self.budget.flood.note(landing == Landing::NotFound);
         }
         let yields = self.learn(&mut entry, landing, &flight, now) || !is_refused;
         self.judge_renderer(project, landing, &flight, now);
         self.judge_fault(project, &entry, landing, &flight, now);
         if yields {
             // It had its turn: among those that wait for longest it is the last.
-            entry.standing.since = now;
+            entry.seat.standing.since = now;
         }
         // What goes back to its place for those who wait may be fresh by now, after a lowered target.
         let outcome = self.judge_project(project, &mut entry, landing, &flight, now);
         let outcome = outcome.or_else(|| entry.is_satisfied().then_some(Outcome::Landed));
         if let Some(outcome) = outcome {
-            (entry.attempts, entry.demand) = (0, None);
+            (entry.attempts, entry.demands.highest) = (0, None);
             self.resolve(project, &mut entry, outcome);
         }
-        self.put_entry(project, entry, now);
+        self.register.put(project, entry, self.around(now));
+        if (self.stops(), self.way.unusable_until) != before {
+            self.register.queues.review_all();
+        }
         self.tick(now);
-        self.review_after_landing(before, now);
+        self.review_some(now);
     }
 
     /// Learns how many renders the renderer takes at once. True when this one was refused though no other was in flight.
     fn learn(&mut self, entry: &mut Entry, landing: Landing, flight: &Flight, now: Moment) -> bool {
-        let most = self.limits.concurrency;
+        let most = self.rules.limits.concurrency;
         match landing {
             Landing::Held(_) | Landing::Rejected | Landing::NotFound | Landing::Gone => {
-                self.renders_at_once.succeeded(most, now);
-                let answered = &mut self.launches.answered_render;
-                *answered = (*answered).max(flight.number);
-                entry.is_taken();
+                self.budget.learned.succeeded(most, now);
+                self.flights.answered(flight);
+                entry.is_answered();
                 false
             }
             Landing::Failed(CallFailure::Refused) => {
-                let others = self.in_flight.renders;
-                self.renders_at_once
+                let others = self.flights.renders;
+                self.budget
+                    .learned
                     .refused(flight.launch, others, most, now, &mut self.rng)
             }
             Landing::Unreachable
@@ -98,44 +108,28 @@ impl Admission {
         flight: &Flight,
         now: Moment,
     ) {
+        let (probes, rng) = (flight.probes, &mut self.rng);
         match landing {
             Landing::Failed(CallFailure::Unavailable | CallFailure::DeadlineExceeded) => {
-                if self.has(Controller::PaceOnFailure) {
-                    self.pace.slow(PACE_ON_FAILURE, now);
-                }
-                if self.has(Controller::Breaker) {
-                    let was_probe = flight.probes_breaker;
-                    self.breaker.failed(project, was_probe, now, &mut self.rng);
-                }
-                if flight.probes_hold {
-                    self.pushbacks.valve.probe_failed(now, &mut self.rng);
-                }
+                self.throttle.unanswered(project, probes, now, rng);
             }
             Landing::Unreachable => {
-                if flight.probes_breaker {
-                    self.breaker.valve.probe_failed(now, &mut self.rng);
-                }
-                if flight.probes_hold {
-                    self.pushbacks.valve.probe_failed(now, &mut self.rng);
-                }
-                self.unusable_until = now + RECONNECT;
+                self.throttle.probe_of_breaker_failed(probes, now, rng);
+                self.throttle.probe_of_hold_failed(probes, now, rng);
+                self.way.unusable_until = now + self.rules.tuning.guess.reconnect;
             }
             Landing::Failed(CallFailure::Unauthenticated) => {
-                if flight.probes_hold {
-                    self.pushbacks.valve.probe_failed(now, &mut self.rng);
-                }
+                self.throttle.probe_of_hold_failed(probes, now, rng);
             }
             Landing::Failed(CallFailure::Exhausted(pushback)) => {
-                self.close_breaker(flight, now);
-                if flight.probes_hold && pushback.after.is_none() {
-                    self.pushbacks.valve.probe_failed(now, &mut self.rng);
+                if pushback.after.is_none() {
+                    self.throttle.probe_of_hold_failed(probes, now, rng);
                 }
+                self.close_breaker(flight, now);
             }
             Landing::Failed(CallFailure::Refused) => {
+                self.throttle.probe_of_hold_failed(probes, now, rng);
                 self.close_breaker(flight, now);
-                if flight.probes_hold {
-                    self.pushbacks.valve.probe_failed(now, &mut self.rng);
-                }
             }
             Landing::Held(_)
             | Landing::Rejected
@@ -143,15 +137,15 @@ impl Admission {
             | Landing::Gone
             | Landing::Failed(CallFailure::Aborted | CallFailure::Other) => {
                 self.close_breaker(flight, now);
-                if flight.probes_hold && self.pushbacks.valve.probe_succeeded(now) {
-                    self.bucket.empty(now);
+                if self.throttle.end_hold(probes, now) {
+                    self.budget.empty(now);
                 }
             }
         }
         if let Landing::Held(_) = landing {
-            self.recent.note(now.since(flight.since));
+            self.flights.recent_renders.note(now.since(flight.since));
             if flight.attempt == 1 {
-                self.retries.deposit();
+                self.budget.retries.deposit();
             }
         }
     }
@@ -165,13 +159,13 @@ impl Admission {
         flight: &Flight,
         now: Moment,
     ) {
+        let failed_before = entry.cool_down.failed_at();
         let answered = match landing {
             Landing::Held(_) => {
-                for forgiven in self.fault.succeeded(flight.since) {
-                    if let Some(mut entry) = self.take_entry(&forgiven) {
-                        entry.forgive_fault();
-                        self.put_entry(&forgiven, entry, now);
-                    }
+                for forgiven in self.throttle.fault.succeeded(flight.since) {
+                    let around = self.around(now);
+                    self.register
+                        .update(&forgiven, around, |entry| entry.cool_down.forgive_fault());
                 }
                 return;
             }
@@ -182,10 +176,11 @@ impl Admission {
                 CallFailure::Refused | CallFailure::Exhausted(Pushback { after: Some(_), .. }),
             ) => return,
             Landing::Failed(CallFailure::Unauthenticated) => {
-                return if self.fault.is_of_project(entry.failed_before()) {
+                return if self.throttle.fault.is_of_project(failed_before) {
                     self.close_breaker(flight, now);
                 } else {
-                    self.refuse_identity(flight, now);
+                    self.throttle
+                        .refuse_identity(flight.probes, now, &mut self.rng);
                 };
             }
             Landing::Failed(CallFailure::Unavailable | CallFailure::DeadlineExceeded) => {
@@ -198,42 +193,29 @@ impl Admission {
                 | CallFailure::Exhausted(Pushback { after: None, .. }),
             ) => Answered::Yes,
         };
-        let failed_before = entry.failed_before();
-        self.fault.failed(project, answered, failed_before);
-        let eases = answered == Answered::Yes && self.fault.is_of_many();
-        if eases && self.has(Controller::PaceOnFailure) {
-            self.pace.slow(PACE_ON_FAILURE, now);
+        let fault = &mut self.throttle.fault;
+        fault.failed(project, answered, failed_before);
+        if answered == Answered::Yes && fault.is_of_many() {
+            self.throttle.ease(now);
         }
     }
 
     /// The longest that a project may cool down after a failure: less where the fault may be the renderer's.
     pub(super) fn longest_cool_down(&self, entry: &Entry) -> Duration {
-        let is_of_project = self.fault.is_of_project(entry.failed_before());
-        if is_of_project && !self.fault.is_of_many() && !self.fault.is_of_half() {
-            OUTDATED_COOL_DOWN.1
+        let (fault, tuning) = (&self.throttle.fault, &self.rules.tuning.cool_down);
+        let is_of_project = fault.is_of_project(entry.cool_down.failed_at());
+        if is_of_project && !fault.is_of_many() && !fault.is_of_half() {
+            tuning.outdated.most
         } else {
-            AWAY_COOL_DOWN
-        }
-    }
-
-    pub(super) fn refuse_identity(&mut self, flight: &Flight, now: Moment) {
-        if self.has(Controller::Breaker) {
-            let was_probe = flight.probes_breaker;
-            self.breaker.identity_refused(was_probe, now, &mut self.rng);
+            tuning.most_in_a_fault
         }
     }
 
     /// Closes the breaker when this was its probe: what had come to cool down because the renderer was away is forgiven.
     pub(super) fn close_breaker(&mut self, flight: &Flight, now: Moment) {
-        if !self.breaker.answered(flight.probes_breaker, now) {
-            return;
-        }
-        self.bucket.empty(now);
-        for project in self.entries.keys().cloned().collect::<Vec<_>>() {
-            if let Some(mut entry) = self.take_entry(&project) {
-                entry.forgive_absence();
-                self.put_entry(&project, entry, now);
-            }
+        if self.throttle.answered(flight.probes, now) {
+            self.budget.empty(now);
+            self.register.forgive_absence();
         }
     }
 
@@ -246,31 +228,26 @@ impl Admission {
         flight: &Flight,
         now: Moment,
     ) -> Option<Outcome> {
+        let tuning = self.rules.tuning;
         let failure = match landing {
             Landing::Held(held) => {
-                let outcome = entry.landed_with(held, flight, now, &mut self.rng);
-                if !self.has(Controller::RaiseInterval) {
-                    entry.raised = None;
-                }
-                if !self.has(Controller::CoolDown) {
-                    entry.forgive();
-                }
-                return Some(outcome);
+                return Some(entry.land(held, flight, &tuning, now, &mut self.rng));
             }
             Landing::Rejected => {
-                let cap = self.longest_cool_down(entry);
-                return Some(entry.cool_down(NotRefreshed::Rejected, cap, now, &mut self.rng));
+                return Some(self.cool_down(entry, Failure::Rejected, now));
             }
-            Landing::Gone => return Some(entry.is_gone(now)),
-            Landing::NotFound => return Some(entry.is_not_found(now, &mut self.rng)),
-            Landing::Unreachable => return Some(refused(NotRefreshed::Unreachable, RECONNECT)),
+            Landing::Gone => return Some(entry.cool_down.note_gone(&tuning.cool_down, now)),
+            Landing::NotFound => return Some(entry.note_absent(&tuning, now, &mut self.rng)),
+            Landing::Unreachable => {
+                return Some(refused(NotRefreshed::Unreachable, tuning.guess.reconnect));
+            }
             Landing::Failed(failure) => failure,
         };
-        if failure == CallFailure::Unauthenticated
-            && !self.fault.is_of_project(entry.failed_before())
+        let failed_at = entry.cool_down.failed_at();
+        if failure == CallFailure::Unauthenticated && !self.throttle.fault.is_of_project(failed_at)
         {
             // The fault is not the project's: it goes back to its place, and the breaker tells those who wait.
-            entry.note_failure(now);
+            entry.cool_down.note_failure(now);
             entry.attempts = 0;
             return None;
         }
@@ -279,83 +256,72 @@ impl Admission {
             is_global,
         }) = failure
         {
-            let (obeyed, _) = self.obey(project, after, is_global, now);
-            if flight.probes_hold {
-                self.pushbacks.go_on(obeyed, now);
-            }
-            if !self.retry(entry, flight, obeyed, NotRefreshed::PushedBack, now) {
-                return Some(entry.push_back(obeyed, now));
-            }
-            return None;
+            let rng = &mut self.rng;
+            let (obeyed, _) = self.throttle.push_back(project, after, is_global, now, rng);
+            self.throttle.go_on_holding(flight.probes, obeyed, now);
+            let retries = self.retry(entry, flight, obeyed, now);
+            let told = entry.cool_down.push_back(obeyed, now);
+            return (!retries).then_some(told);
         }
-        let launches = self.launches;
-        if failure == CallFailure::Refused && !entry.strike(launches.all, launches.answered_render)
-        {
-            // It goes back to its place, unless it is turned away again and again while others are not.
-            return None;
-        }
-        if matches!(failure, CallFailure::Unavailable | CallFailure::Aborted) {
-            let wait = RETRY_BACKOFF.draw(flight.attempt - 1, &mut self.rng);
-            if self.retry(entry, flight, wait, NotRefreshed::CoolingDown, now) {
+        if failure == CallFailure::Refused {
+            let (launches, answered) = self.flights.launches(flight);
+            let often = tuning.learned.strikes;
+            if !entry.strikes.strike(launches, answered, often) {
+                // It goes back to its place, unless it is turned away again and again while others are not.
                 return None;
             }
         }
-        let was_away = matches!(
-            failure,
-            CallFailure::Unavailable | CallFailure::DeadlineExceeded
-        );
-        let cap = self.longest_cool_down(entry);
-        if was_away {
-            entry.cool_down_unanswered(cap, now, &mut self.rng);
-        } else {
-            entry.cool_down(NotRefreshed::CoolingDown, cap, now, &mut self.rng);
+        if matches!(failure, CallFailure::Unavailable | CallFailure::Aborted) {
+            let backoff = tuning.retry.backoff;
+            let wait = backoff.full_jitter(flight.attempt - 1, &mut self.rng);
+            if self.retry(entry, flight, wait, now) {
+                entry.cool_down.retry(wait, now);
+                return None;
+            }
         }
-        if !self.has(Controller::CoolDown) {
-            entry.forgive();
-        }
-        Some(refused(NotRefreshed::RenderFailed, entry.cooling_for(now)))
+        let failure = match failure {
+            CallFailure::Unavailable | CallFailure::DeadlineExceeded => Failure::Unanswered,
+            CallFailure::Aborted
+            | CallFailure::Unauthenticated
+            | CallFailure::Exhausted(_)
+            | CallFailure::Refused
+            | CallFailure::Other => Failure::Answered,
+        };
+        self.cool_down(entry, failure, now);
+        Some(refused(
+            NotRefreshed::RenderFailed,
+            entry.cool_down.rest(now),
+        ))
     }
 
-    /// Notes a pushback, and tells for how long it is obeyed, and whether it holds everything.
-    pub(super) fn obey(
-        &mut self,
-        project: &Project,
-        after: Duration,
-        is_global: bool,
-        now: Moment,
-    ) -> (Duration, bool) {
-        let (obeyed, holds_all) =
-            self.pushbacks
-                .note(project, after, is_global, now, &mut self.rng);
-        if !self.has(Controller::GlobalHold) {
-            self.pushbacks.valve = Valve::OPEN;
-        }
-        if holds_all && self.has(Controller::PaceOnPushback) {
-            self.pace.slow(PACE_ON_PUSHBACK, now);
-        }
-        (obeyed, holds_all)
-    }
-
-    /// Has a missing project tried again while somebody waits long enough, and the budget of retries allows it. A retry is a new
-    /// trip through all gates.
-    fn retry(
+    /// Has a project cool down after a failure.
+    pub(super) fn cool_down(
         &mut self,
         entry: &mut Entry,
-        flight: &Flight,
-        wait: Duration,
-        reason: NotRefreshed,
+        failure: Failure,
         now: Moment,
-    ) -> bool {
-        let lands = now + wait + self.recent.median();
+    ) -> Outcome {
+        let tuning = &self.rules.tuning.cool_down;
+        let mut range = tuning.missing;
+        if entry.held.is_some() {
+            range = tuning.outdated;
+            range.most = range.most.min(self.longest_cool_down(entry));
+        }
+        entry.cool_down.fail(failure, range, now, &mut self.rng)
+    }
+
+    /// Whether a missing project is tried again after that wait: while somebody waits long enough, and the budget of retries allows
+    /// it. A retry is a new trip through all gates.
+    fn retry(&mut self, entry: &mut Entry, flight: &Flight, wait: Duration, now: Moment) -> bool {
+        let lands = now + wait + self.flights.recent_renders.median();
         let is_waited_for =
             entry.held.is_none() && entry.waiters.latest().is_some_and(|until| lands < until);
         let retries = is_waited_for
-            && flight.attempt < MISSING_ATTEMPTS
-            && (self.retries.withdraw(now) || !self.has(Controller::RetryBudget));
+            && flight.attempt < self.rules.tuning.retry.attempts
+            && self.budget.retries.withdraw(now);
         if retries {
             entry.attempts = flight.attempt;
-            entry.needs_fetch = false;
-            entry.leave_alone(wait, reason, now);
+            entry.fetching.is_due = false;
         }
         retries
     }

@@ -11,7 +11,14 @@ use proptest::{
     test_runner::{FileFailurePersistence, TestRunner},
 };
 
-use super::*;
+use super::{
+    gates::Candidate,
+    register::{Entry, Kind, Place, Stage},
+    *,
+};
+use crate::revision::Order;
+
+const TUNING: Tuning = Tuning::DEFAULT;
 
 mod confirming;
 mod faults;
@@ -125,6 +132,33 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         2 => weather.prop_map(Step::Weather),
     ];
     prop::collection::vec(step, 1..150)
+}
+
+/// The rights to render and to fetch a project once, as a machine gives them.
+pub(crate) fn permit() -> Permit {
+    let now = Moment::after_start(Duration::from_secs(100));
+    let mut machine = machine_that_misses(0..1, limits(100.0, 10, 4, 10), now);
+    match machine.take_actions().pop() {
+        Some(Action::Render { permit, .. }) => permit,
+        other => panic!("no render, but {other:?}"),
+    }
+}
+
+pub(crate) fn fetch_permit() -> FetchPermit {
+    let mut machine = Admission::new(limits(100.0, 10, 4, 10), 1, 1, Moment::START);
+    machine.set_link(Link::Up, Moment::START);
+    let wish = wish(None, 1, Some(Duration::from_secs(100)), Moment::START);
+    machine.want(&name(0), wish, Moment::START);
+    match machine.take_actions().pop() {
+        Some(Action::Fetch { permit, .. }) => permit,
+        other => panic!("no fetch, but {other:?}"),
+    }
+}
+
+/// How late a gate is asked.
+fn rank(gate: Option<Gate>) -> Option<usize> {
+    let gate = gate?;
+    Gate::ALL.iter().position(|other| *other == gate)
 }
 
 fn count(n: u32) -> NonZeroU32 {
@@ -329,11 +363,11 @@ impl World {
                     if demand.is_some() && refused.refusal.reason == NotRefreshed::RendererBehind {
                         return;
                     }
-                    let demoted = self.admission.counts.demoted;
+                    let demoted = self.admission.register.counts.demoted;
                     assert!(
-                        held.is_none() && demoted >= self.admission.limits.queue.get() as usize
+                        held.is_none() && demoted >= self.admission.limits().queue.get() as usize
                     );
-                    assert!(refused.gate <= Some(Gate::Queue), "{refused:?}");
+                    assert!(rank(refused.gate) <= rank(Some(Gate::Queue)), "{refused:?}");
                     return;
                 };
                 if !matches!(refused.gate, None | Some(Gate::Queue)) {
@@ -370,7 +404,7 @@ impl World {
         if let Some(held) = held {
             self.held.insert(project.clone(), held);
             self.holds.remove(&project);
-            let flight = self.admission.entries[&project].flight;
+            let flight = self.admission.register.entries[&project].flight();
             self.succeeded += u32::from(flight.is_some_and(|flight| flight.attempt == 1));
         }
         if is_fetch {
@@ -458,7 +492,10 @@ impl World {
                     self.check_outcome(&project, outcome);
                 }
                 Action::Fetch { project, .. } => self.launch(&project, true, self.target),
-                Action::Confirm { .. } => {}
+                Action::Confirm { .. }
+                | Action::Reserve { .. }
+                | Action::Return { .. }
+                | Action::Redial { .. } => {}
                 Action::Render {
                     project,
                     rollout,
@@ -493,13 +530,13 @@ impl World {
         let is_of_class = matches!(
             refusal.reason,
             NotRefreshed::Throttled | NotRefreshed::ConcurrencyLimited | NotRefreshed::CoolingDown
-        ) && explained.gate >= Some(Gate::Queue);
+        ) && rank(explained.gate) >= rank(Some(Gate::Queue));
         assert!(
             explained.refusal.reason == refusal.reason
                 || refusal.reason == NotRefreshed::RenderFailed
                 || refusal.reason == NotRefreshed::RendererBehind
-                || explained.gate < Some(Gate::Project)
-                || refusal.retry_after <= limits::LEAST_RETRY_AFTER
+                || rank(explained.gate) < rank(Some(Gate::Project))
+                || refusal.retry_after <= TUNING.guess.least_retry_after
                 || is_of_class,
             "told {refusal:?}, and it is {explained:?}"
         );
@@ -516,7 +553,7 @@ impl World {
         );
         assert!(!self.is_draining, "nothing is launched while draining");
         assert_eq!(
-            self.admission.link,
+            self.admission.way.link,
             Link::Up,
             "nothing is launched without a connection"
         );
@@ -525,7 +562,7 @@ impl World {
 
     /// Retries are a tenth of the first attempts that succeeded, and one in 5 min.
     fn check_retries(&mut self, project: &Project) {
-        let flight = self.admission.entries[project].flight;
+        let flight = self.admission.register.entries[project].flight();
         let goes_on = self.refused.remove(project);
         let is_retry = flight.is_some_and(|flight| flight.attempt > 1) && !goes_on;
         self.retries += u32::from(is_retry);
@@ -545,15 +582,14 @@ impl World {
             self.missing_turns += 1;
             return;
         }
-        let Admission {
-            entries, missing, ..
-        } = &self.admission;
+        let entries = &self.admission.register.entries;
         let is_probe = entries[project]
-            .flight
-            .is_some_and(|flight| flight.probes_breaker || flight.probes_hold);
-        let is_good = |missing: &Project| !(is_probe && entries[missing].is_suspect());
-        let could_go =
-            self.admission.next_missing(self.now).is_some() && missing.values().any(is_good);
+            .flight()
+            .is_some_and(|flight| flight.probes.breaker || flight.probes.hold);
+        let could_go = self.missing_with_permits().any(|missing| {
+            let entry = &entries[missing];
+            !(is_probe && entry.is_suspect())
+        });
         assert!(
             !could_go || self.missing_turns >= 9,
             "an outdated project overtakes"
@@ -561,9 +597,33 @@ impl World {
         self.missing_turns = 0;
     }
 
+    /// Missing projects for which there is a permit, and no flood of names.
+    fn missing_with_permits(&self) -> impl Iterator<Item = &Project> {
+        let (machine, now) = (&self.admission, self.now);
+        let rate = machine.budget.rate();
+        let is_flooded = machine.budget.flood.holds_until(rate, now).is_some();
+        let has_permit = move |is_cooling| {
+            let candidate = Candidate {
+                is_cooling,
+                ..Candidate::next(Stage::Render, Class::Missing)
+            };
+            let shut = machine.ask(Gate::Concurrency, &candidate, now);
+            shut.is_none() && !is_flooded
+        };
+        let missing = machine.register.queues.missing.iter();
+        missing.filter(move |project| {
+            has_permit(machine.register.entries[*project].cool_down.is_cooling())
+        })
+    }
+
     fn is_unsatisfied(&self, project: &Project) -> bool {
-        let entry = &self.admission.entries[project];
-        let is_unmet = |held: HeldMark| entry.demand.is_some_and(|demand| held.order < demand);
+        let entry = &self.admission.register.entries[project];
+        let is_unmet = |held: HeldMark| {
+            entry
+                .demands
+                .highest
+                .is_some_and(|demand| held.order < demand)
+        };
         !self.wanted(project).is_met_by(entry.held) || entry.held.is_some_and(is_unmet)
     }
 
@@ -592,7 +652,7 @@ impl World {
             .iter()
             .filter(|(_, is_fetch, _)| !is_fetch)
             .count();
-        let limit = self.admission.limits.concurrency.get() as usize;
+        let limit = self.admission.limits().concurrency.get() as usize;
         assert!(in_flight <= limit, "{in_flight} in flight, at most {limit}");
     }
 
@@ -600,7 +660,11 @@ impl World {
         let machine = &self.admission;
         assert!(
             machine.next_wake().is_none_or(|at| at > self.now),
-            "no wake is due"
+            "a wake is due at {:?}: timer {:?}, look {:?}, asks {:?}",
+            self.now,
+            machine.register.next_timer(),
+            machine.next_look,
+            machine.reserve.next_overdue(),
         );
         let renders = self
             .flights
@@ -609,37 +673,43 @@ impl World {
             .count();
         assert_eq!(machine.in_flight(), renders);
         let launched = |(_, project): &(Moment, Project)| {
-            machine.entries[project].flight.map(|flight| flight.since)
+            machine.register.entries[project]
+                .flight()
+                .map(|flight| flight.since)
         };
-        assert_eq!(machine.launched.len(), renders);
-        for flying in &machine.launched {
+        assert_eq!(machine.flights.launched.len(), renders);
+        for flying in &machine.flights.launched {
             assert_eq!(launched(flying), Some(flying.0));
         }
         assert_eq!(
-            machine.in_flight.fetches as usize,
+            machine.flights.fetches as usize,
             self.flights.len() - renders
         );
-        let mut counts = Counts::default();
-        for (project, entry) in &machine.entries {
+        let mut counts = register::Counts::default();
+        for (project, entry) in &machine.register.entries {
             let waiting = self
                 .waiters
                 .iter()
                 .filter(|(waited, _)| waited == project)
                 .count();
-            assert_eq!(entry.waiters.count() as usize, waiting, "{project}");
+            assert_eq!(
+                entry.waiters.0.values().sum::<u32>() as usize,
+                waiting,
+                "{project}"
+            );
             let class = Class::by_held(entry.held.is_some());
-            counts.wanted[class as usize] += usize::from(entry.place.is_wanted());
-            let is_below = entry.place.is_wanted() && entry.is_raised();
+            counts.wanted[class as usize] += usize::from(entry.seat.place.is_wanted());
+            let is_below = entry.seat.place.is_wanted() && entry.is_raised();
             counts.below_target += usize::from(is_below);
-            counts.failing += usize::from(entry.is_failing());
-            counts.waited_for += usize::from(entry.counted == Counted::WaitedFor);
-            counts.demoted += usize::from(entry.counted == Counted::Demoted);
+            counts.failing += usize::from(entry.cool_down.is_failing());
+            counts.waited_for += usize::from(entry.seat.counted == register::Counted::WaitedFor);
+            counts.demoted += usize::from(entry.seat.counted == register::Counted::Demoted);
         }
-        assert_eq!(machine.counts, counts);
+        assert_eq!(machine.register.counts, counts);
         assert!(
             self.waiters
                 .iter()
-                .all(|(project, _)| machine.entries.contains_key(project))
+                .all(|(project, _)| machine.register.entries.contains_key(project))
         );
         let largest = self
             .history
@@ -660,13 +730,19 @@ impl World {
     /// No lower class goes first: while a missing project waits that could go, no token lies unused.
     fn check_priority(&self) {
         let machine = &self.admission;
-        let valves = [machine.breaker.valve, machine.pushbacks.valve];
-        let is_stopped = valves.iter().any(|valve| valve.is_shut(self.now).is_some());
-        let could_go = machine.link == Link::Up
-            && !is_stopped
-            && machine.next_missing(self.now).is_some()
-            && machine.next_token.is_none()
-            && machine.limits.rate > 0.0;
+        let next = Candidate::next(Stage::Render, Class::Missing);
+        let failed = Candidate {
+            is_cooling: true,
+            ..next
+        };
+        let may_fail = machine.shut(&failed, self.now).is_none();
+        let mut waiting = machine.register.queues.missing.iter();
+        let is_reserved = machine.reserve.is_out(Class::Missing);
+        let could_go = !is_reserved
+            && machine.shut(&next, self.now).is_none()
+            && waiting.any(|project| {
+                may_fail || !machine.register.entries[project].cool_down.is_cooling()
+            });
         assert!(
             !could_go,
             "a token and a permit lie unused while a missing project waits"
@@ -676,18 +752,19 @@ impl World {
     /// Whatever is wanted flies or is held back by a gate, and something is going to open that gate.
     fn check_reasons(&self) {
         let machine = &self.admission;
-        for (project, entry) in &machine.entries {
+        for (project, entry) in &machine.register.entries {
             let Some(explained) = machine.explain(project, self.now) else {
                 continue;
             };
-            assert_eq!(explained.is_in_flight, entry.flight.is_some());
+            assert_eq!(explained.is_in_flight, entry.flight().is_some());
             assert_eq!(
                 explained.gate.is_none(),
-                entry.flight.is_some(),
+                entry.flight().is_some(),
                 "{project}: {explained:?} {entry:?} {machine:?}"
             );
-            let is_for_ever =
-                machine.is_draining || machine.link != Link::Up || machine.limits.rate <= 0.0;
+            let is_for_ever = machine.way.is_draining
+                || machine.way.link != Link::Up
+                || machine.limits().rate <= 0.0;
             let goes_on = machine.next_wake().is_some() || !self.flights.is_empty();
             assert!(
                 goes_on || is_for_ever,
@@ -710,7 +787,8 @@ impl World {
             self.act();
         }
         self.wait(self.now + Duration::from_secs(60));
-        assert_eq!(self.admission.in_flight, InFlight::default());
+        assert_eq!(self.admission.in_flight(), 0);
+        assert_eq!(self.admission.flights.fetches, 0);
         assert!(self.waiters.is_empty());
     }
 
@@ -735,17 +813,19 @@ impl World {
                 None => break,
             }
         }
-        assert_eq!(self.admission.in_flight, InFlight::default());
+        assert_eq!(self.admission.in_flight(), 0);
+        assert_eq!(self.admission.flights.fetches, 0);
         assert!(
             self.admission
+                .register
                 .entries
                 .values()
-                .all(|entry| !entry.place.is_wanted())
+                .all(|entry| !entry.seat.place.is_wanted())
         );
         assert!(self.waiters.is_empty());
         self.check_changes(began);
         assert_eq!(
-            self.admission.entries.len(),
+            self.admission.register.entries.len(),
             0,
             "nothing is remembered for ever"
         );
@@ -791,7 +871,12 @@ fn launched(admission: &mut Admission) -> Vec<(Project, Class)> {
     actions
         .filter_map(|action| match action {
             Action::Render { project, class, .. } => Some((project, class)),
-            Action::Fetch { .. } | Action::Confirm { .. } | Action::Resolve { .. } => None,
+            Action::Fetch { .. }
+            | Action::Confirm { .. }
+            | Action::Reserve { .. }
+            | Action::Return { .. }
+            | Action::Redial { .. }
+            | Action::Resolve { .. } => None,
         })
         .collect()
 }

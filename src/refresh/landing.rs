@@ -51,6 +51,10 @@ impl Shared {
             self.parts.cache.note_confirmed(project, asked);
         }
         self.forget(project);
+        if let Some(connection) = connection {
+            let admission = &mut state.admission;
+            admission.came_over(project, connection, landing, now);
+        }
         state.admission.landed(project, landing, now);
         let is_refused = state.admission.is_refused(now);
         state.complaints.note_refusals(is_refused);

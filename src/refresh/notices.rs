@@ -155,7 +155,7 @@ impl Notices {
     }
 
     fn look_at_release(&mut self, admission: &Admission, cache: &Cache, now: Moment) {
-        if !self.release.is_under_way() {
+        if !self.release.is_under_way() || !admission.is_settled() {
             return;
         }
         let facts = release::Facts {

@@ -54,6 +54,7 @@ struct State {
     fetch_failure: Option<RenderError>,
     renders: Vec<(Instant, Ask)>,
     fetches: Vec<Project>,
+    redials: Vec<u64>,
     in_flight: usize,
     most_in_flight: usize,
 }
@@ -76,6 +77,7 @@ impl FakeRenderer {
                 fetch_failure: None,
                 renders: Vec::new(),
                 fetches: Vec::new(),
+                redials: Vec::new(),
                 in_flight: 0,
                 most_in_flight: 0,
             })),
@@ -160,6 +162,11 @@ impl FakeRenderer {
         self.lock().fetches.clone()
     }
 
+    /// Which connections were to be replaced.
+    pub(crate) fn redials(&self) -> Vec<u64> {
+        self.lock().redials.clone()
+    }
+
     pub(crate) fn in_flight(&self) -> usize {
         self.lock().in_flight
     }
@@ -242,6 +249,10 @@ impl Render for FakeRenderer {
                 result,
             }
         })
+    }
+
+    fn redial(&self, connection: u64) {
+        self.lock().redials.push(connection);
     }
 
     fn fetch(&self, _: FetchPermit, project: Project, _: Duration) -> Call<Offer> {

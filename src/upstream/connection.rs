@@ -100,10 +100,16 @@ impl<C: Connect> Keeper<C> {
         let mut since = self.use_link(&link);
         let mut due = since + self.backoff.age();
         let mut accepted = Health::Well;
+        let mut is_aged = false;
         loop {
             let worse = tokio::select! {
                 worse = link.worse_than(accepted) => Some(worse),
                 () = sleep_until(due) => None,
+                () = link.aged(), if !is_aged => {
+                    is_aged = true;
+                    due = Instant::now();
+                    continue;
+                }
             };
             match worse {
                 Some(Health::Silent | Health::Well) => {}
@@ -125,6 +131,7 @@ impl<C: Connect> Keeper<C> {
                     match self.dial().await {
                         Ok(new) => {
                             link = new;
+                            is_aged = false;
                             since = self.use_link(&link);
                             due = since + self.backoff.age();
                             accepted = Health::Well;
@@ -135,6 +142,7 @@ impl<C: Connect> Keeper<C> {
                 None => match self.dial().await {
                     Ok(new) => {
                         link = new;
+                        is_aged = false;
                         since = self.use_link(&link);
                         due = since + self.backoff.age();
                         accepted = Health::Well;

@@ -65,6 +65,7 @@ pub(super) struct Link {
     send: SendRequest<tonic::body::Body>,
     pulse: Arc<Pulse>,
     retired: CancellationToken,
+    aged: CancellationToken,
     lacks_fetch: Mutex<Option<Instant>>,
     has_answered: AtomicBool,
     /// How many calls are under way.
@@ -136,6 +137,7 @@ impl Link {
             send,
             pulse,
             retired: CancellationToken::new(),
+            aged: CancellationToken::new(),
             lacks_fetch: Mutex::new(None),
             has_answered: AtomicBool::new(false),
             calls: AtomicUsize::new(0),
@@ -171,6 +173,16 @@ impl Link {
         let carries = was_ended_in_order && self.calls.load(Ordering::Relaxed) > 0;
         let has_answered = carries || self.has_answered.load(Ordering::Relaxed);
         Use::of(has_answered, was_ended_in_order, lasted)
+    }
+
+    /// Has this connection replaced as if it had come of age.
+    pub(super) fn age(&self) {
+        self.aged.cancel();
+    }
+
+    /// Waits until it is to be replaced.
+    pub(super) async fn aged(&self) {
+        self.aged.cancelled().await;
     }
 
     /// Marks this connection as no longer the one in use.

@@ -16,7 +16,7 @@ use tokio::{sync::watch, time::timeout};
 
 use self::network::{CONNECT_TIMEOUT, Network};
 use crate::{
-    admission::{FetchPermit, Permit},
+    admission::tests::{fetch_permit, permit},
     render::{Ask, Call, Offer, Render as _, RenderError, RenderReason, Rendered},
     revision::Project,
     upstream::{Connection, Options, Upstream},
@@ -79,7 +79,7 @@ fn render_within(
         held: None,
         reason: RenderReason::Missing,
     };
-    let call = upstream.render(Permit::for_tests(), ask, deadline);
+    let call = upstream.render(permit(), ask, deadline);
     async move { call.await.result }
 }
 
@@ -95,7 +95,7 @@ fn fetch(upstream: &Upstream) -> impl Future<Output = Result<Offer, RenderError>
 }
 
 fn fetch_answered(upstream: &Upstream) -> Call<Offer> {
-    upstream.fetch(FetchPermit::for_tests(), shop(), DEADLINE)
+    upstream.fetch(fetch_permit(), shop(), DEADLINE)
 }
 
 /// Lets a render run into its deadline, as a flight does.

@@ -184,6 +184,57 @@ def test_a_web_server_is_named_in_one_line(tmp_path):
     assert line.rstrip('"').endswith("not HTTP/2")
 
 
+class Balancer:
+    """A balancer of TCP connections: it sends the first one to the first server, all later ones to the second."""
+
+    def __init__(self, first: int, later: int):
+        self._ports = [first, later]
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def _accept(self):
+        while True:
+            try:
+                client, _ = self._listener.accept()
+            except OSError:
+                return
+            port = self._ports.pop(0) if len(self._ports) > 1 else self._ports[0]
+            server = socket.create_connection(("127.0.0.1", port))
+            for source, sink in ((client, server), (server, client)):
+                threading.Thread(target=self._copy, args=(source, sink), daemon=True).start()
+
+    @staticmethod
+    def _copy(source: socket.socket, sink: socket.socket):
+        try:
+            while data := source.recv(65_536):
+                sink.sendall(data)
+            sink.shutdown(socket.SHUT_WR)
+        except OSError:
+            pass
+
+    def close(self):
+        self._listener.close()
+
+
+def test_a_connection_pinned_to_a_replica_that_is_behind_is_replaced(renderer, start_sidecar):
+    """A balancer of TCP connections and two replicas: all was RENDERER_BEHIND until the connection was 8 to 12 minutes old."""
+    behind = Renderer()
+    behind.start()
+    behind.answers(rollouts_behind=1)
+    balancer = Balancer(behind.port, renderer.port)
+    try:
+        sidecar = start_sidecar(rollout=2, upstream={"url": balancer.url})
+        projects = [f"shop-{number}" for number in range(4)]
+        codes_of(sidecar, projects, rate=1_000, patience=1.0)
+        assert behind.renders() and not renderer.renders()
+        wait_until(lambda: all(sidecar.get(project, patience=1.0).revision.rollout == 2 for project in projects), within=30)
+        assert "unreachable" not in sidecar.log()
+    finally:
+        balancer.close()
+        behind.stop()
+
+
 def ip(*words: str) -> None:
     subprocess.run(["ip", *words], check=True, capture_output=True)
 

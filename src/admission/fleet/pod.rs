@@ -10,8 +10,7 @@ use super::{
 };
 use crate::{
     admission::{
-        Action, CallFailure, Class, FetchLanding, HeldMark, Landing, Outcome, Verdict, Wish,
-        limits::INTEREST,
+        Action, CallFailure, Class, FetchLanding, HeldMark, Landing, Outcome, Tuning, Verdict, Wish,
     },
     moment::Moment,
     reason::{NotRefreshed, Refusal},
@@ -342,7 +341,8 @@ impl World {
                 } => self.launch(id, &project, rollout, Some(class)),
                 Action::Fetch { project, .. } => self.launch(id, &project, 0, None),
                 // Only after a resync, which a simulation of its own is about.
-                Action::Confirm { .. } => {}
+                Action::Confirm { .. } | Action::Reserve { .. } | Action::Return { .. } => {}
+                Action::Redial { connection } => self.redial(id, connection),
                 Action::Resolve { project, outcome } => resolved.push((project, outcome)),
             }
         }
@@ -394,8 +394,8 @@ impl World {
             }
             let excess = sidecar.ledger.launched(now);
             self.observed.excess(excess);
-            let entry = &sidecar.admission.entries[name];
-            let is_retry = entry.flight.is_some_and(|flight| flight.attempt > 1);
+            let entry = &sidecar.admission.register.entries[name];
+            let is_retry = entry.flight().is_some_and(|flight| flight.attempt > 1);
             let attempts = &mut sidecar.slots[project].attempts;
             self.observed.launched(*attempts > 0, is_retry);
             self.observed.wasted += u64::from(is_fresh);
@@ -406,6 +406,8 @@ impl World {
             incarnation: sidecar.incarnation,
             project,
             is_fetch: class.is_none(),
+            connection: sidecar.connection,
+            replica: sidecar.replica,
             rollout,
             is_answered: false,
             tries: 0,
@@ -415,6 +417,16 @@ impl World {
             None => self.plan.fetch_deadline,
         };
         self.send(call, deadline);
+    }
+
+    /// Connects a sidecar anew, to any of the replicas.
+    fn redial(&mut self, id: usize, connection: u64) {
+        let replica = self.rng.f64();
+        let sidecar = &mut self.sidecars[id];
+        if sidecar.connection == connection {
+            sidecar.connection += 1;
+            sidecar.replica = replica;
+        }
     }
 
     fn resolve(&mut self, id: usize, name: &Project, outcome: Outcome) {
@@ -531,7 +543,9 @@ impl World {
         let name = &self.names[call.project];
         let sidecar = &mut self.sidecars[call.sidecar];
         sidecar.witness.landed(call.project, &landing, before, now);
-        sidecar.admission.landed(name, landing, now);
+        let admission = &mut sidecar.admission;
+        admission.came_over(name, call.connection, landing, now);
+        admission.landed(name, landing, now);
     }
 
     /// Holds what a call brought, if it is newer, and tells what is held then.
@@ -581,6 +595,8 @@ impl World {
             incarnation: 0,
             project,
             is_fetch: false,
+            connection: self.sidecars[sidecar].connection,
+            replica: self.sidecars[sidecar].replica,
             rollout: self.sidecars[sidecar].target,
             is_answered: false,
             tries,
@@ -612,7 +628,7 @@ impl World {
                     && slot
                         .wanted_since
                         .is_some_and(|at| at + patience <= self.now)
-                    && slot.asked_at + INTEREST > self.now
+                    && slot.asked_at + Tuning::DEFAULT.interest.lasts > self.now
             };
             self.observed.unfresh += known.filter(is_late).count();
         }

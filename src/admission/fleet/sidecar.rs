@@ -5,7 +5,7 @@ use std::{collections::HashSet, time::Duration};
 
 use super::witness::Witness;
 use crate::{
-    admission::{Admission, HeldMark, Limits, Link, Want},
+    admission::{Admission, HeldMark, Limits, Link, Tuning, Want},
     moment::Moment,
     reason::{NotRefreshed, Refusal},
     revision::Order,
@@ -55,6 +55,9 @@ pub(super) struct Caller {
 #[derive(Debug)]
 pub(super) struct Sidecar {
     pub(super) admission: Admission,
+    /// The connection, and which replica of the renderer it leads to, from 0 to 1.
+    pub(super) connection: u64,
+    pub(super) replica: f64,
     /// Counts restarts: what was meant for an earlier one is void.
     pub(super) incarnation: u32,
     pub(super) target: u64,
@@ -129,6 +132,7 @@ impl Ledger {
 
 impl Sidecar {
     pub(super) fn new(
+        tuning: Tuning,
         limits: Limits,
         target: u64,
         projects: usize,
@@ -136,10 +140,13 @@ impl Sidecar {
         seed: u64,
         now: Moment,
     ) -> Self {
-        let mut admission = Admission::new(limits, target, seed, now).with_deadline(deadline);
+        let mut admission =
+            Admission::with_tuning(tuning, limits, target, seed, now).with_deadline(deadline);
         admission.set_link(Link::Up, now);
         Self {
             admission,
+            connection: 1,
+            replica: 0.0,
             incarnation: 0,
             target,
             slots: vec![Slot::default(); projects],

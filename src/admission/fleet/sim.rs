@@ -15,7 +15,7 @@ use super::{
     sidecar::{ProjectId, Sidecar},
 };
 use crate::{
-    admission::{FetchLimits, Limits, Pushback, controllers::Controllers},
+    admission::{FetchLimits, Limits, Pushback, Tuning, budget::Permits},
     moment::Moment,
     revision::{Order, Project},
 };
@@ -67,7 +67,7 @@ pub(super) struct Plan {
     pub(super) poisoned: usize,
     pub(super) seconds: u64,
     pub(super) seed: u64,
-    pub(super) controllers: Controllers,
+    pub(super) tuning: Tuning,
 }
 
 /// How long a lookup waits for a project of which something is held, and of which nothing is held.
@@ -97,7 +97,8 @@ impl Plan {
     /// Renders per second of one sidecar that its rate, its permits for refreshes and its share of the renderer bear.
     #[expect(clippy::cast_precision_loss, reason = "a few sidecars")]
     pub(super) fn bearable_rate(&self) -> f64 {
-        let permits = f64::from(self.limits().outdated_permits());
+        let permits =
+            f64::from(Permits::of(self.limits().concurrency, &self.tuning.budget).outdated);
         let share = self.capacity() / self.sidecars as f64;
         self.rate.min(permits / self.work).min(share)
     }
@@ -137,6 +138,9 @@ pub(super) struct Call {
     pub(super) incarnation: u32,
     pub(super) project: ProjectId,
     pub(super) is_fetch: bool,
+    /// Over which connection, and to which replica.
+    pub(super) connection: u64,
+    pub(super) replica: f64,
     pub(super) rollout: u64,
     pub(super) is_answered: bool,
     /// Of the incident's way: how often it was tried before.
@@ -339,6 +343,7 @@ impl World {
         let seed = self.rng.u64(..);
         let projects = self.names.len();
         let mut sidecar = Sidecar::new(
+            self.plan.tuning,
             self.plan.limits(),
             self.fate.target,
             projects,
@@ -346,8 +351,8 @@ impl World {
             seed,
             self.now,
         );
-        sidecar.admission.switch_off(self.plan.controllers);
         sidecar.behind = self.plan.projects;
+        sidecar.replica = self.rng.f64();
         sidecar
     }
 
@@ -582,7 +587,7 @@ impl World {
             } else if self.is_poison(call.project) && self.fate.poison == Poison::Kill {
                 Answer::Unavailable
             } else {
-                let is_behind = self.rng.f64() < self.fate.behind;
+                let is_behind = call.replica < self.fate.behind;
                 // It is of the generation that has rendered the project before, though a sidecar that lags behind asks for less.
                 let stored = &mut self.renderer.stored[call.project];
                 let newest = stored.map_or(0, |order| order.rollout).max(call.rollout);

@@ -6,6 +6,7 @@ use super::{
     observed::Observed,
     sim::{Plan, RECOVERY},
 };
+use crate::admission::budget::Permits;
 
 /// What was broken, in words; nothing when all holds.
 pub(super) type Broken = Vec<String>;
@@ -101,7 +102,7 @@ pub(super) fn converges(observed: &Observed, plan: &Plan) -> Broken {
 /// P4 at so many renders a second, after so long: whatever a sidecar's wishes and permits allow, and the last render.
 pub(super) fn converges_at(observed: &Observed, plan: &Plan, rate: f64, after: Duration) -> Broken {
     let mut broken = Broken::new();
-    let permits = f64::from(plan.limits().outdated_permits());
+    let permits = f64::from(Permits::of(plan.limits().concurrency, &plan.tuning.budget).outdated);
     for (sidecar, converged) in observed.converged.iter().enumerate() {
         let Some(converged) = converged else {
             broken.push(format!("P4: sidecar {sidecar} did not converge"));

@@ -6,13 +6,8 @@ use std::{collections::HashSet, time::Duration};
 use super::sidecar::ProjectId;
 use crate::{
     admission::{
-        CallFailure, Class, FetchLanding, HeldMark, Landing, Limits, Pushback, Want,
-        limits::{
-            BEHIND_COOL_DOWN, BREAKER_FAILURES, BREAKER_OPEN, FAULT_PROJECTS, FETCH_BACKOFF,
-            HOLD_RAMP, LEARNED_FOR, MISSING_COOL_DOWN, OUTDATED_COOL_DOWN, PACE_RECOVERY,
-            PROBE_INTERVAL, PUSHBACK_CAP, PUSHBACK_WINDOW, RAISE_INTERVAL, RATE_STEP,
-            REFUSED_OFTEN, REFUSED_STOP,
-        },
+        CallFailure, Class, FetchLanding, HeldMark, Landing, Limits, Pushback, Tuning, Want,
+        budget::Permits,
     },
     moment::Moment,
     reason::NotRefreshed,
@@ -22,6 +17,7 @@ use crate::{
 const OBEYED: f64 = 1.5;
 /// What two counts of the same tokens may differ by.
 const ROUNDING: f64 = 1e-6;
+const TUNING: Tuning = Tuning::DEFAULT;
 
 #[derive(Debug)]
 pub(super) struct Witness {
@@ -134,7 +130,7 @@ impl Tokens {
     /// The rate is not full before then.
     fn slow(&mut self, until: Moment) {
         self.level = 0.0;
-        self.at = self.at.max(until + RATE_STEP);
+        self.at = self.at.max(until + TUNING.pace.step);
     }
 
     fn may_be_none(mut self, now: Moment) -> bool {
@@ -258,7 +254,7 @@ impl Witness {
             FetchLanding::Failed(CallFailure::Exhausted(Pushback {
                 after: Some(after), ..
             })) => {
-                let until = now + after.mul_f64(OBEYED).min(PUSHBACK_CAP);
+                let until = now + after.mul_f64(OBEYED).min(TUNING.hold.most);
                 seen.gate = Some((NotRefreshed::PushedBack, until));
                 self.fetches_held = self.fetches_held.max(until);
             }
@@ -272,7 +268,7 @@ impl Witness {
                 | CallFailure::DeadlineExceeded
                 | CallFailure::Exhausted(_)
                 | CallFailure::Other,
-            ) => seen.gate = Some((NotRefreshed::CoolingDown, now + FETCH_BACKOFF.most())),
+            ) => seen.gate = Some((NotRefreshed::CoolingDown, now + TUNING.fetch.backoff.most)),
             FetchLanding::Failed(CallFailure::Unauthenticated) => {}
         }
         let was_probe = self.broken.is_some_and(|stop| stop.probe == Some(project));
@@ -281,7 +277,7 @@ impl Witness {
             self.break_off(was_probe, now);
         } else if was_probe {
             self.broken = None;
-            self.tokens.slow(now + PACE_RECOVERY);
+            self.tokens.slow(now + TUNING.pace.recovery);
         }
     }
 
@@ -334,14 +330,14 @@ impl Witness {
                     | CallFailure::Exhausted(_)
                     | CallFailure::Refused,
                 )
-                | Landing::Unreachable => hold.stop = Stop::until(now + PROBE_INTERVAL.1),
+                | Landing::Unreachable => hold.stop = Stop::until(now + TUNING.breaker.probes.most),
                 Landing::Held(_)
                 | Landing::Rejected
                 | Landing::NotFound
                 | Landing::Gone
                 | Landing::Failed(CallFailure::Aborted | CallFailure::Other) => {
                     self.held = None;
-                    self.tokens.slow(now + HOLD_RAMP);
+                    self.tokens.slow(now + TUNING.hold.ramp);
                 }
             }
         }
@@ -352,8 +348,8 @@ impl Witness {
         let was_probe = self.broken.is_some_and(|stop| stop.probe == Some(project));
         if let Landing::Failed(CallFailure::Unavailable | CallFailure::DeadlineExceeded) = landing {
             self.failures.insert(project);
-            self.tokens.slow(now + PACE_RECOVERY);
-            if was_probe || self.failures.len() >= BREAKER_FAILURES {
+            self.tokens.slow(now + TUNING.pace.recovery);
+            if was_probe || self.failures.len() >= TUNING.breaker.failures {
                 self.is_identity_refused = false;
                 self.break_off(was_probe, now);
             }
@@ -366,8 +362,8 @@ impl Witness {
         match landing {
             Landing::Failed(CallFailure::Aborted | CallFailure::Other) | Landing::Rejected => {
                 self.faults.insert(project);
-                if self.faults.len() >= FAULT_PROJECTS {
-                    self.tokens.slow(now + PACE_RECOVERY);
+                if self.faults.len() >= TUNING.fault.projects {
+                    self.tokens.slow(now + TUNING.pace.recovery);
                 }
             }
             Landing::Held(_) => self.faults.clear(),
@@ -376,12 +372,12 @@ impl Witness {
         self.failures.clear();
         if was_probe {
             self.broken = None;
-            self.tokens.slow(now + PACE_RECOVERY);
+            self.tokens.slow(now + TUNING.pace.recovery);
         }
     }
 
     fn break_off(&mut self, was_probe: bool, now: Moment) {
-        let (_, longest) = BREAKER_OPEN;
+        let longest = TUNING.breaker.open.most.mul_f64(1.5);
         let probe = self.broken.and_then(|stop| stop.probe);
         self.broken = Some(Stop {
             until: now + longest,
@@ -390,10 +386,11 @@ impl Witness {
     }
 
     fn pushed_back(&mut self, project: ProjectId, after: Duration, is_global: bool, now: Moment) {
-        let until = now + after.mul_f64(OBEYED).min(PUSHBACK_CAP);
+        let until = now + after.mul_f64(OBEYED).min(TUNING.hold.most);
         self.projects[project].gate = Some((NotRefreshed::PushedBack, until));
-        let is_another =
-            |(last, at): (ProjectId, Moment)| last != project && now.since(at) <= PUSHBACK_WINDOW;
+        let is_another = |(last, at): (ProjectId, Moment)| {
+            last != project && now.since(at) <= TUNING.hold.window
+        };
         let is_probe = |hold: Hold| hold.stop.probe == Some(project);
         let holds_all = is_global
             || self.held.is_some_and(is_probe)
@@ -402,7 +399,7 @@ impl Witness {
         if !holds_all {
             return;
         }
-        self.tokens.slow(now + PACE_RECOVERY);
+        self.tokens.slow(now + TUNING.pace.recovery);
         let before = self.held;
         let goes_on = |hold: &Hold| now < hold.least;
         self.held = Some(Hold {
@@ -435,9 +432,10 @@ impl Witness {
                     || (held.is_none() && self.holds_back_unseen(limits, now))
             }
             NotRefreshed::ConcurrencyLimited => {
+                let permits = Permits::of(limits.concurrency, &TUNING.budget);
                 self.renders.all >= limits.concurrency.get()
-                    || self.renders.outdated >= limits.outdated_permits()
-                    || (seen.is_failing && self.renders.failing >= limits.cooling_permits())
+                    || self.renders.outdated >= permits.outdated
+                    || (seen.is_failing && self.renders.failing >= permits.cooling)
                     || (held.is_none() && self.fetches >= limits.fetch.concurrency.get())
                     || may_take_fewer(self.render_refused, self.renders.all, now)
                     || (held.is_none() && may_take_fewer(self.fetch_refused, self.fetches, now))
@@ -472,7 +470,7 @@ impl Witness {
 fn may_take_fewer(refused: Option<Moment>, flying: u32, now: Moment) -> bool {
     refused.is_some_and(|at| {
         let since = now.since(at);
-        since < LEARNED_FOR && (flying > 0 || since <= REFUSED_STOP.most())
+        since < TUNING.learned.lasts && (flying > 0 || since <= TUNING.learned.stop.most)
     })
 }
 
@@ -484,7 +482,7 @@ impl Seen {
     /// So often in a row it may be the project's fault.
     fn refused(&mut self, before: Option<HeldMark>, now: Moment) {
         self.refusals += 1;
-        if self.refusals >= REFUSED_OFTEN {
+        if self.refusals >= TUNING.learned.strikes {
             (self.is_failing, self.failed_at) = (true, Some(now));
             self.failed(NotRefreshed::CoolingDown, before, now);
         }
@@ -493,24 +491,24 @@ impl Seen {
     fn brought(&mut self, held: HeldMark, flight: Flight, before: Option<HeldMark>, now: Moment) {
         self.refusals = 0;
         if !flight.want.is_met_by(Some(held)) {
-            let (_, longest) = BEHIND_COOL_DOWN;
+            let longest = TUNING.cool_down.behind.most;
             self.gate = Some((NotRefreshed::RendererBehind, now + longest));
             self.raised_until = Moment::START;
             return;
         }
         self.forgive();
         if before.is_some_and(|before| before.order.rollout < flight.want.rollout) {
-            self.raised_until = flight.since + RAISE_INTERVAL;
+            self.raised_until = flight.since + TUNING.cool_down.raised;
         }
     }
 
     /// Decorrelated jitter: at most three times the longest that the last can have been.
     fn failed(&mut self, reason: NotRefreshed, before: Option<HeldMark>, now: Moment) {
-        let (base, cap) = match before {
-            Some(_) => OUTDATED_COOL_DOWN,
-            None => MISSING_COOL_DOWN,
+        let range = match before {
+            Some(_) => TUNING.cool_down.outdated,
+            None => TUNING.cool_down.missing,
         };
-        self.longest = (self.longest.max(base) * 3).min(cap);
+        self.longest = (self.longest.max(range.first) * 3).min(range.most);
         self.gate = Some((reason, now + self.longest));
     }
 }

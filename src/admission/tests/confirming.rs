@@ -32,7 +32,12 @@ fn confirmed_now(admission: &mut Admission) -> Vec<Project> {
     let actions = admission.take_actions().into_iter();
     let confirmed = actions.filter_map(|action| match action {
         Action::Confirm { project, .. } => Some(project),
-        Action::Fetch { .. } | Action::Render { .. } | Action::Resolve { .. } => None,
+        Action::Fetch { .. }
+        | Action::Render { .. }
+        | Action::Reserve { .. }
+        | Action::Return { .. }
+        | Action::Redial { .. }
+        | Action::Resolve { .. } => None,
     });
     confirmed.collect()
 }
@@ -129,7 +134,11 @@ fn nothing_is_confirmed_while_a_missing_project_waits_for_a_fetch() {
                     admission.confirmed(&project, FetchLanding::Nothing, now);
                     order.push("confirm");
                 }
-                Action::Render { .. } | Action::Resolve { .. } => {}
+                Action::Render { .. }
+                | Action::Reserve { .. }
+                | Action::Return { .. }
+                | Action::Redial { .. }
+                | Action::Resolve { .. } => {}
             }
         }
         now = admission

@@ -121,7 +121,11 @@ impl World {
             let (project, is_fetch) = match action {
                 Action::Render { project, .. } => (project, false),
                 Action::Fetch { project, .. } => (project, true),
-                Action::Confirm { .. } | Action::Resolve { .. } => continue,
+                Action::Confirm { .. }
+                | Action::Reserve { .. }
+                | Action::Return { .. }
+                | Action::Redial { .. }
+                | Action::Resolve { .. } => continue,
             };
             let mut projects = 0..self.held.len();
             let project = projects.find(|number| name(*number) == project);

@@ -26,7 +26,11 @@ fn launches(admission: &mut Admission) -> (Vec<Project>, Vec<(Project, u64)>) {
             Action::Render {
                 project, rollout, ..
             } => renders.push((project, rollout)),
-            Action::Confirm { .. } | Action::Resolve { .. } => {}
+            Action::Confirm { .. }
+            | Action::Reserve { .. }
+            | Action::Return { .. }
+            | Action::Redial { .. }
+            | Action::Resolve { .. } => {}
         }
     }
     (fetches, renders)
@@ -110,7 +114,7 @@ fn an_evicted_project_cools_down_no_longer_than_a_missing_one() {
             admission.landed(&name(0), Landing::Failed(CallFailure::Other), now);
         }
         let refused = wants(&mut admission, 0, Duration::ZERO, now);
-        let (_, longest) = limits::MISSING_COOL_DOWN;
+        let longest = TUNING.cool_down.missing.most;
         assert!(refused.refusal.retry_after <= longest, "{refused:?}");
     }
 }
@@ -265,13 +269,13 @@ fn what_nobody_has_looked_up_for_long_is_forgotten_though_another_is_wanted_more
     for project in 1..100 {
         admission.want(&name(project), wish(outdated(), 2, None, now), now);
     }
-    for _ in 0..=limits::INTEREST.as_secs() {
+    for _ in 0..=TUNING.interest.lasts.as_secs() {
         now = now + Duration::from_secs(1);
         admission.want(&name(0), wish(outdated(), 2, None, now), now);
         admission.tick(now);
     }
     assert_eq!(admission.wanted(Class::Outdated), 1);
-    assert_eq!(admission.entries.len(), 1);
+    assert_eq!(admission.register.entries.len(), 1);
 }
 
 /// P4: of 1,000 projects that were looked up once each, 300 became fresh, because interest ended after 10 min.
@@ -325,7 +329,7 @@ fn interest_ends_where_nothing_is_rendered_at_all() {
     while let Some(next) = admission.next_wake() {
         now = next;
         admission.tick(now);
-        assert!(now.since(start) <= LONGEST_INTEREST);
+        assert!(now.since(start) <= TUNING.interest.most);
     }
     let wanted = Class::ALL.map(|class| admission.wanted(class));
     assert_eq!(wanted, [0, 0]);
@@ -391,7 +395,7 @@ fn where_nothing_is_fetched_a_missing_project_is_rendered_at_once() {
             admission.want(&name(project), wish(None, 1, patience, now), now);
         }
         admission.set_limits(rendering, now);
-        let fetched = admission.in_flight.fetches as usize;
+        let fetched = admission.flights.fetches as usize;
         assert_eq!(launched(&mut admission).len() + fetched, 3);
     }
 }

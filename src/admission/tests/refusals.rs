@@ -88,7 +88,10 @@ impl Server {
             let (project, is_fetch) = match action {
                 Action::Fetch { project, .. } => (project, true),
                 Action::Render { project, .. } => (project, false),
-                Action::Confirm { .. } => continue,
+                Action::Confirm { .. }
+                | Action::Reserve { .. }
+                | Action::Return { .. }
+                | Action::Redial { .. } => continue,
                 Action::Resolve { project, outcome } => {
                     self.told.push((self.now, project, outcome));
                     continue;
@@ -123,7 +126,7 @@ impl Server {
 
     fn lands(&mut self, project: &Project, is_fetch: bool) {
         let held = HeldMark {
-            order: Order::rollout(self.admission.target),
+            order: Order::rollout(self.admission.target()),
             validated_at: self.now,
         };
         match (is_fetch, self.offers_fetch) {
@@ -246,10 +249,33 @@ fn a_project_that_is_refused_again_and_again_while_others_land_cools_down_alone(
             server.told
         );
         assert!(server.refused < 100, "{} were refused", server.refused);
-        let refused = &server.admission.entries[&name(0)];
-        assert!(refused.is_cooling(), "{refused:?}");
+        let refused = &server.admission.register.entries[&name(0)];
+        assert!(refused.cool_down.is_cooling(), "{refused:?}");
         assert!(!offers_fetch || server.renders == 0);
     }
+}
+
+/// A store that takes fewer fetches than are set is often met first by what is only to be confirmed.
+#[test]
+fn a_confirming_fetch_that_is_refused_teaches_how_many_fetches_are_taken() {
+    let mut now = Moment::after_start(Duration::from_secs(100));
+    let mut admission = Admission::new(limits(100.0, 10, 4, 100), 1, 1, Moment::START);
+    admission.set_link(Link::Up, now);
+    admission.resync(now);
+    admission.unconfirmed(&name(0), now);
+    let before = admission.fetches_at_once(now);
+    let mut launched = None;
+    while launched.is_none() {
+        now = now + millis(100);
+        admission.tick(now);
+        launched = admission.take_actions().pop();
+    }
+    assert!(matches!(launched, Some(Action::Confirm { .. })));
+    let refused = FetchLanding::Failed(CallFailure::Refused);
+    admission.confirmed(&name(0), refused, now);
+    let after = admission.fetches_at_once(now);
+    assert!(before.get() > 1 && after.get() == 1, "{before} {after}");
+    assert!(admission.fetches.learned.stopped_until(now).is_some());
 }
 
 #[test]
@@ -298,7 +324,11 @@ fn a_fetch_that_times_out_is_fetched_again_and_rendered_only_when_all_fail_for_a
                 Action::Render { .. } => {
                     rendered_at.get_or_insert(now);
                 }
-                Action::Confirm { .. } | Action::Resolve { .. } => panic!("told too early"),
+                Action::Confirm { .. }
+                | Action::Reserve { .. }
+                | Action::Return { .. }
+                | Action::Redial { .. }
+                | Action::Resolve { .. } => panic!("told too early"),
             }
         }
         now = admission.next_wake().unwrap();
@@ -318,7 +348,12 @@ fn a_fetch_that_times_out_is_fetched_again_and_rendered_only_when_all_fail_for_a
             .into_iter()
             .find_map(|action| match action {
                 Action::Fetch { project, .. } => Some(project),
-                Action::Render { .. } | Action::Confirm { .. } | Action::Resolve { .. } => None,
+                Action::Render { .. }
+                | Action::Confirm { .. }
+                | Action::Reserve { .. }
+                | Action::Return { .. }
+                | Action::Redial { .. }
+                | Action::Resolve { .. } => None,
             });
         now = admission.next_wake().unwrap_or(now);
         admission.tick(now);
@@ -357,7 +392,11 @@ fn where_every_fetch_is_pushed_back_missing_projects_are_rendered_after_a_while(
                     admission.landed(&project, Landing::Held(held), now);
                     answered += 1;
                 }
-                Action::Confirm { .. } | Action::Resolve { .. } => {}
+                Action::Confirm { .. }
+                | Action::Reserve { .. }
+                | Action::Return { .. }
+                | Action::Redial { .. }
+                | Action::Resolve { .. } => {}
             }
         }
         now = now + millis(50);
@@ -387,7 +426,11 @@ fn what_is_stored_of_one_project_and_cannot_be_had_is_rendered_while_others_are_
                 Action::Render { project, .. } => {
                     admission.landed(&project, Landing::NotFound, now);
                 }
-                Action::Confirm { .. } | Action::Resolve { .. } => {}
+                Action::Confirm { .. }
+                | Action::Reserve { .. }
+                | Action::Return { .. }
+                | Action::Redial { .. }
+                | Action::Resolve { .. } => {}
             }
         }
         now = now + millis(100);

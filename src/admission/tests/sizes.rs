@@ -16,7 +16,11 @@ fn flights(admission: &mut Admission) -> Vec<(Project, bool)> {
         .filter_map(|action| match action {
             Action::Render { project, .. } => Some((project, false)),
             Action::Fetch { project, .. } => Some((project, true)),
-            Action::Resolve { .. } | Action::Confirm { .. } => None,
+            Action::Resolve { .. }
+            | Action::Reserve { .. }
+            | Action::Return { .. }
+            | Action::Redial { .. }
+            | Action::Confirm { .. } => None,
         })
         .collect()
 }

@@ -134,10 +134,12 @@ fn what_landed_holds_no_permit_any_longer() {
         }
     }
     assert_eq!(admission.in_flight(), 4);
-    let (youngest, left) = admission
-        .ages
-        .all()
-        .overdue(Duration::from_secs(30), now)
-        .unwrap();
-    assert_eq!((youngest, left), (Duration::ZERO, Duration::from_secs(30)));
+    assert_eq!(admission.flights.launched.len(), 4);
+    let is_just_launched = |(since, _): &(Moment, Project)| *since == now;
+    assert!(admission.flights.launched.iter().all(is_just_launched));
+    let permits = admission.permits_in_force(now);
+    let overdue = admission
+        .flights
+        .overdue(permits, Class::Missing, false, now);
+    assert_eq!(overdue, None, "those that landed were overdue");
 }

@@ -1,10 +1,7 @@
 //! Weather: stretches of a random sequence in which the renderer answers everything in the same way, so that states are reached
 //! which no row of independent answers reaches; which they were; and the invariants of those states.
 
-use super::{
-    super::{valve::Valve, wanted::Kind},
-    *,
-};
+use super::*;
 
 /// So many rounds of lookups and answers, with so much time between.
 #[derive(Clone, Copy, Debug)]
@@ -209,29 +206,28 @@ impl World {
     /// Notes which states the machine is in.
     pub(super) fn note_states(&mut self) {
         let (machine, now) = (&self.admission, self.now);
-        let (breaker, hold) = (&machine.breaker.valve, &machine.pushbacks.valve);
+        let (breaker, hold) = (
+            &machine.throttle.breaker.valve,
+            &machine.throttle.hold.valve,
+        );
         let stops = machine.stops();
-        let is_probing = |valve: &Valve| valve.is_shut(now) == Some(None);
-        let is_ramping = |valve: &Valve| valve.share(now) < 1.0;
-        let is_overdue = machine
-            .ages
-            .all()
-            .overdue(Duration::MAX, now)
-            .is_some_and(|(youngest, _)| youngest > machine.recent.expected());
+        let permits = machine.permits_in_force(now);
+        let overdue = machine.flights.overdue(permits, Class::Missing, false, now);
+        let rate = machine.budget.rate();
         let reached = &mut self.reached;
         reached.broken += u64::from(stops.is_broken);
         reached.identity_refused += u64::from(stops.is_identity_refused);
-        reached.probed += u64::from(is_probing(breaker));
-        reached.ramped += u64::from(is_ramping(breaker));
+        reached.probed += u64::from(breaker.is_shut(now) == Some(None));
+        reached.ramped += u64::from(breaker.share(now) < 1.0);
         reached.held += u64::from(stops.is_held);
-        reached.hold_probed += u64::from(is_probing(hold));
-        reached.hold_ramped += u64::from(is_ramping(hold));
-        reached.faults_of_many += u64::from(machine.fault.is_of_many());
-        reached.flooded += u64::from(machine.flooded_until(now).is_some());
-        reached.advanced += u64::from(machine.advance == Advance::Owed);
-        reached.demoted += u64::from(machine.counts.demoted > 0);
-        reached.eased += u64::from(machine.pace.multiplier(now) < 0.5);
-        reached.overdue += u64::from(is_overdue);
+        reached.hold_probed += u64::from(hold.is_shut(now) == Some(None));
+        reached.hold_ramped += u64::from(hold.share(now) < 1.0);
+        reached.faults_of_many += u64::from(machine.throttle.fault.is_of_many());
+        reached.flooded += u64::from(machine.budget.flood.holds_until(rate, now).is_some());
+        reached.advanced += u64::from(machine.budget.owed() > 0);
+        reached.demoted += u64::from(machine.register.counts.demoted > 0);
+        reached.eased += u64::from(machine.throttle.pace.multiplier(now) < 0.5);
+        reached.overdue += u64::from(overdue.is_some());
     }
 
     /// P2 from the first token: only the first may be had in advance, and it is paid back before the next.
@@ -240,7 +236,7 @@ impl World {
         if launched < 2 {
             return;
         }
-        let mut allowed = 1.0 - self.admission.phase;
+        let mut allowed = 1.0 - self.admission.budget.phase;
         for (index, &(since, limits)) in self.history.iter().enumerate() {
             let ends = self.history.get(index + 1).map_or(self.now, |&(at, _)| at);
             allowed += limits.rate * ends.since(since).as_secs_f64();
@@ -253,9 +249,9 @@ impl World {
 
     /// While a valve is stopped nothing is launched but its probe.
     pub(super) fn check_probe(&self, project: &Project) {
-        let flight = self.admission.entries[project].flight;
+        let flight = self.admission.register.entries[project].flight();
         let (breaker, hold) = flight.map_or((false, false), |flight| {
-            (flight.probes_breaker, flight.probes_hold)
+            (flight.probes.breaker, flight.probes.hold)
         });
         let stops = self.admission.stops();
         assert!(!stops.is_broken || breaker, "{project} is no probe");
@@ -265,21 +261,24 @@ impl World {
     /// A stop whose probe is out ends: the probe flies.
     pub(super) fn check_valves(&self) {
         let machine = &self.admission;
-        let flights = machine.entries.values().filter_map(|entry| entry.flight);
+        let flights = machine
+            .register
+            .entries
+            .values()
+            .filter_map(|entry| entry.flight());
         let probes = flights.fold((0, 0), |(breaker, hold), flight| {
             (
-                breaker + usize::from(flight.probes_breaker),
-                hold + usize::from(flight.probes_hold),
+                breaker + usize::from(flight.probes.breaker),
+                hold + usize::from(flight.probes.hold),
             )
         });
-        let is_probing = |valve: Valve| valve.is_shut(self.now) == Some(None);
         let out = [
-            (machine.breaker.valve, probes.0),
-            (machine.pushbacks.valve, probes.1),
+            (machine.throttle.broken_until(self.now), probes.0),
+            (machine.throttle.held_until(self.now), probes.1),
         ];
-        for (valve, probes) in out {
+        for (until, probes) in out {
             assert!(
-                !is_probing(valve) || probes > 0,
+                until != Some(None) || probes > 0,
                 "the probe never comes back"
             );
         }
@@ -288,25 +287,31 @@ impl World {
     /// None starves: every eighth outdated project that is launched is the longest wanted, or a failing one that is.
     pub(super) fn check_longest_wanted(&mut self, project: &Project, class: Class) {
         let machine = &self.admission;
-        let launched = &machine.entries[project];
-        if class == Class::Missing || launched.is_cooling() {
+        let launched = &machine.register.entries[project];
+        if class == Class::Missing || launched.cool_down.is_cooling() {
             return;
         }
-        let is_flooded = machine.flooded_until(self.now).is_some();
+        let is_flooded = machine
+            .budget
+            .flood
+            .holds_until(machine.budget.rate(), self.now)
+            .is_some();
         let waits_longer = |entry: &Entry| {
-            let could_go = match entry.place {
+            let could_go = match entry.seat.place {
                 Place::Wanted(Kind::Held | Kind::PushedBack, _) => true,
                 Place::Wanted(Kind::Unseen, _) => !is_flooded,
                 Place::Wanted(Kind::Failing, _)
                 | Place::InFlight
+                | Place::Asked
+                | Place::Granted(..)
                 | Place::ToFetch
                 | Place::Missing
                 | Place::Cooling
                 | Place::Resting => false,
             };
-            could_go && entry.standing.since < launched.standing.since
+            could_go && entry.seat.standing.since < launched.seat.standing.since
         };
-        let is_passed_over = machine.entries.values().any(waits_longer);
+        let is_passed_over = machine.register.entries.values().any(waits_longer);
         self.reached.turns += u64::from(!is_passed_over);
         self.passed_over = if is_passed_over {
             self.passed_over + 1
@@ -319,7 +324,7 @@ impl World {
     /// What changed while it was wanted became fresh, whether somebody looked it up again or not.
     pub(super) fn check_changes(&self, began: Moment) {
         let is_of_interest =
-            |project: &&Project| self.looked_up[*project] + limits::INTEREST > began;
+            |project: &&Project| self.looked_up[*project] + TUNING.interest.lasts > began;
         for project in self.changed.keys().filter(is_of_interest) {
             let number = self.changed[project];
             let held = self.held.get(project);

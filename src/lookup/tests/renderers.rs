@@ -28,6 +28,21 @@ async fn a_renderer_that_stays_behind_is_asked_ever_more_seldom_and_used_once_it
     assert!(core.converges(&[shop], 2).await <= secs(30));
 }
 
+/// A balancer of TCP connections pinned a sidecar to a replica that is behind, for as long as the connection lasted.
+#[tokio::test(start_paused = true)]
+async fn a_connection_over_which_several_projects_are_behind_is_replaced() {
+    let core = Core::new().await;
+    let projects = projects(3);
+    core.holds(&projects).await;
+    core.renderer.behaves(Behaviour::AnswersWith(1));
+    core.refresh.set_target(2);
+    for project in &projects {
+        let answer = core.get(project).await;
+        assert_eq!(reason(&answer), NotRefreshed::RendererBehind);
+    }
+    assert_eq!(core.renderer.redials(), [1]);
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_renderer_behind_is_used_as_far_as_it_is_better_than_what_is_held() {
     let core = Core::new().await;

@@ -28,7 +28,7 @@ impl Unknown {
         of_late: FirstRenders,
         now: Moment,
     ) -> Option<Said> {
-        let FirstRenders { unknown, seen } = of_late;
+        let FirstRenders { unknown, seen, .. } = of_late;
         match &mut self.0 {
             None if is_unknown && of_late.is_flood() => {
                 self.0 = Some(now);
@@ -70,7 +70,11 @@ mod tests {
     }
 
     fn of_late(unknown: usize) -> FirstRenders {
-        FirstRenders { unknown, seen: 20 }
+        FirstRenders {
+            unknown,
+            seen: 20,
+            window: 20,
+        }
     }
 
     #[test]
@@ -99,6 +103,7 @@ mod tests {
     #[test]
     fn few_first_renders_tell_nothing() {
         let few = FirstRenders {
+            window: 20,
             unknown: 5,
             seen: 5,
         };

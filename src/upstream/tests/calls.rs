@@ -54,7 +54,7 @@ async fn a_render_says_what_is_asked_what_is_held_and_how_long_it_may_take() {
         held: Some((Order::new(8, 3), digest)),
         reason: RenderReason::Outdated,
     };
-    let rendered = upstream.render(Permit::for_tests(), ask, DEADLINE).await;
+    let rendered = upstream.render(permit(), ask, DEADLINE).await;
     assert!(matches!(
         rendered.result,
         Ok(Rendered::Revision(offer)) if offer.order == Order::new(1, 1) && offer.project == "shop"

@@ -347,6 +347,25 @@ async fn a_connection_of_age_is_replaced_and_its_calls_finish() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_connection_that_is_to_be_replaced_is_so_at_once_and_only_while_it_is_in_use() {
+    let network = Network::before(&Renderer::answers(b"{}"));
+    let upstream = start(&network);
+    until_up(&upstream).await;
+    upstream.redial(1);
+    until_up_since(&upstream, 2).await;
+    upstream.redial(1);
+    sleep(Duration::from_secs(60)).await;
+    assert_eq!(network.dials(), 2);
+
+    network.now(Route::Refuses);
+    upstream.redial(2);
+    sleep(Duration::from_secs(60)).await;
+    assert!(render(&upstream).await.is_ok(), "the old one does still");
+    network.now(Route::Serves);
+    until_up_since(&upstream, 3).await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_aged_connection_stays_in_use_while_it_cannot_be_replaced() {
     let network = Network::before(&Renderer::answers(b"{}"));
     let upstream = start(&network);

@@ -8,7 +8,7 @@ use crate::admission::fleet::{
     sim::{RECOVERY, World},
     verdict::{Broken, Fault, converges, converges_at, recovers, renders_once},
 };
-use crate::{admission::limits::RAISE_INTERVAL, reason::NotRefreshed};
+use crate::{admission::Tuning, reason::NotRefreshed};
 
 pub(in crate::admission::fleet) const RELEASE: Scenario = Scenario {
     name: "a release at steady load",
@@ -181,7 +181,7 @@ pub(in crate::admission::fleet) const RAPID: Scenario = Scenario {
         }
     },
     judge: |observed, plan| {
-        let mut broken = converges_at(observed, plan, plan.rate, RAISE_INTERVAL);
+        let mut broken = converges_at(observed, plan, plan.rate, Tuning::DEFAULT.cool_down.raised);
         broken.extend(renders_once(observed));
         let pairs = plan.sidecars * plan.projects;
         if observed.launches as usize > 5 * pairs / 2 {
@@ -193,7 +193,7 @@ pub(in crate::admission::fleet) const RAPID: Scenario = Scenario {
 
 pub(in crate::admission::fleet) const MIXED: Scenario = Scenario {
     name: "mixed rollouts for 10 min",
-    // Half of the renders bring less than was asked for.
+    // Half of the connections lead to a replica that brings less than was asked for.
     plan: |plan| {
         plan.repeats = 1.0;
         plan.seconds = 670 + plan.recovery().as_secs();
@@ -208,7 +208,7 @@ pub(in crate::admission::fleet) const MIXED: Scenario = Scenario {
 
 pub(in crate::admission::fleet) const REPLICA_BEHIND: Scenario = Scenario {
     name: "one of four replicas is for ever behind",
-    // A quarter of the renders brings less than was asked for.
+    // A quarter of the connections leads to a replica that brings less than was asked for.
     plan: |plan| plan.repeats = 0.34,
     script: |world| {
         world.script(60, |world| world.release(SPREAD));

@@ -1,0 +1,222 @@
+//! The renders and fetches in flight: how many, since when, and what those that came back tell of the next.
+
+mod recent;
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
+
+pub(super) use self::recent::Recent;
+use super::{
+    budget::Permits,
+    register::{Flight, Stage},
+    tuning::Guesses,
+    words::Class,
+};
+use crate::{moment::Moment, revision::Project};
+
+#[derive(Debug)]
+pub(super) struct Flights {
+    pub(super) renders: u32,
+    pub(super) outdated: u32,
+    pub(super) cooling: u32,
+    /// Confirming ones included.
+    pub(super) fetches: u32,
+    ages: Ages,
+    /// The renders, by when they were launched.
+    pub(super) launched: BTreeSet<(Moment, Project)>,
+    /// How long a render may run: then its permit comes home.
+    deadline: Duration,
+    launches: u64,
+    /// The last launches that the renderer took and answered.
+    answered_render: u64,
+    answered_fetch: u64,
+    pub(super) recent_renders: Recent,
+    pub(super) recent_fetches: Recent,
+}
+
+/// When the renders in flight were launched.
+#[derive(Debug, Default)]
+struct Ages {
+    all: Launches,
+    outdated: Launches,
+    cooling: Launches,
+}
+
+/// How many were launched when.
+#[derive(Debug, Default)]
+struct Launches(BTreeMap<Moment, u32>);
+
+impl Flights {
+    pub(super) fn new(tuning: Guesses) -> Self {
+        Self {
+            renders: 0,
+            outdated: 0,
+            cooling: 0,
+            fetches: 0,
+            ages: Ages::default(),
+            launched: BTreeSet::new(),
+            deadline: Duration::MAX,
+            launches: 0,
+            answered_render: 0,
+            answered_fetch: 0,
+            recent_renders: Recent::new(tuning),
+            recent_fetches: Recent::new(tuning),
+        }
+    }
+
+    pub(super) fn set_deadline(&mut self, deadline: Duration) {
+        self.deadline = deadline;
+    }
+
+    /// The number of the next launch.
+    pub(super) fn number(&mut self) -> u64 {
+        self.launches += 1;
+        self.launches
+    }
+
+    pub(super) fn launched(&mut self, project: &Project, flight: &Flight) {
+        if !flight.is_render() {
+            self.fetches += 1;
+            return;
+        }
+        self.ages.launched(flight);
+        self.launched.insert((flight.since, project.clone()));
+        self.renders += 1;
+        self.outdated += u32::from(flight.is_outdated());
+        self.cooling += u32::from(flight.is_cooling);
+    }
+
+    pub(super) fn landed(&mut self, project: &Project, flight: &Flight) {
+        if !flight.is_render() {
+            self.fetches -= 1;
+            return;
+        }
+        self.ages.landed(flight);
+        self.launched.remove(&(flight.since, project.clone()));
+        self.renders -= 1;
+        self.outdated -= u32::from(flight.is_outdated());
+        self.cooling -= u32::from(flight.is_cooling);
+    }
+
+    /// Notes that the renderer took a call, and answered it.
+    pub(super) fn answered(&mut self, flight: &Flight) {
+        let answered = if flight.is_render() {
+            &mut self.answered_render
+        } else {
+            &mut self.answered_fetch
+        };
+        *answered = (*answered).max(flight.number);
+    }
+
+    /// The launches of all projects so far, and the last of them of the same stage that was answered.
+    pub(super) fn launches(&self, flight: &Flight) -> (u64, u64) {
+        let answered = if flight.is_render() {
+            self.answered_render
+        } else {
+            self.answered_fetch
+        };
+        (self.launches, answered)
+    }
+
+    /// Whether a render of that class can have a permit, beside so many others that are to start.
+    pub(super) fn leave_room(
+        &self,
+        permits: Permits,
+        class: Class,
+        is_cooling: bool,
+        beside: u32,
+    ) -> bool {
+        self.renders + beside < permits.all
+            && (class == Class::Missing || self.outdated + beside < permits.outdated)
+            && (!is_cooling || self.cooling + beside < permits.cooling)
+    }
+
+    /// The render that has been in flight for longest: since when, and of which project.
+    pub(super) fn oldest(&self) -> Option<(Moment, &Project)> {
+        let (since, project) = self.launched.first()?;
+        Some((*since, project))
+    }
+
+    /// Where all the permits of a class are held for longer than a render takes: until the first may be expected home, and
+    /// how long a render then takes. What is overdue takes as long again as it took, and at most until its deadline.
+    pub(super) fn overdue(
+        &self,
+        permits: Permits,
+        class: Class,
+        is_cooling: bool,
+        now: Moment,
+    ) -> Option<(Duration, Duration)> {
+        let is_outdated = class == Class::Outdated;
+        let short = [
+            (self.renders >= permits.all, &self.ages.all),
+            (
+                is_outdated && self.outdated >= permits.outdated,
+                &self.ages.outdated,
+            ),
+            (
+                is_cooling && self.cooling >= permits.cooling,
+                &self.ages.cooling,
+            ),
+        ];
+        let short = short.into_iter().filter(|(is_short, _)| *is_short);
+        short
+            .filter_map(|(_, launches)| launches.overdue(self.deadline, now))
+            .filter(|(youngest, _)| *youngest > self.recent_renders.expected())
+            .map(|(youngest, ends)| (youngest.min(ends), youngest.min(self.deadline)))
+            .max()
+    }
+}
+
+impl Flight {
+    pub(super) fn is_render(&self) -> bool {
+        match self.stage {
+            Stage::Render => true,
+            Stage::Fetch | Stage::Confirm | Stage::Reserve => false,
+        }
+    }
+
+    fn is_outdated(&self) -> bool {
+        self.class == Class::Outdated
+    }
+}
+
+impl Ages {
+    fn launched(&mut self, flight: &Flight) {
+        for launches in self.of(flight) {
+            *launches.0.entry(flight.since).or_default() += 1;
+        }
+    }
+
+    fn landed(&mut self, flight: &Flight) {
+        for launches in self.of(flight) {
+            if let Some(count) = launches.0.get_mut(&flight.since) {
+                *count -= 1;
+                if *count == 0 {
+                    launches.0.remove(&flight.since);
+                }
+            }
+        }
+    }
+
+    fn of(&mut self, flight: &Flight) -> impl Iterator<Item = &mut Launches> {
+        let outdated = flight.is_outdated().then_some(&mut self.outdated);
+        let cooling = flight.is_cooling.then_some(&mut self.cooling);
+        [Some(&mut self.all), outdated, cooling]
+            .into_iter()
+            .flatten()
+    }
+}
+
+impl Launches {
+    /// How long the youngest of these renders has run, and after how long the oldest reaches its deadline.
+    fn overdue(&self, deadline: Duration, now: Moment) -> Option<(Duration, Duration)> {
+        let (youngest, _) = self.0.last_key_value()?;
+        let (oldest, _) = self.0.first_key_value()?;
+        Some((
+            now.since(*youngest),
+            deadline.saturating_sub(now.since(*oldest)),
+        ))
+    }
+}

@@ -1,0 +1,380 @@
+//! The ladder: every gate that stands between a project and its render, once, in the order of asking.
+//!
+//! [`Admission::shut`] answers which gate is shut for a candidate, and until when, from the state alone. What launches, what
+//! explains, what tells whether waiting is of use and what is shown ask it; nothing else knows the order. It goes from cheap to
+//! dear and from what can be given back to what cannot: the token is last.
+
+use std::time::Duration;
+
+use super::{
+    Admission,
+    budget::Permits,
+    register::Stage,
+    words::{Class, Link},
+};
+use crate::{
+    moment::Moment,
+    reason::{NotRefreshed, Refusal},
+};
+
+/// What can stand between a project and its render.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Gate {
+    /// The sidecar is shutting down.
+    Draining,
+    /// Several projects failed in a row, or the renderer refused the identity of this sidecar; nothing is rendered for a while.
+    Breaker,
+    /// There is no connection.
+    Connection,
+    /// The renderer asked to be left alone.
+    Hold,
+    /// The project cools down.
+    Project,
+    /// The queue of missing projects is full.
+    Queue,
+    /// All permits are held, of those that are set or of fewer since calls were refused.
+    Concurrency,
+    /// The bucket is empty.
+    Tokens,
+}
+
+impl Gate {
+    /// Every gate, in the order of asking.
+    pub const ALL: [Self; 8] = [
+        Self::Draining,
+        Self::Breaker,
+        Self::Connection,
+        Self::Hold,
+        Self::Project,
+        Self::Queue,
+        Self::Concurrency,
+        Self::Tokens,
+    ];
+
+    /// Its name in metrics.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Draining => "draining",
+            Self::Breaker => "breaker",
+            Self::Connection => "connection",
+            Self::Hold => "hold",
+            Self::Project => "project",
+            Self::Queue => "queue",
+            Self::Concurrency => "concurrency",
+            Self::Tokens => "tokens",
+        }
+    }
+}
+
+/// A gate that is shut.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Shut {
+    /// Which.
+    pub gate: Gate,
+    /// What a caller is told.
+    pub reason: NotRefreshed,
+    /// For how long it is expected to be shut for this project.
+    pub wait: Duration,
+    /// When it is to be asked again, if time alone opens it.
+    pub(super) opens_at: Option<Moment>,
+}
+
+impl Shut {
+    pub(super) fn refusal(self, least: Duration) -> Refusal {
+        Refusal {
+            reason: self.reason,
+            retry_after: self.wait.max(least),
+        }
+    }
+}
+
+/// What gates ask of a project.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Candidate {
+    pub(super) stage: Stage,
+    pub(super) class: Class,
+    /// Its last render failed.
+    pub(super) is_cooling: bool,
+    /// Nothing is held of it.
+    pub(super) is_unseen: bool,
+    /// Until when it is left alone, and why.
+    pub(super) alone: (Moment, NotRefreshed),
+    pub(super) room: Room,
+    /// How many are served before it.
+    pub(super) ahead: usize,
+    /// How many others are to start at the same moment.
+    pub(super) beside: u32,
+}
+
+/// Whether the queue has room for a project.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Room {
+    Some,
+    None,
+}
+
+impl Candidate {
+    /// The next of its kind.
+    pub(super) fn next(stage: Stage, class: Class) -> Self {
+        Self {
+            stage,
+            class,
+            is_cooling: false,
+            is_unseen: class == Class::Missing,
+            alone: (Moment::START, NotRefreshed::CoolingDown),
+            room: Room::Some,
+            ahead: 0,
+            beside: 0,
+        }
+    }
+
+    fn is_render(&self) -> bool {
+        match self.stage {
+            Stage::Reserve | Stage::Render => true,
+            Stage::Fetch | Stage::Confirm => false,
+        }
+    }
+}
+
+impl Admission {
+    /// The first gate that is shut for a candidate; none when it may go.
+    pub(super) fn shut(&self, candidate: &Candidate, now: Moment) -> Option<Shut> {
+        Gate::ALL
+            .into_iter()
+            .find_map(|gate| self.ask(gate, candidate, now))
+    }
+
+    /// Whether one gate is shut for a candidate.
+    pub(super) fn ask(&self, gate: Gate, candidate: &Candidate, now: Moment) -> Option<Shut> {
+        let (reason, opens_at, wait) = match gate {
+            Gate::Draining => self.ask_draining(),
+            Gate::Breaker => self.ask_breaker(candidate, now),
+            Gate::Connection => self.ask_connection(now),
+            Gate::Hold => self.ask_hold(candidate, now),
+            Gate::Project => ask_project(candidate, now),
+            Gate::Queue => self.ask_queue(candidate, now),
+            Gate::Concurrency => self.ask_concurrency(candidate, now),
+            Gate::Tokens => self.ask_tokens(candidate, now),
+        }?;
+        Some(Shut {
+            gate,
+            reason,
+            wait,
+            opens_at,
+        })
+    }
+
+    fn ask_draining(&self) -> Option<Answer> {
+        let wait = self.rules.tuning.guess.retry_after;
+        self.way
+            .is_draining
+            .then_some((NotRefreshed::Draining, None, wait))
+    }
+
+    fn ask_breaker(&self, candidate: &Candidate, now: Moment) -> Option<Answer> {
+        // That renders fail says nothing of what is stored, unless it is the identity.
+        let is_concerned = match candidate.stage {
+            Stage::Confirm => return self.ask_identity(now),
+            Stage::Fetch | Stage::Reserve | Stage::Render => self.throttle.broken_until(now),
+        };
+        let until = is_concerned?;
+        Some((
+            NotRefreshed::BreakerOpen,
+            until,
+            self.until_probed(until, now),
+        ))
+    }
+
+    fn ask_identity(&self, now: Moment) -> Option<Answer> {
+        let wait = self.until_probed(self.throttle.broken_until(now).flatten(), now);
+        self.throttle
+            .is_identity_refused()
+            .then_some((NotRefreshed::BreakerOpen, None, wait))
+    }
+
+    fn ask_connection(&self, now: Moment) -> Option<Answer> {
+        let unusable_until = Some(self.way.unusable_until).filter(|until| *until > now);
+        let wait = match self.way.link {
+            Link::Up => unusable_until?.since(now),
+            Link::Dialling => self.rules.tuning.guess.reconnect,
+            Link::Down { retry_at } => retry_at.since(now),
+        };
+        let opens_at = unusable_until.filter(|_| self.way.link == Link::Up);
+        Some((NotRefreshed::Unreachable, opens_at, wait))
+    }
+
+    fn ask_hold(&self, candidate: &Candidate, now: Moment) -> Option<Answer> {
+        let until = if candidate.is_render() {
+            self.throttle.held_until(now)?
+        } else {
+            Some(self.fetches.held_until(now)?)
+        };
+        Some((
+            NotRefreshed::PushedBack,
+            until,
+            self.until_probed(until, now),
+        ))
+    }
+
+    fn ask_queue(&self, candidate: &Candidate, now: Moment) -> Option<Answer> {
+        if candidate.room == Room::Some {
+            return None;
+        }
+        let [permit, token] = [Gate::Concurrency, Gate::Tokens].map(|gate| {
+            let shut = self.ask(gate, candidate, now);
+            shut.map_or(Duration::ZERO, |shut| shut.wait)
+        });
+        Some((NotRefreshed::QueueFull, None, permit.max(token)))
+    }
+
+    fn ask_concurrency(&self, candidate: &Candidate, now: Moment) -> Option<Answer> {
+        let (opens_at, wait) = match candidate.stage {
+            Stage::Fetch | Stage::Confirm => self.ask_fetch_permits(candidate, now)?,
+            Stage::Reserve | Stage::Render => self.ask_permits(candidate, now)?,
+        };
+        Some((NotRefreshed::ConcurrencyLimited, opens_at, wait))
+    }
+
+    fn ask_fetch_permits(
+        &self,
+        candidate: &Candidate,
+        now: Moment,
+    ) -> Option<(Option<Moment>, Duration)> {
+        let learned = &self.fetches.learned;
+        let stopped_until = learned.stopped_until(now);
+        if stopped_until.is_none() && self.flights.fetches < self.fetches.at_once(now).get() {
+            return None;
+        }
+        let permits = learned.limit(self.fetches.limits().concurrency, now).get();
+        let stop = stopped_until.map_or(Duration::ZERO, |until| until.since(now));
+        let fetch = self.flights.recent_fetches.expected();
+        let wait = turns(fetch, candidate.ahead + 1, permits).max(stop);
+        Some((stopped_until.or(learned.forgotten_at(now)), wait))
+    }
+
+    /// Of so many permits, one comes home in every such part of a render, and those ahead take theirs first. Where all are held for
+    /// longer than a render takes, the next comes home later, and so do those after it.
+    fn ask_permits(
+        &self,
+        candidate: &Candidate,
+        now: Moment,
+    ) -> Option<(Option<Moment>, Duration)> {
+        let &Candidate {
+            class,
+            is_cooling,
+            ahead,
+            ..
+        } = candidate;
+        let learned = &self.budget.learned;
+        let stopped_until = learned.stopped_until(now);
+        let in_force = self.permits_in_force(now);
+        let has_room = self
+            .flights
+            .leave_room(in_force, class, is_cooling, candidate.beside);
+        if stopped_until.is_none() && has_room {
+            return None;
+        }
+        let stop = stopped_until.map_or(Duration::ZERO, |until| until.since(now));
+        let limit = learned.limit(self.rules.limits.concurrency, now);
+        let permits = Permits::of(limit, &self.rules.tuning.budget).for_class(class, is_cooling);
+        let usual = turns(self.flights.recent_renders.expected(), ahead + 1, permits).max(stop);
+        let overdue = self.flights.overdue(in_force, class, is_cooling, now);
+        let wait = overdue.map_or(usual, |(next, render)| {
+            usual.max(next + turns(render, ahead, permits))
+        });
+        Some((stopped_until.or(learned.forgotten_at(now)), wait))
+    }
+
+    fn ask_tokens(&self, candidate: &Candidate, now: Moment) -> Option<Answer> {
+        let (opens_at, wait) = match candidate.stage {
+            Stage::Fetch | Stage::Confirm => {
+                let next = self.fetches.token(now).err()?;
+                let rate = self.fetches.limits().rate;
+                (next, self.until_token(next, candidate.ahead, rate, now))
+            }
+            Stage::Reserve | Stage::Render => self.ask_render_tokens(candidate, now)?,
+        };
+        Some((NotRefreshed::Throttled, opens_at, wait))
+    }
+
+    fn ask_render_tokens(
+        &self,
+        candidate: &Candidate,
+        now: Moment,
+    ) -> Option<(Option<Moment>, Duration)> {
+        // The rate as it was last set: between two steps of a ramp nothing changes.
+        let (rate, ahead) = (self.budget.rate(), candidate.ahead);
+        let flood = if candidate.is_unseen {
+            self.budget.flood.holds_until(rate, now)
+        } else {
+            None
+        };
+        let denied = self.reserve.denied_until(candidate.class, now);
+        let flood = flood.max(denied);
+        let token = self.budget.token(
+            candidate.class,
+            candidate.beside,
+            self.rules.limits.rate,
+            now,
+        );
+        let (opens_at, tokens) = match token {
+            Ok(()) => (Some(flood?), Duration::ZERO),
+            Err(next) => {
+                let owed = self.budget.owed() as usize;
+                let wait = self.until_token(next, ahead + owed, rate, now);
+                (
+                    next.map(|next| flood.map_or(next, |flood| next.max(flood))),
+                    wait,
+                )
+            }
+        };
+        let share = self.rules.tuning.budget.flood_share;
+        let flooded = flood.map_or(Duration::ZERO, |until| {
+            until.since(now) + self.per_token(ahead, rate * share)
+        });
+        Some((opens_at, tokens.max(flooded)))
+    }
+
+    /// The permits that are set, less what the renderer was learned not to take at once.
+    pub(super) fn permits_in_force(&self, now: Moment) -> Permits {
+        let most = self.rules.limits.concurrency;
+        let at_once = self.budget.learned.in_force(most, now);
+        Permits::of(at_once, &self.rules.tuning.budget)
+    }
+
+    /// Until a token is there for a project with so many before it.
+    fn until_token(&self, next: Option<Moment>, ahead: usize, rate: f64, now: Moment) -> Duration {
+        match next {
+            Some(next) => next.since(now) + self.per_token(ahead, rate),
+            None => self.rules.tuning.guess.retry_after,
+        }
+    }
+
+    /// Until a stop lets something through, or its probe is back.
+    fn until_probed(&self, until: Option<Moment>, now: Moment) -> Duration {
+        until.map_or_else(
+            || self.flights.recent_renders.expected(),
+            |until| until.since(now),
+        )
+    }
+
+    fn per_token(&self, tokens: usize, rate: f64) -> Duration {
+        #[expect(clippy::cast_precision_loss, reason = "no queue is that long")]
+        let seconds = tokens as f64 / rate;
+        Duration::try_from_secs_f64(seconds).unwrap_or(self.rules.tuning.guess.retry_after)
+    }
+}
+
+/// What is told, when to ask again, and how long it is expected to take.
+type Answer = (NotRefreshed, Option<Moment>, Duration);
+
+fn ask_project(candidate: &Candidate, now: Moment) -> Option<Answer> {
+    let (until, reason) = candidate.alone;
+    (until > now).then(|| (reason, Some(until), until.since(now)))
+}
+
+/// How long so many calls take, one after another on each of the permits.
+fn turns(call: Duration, calls: usize, permits: u32) -> Duration {
+    let calls = u32::try_from(calls).unwrap_or(u32::MAX);
+    call.saturating_mul(calls) / permits
+}

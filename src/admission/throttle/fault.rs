@@ -1,0 +1,168 @@
+//! Tells a fault of the renderer from one of a project, whatever code the failures carry: when so many different projects
+//! failed in a row, the fault is the renderer's.
+//!
+//! Failures that came without an answer (UNAVAILABLE, deadlines) are left to the breaker; here they only take part in what is
+//! forgiven.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use crate::{admission::tuning::Faults, moment::Moment, revision::Project};
+
+/// The failures since a render last brought a revision.
+#[derive(Debug)]
+pub(in crate::admission) struct Fault {
+    tuning: Faults,
+    /// The projects that failed since, and whether the renderer answered.
+    failed: BTreeMap<Project, Answered>,
+    /// How many of them it answered.
+    answered: usize,
+    /// The launch of the youngest render that brought a revision.
+    proven: Moment,
+    /// Whether each of the last renders that were answered failed.
+    recent: VecDeque<bool>,
+}
+
+/// Whether a failure was the renderer's word, or silence.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::admission) enum Answered {
+    Yes,
+    No,
+}
+
+impl Fault {
+    pub(in crate::admission) fn new(tuning: Faults) -> Self {
+        Self {
+            tuning,
+            failed: BTreeMap::new(),
+            answered: 0,
+            proven: Moment::START,
+            recent: VecDeque::new(),
+        }
+    }
+
+    /// Notes that the render of a project failed, which had `failed_before` at that moment.
+    pub(in crate::admission) fn failed(
+        &mut self,
+        project: &Project,
+        answered: Answered,
+        failed_before: Option<Moment>,
+    ) {
+        if answered == Answered::Yes {
+            self.note(true);
+        }
+        if self.is_of_project(failed_before) {
+            return;
+        }
+        let before = self.failed.insert(project.clone(), answered);
+        self.answered += usize::from(answered == Answered::Yes);
+        self.answered -= usize::from(before == Some(Answered::Yes));
+    }
+
+    /// Notes that a render launched at `since` brought a revision. Returns the projects to forgive: those that failed before
+    /// it, if they were so many that the fault was the renderer's.
+    pub(in crate::admission) fn succeeded(&mut self, since: Moment) -> Vec<Project> {
+        self.note(false);
+        self.proven = self.proven.max(since);
+        let was_of_many = self.is_of_many();
+        self.answered = 0;
+        let failed = std::mem::take(&mut self.failed);
+        if was_of_many {
+            failed.into_keys().collect()
+        } else {
+            Vec::new()
+        }
+    }
+
+    /// Whether so many different projects failed in a row that the fault is the renderer's.
+    pub(in crate::admission) fn is_of_many(&self) -> bool {
+        self.answered >= self.tuning.projects
+    }
+
+    /// Whether half of the last renders failed, so that it may be a part of the renderer's replicas.
+    pub(in crate::admission) fn is_of_half(&self) -> bool {
+        let failed = self.recent.iter().filter(|failed| **failed).count();
+        self.recent.len() >= self.tuning.outcomes && failed * 2 >= self.tuning.outcomes
+    }
+
+    /// Whether a project that failed before fails by its own fault: a render that was launched since brought a revision of
+    /// another project.
+    pub(in crate::admission) fn is_of_project(&self, failed_before: Option<Moment>) -> bool {
+        failed_before.is_some_and(|failed_before| self.proven > failed_before)
+    }
+
+    /// Forgets a project that admission forgets.
+    pub(in crate::admission) fn forget(&mut self, project: &Project) {
+        if self.failed.remove(project) == Some(Answered::Yes) {
+            self.answered -= 1;
+        }
+    }
+
+    fn note(&mut self, failed: bool) {
+        if self.recent.len() == self.tuning.outcomes {
+            self.recent.pop_front();
+        }
+        self.recent.push_back(failed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::admission::tuning::Tuning;
+
+    const FAULT_PROJECTS: usize = Tuning::DEFAULT.fault.projects;
+
+    fn at(seconds: u64) -> Moment {
+        Moment::after_start(Duration::from_secs(seconds))
+    }
+
+    fn project(number: usize) -> Project {
+        Project::new(&format!("demo/{number}")).unwrap()
+    }
+
+    #[test]
+    fn five_projects_that_fail_in_a_row_are_forgiven_at_the_first_success_and_four_are_not() {
+        for projects in [FAULT_PROJECTS - 1, FAULT_PROJECTS] {
+            let mut fault = Fault::new(Tuning::DEFAULT.fault);
+            for number in (0..projects).chain(0..projects) {
+                fault.failed(&project(number), Answered::Yes, None);
+            }
+            let is_of_many = projects == FAULT_PROJECTS;
+            assert_eq!(fault.is_of_many(), is_of_many);
+            let forgiven = fault.succeeded(at(1));
+            assert_eq!(forgiven.len(), if is_of_many { projects } else { 0 });
+            assert!(!fault.is_of_many());
+        }
+    }
+
+    #[test]
+    fn what_fails_again_after_another_project_was_rendered_is_a_fault_of_its_own() {
+        let mut fault = Fault::new(Tuning::DEFAULT.fault);
+        assert!(fault.succeeded(at(5)).is_empty());
+        assert!(!fault.is_of_project(Some(at(5))), "it was launched before");
+        assert!(fault.is_of_project(Some(at(4))));
+        for number in 0..FAULT_PROJECTS {
+            fault.failed(&project(number), Answered::Yes, Some(at(4)));
+        }
+        assert!(!fault.is_of_many());
+    }
+
+    #[test]
+    fn silence_is_forgiven_with_answers_but_is_no_fault_of_many_by_itself() {
+        let mut fault = Fault::new(Tuning::DEFAULT.fault);
+        for number in 0..3 * FAULT_PROJECTS {
+            fault.failed(&project(number), Answered::No, None);
+        }
+        assert!(!fault.is_of_many());
+        for number in 0..FAULT_PROJECTS {
+            fault.failed(&project(number), Answered::Yes, None);
+        }
+        assert!(fault.is_of_many());
+        fault.forget(&project(0));
+        assert!(!fault.is_of_many());
+        fault.failed(&project(0), Answered::Yes, None);
+        assert_eq!(fault.succeeded(at(1)).len(), 3 * FAULT_PROJECTS);
+    }
+}

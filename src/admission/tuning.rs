@@ -1,0 +1,358 @@
+//! Every constant of admission, with its unit, grouped by the part that reads it.
+//!
+//! `ARCHITECTURE.md` lists them with the reason for each; a test compares the two. A simulation switches a part off by a neutral
+//! value here, which the field names.
+
+use std::time::Duration;
+
+/// The constants of one machine.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Tuning {
+    /// How long a lookup counts.
+    pub interest: Interest,
+    /// Whose turn it is.
+    pub turns: Turns,
+    /// How the budget starts and is shared.
+    pub budget: Shares,
+    /// How long a project is left alone.
+    pub cool_down: CoolDowns,
+    /// When those who wait are tried for again.
+    pub retry: Retries,
+    /// When failures stop all renders.
+    pub breaker: Breaking,
+    /// When the renderer's pushback stops all renders.
+    pub hold: Holding,
+    /// How the rate falls and recovers.
+    pub pace: Pacing,
+    /// When a fault is the renderer's.
+    pub fault: Faults,
+    /// How many calls at once the renderer takes.
+    pub learned: Learning,
+    /// When fetches are tried again, given up, and used to confirm.
+    pub fetch: Fetches,
+    /// What is assumed where nothing is known.
+    pub guess: Guesses,
+}
+
+/// A wait from the first to the longest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Range {
+    /// The first, or the least.
+    pub first: Duration,
+    /// The longest.
+    pub most: Duration,
+}
+
+impl Range {
+    const fn millis(first: u64, most: u64) -> Self {
+        Self {
+            first: Duration::from_millis(first),
+            most: Duration::from_millis(most),
+        }
+    }
+
+    /// No wait at all.
+    pub const NONE: Self = Self::millis(0, 0);
+
+    /// The first wait doubled so many times, up to the longest.
+    pub(super) fn doubled(self, times: u32) -> Duration {
+        (self.first * 2_u32.pow(times.min(16))).min(self.most)
+    }
+
+    /// Full jitter: U(0, min(most, first × 2ⁿ)) after n before it (M. Brooker, "Exponential Backoff and Jitter", AWS architecture
+    /// blog, 2015).
+    pub(super) fn full_jitter(self, before: u32, rng: &mut fastrand::Rng) -> Duration {
+        self.doubled(before).mul_f64(rng.f64())
+    }
+}
+
+/// How long a lookup counts as interest in its project.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Interest {
+    /// After each lookup.
+    pub lasts: Duration,
+    /// At most, where the convergence that it waits for takes longer.
+    pub most: Duration,
+    /// How much longer than rate and permits say convergence may take.
+    pub convergence: f64,
+}
+
+/// Whose turn it is.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Turns {
+    /// The time in which the weight of a second with a lookup falls to 1/e.
+    pub weight_decay: Duration,
+    /// Every so many refreshes of outdated projects, one goes to the longest wanted.
+    pub longest_wanted: u32,
+    /// Every so many tokens, one goes to an outdated project while missing ones wait. `u32::MAX`: none does.
+    pub outdated: u32,
+    /// Among how many missing projects, in order of arrival, a probe is looked for.
+    pub probe_candidates: usize,
+    /// How many of those who wait are told, in one step, that they wait in vain.
+    pub reviewed: usize,
+    /// How many of all projects are visited, in one step, after what concerns them all.
+    pub swept: usize,
+}
+
+/// How the budget starts and is shared.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Shares {
+    /// The part of a token up to which the bucket may lack its first, at random. 0: it starts with a whole one.
+    pub first_token: f64,
+    /// The longest that the first token is held back from a missing project.
+    pub missing_start: Duration,
+    /// The part of the permits that is kept for missing projects; at least one permit. 0: none is.
+    pub kept_for_missing: f64,
+    /// The part of the permits for projects whose last render failed; at least one permit.
+    pub failing: f64,
+    /// Of how many first renders half find no project in a flood of names that do not exist. `usize::MAX`: it is never one.
+    pub flood_window: usize,
+    /// The share of the rate that projects of which nothing is held get in such a flood.
+    pub flood_share: f64,
+    /// The most projects that are reserved by one ask.
+    pub asked_at_once: usize,
+    /// After how long an ask without an answer is taken for one that could not be made.
+    pub ask_deadline: Duration,
+    /// The furthest that an answer may put a start or a new ask off.
+    pub ask_horizon: Duration,
+}
+
+/// How long a project is left alone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CoolDowns {
+    /// An outdated project whose render failed.
+    pub outdated: Range,
+    /// A missing project whose render failed.
+    pub missing: Range,
+    /// The longest for an outdated project while the fault may be the renderer's.
+    pub most_in_a_fault: Duration,
+    /// A project whose renderer is behind.
+    pub behind: Range,
+    /// A held project for which the renderer answers NOT_FOUND.
+    pub gone: Range,
+    /// Between two renders of a project for raised targets.
+    pub raised: Duration,
+}
+
+/// Retries for those who wait.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Retries {
+    /// Retries earned by a success.
+    pub per_success: f64,
+    /// The most saved up.
+    pub saved: f64,
+    /// One retry in so long whatever the successes. 0: all are allowed.
+    pub floor: Duration,
+    /// How often a missing project is tried while somebody waits.
+    pub attempts: u32,
+    /// The wait before a retry.
+    pub backoff: Range,
+}
+
+/// The breaker.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Breaking {
+    /// Projects in a row whose failure opens it. `usize::MAX`: it never opens.
+    pub failures: usize,
+    /// How long it stays open, × U(1, 1.5).
+    pub open: Range,
+    /// The longest ramp after it. 0: none.
+    pub ramp: Duration,
+    /// The share of the rate with which a ramp begins.
+    pub ramp_start: f64,
+    /// Between probes that come back, but not well.
+    pub probes: Range,
+}
+
+/// The hold.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Holding {
+    /// So many projects pushed back within the window hold all. `u32::MAX`: nothing holds all.
+    pub projects: u32,
+    /// The window.
+    pub window: Duration,
+    /// The longest that a pushback is obeyed.
+    pub most: Duration,
+    /// The longest ramp after it. 0: none.
+    pub ramp: Duration,
+}
+
+/// The pace.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Pacing {
+    /// What it is multiplied by on a global pushback. 1: nothing.
+    pub on_pushback: f64,
+    /// What it is multiplied by on a failure. 1: nothing.
+    pub on_failure: f64,
+    /// It falls at most once in so long.
+    pub epoch: Duration,
+    /// It is full so long after the last sign of overload.
+    pub recovery: Duration,
+    /// The least.
+    pub least: f64,
+    /// While a ramp or the pace is below 1, the rate is set so often.
+    pub step: Duration,
+}
+
+/// When a fault is the renderer's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Faults {
+    /// Different projects whose renders fail in a row.
+    pub projects: usize,
+    /// Of how many answered renders half have to fail.
+    pub outcomes: usize,
+    /// So many different projects in a row that are behind have another connection tried …
+    pub behind_projects: usize,
+    /// … or so many answers in a row, where few projects are wanted. `u32::MAX`: neither has.
+    pub behind_answers: u32,
+    /// The least time between two redials for that, × U(0.5, 1).
+    pub behind_redial: Range,
+}
+
+/// What is learned from refusals.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Learning {
+    /// What the limit of calls at once is multiplied by on a refusal. 1: nothing is learned.
+    pub decrease: f64,
+    /// It is forgotten so long after the last refusal.
+    pub lasts: Duration,
+    /// The stop after a call that was refused alone.
+    pub stop: Range,
+    /// A project that was refused so often while others were answered cools down as failed.
+    pub strikes: u32,
+}
+
+/// Fetches.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Fetches {
+    /// The wait of a project whose fetch failed, and of probes of fetches that were given up.
+    pub backoff: Range,
+    /// Fetches are given up when so many in a row came to nothing … `u32::MAX`: they never are.
+    pub failures: u32,
+    /// … and for so long none was answered,
+    pub fail_after: Duration,
+    /// … or for so long where all were plainly refused.
+    pub refused_after: Duration,
+    /// Fetches that came to nothing are in a row when no more than so long lies between.
+    pub run_forgotten: Duration,
+    /// A Fetch that is not offered is asked for again after so long.
+    pub asked_again: Duration,
+    /// The share of their rate at which what is held is confirmed.
+    pub confirming: f64,
+    /// The longest until the first is confirmed.
+    pub confirm_start: Duration,
+    /// How long nothing is confirmed after one failed, × U(0.5, 1).
+    pub confirm_backoff: Range,
+}
+
+/// What is assumed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Guesses {
+    /// Of how many renders the median is taken.
+    pub renders: usize,
+    /// How long a render takes while none has landed.
+    pub render: Duration,
+    /// `retry_after` where nothing tells.
+    pub retry_after: Duration,
+    /// The least `retry_after`.
+    pub least_retry_after: Duration,
+    /// Until there is a connection after a call that found none.
+    pub reconnect: Duration,
+}
+
+impl Tuning {
+    /// What the product runs with.
+    pub const DEFAULT: Self = Self {
+        interest: Interest {
+            lasts: Duration::from_secs(600),
+            most: Duration::from_secs(86_400),
+            convergence: 1.1,
+        },
+        turns: Turns {
+            weight_decay: Duration::from_secs(60),
+            longest_wanted: 8,
+            outdated: 10,
+            probe_candidates: 64,
+            reviewed: 64,
+            swept: 256,
+        },
+        budget: Shares {
+            first_token: 1.0,
+            missing_start: Duration::from_secs(1),
+            kept_for_missing: 0.25,
+            failing: 0.25,
+            flood_window: 20,
+            flood_share: 0.2,
+            asked_at_once: 8,
+            ask_deadline: Duration::from_millis(250),
+            ask_horizon: Duration::from_secs(60),
+        },
+        cool_down: CoolDowns {
+            outdated: Range::millis(5_000, 300_000),
+            missing: Range::millis(500, 15_000),
+            most_in_a_fault: Duration::from_secs(60),
+            behind: Range::millis(2_000, 30_000),
+            gone: Range::millis(30_000, 120_000),
+            raised: Duration::from_secs(10),
+        },
+        retry: Retries {
+            per_success: 0.1,
+            saved: 5.0,
+            floor: Duration::from_secs(300),
+            attempts: 3,
+            backoff: Range::millis(200, 10_000),
+        },
+        breaker: Breaking {
+            failures: 5,
+            open: Range::millis(2_000, 20_000),
+            ramp: Duration::from_secs(30),
+            ramp_start: 0.1,
+            probes: Range::millis(200, 10_000),
+        },
+        hold: Holding {
+            projects: 2,
+            window: Duration::from_secs(5),
+            most: Duration::from_secs(120),
+            ramp: Duration::from_secs(60),
+        },
+        pace: Pacing {
+            on_pushback: 0.7,
+            on_failure: 0.85,
+            epoch: Duration::from_secs(5),
+            recovery: Duration::from_secs(60),
+            least: 0.02,
+            step: Duration::from_millis(500),
+        },
+        fault: Faults {
+            projects: 5,
+            outcomes: 20,
+            behind_projects: 3,
+            behind_answers: 5,
+            behind_redial: Range::millis(5_000, 300_000),
+        },
+        learned: Learning {
+            decrease: 0.7,
+            lasts: Duration::from_secs(60),
+            stop: Range::millis(200, 10_000),
+            strikes: 3,
+        },
+        fetch: Fetches {
+            backoff: Range::millis(200, 10_000),
+            failures: 3,
+            fail_after: Duration::from_secs(3),
+            refused_after: Duration::from_secs(30),
+            run_forgotten: Duration::from_secs(60),
+            asked_again: Duration::from_secs(60),
+            confirming: 0.1,
+            confirm_start: Duration::from_secs(10),
+            confirm_backoff: Range::millis(1_000, 60_000),
+        },
+        guess: Guesses {
+            renders: 32,
+            render: Duration::from_secs(1),
+            retry_after: Duration::from_secs(60),
+            least_retry_after: Duration::from_millis(10),
+            reconnect: Duration::from_millis(200),
+        },
+    };
+}
