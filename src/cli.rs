@@ -9,6 +9,8 @@ use clap::{Parser, Subcommand};
 mod arguments;
 mod check;
 mod demo;
+#[cfg(any(test, feature = "fuzz"))]
+pub(crate) mod fuzz;
 mod get;
 mod renderer;
 mod reply;

@@ -10,6 +10,9 @@ pub mod demo;
 pub mod descriptors;
 pub mod drain;
 pub mod freshness;
+#[doc(hidden)]
+#[cfg(any(test, feature = "fuzz"))]
+pub mod fuzz;
 #[cfg(test)]
 mod logged;
 pub mod lookup;

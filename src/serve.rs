@@ -18,6 +18,8 @@ mod calls;
 mod config;
 mod connections;
 mod framed;
+#[cfg(any(test, feature = "fuzz"))]
+pub(crate) mod fuzz;
 mod gathered;
 mod grpc;
 mod reflection;

@@ -17,6 +17,8 @@ mod choice;
 mod document;
 mod environment;
 mod flags;
+#[cfg(any(test, feature = "fuzz"))]
+pub(crate) mod fuzz;
 mod layers;
 mod load;
 mod problem;

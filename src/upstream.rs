@@ -9,6 +9,8 @@ mod connect;
 mod connection;
 mod dial;
 mod exchange;
+#[cfg(any(test, feature = "fuzz"))]
+pub(crate) mod fuzz;
 mod link;
 mod messages;
 mod status;

@@ -58,7 +58,10 @@ const OWNED: [(&str, &[&str]); 8] = [
         "crate::admission",
         &["admission", "app", "lookup", "metrics", "refresh", "render"],
     ),
-    ("crate::settings", &["app", "cli", "demo", "settings"]),
+    (
+        "crate::settings",
+        &["app", "cli", "demo", "fuzz", "settings"],
+    ),
 ];
 /// All that admission may name of ours, and of others.
 const ADMISSION: [&str; 4] = [

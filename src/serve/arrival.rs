@@ -130,7 +130,7 @@ impl http_body::Body for Arriving {
 }
 
 /// Reads a `grpc-timeout`: one to eight digits and a unit, as the gRPC protocol over HTTP/2 has it. Malformed is none.
-fn timeout(value: &[u8]) -> Option<Duration> {
+pub(super) fn timeout(value: &[u8]) -> Option<Duration> {
     let (unit, digits) = value.split_last()?;
     if !(1..=8).contains(&digits.len()) || !digits.iter().all(u8::is_ascii_digit) {
         return None;

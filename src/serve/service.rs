@@ -347,11 +347,11 @@ fn unframed(body: &Bytes) -> Option<&[u8]> {
 }
 
 /// A project and the digest of what its caller has.
-type Plain<'a> = (&'a str, &'a str);
+pub(super) type Plain<'a> = (&'a str, &'a str);
 
 /// The project and the known digest of a request that says nothing else but a patience, which what is answered at once does not
 /// need; each at most once.
-fn plain(mut message: &[u8]) -> Option<Plain<'_>> {
+pub(super) fn plain(mut message: &[u8]) -> Option<Plain<'_>> {
     const PROJECT: u8 = 1 << 3 | 2;
     const KNOWN_DIGEST: u8 = 2 << 3 | 2;
     const PATIENCE: u8 = 3 << 3 | 2;

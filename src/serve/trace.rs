@@ -31,7 +31,7 @@ impl fmt::Display for TraceId {
 
 /// Reads a `traceparent` (W3C Trace Context, level 1): version, trace, parent and flags, of which the lowest says sampled. Later
 /// versions may go on after another dash.
-fn sampled(parent: &str) -> Option<TraceId> {
+pub(super) fn sampled(parent: &str) -> Option<TraceId> {
     let mut parts = parent.split('-');
     let mut hex = |digits: usize| {
         let part = parts.next().filter(|part| part.len() == digits)?;
