@@ -50,7 +50,7 @@ use self::{layers::Layers, section::section};
 section! {
     /// All settings of a sidecar.
     Settings("") {
-        /// The generation of the software that configurations are to be rendered with; raising it makes everything outdated.
+        /// The generation of the software to render with; raising it makes everything outdated.
         rollout: NonZeroU64 = "1" hot;
         /// The component whose configurations are looked up, as the renderer knows it.
         component: String = "identity";
@@ -108,21 +108,21 @@ section! {
 section! {
     /// The lookups of the pod.
     Lookup("lookup.") {
-        /// Where lookups are answered: loopback addresses and Unix sockets; one of them at least must be available.
+        /// Where lookups are answered: loopback addresses and Unix sockets; at least one must be available.
         listen: Vec<Listen> = "127.0.0.1:7400,[::1]:7400";
-        /// The threads that answer lookups.
+        /// How many threads answer lookups.
         threads: NonZeroUsize = "1" ["1" to "64"];
-        /// How long a lookup waits for a refresh when an outdated revision is held and the caller does not say.
+        /// How long a lookup waits for a refresh if an outdated revision is held and the caller does not say.
         patience: Duration = "50ms" ["0s" to "5m"] hot;
-        /// How long a lookup waits when nothing is held and the caller does not say.
+        /// How long a lookup waits if nothing is held and the caller does not say.
         cold_patience: Duration = "2s" ["0s" to "5m"] hot;
-        /// The longest that any lookup waits, whatever its caller says.
+        /// The longest that a lookup waits, even if its caller asks for more.
         max_patience: Duration = "30s" ["0s" to "5m"] hot;
         /// The age at which a revision becomes outdated by itself (± 10 %); null = never.
         max_age: Option<Duration> = "null" ["1s" to "365d"] hot;
-        /// The lookups that may wait at once; those beyond are answered from memory or refused.
+        /// How many lookups may wait at once; more are answered from memory or refused.
         max_waiting: u32 = "4096" ["0" to "1000000"] hot;
-        /// The calls, watches included, that one connection may have open at once; all together twice as many.
+        /// How many calls, including watches, one connection may have open; all connections together twice as many.
         max_streams: NonZeroU32 = "2000" ["1" to "100000"];
     }
 }
@@ -132,17 +132,17 @@ section! {
     Admission("admission.") {
         /// Renders per second of this sidecar; may be below 1; 0 = none.
         rate: f64 = "5" ["0" to "1000000"] hot;
-        /// Instead of `rate`: renders per second of the whole fleet, of which this sidecar takes the share of one in `fleet_size`.
+        /// Replaces `rate`: renders per second of the whole fleet, of which this sidecar takes 1 / `fleet_size`.
         fleet_rate: Option<f64> = "null" ["0" to "1000000000"] hot;
-        /// The sidecars of the fleet; beside `rate` only to show the product of the two.
+        /// How many sidecars the fleet has; beside `rate` it only shows the product of the two.
         fleet_size: Option<NonZeroU32> = "null" ["1" to "1000000"] hot;
-        /// Renders that may follow one another at once after a quiet time.
+        /// Renders that may start at once after a quiet time.
         burst: NonZeroU32 = "10" ["1" to "1000000"] hot;
-        /// Renders at once.
+        /// Renders that may run at once.
         concurrency: NonZeroU32 = "4" ["1" to "10000"] hot;
-        /// Projects of which nothing is held that may wait for a render.
+        /// Projects without a held revision that may wait for a render.
         queue: NonZeroU32 = "512" ["1" to "1000000"] hot;
-        /// A raised rollout is picked up after a part of this, fixed by the name of the host; 0s = at once.
+        /// A raised rollout is picked up after a part of this time, which the host name decides; 0s = at once.
         splay: Duration = "0s" ["0s" to "1h"] hot;
     }
 }
@@ -166,7 +166,7 @@ impl Admission {
 section! {
     /// What is held in memory.
     Cache("cache.") {
-        /// The memory for payloads and what belongs to them.
+        /// The memory for held payloads and what belongs to them.
         max_bytes: Size = "256MiB" ["1KiB" to "1TiB"];
     }
 }
@@ -182,7 +182,7 @@ section! {
 section! {
     /// The listener for probes and metrics.
     Telemetry("telemetry.") {
-        /// Where `/metrics`, `/livez` and `/readyz` are served; `[::]` is IPv4 too, and IPv4 alone where there is no IPv6.
+        /// Where `/metrics`, `/livez` and `/readyz` are served; `[::]` includes IPv4, and falls back to IPv4 where there is no IPv6.
         listen: SocketAddr = "[::]:7402";
     }
 }
@@ -190,7 +190,7 @@ section! {
 section! {
     /// The start of the process.
     Start("start.") {
-        /// How long the pod stays unready at most while the renderer has not been reached.
+        /// How long the pod stays unready, at most, before the renderer has been reached.
         grace: Duration = "3s" ["0s" to "10m"];
     }
 }
@@ -198,7 +198,7 @@ section! {
 section! {
     /// The end of the process.
     Drain("drain.") {
-        /// How long lookups go on being answered at most after the signal to end.
+        /// How long lookups are still answered, at most, after the signal to stop.
         grace: Duration = "10s" ["0s" to "1h"];
     }
 }
@@ -206,9 +206,9 @@ section! {
 section! {
     /// What is logged.
     Log("log.") {
-        /// How log lines are written.
+        /// The format of log lines.
         format: LogFormat = "text";
-        /// The least severe events that are logged.
+        /// The least severe events to log.
         level: LogLevel = "info";
     }
 }

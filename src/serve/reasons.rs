@@ -1,6 +1,6 @@
 //! The reasons as an operator reads them: the table of `deploy/README.md`.
 //!
-//! Names and codes follow from the reasons themselves; only what is said about them stands here.
+//! Names and codes follow from the reasons themselves; this file has only what is said about them.
 
 use tonic::Code;
 
@@ -12,7 +12,7 @@ use crate::reason::{FailureReason, NotRefreshed};
 pub struct Row {
     /// Its name in answers, error details, metrics and logs.
     pub name: &'static str,
-    /// The code of a lookup that fails for it, which is the case only when nothing can be served.
+    /// The code of a lookup that fails for it, which happens only if nothing can be served.
     pub code: Code,
     /// What it says.
     pub meaning: &'static str,
@@ -32,32 +32,32 @@ fn row(reason: FailureReason) -> Row {
     let (meaning, advice) = match reason {
         FailureReason::NotRefreshed(reason) => refusal(reason),
         FailureReason::ProjectNotFound => (
-            "The renderer knows no such project.",
-            "Check the name. A project that was just created is found within a minute.",
+            "The renderer does not know this project.",
+            "Check the name. A new project is found within a minute.",
         ),
         FailureReason::DemandNotMet => (
-            "There is nothing that meets `min_revision` or `max_outdated`, or the rollout demanded is more than 16 above any known.",
-            "Ask for less, or release what you ask for.",
+            "Nothing meets `min_revision` or `max_outdated`, or the demanded rollout is more than 16 above any known one.",
+            "Demand less, or release what you demand.",
         ),
         FailureReason::InvalidProject => (
-            "No project can have that name.",
-            "Mend the caller: 1 to 253 bytes of `[A-Za-z0-9._:/-]`.",
+            "This is not a valid project name.",
+            "Fix the caller: 1 to 253 bytes of `[A-Za-z0-9._:/-]`.",
         ),
         FailureReason::InvalidRequest => (
             "Another field has a value that is not accepted.",
-            "Mend the caller: the details name the field.",
+            "Fix the caller: the details name the field.",
         ),
         FailureReason::BatchTooLarge => (
-            "The payloads of a batch leave no room for this one.",
-            "Ask for it singly, at once: it is held.",
+            "The other payloads of the batch leave no room for this one.",
+            "Look it up alone, at once: it is held.",
         ),
         FailureReason::SettingsInvalid => (
-            "The sidecar started with hot settings that are not fit, and waits for their repair.",
-            "Put the file right that the message names; no restart is needed.",
+            "The sidecar started with a mistake in its hot settings, and waits until it is fixed.",
+            "Fix the file that the message names; no restart is needed.",
         ),
         FailureReason::TooManyCalls => (
-            "Too many calls are open at this sidecar, or too much of their requests has not come to its end.",
-            "Look for a caller that opens calls or watches and does not end them; else raise `lookup.max_streams`.",
+            "Too many calls are open at this sidecar, or too many bytes of unfinished requests.",
+            "Look for a caller that opens calls or watches and does not end them; otherwise raise `lookup.max_streams`.",
         ),
     };
     Row {
@@ -71,60 +71,60 @@ fn row(reason: FailureReason) -> Row {
 const fn refusal(reason: NotRefreshed) -> (&'static str, &'static str) {
     match reason {
         NotRefreshed::Scheduled => (
-            "A render is wanted, and the caller would not wait for it.",
+            "A render is wanted, and the caller did not want to wait for it.",
             "Nothing: it will be fresh after `retry_after`.",
         ),
         NotRefreshed::Throttled => (
-            "The budget of renders is spent for the moment.",
-            "Nothing during a release. If it lasts, see whether the renderers can afford a higher `admission.rate`.",
+            "The render budget is used up for the moment.",
+            "Nothing during a release. If it lasts, check whether the renderers can afford a higher `admission.rate`.",
         ),
         NotRefreshed::ConcurrencyLimited => (
-            "As many renders are in flight as may be.",
-            "Nothing during a release. If it lasts, the renders have become slower, or `admission.concurrency` is too low.",
+            "As many renders are in flight as are allowed.",
+            "Nothing during a release. If it lasts, renders have become slower, or `admission.concurrency` is too low.",
         ),
         NotRefreshed::QueueFull => (
-            "Too many missing projects, or too many lookups, wait already.",
-            "Look for a caller that walks through all projects. Else raise `admission.queue` or `lookup.max_waiting`.",
+            "Too many missing projects, or too many lookups, are already waiting.",
+            "Look for a caller that walks through all projects. Otherwise raise `admission.queue` or `lookup.max_waiting`.",
         ),
         NotRefreshed::TimedOut => (
-            "The render is running, and takes longer than the caller would wait.",
-            "Nothing: its result will be used. If it lasts, look at the renderer.",
+            "The render is running, and takes longer than the caller wanted to wait.",
+            "Nothing: its result will be used. If it lasts, check the renderer.",
         ),
         NotRefreshed::RenderFailed => (
             "The render ended in an error.",
-            "The log has the renderer's message; it is tried again after a cool-down.",
+            "The log has the renderer's message. The sidecar tries again after a cool-down.",
         ),
         NotRefreshed::CoolingDown => (
             "A render of this project failed a short time ago, or one for an earlier release is less than 10 s old.",
-            "In the second case nothing; in the first look at the renderer.",
+            "After a failure, check the renderer. Otherwise nothing.",
         ),
         NotRefreshed::BreakerOpen => (
-            "Several projects failed in a row, or the renderer refused the identity of this sidecar; nothing is rendered for a while.",
-            "Look at the renderer, and at the log for which of the two it is. The sidecar tries it by itself, one render first.",
+            "Several projects failed in a row, or the renderer refused the identity of this sidecar. No render starts for a while.",
+            "Check the renderer; the log says which of the two it is. The sidecar probes the renderer by itself.",
         ),
         NotRefreshed::PushedBack => (
-            "The renderer asked to be left alone for a while.",
+            "The renderer asked the sidecar to pause.",
             "It is overloaded: give it capacity, or lower `admission.rate`.",
         ),
         NotRefreshed::Unreachable => (
             "There is no connection to the renderer.",
-            "Look at the renderer, at `upstream.url` and at the network between.",
+            "Check the renderer, `upstream.url`, and the network between them.",
         ),
         NotRefreshed::RendererBehind => (
             "The renderer answered with an older rollout than it was asked for.",
             "Finish the roll-out of the renderer, or correct `rollout`.",
         ),
         NotRefreshed::Rejected => (
-            "What the renderer answered is not fit to be served: empty, too large, of another project, or corrupt.",
-            "The log says which; mend the renderer, or raise `upstream.max_payload`.",
+            "The renderer's answer cannot be served: it is empty, too large, of another project, or corrupt.",
+            "The log says which. Fix the renderer, or raise `upstream.max_payload`.",
         ),
         NotRefreshed::ProjectGone => (
-            "The renderer says that a held project does not exist now; said again over another connection, it is dropped.",
-            "Nothing when it was deleted; else look at the renderer's data.",
+            "The renderer says that a held project does not exist. The sidecar drops it if another connection confirms this.",
+            "Nothing if it was deleted. Otherwise check the renderer's data.",
         ),
         NotRefreshed::Draining => (
-            "The sidecar is shutting down, and starts no more renders.",
-            "Ask the sidecar that takes its place.",
+            "The sidecar is shutting down and starts no new renders.",
+            "Ask the sidecar that replaces it.",
         ),
     }
 }
