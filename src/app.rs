@@ -387,7 +387,7 @@ impl Drain for Sidecar {
         self.core.health.close().await;
         self.core.closing.cancel();
         if let Err(error) = self.threads.ended().await {
-            tracing::warn!(%error, "lookups did not end well");
+            tracing::warn!(%error, "serving lookups failed");
         }
     }
 

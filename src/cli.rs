@@ -1,6 +1,6 @@
 //! The command line: one subcommand a file, each turning its arguments into a call of a room.
 //!
-//! Printing to the terminal happens in `terminal` and nowhere else. What scripts need to know is in the exit codes.
+//! Only `terminal` prints to the terminal. Scripts learn what they need from the exit codes.
 
 use std::process::ExitCode;
 
@@ -29,7 +29,7 @@ Exit codes:
    1  failed
    2  wrong usage
   78  bad settings
-Those of `evenkeel demo`, `get` and `watch` say more: see their help.";
+`evenkeel demo`, `get` and `watch` have more: see their help.";
 
 /// A sidecar that answers configuration lookups from memory and keeps the renders behind it within a budget.
 #[derive(Debug, Parser)]

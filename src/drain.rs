@@ -48,7 +48,7 @@ pub async fn drain(
     tokio::select! {
         biased;
         () = again => {
-            tracing::warn!("told to stop a second time: leaving at once");
+            tracing::warn!("second signal to stop; exiting at once");
             Ended::AtOnce
         }
         () = in_order(sidecar, grace) => Ended::Drained,

@@ -236,13 +236,9 @@ impl Refresh {
             .set_target(rollout, self.shared.clock.now());
         match change {
             TargetChange::None => return,
-            TargetChange::Raised(before) => tracing::info!(rollout, before, "the target is raised"),
+            TargetChange::Raised(before) => tracing::info!(rollout, before, "target raised"),
             TargetChange::Lowered(before) => {
-                tracing::warn!(
-                    rollout,
-                    before,
-                    "the target is lowered: nothing becomes outdated by that"
-                );
+                tracing::warn!(rollout, before, "target lowered; nothing becomes outdated");
             }
         }
         let is_raised = matches!(change, TargetChange::Raised(_));

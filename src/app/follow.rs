@@ -41,7 +41,7 @@ pub(super) async fn connection(
             changed = connection.changed() => if changed.is_err() { return },
             () = &mut grace, if contact.is_some() => {
                 contact = None;
-                tracing::warn!("no contact with the renderer yet: ready all the same");
+                tracing::warn!("renderer not reached yet; becoming ready without it");
             }
         }
     }

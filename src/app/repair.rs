@@ -40,7 +40,7 @@ pub async fn repaired(
     loop {
         tokio::select! {
             loaded = &mut done => {
-                tracing::info!(hash = %loaded.hash, "the settings are fit now");
+                tracing::info!(hash = %loaded.hash, "settings are valid now");
                 return Ok(loaded);
             }
             Ok(()) = problem.changed() => log(&problem.borrow_and_update()),
@@ -53,7 +53,7 @@ pub async fn repaired(
 
 fn log(invalid: &Invalid) {
     tracing::error!(
-        "not ready until the settings are put right: {}",
+        "not ready until the settings are fixed: {}",
         invalid.in_one_line()
     );
 }

@@ -1,6 +1,6 @@
-//! `evenkeel check`: says whether files of settings are fit to run with, without running.
+//! `evenkeel check`: validates settings files without running a sidecar.
 //!
-//! Only the files count, not the environment: the verdict is the same on a desk, in CI and in a pod.
+//! It reads the files only, not the environment, so that the verdict is the same on a desk, in CI and in a pod.
 
 use std::{path::PathBuf, process::ExitCode};
 

@@ -1,6 +1,6 @@
 //! `evenkeel demo`: one storm, the way of the incident and then with evenkeel, and a verdict.
 //!
-//! What goes on is told on stderr, what came of it on stdout.
+//! Progress goes to stderr, the report to stdout.
 
 use std::{
     env,
@@ -22,21 +22,22 @@ use crate::{
 
 mod progress;
 
-/// How long a fault lasts when it is not said.
+/// How long a fault lasts by default.
 const FAULT: Duration = Duration::from_secs(10);
 
 /// By convention 128 and the number of SIGINT.
 const INTERRUPTED: u8 = 130;
 
 const EXIT_CODES: &str = "\
-It takes less than a minute without a fault, and at most two and a half with one of 10s; what a fault lasts
-longer is added to both storms. Everything runs in this process, on loopback ports that are free; a single Ctrl-C or SIGTERM ends it.
+A demo takes less than a minute without a fault, and at most two and a half minutes with a fault of 10s; a
+longer fault makes both storms longer. Everything runs in this process, on free loopback ports. Ctrl-C or
+SIGTERM ends it.
 
 Exit codes:
    0  evenkeel kept its promises
-   1  it broke one, or the demo could not be run
+   1  evenkeel broke a promise, or the demo could not run
    2  wrong usage
- 130  interrupted, by SIGINT or SIGTERM";
+ 130  interrupted by SIGINT or SIGTERM";
 
 /// Arguments of `evenkeel demo`.
 #[derive(Debug, clap::Args)]
@@ -45,19 +46,19 @@ pub(super) struct Args {
     /// Give the renderer a fault a second after the release, for 10s: slow, dead, hang, flap, behind, garbage or busy
     #[arg(long, value_name = "NAME[,for=TIME]")]
     fault: Option<FaultOrder>,
-    /// Release by replacing the pod with one that holds nothing, rather than by raising the target
+    /// Release by replacing the pod with one that holds nothing, instead of raising the target
     #[arg(long)]
     cold: bool,
     /// Print one JSON object instead of the table
     #[arg(long)]
     json: bool,
-    /// Draw both storms
+    /// Draw both storms as an SVG
     #[arg(long, value_name = "FILE")]
     svg: Option<PathBuf>,
-    /// Keep the sidecar and its renderer up afterwards, until Ctrl-C
+    /// Keep the sidecar and its renderer running afterwards, until Ctrl-C
     #[arg(long)]
     stay: bool,
-    /// Take storms of a few seconds over few projects, which show that the demo works and nothing else
+    /// Run short storms over few projects: they show only that the demo works
     #[arg(long, hide = true)]
     quick: bool,
 }
@@ -94,7 +95,7 @@ async fn until_interrupted(args: Args) -> anyhow::Result<ExitCode> {
 
 async fn show(args: &Args) -> anyhow::Result<Demo> {
     if let Some(path) = &args.svg {
-        // Better known now than after the storms.
+        // Better to find out now than after the storms.
         let opened = OpenOptions::new().create(true).append(true).open(path);
         opened.with_context(|| unwritable(path))?;
     }

@@ -1,7 +1,7 @@
 //! `evenkeel get`: looks a project's configuration up, as an application would.
 //!
-//! The payload goes to stdout untouched, so that it can be piped; how it was served goes to stderr. What a script needs to
-//! know is in the exit code.
+//! The payload goes to stdout untouched, so that it can be piped; how it was served goes to stderr.
+//! A script learns the outcome from the exit code.
 
 use std::{
     io::{self, IsTerminal as _, StdoutLock, Write as _},
@@ -20,7 +20,8 @@ use crate::{
     revision::{Order, Project},
 };
 
-/// Beyond the patience, how long a sidecar may take to answer: it answers from memory, so this only ends a hung one.
+/// How long a sidecar may take to answer beyond the patience. It answers from memory, so only a hung
+/// sidecar takes longer.
 const TIMEOUT_BEYOND_PATIENCE: Duration = Duration::from_secs(10);
 
 const FAILED: u8 = 1;
@@ -29,23 +30,24 @@ const NOT_NOW: u8 = 75;
 
 const EXIT_CODES: &str = "\
 Exit codes:
-   0  answered, be it outdated (unless --fresh)
-   1  failed, and asking again is of no use
+   0  answered, even if outdated (unless --fresh)
+   1  failed, and asking again is useless
    2  wrong usage
-   3  the renderer knows no such project
-  69  the sidecar is unreachable, or does not answer
-  75  not now: failed, and may be retried; or --fresh, and the answer is outdated
+   3  the renderer does not know the project
+  69  the sidecar is unreachable or does not answer
+  75  failed, and may be retried; or the answer is outdated and --fresh was given
 
-With `--output json` stdout gets one object: project, rollout, number, digest, content_type, rendered_at, served
-(FRESH, RENDERED, OUTDATED), not_refreshed (the reason), outdated_for_seconds, retry_after_seconds, not_modified,
-payload_encoding and payload, in one line. A payload that is JSON is embedded as it is, but for its line breaks, which
-become spaces (payload_encoding json); any other is a string of base64 (payload_encoding base64). What does not apply is null.";
+With `--output json`, stdout gets one object in one line, with the fields project, rollout, number, digest,
+content_type, rendered_at, served (FRESH, RENDERED, OUTDATED), not_refreshed (the reason),
+outdated_for_seconds, retry_after_seconds, not_modified, payload_encoding and payload. A JSON payload is
+embedded as it is, except that line breaks become spaces (payload_encoding json); any other payload is a
+base64 string (payload_encoding base64). Fields that do not apply are null.";
 
 /// Arguments of `evenkeel get`.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXIT_CODES)]
 pub(super) struct Args {
-    /// Whose configuration
+    /// The project to look up
     #[arg(value_parser = Project::new)]
     project: Project,
 
@@ -65,11 +67,11 @@ pub(super) struct Args {
     #[arg(long, value_name = "DURATION", value_parser = duration)]
     timeout: Option<Duration>,
 
-    /// Fail rather than answer with a lower rollout
+    /// Fail instead of answering with a lower rollout
     #[arg(long, value_name = "ROLLOUT")]
     min_rollout: Option<u64>,
 
-    /// Within --min-rollout, fail rather than answer with a lower number
+    /// Within --min-rollout, fail instead of answering with a lower number
     #[arg(
         long,
         value_name = "NUMBER",
@@ -78,15 +80,15 @@ pub(super) struct Args {
     )]
     min_number: u64,
 
-    /// Fail rather than answer with what has been outdated for longer
+    /// Fail instead of answering with a revision that has been outdated for longer
     #[arg(long, value_name = "DURATION", value_parser = duration)]
     max_outdated: Option<Duration>,
 
-    /// Leave the payload out when it has this digest
+    /// Leave the payload out if it has this digest
     #[arg(long, value_name = "SHA256")]
     known_digest: Option<String>,
 
-    /// Print what is answered, but exit with 75 when it is outdated
+    /// Print the answer, but exit with 75 if it is outdated
     #[arg(long)]
     fresh: bool,
 }
@@ -99,10 +101,10 @@ enum Output {
     Json,
 }
 
-/// Looks the project up, prints what became of it and says it by the exit code.
+/// Looks the project up, prints the result, and returns it as an exit code.
 ///
 /// # Errors
-/// When stdout cannot be written to.
+/// If stdout cannot be written to.
 pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
     let lookup = Lookup {
         project: args.project,

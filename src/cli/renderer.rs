@@ -36,7 +36,7 @@ pub(super) struct Args {
     /// Where to serve RenderService, health and reflection; [::]:7070 is every address, of IPv6 and IPv4
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:7070")]
     listen: SocketAddr,
-    /// Where to take commands over plain HTTP: GET, POST and DELETE /fault, GET and POST /rollout, GET /renders, GET /projects; loopback only
+    /// Where to accept commands over plain HTTP: GET, POST and DELETE /fault, GET and POST /rollout, GET /renders, GET /projects; loopback only
     #[arg(long, value_name = "ADDRESS", value_parser = loopback)]
     control: Option<SocketAddr>,
     /// Folder with the settings of each project, PROJECT.yaml; watched
@@ -49,7 +49,7 @@ pub(super) struct Args {
         default_value = "deploy/demo/template.json.j2"
     )]
     template: PathBuf,
-    /// Derive that many more projects: NAME-1, NAME-2 … of each in turn
+    /// Add this many derived projects: NAME-1, NAME-2 … of each in turn
     #[arg(long, value_name = "N", default_value_t = 0, value_parser = |text: &str| within(text, 0_usize, 1_000_000))]
     generate: usize,
     /// Renders that run at once
@@ -58,16 +58,16 @@ pub(super) struct Args {
     /// Renders that wait for a worker; above that, RESOURCE_EXHAUSTED with a pushback
     #[arg(long, value_name = "N", default_value_t = 64, value_parser = |text: &str| within(text, 0_usize, 1_000_000))]
     queue: usize,
-    /// Time a render takes: 200ms, or a range such as 100ms..300ms
+    /// How long a render takes: 200ms, or a range such as 100ms..300ms
     #[arg(long, value_name = "TIME", default_value = "200ms")]
     cost: Cost,
-    /// The rollout that it renders, whatever it is asked for; raised while it runs by POST /rollout with a higher one
+    /// The rollout to render, whatever is asked for; POST /rollout raises it
     #[arg(long, value_name = "N", default_value = "1")]
     rollout: NonZeroU64,
     /// Store nothing: Fetch is UNIMPLEMENTED
     #[arg(long)]
     no_store: bool,
-    /// Pad payloads to at least that size, such as 15MiB
+    /// Pad payloads to at least this size, such as 15MiB
     #[arg(long, value_name = "BYTES", default_value = "0", value_parser = |text: &str| within(text, ByteSize::b(0), ByteSize::gib(1)))]
     pad: ByteSize,
     /// Start with a fault: slow, dead, hang, flap, behind, garbage or busy
@@ -132,7 +132,7 @@ fn loopback(text: &str) -> Result<SocketAddr, String> {
     if address.ip().is_loopback() {
         Ok(address)
     } else {
-        Err("anybody who reaches it can switch faults: take a loopback address".to_owned())
+        Err("every client of it can switch faults: use a loopback address".to_owned())
     }
 }
 

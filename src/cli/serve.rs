@@ -20,14 +20,15 @@ use crate::{
 };
 
 const SETTINGS: &str = "\
-Every field of the settings can stand in a file, in an environment variable such as EVENKEEL_ADMISSION__RATE, or be left at
-its default; the common ones are flags. A flag is above the environment, which is above the files. For all fields see
-`evenkeel check --print-schema`, or deploy/README.md.
+Every setting can be in a file, in an environment variable such as EVENKEEL_ADMISSION__RATE, or left at its
+default; the common ones are flags. A flag overrides the environment, which overrides the files.
+`evenkeel check --print-schema` and deploy/README.md list all settings.
 
-A file with a mistake in a hot field, such as the rollout, keeps the sidecar waiting, unready, until it is put right; one with
-a mistake in another field ends it with 78.
+A mistake in a hot field, such as the rollout, keeps the sidecar up but unready until the file is fixed. A
+mistake in another field ends it with exit code 78.
 
-SIGHUP reads the files at once; without it a change is seen within 2.5 s. SIGTERM and SIGINT drain, a second one exits at once.";
+SIGHUP reads the files at once; otherwise a change is seen within 2.5 s. SIGTERM and SIGINT drain; a second
+one exits at once.";
 
 /// Arguments of `evenkeel serve`.
 #[derive(Debug, clap::Args)]
@@ -37,13 +38,13 @@ pub(super) struct Args {
     settings: Flags,
 }
 
-/// How the time before the sidecar ended.
+/// How the preparation of the sidecar ended.
 enum Prepared {
-    /// The settings are fit, be it after a repair.
+    /// The settings are valid, perhaps after a repair.
     Fit(Box<Loaded>, Log),
-    /// They are not, and waiting is of no use.
+    /// The settings are invalid, and waiting is useless.
     Unfit(Invalid),
-    /// It was told to stop.
+    /// A signal told it to stop.
     Stopped,
 }
 
@@ -51,7 +52,8 @@ enum Prepared {
 pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
     let sources = args.settings.sources();
     let runtime = runtime()?;
-    // Signals are taken over before anything can hang, and belong to the runtime that lives as long as the process.
+    // Take the signals over before anything can hang. They belong to the runtime that lives as long
+    // as the process.
     let (mut stop, mut again, hangups) = {
         let _runtime = runtime.enter();
         let hangups = signal(SignalKind::hangup())?;
@@ -71,7 +73,7 @@ pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
         }
         Prepared::Stopped => ExitCode::SUCCESS,
     };
-    // A reader of settings that hangs on its file system does not keep the process.
+    // A settings reader that hangs on its file system must not keep the process alive.
     runtime.shutdown_background();
     Ok(ended)
 }
@@ -80,8 +82,8 @@ fn runtime() -> io::Result<Runtime> {
     runtime::Builder::new_current_thread().enable_all().build()
 }
 
-/// Loads the settings, and waits for their repair if that is of use. It has a runtime of its own, which takes everything down that
-/// was served meanwhile.
+/// Loads the settings, and waits for their repair if that can help. It has its own runtime, whose end
+/// takes down everything that was served meanwhile.
 fn prepare(sources: &Sources, stop: &mut Signals) -> anyhow::Result<Prepared> {
     let runtime = runtime()?;
     let prepared = runtime.block_on(async {
@@ -98,7 +100,7 @@ fn prepare(sources: &Sources, stop: &mut Signals) -> anyhow::Result<Prepared> {
 async fn fit(sources: &Sources) -> anyhow::Result<Prepared> {
     let loading = {
         let sources = sources.clone();
-        // On another thread: what is on a file system that hangs, or in a pipe, may never come.
+        // On another thread: a read from a hanging file system or a pipe may never return.
         spawn_blocking(move || settings::load(&sources))
     };
     let (log, loaded) = match loading.await? {

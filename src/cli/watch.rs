@@ -1,7 +1,7 @@
 //! `evenkeel watch`: prints what a sidecar serves of some projects, and every change as it arrives.
 //!
-//! What is said of projects goes to stdout, what is said of the connection to stderr. It ends when it is told to, or when
-//! nobody reads it any more; never because a sidecar is restarted.
+//! Lines about projects go to stdout, lines about the connection to stderr. It ends on a signal, or when
+//! its reader has left; never because a sidecar restarts.
 
 use std::process::ExitCode;
 
@@ -19,14 +19,16 @@ use crate::{
 };
 
 const NOTES: &str = "\
-Each line is an answer as `evenkeel get` shows it, or `FAILED PROJECT CODE (REASON): MESSAGE` when there is none. With
-`--output json` an answer is an object as of `evenkeel get --output json`; a failure is one of project, code, reason, message
-and retry_after_seconds (null when asking again is of no use). A payload that did not change is left out.
+Each line is an answer as `evenkeel get` shows it, or `FAILED PROJECT CODE (REASON): MESSAGE`. With
+`--output json`, an answer is an object as of `evenkeel get --output json`, and a failure has the fields
+project, code, reason, message and retry_after_seconds (null if asking again is useless). A payload that
+did not change is left out.
 
-A sidecar that is not there is dialled until it is; stderr says so once, and once when it is back.
+If there is no sidecar, the command dials until there is one; stderr says once that it is missing, and once
+that it is back.
 
 Exit codes:
-   0  told to stop by SIGINT or SIGTERM, or nobody reads stdout any more
+   0  stopped by SIGINT or SIGTERM, or the reader of stdout has left
    1  stdout cannot be written to
    2  wrong usage
   69  what answers is no sidecar";
@@ -35,7 +37,7 @@ Exit codes:
 #[derive(Debug, clap::Args)]
 #[command(after_help = NOTES)]
 pub(super) struct Args {
-    /// Whose configurations
+    /// The projects to watch
     #[arg(value_parser = Project::new, required = true, value_name = "PROJECT")]
     projects: Vec<Project>,
 
@@ -56,7 +58,7 @@ enum Output {
     Json,
 }
 
-/// Prints news until it is told to stop or nobody reads it any more.
+/// Prints changes until it is told to stop or its reader has left.
 ///
 /// # Errors
 /// When stdout cannot be written to, or signals cannot be taken over.

@@ -137,7 +137,7 @@ fn draw_projects(svg: &mut String, panel: &Panel, measured: &Measured) {
     let series = &measured.series;
     let what = match measured.fresh_after {
         Some(after) => format!("projects fresh: all after {:.1} s", after.as_secs_f64()),
-        None => format!("projects fresh: {} are not", measured.not_fresh),
+        None => format!("projects fresh: {} still outdated", measured.not_fresh),
     };
     panel.frame(svg, series, &what);
     panel.release(svg);

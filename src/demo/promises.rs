@@ -49,7 +49,7 @@ fn patience(measured: &Measured, terms: &Terms) -> Promise {
         name: "patience",
         is_kept: took <= terms.patience + late,
         found: format!(
-            "no lookup of a held project took longer than {:.1} ms: {} ms of patience, and {} ms that it may be seen late",
+            "slowest lookup of a held project: {:.1} ms (limit: {} ms patience + {} ms measuring error)",
             took.as_secs_f64() * 1e3,
             terms.patience.as_millis(),
             late.as_millis()
@@ -62,9 +62,7 @@ fn reasons(measured: &Measured) -> Promise {
     Promise {
         name: "reasons",
         is_kept: unsaid == 0,
-        found: format!(
-            "{unsaid} of {answered} answers were outdated and did not say so, or not why"
-        ),
+        found: format!("{unsaid} of {answered} answers were outdated without saying so, or why"),
     }
 }
 
@@ -72,15 +70,15 @@ fn budget(measured: &Measured, terms: &Terms) -> Promise {
     let in_flight = (measured.most_in_flight, u64::from(terms.concurrency.get()));
     let (burst, rate) = (terms.burst, terms.rate);
     let found = match measured.beyond_budget {
-        Some(beyond) => format!("{beyond:.1} renders beyond {burst} and {rate} a second"),
-        None => format!("no window has more renders than {burst} and {rate} a second"),
+        Some(beyond) => format!("{beyond:.1} renders above {burst} + {rate}/s"),
+        None => format!("never more renders than {burst} + {rate}/s"),
     };
     let late = measured.tolerance().as_millis();
     Promise {
         name: "budget",
         is_kept: measured.beyond_budget.is_none() && in_flight.0 <= in_flight.1,
         found: format!(
-            "{found}, of which each may be seen {late} ms late; at most {} of {} in flight",
+            "{found} (measuring error: {late} ms); at most {} of {} in flight",
             in_flight.0, in_flight.1
         ),
     }
@@ -90,7 +88,7 @@ fn fresh_in_time(measured: &Measured, terms: &Terms) -> Promise {
     let limit = terms.ideal().mul_f64(CONVERGENCE);
     judged(
         "convergence",
-        "every project was fresh after",
+        "every project fresh after",
         measured.fresh_after,
         limit,
         measured,
@@ -98,7 +96,7 @@ fn fresh_in_time(measured: &Measured, terms: &Terms) -> Promise {
 }
 
 fn recovery(measured: &Measured) -> Promise {
-    let what = "every project was fresh, counted from the end of the fault, after";
+    let what = "every project fresh, counted from the end of the fault, after";
     judged(
         "recovery",
         what,
@@ -115,14 +113,14 @@ fn judged(
     limit: Duration,
     measured: &Measured,
 ) -> Promise {
-    let limited = format!("at most {:.1} s", limit.as_secs_f64());
+    let limited = format!("(limit: {:.1} s)", limit.as_secs_f64());
     Promise {
         name,
         is_kept: found.is_some_and(|found| found <= limit),
         found: match found {
-            Some(found) => format!("{what} {:.1} s, {limited}", found.as_secs_f64()),
+            Some(found) => format!("{what} {:.1} s {limited}", found.as_secs_f64()),
             None => format!(
-                "{} projects are still not fresh; {limited} were promised",
+                "{} projects are still outdated {limited}",
                 measured.not_fresh
             ),
         },

@@ -51,7 +51,7 @@ impl Report {
         row("  fresh after a wait", &|it| it.rendered.to_string());
         for reason in self.reasons() {
             let name = match reason {
-                UNSAID => "  outdated, untold or unexplained".to_owned(),
+                UNSAID => "  outdated without saying so, or why".to_owned(),
                 reason => format!("  outdated: {reason}"),
             };
             row(&name, &|it| {
@@ -185,13 +185,13 @@ fn in_seconds(time: Duration) -> String {
 fn fresh_after(measured: &Measured) -> String {
     match measured.fresh_after {
         Some(after) => in_seconds(after),
-        None => format!("{} are not", measured.not_fresh),
+        None => format!("never ({} left)", measured.not_fresh),
     }
 }
 
 fn recovered_after(measured: &Measured) -> String {
     match measured.recovered_after {
         Some(after) => in_seconds(after),
-        None => "not".to_owned(),
+        None => "never".to_owned(),
     }
 }

@@ -118,30 +118,30 @@ impl Terms {
         let show = |time: Duration| humantime::format_duration(time).to_string();
         let mut lines = vec![
             format!(
-                "{callers} callers over {CONNECTIONS} connections look {projects} projects up, again and again, and pause for {} in the mean; \
-                 who gets no answer in time asks again at once, after another failure {} later",
+                "{callers} callers over {CONNECTIONS} connections look up {projects} projects again and again, with a mean pause of {}; \
+                 a caller that gets no answer in time asks again at once, after another failure {} later",
                 show(self.pause),
                 show(BREATH)
             ),
             format!(
-                "a lookup has a deadline of {} and patience for {}, or to its deadline when nothing is held; a render has a deadline of {}",
+                "a lookup has a deadline of {} and a patience of {}, or up to its deadline if nothing is held; a render has a deadline of {}",
                 show(self.deadline),
                 show(self.patience),
                 show(self.render_deadline)
             ),
             format!(
-                "the renderer has {workers} workers and takes {} for a render in the mean",
+                "the renderer has {workers} workers; a render takes {} on average",
                 show(self.cost.mean())
             ),
             format!(
-                "evenkeel's budget is {rate} renders a second, {burst} at once after a quiet time, {concurrency} in flight; \
-                 of what the renderer has stored {} fetches a second, {} in flight",
+                "evenkeel's budget is {rate} renders per second, {burst} at once after a quiet time, {concurrency} in flight; \
+                 and {} fetches per second, {} in flight",
                 FETCH.0, FETCH.1
             ),
         ];
         let release = match self.release {
             Release::Raise => "the release raises the target of the running pod",
-            Release::Replace => "the release replaces the pod by one that holds nothing",
+            Release::Replace => "the release replaces the pod with one that holds nothing",
         };
         let lasts = format!(
             "a storm begins {} before the release and goes on for {} after it",

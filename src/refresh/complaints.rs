@@ -44,30 +44,26 @@ impl Complaint {
 
     fn broken(self) -> &'static str {
         match self {
-            Self::Failed => {
-                "renders fail: what is held is served, and asked for again after a while"
-            }
-            Self::Behind => {
-                "the renderer is behind: it answers with older revisions than asked for"
-            }
-            Self::Rejected => "renders are rejected: what they bring is not fit to be held",
+            Self::Failed => "renders are failing; serving held revisions, will retry",
+            Self::Behind => "renderer is behind: it renders older revisions than asked for",
+            Self::Rejected => "renders are rejected: the answers cannot be served",
             Self::Gone => {
-                "the renderer knows a held project no more: it is served until it says so again"
+                "renderer answers NOT_FOUND for a held project; serving it until confirmed"
             }
-            Self::Conflict => "the renderer renders the same order differently: the first is kept",
-            Self::Ahead => "the renderer is ahead of the target: what it renders is served",
-            Self::GivenUp => {
-                "the renderer tells of a change that no render has: it is given up, and what is held is fresh"
-            }
+            Self::Conflict => "renderer sent two payloads for the same revision; keeping the first",
+            Self::Ahead => "renderer is ahead of the target; serving what it renders",
+            Self::GivenUp => "renderer announced a change that no render has; giving the change up",
         }
     }
 
     /// What is said of each further project, where the project may be the cause.
     fn another(self) -> Option<&'static str> {
         match self {
-            Self::Failed => Some("another project's renders fail"),
-            Self::Rejected => Some("another project's renders are rejected"),
-            Self::Conflict => Some("another project is rendered differently for the same order"),
+            Self::Failed => Some("renders of another project are failing"),
+            Self::Rejected => Some("renders of another project are rejected"),
+            Self::Conflict => {
+                Some("renderer sent two payloads for the same revision of another project")
+            }
             Self::Behind | Self::Gone | Self::GivenUp | Self::Ahead => None,
         }
     }
@@ -75,12 +71,12 @@ impl Complaint {
     fn healed(self) -> &'static str {
         match self {
             Self::Failed => "renders succeed again",
-            Self::Behind => "the renderer is no longer behind",
-            Self::Rejected => "renders are fit to be held again",
-            Self::Gone => "no held project is missing at the renderer any more",
-            Self::Conflict => "the renderer agrees with what is held again",
-            Self::Ahead => "the renderer is not ahead of the target now",
-            Self::GivenUp => "renders have the changes that the renderer tells of again",
+            Self::Behind => "renderer is no longer behind",
+            Self::Rejected => "renders are accepted again",
+            Self::Gone => "renderer knows all held projects again",
+            Self::Conflict => "renderer agrees with the held revisions again",
+            Self::Ahead => "renderer is no longer ahead of the target",
+            Self::GivenUp => "renders have the announced changes again",
         }
     }
 
@@ -88,12 +84,12 @@ impl Complaint {
     fn forgotten(self) -> &'static str {
         match self {
             Self::Failed => "no render has failed for 15m",
-            Self::Behind => "the renderer has not been behind for 15m",
+            Self::Behind => "renderer has not been behind for 15m",
             Self::Rejected => "no render has been rejected for 15m",
-            Self::Gone => "no held project has been missing at the renderer for 15m",
-            Self::Conflict => "the renderer has not disagreed with what is held for 15m",
+            Self::Gone => "no held project has been NOT_FOUND for 15m",
+            Self::Conflict => "renderer has not sent a second payload for 15m",
             Self::GivenUp => "no change has been given up for 15m",
-            Self::Ahead => "the renderer has not been ahead of the target for 15m",
+            Self::Ahead => "renderer has not been ahead of the target for 15m",
         }
     }
 }
@@ -173,10 +169,8 @@ impl Complaints {
             std::mem::replace(&mut self.is_refused, is_refused),
             is_refused,
         ) {
-            (false, true) => tracing::warn!(
-                "the renderer refuses calls: fewer are made at once, until it takes more"
-            ),
-            (true, false) => tracing::info!("the renderer has refused no call for a minute"),
+            (false, true) => tracing::warn!("renderer refuses calls; making fewer at once"),
+            (true, false) => tracing::info!("renderer has refused no call for a minute"),
             (false, false) | (true, true) => {}
         }
     }
@@ -186,9 +180,9 @@ impl Complaints {
         let before = std::mem::replace(&mut self.has_given_fetches_up, are_given_up);
         match (before, are_given_up) {
             (false, true) => {
-                tracing::warn!("fetches fail: missing projects are rendered until one is answered");
+                tracing::warn!("fetches are failing; rendering missing projects instead");
             }
-            (true, false) => tracing::info!("fetches are answered again"),
+            (true, false) => tracing::info!("fetches succeed again"),
             (false, false) | (true, true) => {}
         }
     }
@@ -198,19 +192,17 @@ impl Complaints {
         let before = std::mem::replace(&mut self.stops, stops);
         match (before.is_broken, stops.is_broken) {
             (false, true) if stops.is_identity_refused => tracing::warn!(
-                "the breaker is open: the renderer refuses the identity of this sidecar (UNAUTHENTICATED); held revisions are served, and a probe goes out now and then"
+                "breaker is open: renderer refuses the identity of this sidecar (UNAUTHENTICATED); serving held revisions, will probe"
             ),
             (false, true) => tracing::warn!(
-                "the breaker is open: several projects failed in a row, and none is rendered for a while"
+                "breaker is open: several projects failed in a row; serving held revisions, will probe"
             ),
-            (true, false) => tracing::info!("the breaker is closed: renders are launched again"),
+            (true, false) => tracing::info!("breaker is closed: renders start again"),
             (false, false) | (true, true) => {}
         }
         match (before.is_held, stops.is_held) {
-            (false, true) => tracing::warn!(
-                "the renderer pushes everything back: no render is launched for a while"
-            ),
-            (true, false) => tracing::info!("the pushback is over: renders are launched again"),
+            (false, true) => tracing::warn!("renderer pushes back; no render starts for a while"),
+            (true, false) => tracing::info!("pushback is over: renders start again"),
             (false, false) | (true, true) => {}
         }
     }
@@ -224,10 +216,7 @@ impl Complaints {
             }
         }
         if let Some(more) = self.named.take_left_out(now) {
-            tracing::warn!(
-                more,
-                "renders of more projects fail than were named in a minute"
-            );
+            tracing::warn!(more, "renders of further projects are failing");
         }
     }
 

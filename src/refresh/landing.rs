@@ -227,7 +227,7 @@ impl Shared {
         let (order, target) = (revision.order, self.parts.freshness.target());
         let (stored, held) = self.parts.cache.store_word(revision, word, target);
         if stored == Stored::Lower {
-            tracing::info!(%project, %order, target, "what was held ahead of the target has given way");
+            tracing::info!(%project, %order, target, "replaced a revision that was ahead of the target");
         }
         if stored == Stored::TooLarge {
             let limit = self.options.max_payload;
@@ -358,11 +358,11 @@ impl Shared {
             self.parts.cache.len() as f64,
         );
         if dropped > (held * MAX_DROPPED).max(1.0) {
-            tracing::warn!(%project, dropped, held, "too many held projects are gone at once: none is dropped for now");
+            tracing::warn!(%project, dropped, held, "too many held projects are NOT_FOUND at once; dropping is suspended");
             return Landing::Gone;
         }
         state.drops.push_back(now);
-        tracing::info!(%project, "a project is gone, and dropped");
+        tracing::info!(%project, "dropped a project that no longer exists");
         state.complaints.settle(project, None);
         self.parts.cache.remove(project);
         self.parts

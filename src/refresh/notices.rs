@@ -102,7 +102,7 @@ impl Notices {
     /// Notes that a lookup was refused because all that may wait do.
     pub(super) fn refused(&mut self, waiting: fmt::Arguments<'_>, now: Moment) {
         if let Some(spell::Said::Begins(_)) = self.refused.note(1, now) {
-            tracing::warn!("lookups are refused: {waiting} wait already");
+            tracing::warn!("lookups are refused: {waiting} are already waiting");
         }
     }
 
@@ -114,7 +114,7 @@ impl Notices {
         say_unknown(self.unknown.look(now), None);
         if let Some(spell::Said::Ends { count, lasted }) = self.refused.look(now) {
             let lasted = spoken(lasted);
-            tracing::info!(refused = count, %lasted, "lookups are no longer refused: there is room again");
+            tracing::info!(refused = count, %lasted, "lookups are no longer refused");
         }
     }
 
@@ -147,7 +147,7 @@ impl Notices {
                 } else {
                     format!(", usually {}", spoken(facts.median))
                 };
-                tracing::warn!(project, "a render takes long: {}{usually}", spoken(age));
+                tracing::warn!(project, "slow render: running for {}{usually}", spoken(age));
             }
             Some(hang::Said::Heals) => tracing::info!("renders are answered again"),
             None => {}
@@ -205,12 +205,12 @@ impl Notices {
             tracing::warn!(
                 held,
                 max_bytes,
-                "the cache is too small: {count} projects were thrown out and wanted again within a minute"
+                "cache is too small: {count} evicted projects were wanted again within a minute"
             );
         }
         if let Some(spell::Said::Ends { count, lasted }) = self.thrown_out.look(now) {
             let lasted = spoken(lasted);
-            tracing::info!(thrown_out = count, %lasted, "the cache is large enough again");
+            tracing::info!(evicted = count, %lasted, "cache is large enough again");
         }
     }
 }
@@ -222,11 +222,11 @@ fn say_unknown(said: Option<unknown::Said>, project: Option<&Project>) {
             let (unknown, seen) = (of_late.unknown, of_late.seen);
             tracing::warn!(
                 project,
-                "projects are unknown to the renderer: {unknown} of the last {seen} first renders"
+                "renderer does not know many projects: NOT_FOUND for {unknown} of the last {seen} first renders"
             );
         }
         Some(unknown::Said::Ends) => {
-            tracing::info!("projects that are asked for are known to the renderer again");
+            tracing::info!("renderer knows the projects again");
         }
         None => {}
     }

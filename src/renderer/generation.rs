@@ -45,7 +45,11 @@ impl Generation {
         if wanted < current {
             return Err(LowerRollout { wanted, current });
         }
-        tracing::info!(rollout = wanted, before = current, "a rollout is rendered");
+        tracing::info!(
+            rollout = wanted,
+            before = current,
+            "rendering a new rollout"
+        );
         Ok(())
     }
 }

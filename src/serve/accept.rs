@@ -149,7 +149,7 @@ async fn accept_all(listener: impl Accept, host: impl Host, terms: Terms) {
     drop(listener);
     hosted.close();
     if timeout(CLOSE_WITHIN, hosted.wait()).await.is_err() {
-        tracing::warn!(within = ?CLOSE_WITHIN, "connections did not close by themselves");
+        tracing::warn!(within = ?CLOSE_WITHIN, "some connections are still open after the drain");
     }
 }
 

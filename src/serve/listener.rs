@@ -130,7 +130,7 @@ impl Listener {
         let bind = |address| Self::bind(&address, access);
         let (bound, left_out) = leave_out_ipv6(addresses.into_iter().map(bind))?;
         for BindError { address, cause } in left_out {
-            tracing::info!(%address, %cause, "there is no IPv6: nothing listens on this address");
+            tracing::info!(%address, %cause, "no IPv6 on this machine; not listening on this address");
         }
         Ok(bound)
     }

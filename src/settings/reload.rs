@@ -96,7 +96,7 @@ async fn run(mut reload: Reload, demand: Arc<Notify>, sender: Sender<Arc<InForce
                 outcome.log();
             }
             None if cause == Cause::Demand => {
-                tracing::info!(hash = %reload.in_force.hash, "settings read: nothing changed");
+                tracing::info!(hash = %reload.in_force.hash, "settings read, nothing changed");
             }
             None => {}
         }
@@ -201,7 +201,7 @@ impl Outcome {
             }
             Self::Rejected { invalid, hash } => {
                 let problems = invalid.in_one_line();
-                tracing::warn!(%hash, "settings rejected, those in force stay: {problems}");
+                tracing::warn!(%hash, "settings rejected, keeping those in force: {problems}");
             }
         }
     }

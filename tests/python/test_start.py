@@ -173,7 +173,7 @@ def test_a_sidecar_reads_its_settings_from_a_pipe_once(prepare):
         sidecar._process = subprocess.Popen(sidecar.command(), stdout=log, stderr=log)
     wait_until(sidecar.is_ready, within=15)
     sidecar.signal(signal.SIGHUP)
-    wait_until(lambda: "settings read: nothing changed" in sidecar.log())
+    wait_until(lambda: "settings read, nothing changed" in sidecar.log())
     assert sidecar.metric("settings_valid") == 1
     assert settings == sidecar.settings_file.read_text()
 
@@ -286,7 +286,7 @@ def test_it_starts_with_its_defaults_where_there_is_no_ipv6(tmp_path):
     try:
         wait_until(lambda: "probes and metrics are served" in log.read_text() or process.poll() is not None, within=10)
         assert "lookups are answered address=127.0.0.1:7400" in log.read_text()
-        assert "address=[::1]:7400" in log.read_text().split("there is no IPv6")[1]
+        assert "address=[::1]:7400" in log.read_text().split("no IPv6 on this machine")[1]
     finally:
         process.kill()
         process.wait()

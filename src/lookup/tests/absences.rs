@@ -254,8 +254,8 @@ async fn fetches_that_are_late_lead_to_renders_only_when_all_fail_for_a_while() 
     assert!(core.get(&other).await.is_ok());
     assert_eq!(core.renders(), before);
     log.assert_says(&[
-        "fetches fail: missing projects are rendered until one is answered",
-        "fetches are answered again",
+        "fetches are failing; rendering missing projects instead",
+        "fetches succeed again",
     ]);
 }
 

@@ -70,14 +70,14 @@ async fn ten_minutes_of_a_dead_renderer_cost_no_more_than_its_probes_and_are_sai
     core.renderer.behaves(Behaviour::Answers);
     under_load(&core, &projects, core.converges(&projects, 2)).await;
     log.assert_says(&[
-        "renders fail",
-        "another project's renders fail",
-        "another project's renders fail",
-        "another project's renders fail",
-        "another project's renders fail",
-        "the breaker is open",
+        "renders are failing",
+        "renders of another project are failing",
+        "renders of another project are failing",
+        "renders of another project are failing",
+        "renders of another project are failing",
+        "breaker is open",
         "not fresh yet: 100 of 100 outdated, no end in sight rollout=2 after=10m",
-        "the breaker is closed",
+        "breaker is closed",
         "renders succeed again",
         "all wanted projects are fresh rollout=2 after=10m renders=100",
     ]);
@@ -135,8 +135,8 @@ async fn a_plain_refusal_is_no_failure_but_asks_for_fewer_at_once() {
     core.renderer.behaves(Behaviour::Answers);
     assert!(core.converges(&projects, 2).await <= secs(20));
     log.assert_says(&[
-        "the target is raised",
-        "the renderer refuses calls: fewer are made at once, until it takes more",
+        "target raised",
+        "renderer refuses calls; making fewer at once",
         "all wanted projects are fresh",
     ]);
     assert_trusts_the_renderer(&core);

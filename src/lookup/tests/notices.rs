@@ -42,7 +42,7 @@ async fn a_renderer_that_accepts_and_never_answers_is_said_long_before_the_deadl
     assert_said(&log, &[]);
     assert!(core.refresh.snapshot().oldest_render >= millis(4_700));
     look_up_for(&core, &projects, millis(300)).await;
-    let hangs = "a render takes long: 5.0s, usually 0.1s project=demo/";
+    let hangs = "slow render: running for 5.0s, usually 0.1s project=demo/";
     let lines = log.lines();
     assert!(lines.iter().any(|line| line.contains(hangs)), "{lines:#?}");
     look_up_for(&core, &projects, secs(60)).await;
@@ -81,7 +81,7 @@ async fn a_release_that_takes_long_says_how_many_are_left_and_until_when() {
     core.refresh.set_target(2);
     look_up_for(&core, &projects, secs(1_100)).await;
     log.assert_says(&[
-        "the target is raised",
+        "target raised",
         "not fresh yet: 40 of 100 outdated, done in about 400s rollout=2 after=10m failing=0",
         "all wanted projects are fresh rollout=2 after=17m renders=100",
     ]);
@@ -101,14 +101,13 @@ async fn mistyped_names_are_said_when_they_begin_and_when_they_end() {
         assert!(core.get(&typo).await.is_err());
         sleep(secs(1)).await;
     }
-    let begins =
-        "projects are unknown to the renderer: 10 of the last 20 first renders project=typo/9";
+    let begins = "renderer does not know many projects: NOT_FOUND for 10 of the last 20 first renders project=typo/9";
     log.assert_says(&[begins]);
     for n in 0..20 {
         let new = project(&format!("new/{n}"));
         core.get_within(&new, secs(20)).await.unwrap();
     }
-    log.assert_says(&[begins, "known to the renderer again"]);
+    log.assert_says(&[begins, "renderer knows the projects again"]);
 }
 
 #[tokio::test(start_paused = true)]
@@ -130,11 +129,11 @@ async fn lookups_that_find_the_queue_full_are_said_when_it_is_and_when_it_has_ro
     let answers = join_all(lookups).await;
     let refused = answers.iter().filter(|answer| answer.is_err()).count();
     assert!(refused >= 12, "{refused}");
-    log.assert_says(&["lookups are refused: 4 missing projects wait already"]);
+    log.assert_says(&["lookups are refused: 4 missing projects are already waiting"]);
     sleep(secs(12)).await;
     let lines = log.lines();
     assert_eq!(lines.len(), 2, "{lines:#?}");
-    assert!(lines[1].contains("there is room again refused="));
+    assert!(lines[1].contains("lookups are no longer refused refused="));
 }
 
 #[tokio::test(start_paused = true)]
@@ -156,8 +155,8 @@ async fn lookups_beyond_those_that_may_wait_are_said_too() {
     assert_eq!(failure(&answers[3]), NotRefreshed::QueueFull);
     sleep(secs(12)).await;
     log.assert_says(&[
-        "lookups are refused: 2 lookups wait already",
-        "there is room again refused=2 lasted=0.0s",
+        "lookups are refused: 2 lookups are already waiting",
+        "lookups are no longer refused refused=2 lasted=0.0s",
     ]);
 }
 
@@ -176,12 +175,12 @@ async fn a_cache_that_is_too_small_is_said_once_and_when_it_is_large_enough_agai
         }
     }
     log.assert_says(&[
-        "the cache is too small: 10 projects were thrown out and wanted again within a minute held=",
+        "cache is too small: 10 evicted projects were wanted again within a minute held=",
     ]);
     sleep(secs(601)).await;
     let lines = log.lines();
     assert_eq!(lines.len(), 2, "{lines:#?}");
-    assert!(lines[1].contains("the cache is large enough again thrown_out="));
+    assert!(lines[1].contains("cache is large enough again evicted="));
     assert!(core.refresh.snapshot().evictions >= 200);
 }
 

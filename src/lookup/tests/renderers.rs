@@ -119,7 +119,7 @@ async fn a_blank_garbled_or_wrong_render_is_rejected_and_the_held_one_served() {
         assert!(core.renders() >= 5, "rejected again and again");
         let rejected = [
             "renders are rejected",
-            "another project's renders are rejected",
+            "renders of another project are rejected",
         ];
         log.assert_says(&rejected);
 
@@ -129,7 +129,7 @@ async fn a_blank_garbled_or_wrong_render_is_rejected_and_the_held_one_served() {
         log.assert_says(&[
             first,
             another,
-            "renders are fit to be held again",
+            "renders are accepted again",
             "all wanted projects are fresh",
         ]);
     }
@@ -197,13 +197,13 @@ async fn a_revision_of_the_same_order_with_another_digest_is_not_taken_and_said_
         assert_eq!(answer.revision.digest, first.digest);
     }
     assert!(core.renders() >= 5, "it is asked whenever it is too old");
-    log.assert_says(&["renders the same order differently: the first is kept"]);
+    log.assert_says(&["sent two payloads for the same revision; keeping the first"]);
 
     core.renderer.behaves(Behaviour::Answers);
     sleep(secs(120)).await;
     core.get(&shop).await.unwrap();
     assert_eq!(log.lines().len(), 2, "{:#?}", log.lines());
-    assert!(log.lines()[1].contains("agrees with what is held again"));
+    assert!(log.lines()[1].contains("agrees with the held revisions again"));
 }
 
 #[tokio::test(start_paused = true)]
@@ -346,9 +346,9 @@ async fn changes_that_no_render_has_are_given_up_and_later_ones_heard() {
         assert_eq!(core.get(project).await.unwrap().served, Served::Fresh);
     }
     log.assert_says(&[
-        "the renderer is behind",
-        "the renderer tells of a change that no render has",
-        "the renderer is no longer behind",
+        "renderer is behind",
+        "renderer announced a change that no render has",
+        "renderer is no longer behind",
     ]);
     core.renderer.numbers(2);
     core.refresh.changed(&projects[0], Order::new(1, 2));
@@ -392,9 +392,12 @@ async fn what_is_ahead_of_the_target_gives_way_when_two_connections_agree() {
     let said = log.lines();
     let ahead = said
         .iter()
-        .filter(|line| line.contains("ahead of the target: what"));
+        .filter(|line| line.contains("ahead of the target; serving"));
     assert_eq!(ahead.count(), 1, "{said:#?}");
-    assert!(said.iter().any(|line| line.contains("has given way")));
+    assert!(
+        said.iter()
+            .any(|line| line.contains("replaced a revision that was ahead"))
+    );
 }
 
 #[tokio::test(start_paused = true)]

@@ -50,13 +50,13 @@ fn the_first_five_failing_projects_of_a_minute_are_named_and_the_others_counted(
     complaints.tick(at(61));
     complaints.raise(Complaint::Failed, &project(9), &"broken", at(62));
     log.assert_says(&[
-        "renders fail: what is held is served, and asked for again after a while project=typo/0 cause=broken",
-        "another project's renders fail project=typo/1 cause=broken",
-        "another project's renders fail project=typo/2",
-        "another project's renders fail project=typo/3",
-        "another project's renders fail project=typo/4",
-        "renders of more projects fail than were named in a minute more=3",
-        "another project's renders fail project=typo/9",
+        "renders are failing; serving held revisions, will retry project=typo/0 cause=broken",
+        "renders of another project are failing project=typo/1 cause=broken",
+        "renders of another project are failing project=typo/2",
+        "renders of another project are failing project=typo/3",
+        "renders of another project are failing project=typo/4",
+        "renders of further projects are failing more=3",
+        "renders of another project are failing project=typo/9",
     ]);
 }
 
@@ -70,7 +70,7 @@ fn while_the_breaker_is_open_no_project_is_to_blame() {
         ..Stops::default()
     });
     complaints.raise(Complaint::Failed, &project(1), &"broken", at(2));
-    log.assert_says(&["renders fail", "the breaker is open"]);
+    log.assert_says(&["renders are failing", "breaker is open"]);
 }
 
 #[test]
@@ -85,7 +85,7 @@ fn what_nobody_asks_for_again_is_forgotten_and_said_so() {
     assert_eq!(complaints.next_wake(), None);
     log.assert_says(&[
         "renders are rejected",
-        "another project's renders are rejected",
+        "renders of another project are rejected",
         "no render has been rejected for 15m",
     ]);
 }

@@ -99,7 +99,7 @@ pub(in crate::renderer) async fn watch(folder: PathBuf, projects: watch::Sender<
             Ok(found) => found,
             Err(error) => {
                 if readable {
-                    tracing::warn!(folder = %folder.display(), %error, "projects cannot be read");
+                    tracing::warn!(folder = %folder.display(), %error, "cannot read the projects");
                 }
                 readable = false;
                 continue;
