@@ -36,7 +36,7 @@ use crate::{
     readiness::{Block, Readiness},
     refresh::{self, Refresh},
     serve::{
-        self, Accepting, Calls, Configs, Connections, Terms, ThreadFailed, Threads,
+        self, Accepting, Calls, Configs, Connections, Terms, ThreadFailed, Threads, Unread,
         health::Health,
         listener::{Access, Address, BindError, Listener},
     },
@@ -113,6 +113,7 @@ struct Core {
     readiness: Readiness,
     health: Health,
     connections: Connections,
+    unread: Unread,
     shares: Shares,
     accepting: Accepting,
     closing: CancellationToken,
@@ -289,6 +290,7 @@ impl Core {
             readiness: Readiness::new(),
             health: Health::new().await,
             connections: Connections::at_most(shares.lookup),
+            unread: Unread::at_most(plain::bytes(settings.lookup.max_unread)),
             shares,
             accepting,
             closing: CancellationToken::new(),
@@ -313,7 +315,12 @@ impl Core {
         };
         let lookups = || {
             let metrics = self.metrics.for_thread();
-            let configs = Configs::new(self.lookup.clone(), metrics, self.closing.clone());
+            let configs = Configs::new(
+                self.lookup.clone(),
+                metrics,
+                self.unread.clone(),
+                self.closing.clone(),
+            );
             serve::lookup::service(configs, &self.health, &terms)
         };
         let threads = serve::lookup::start(settings.lookup.threads, &listeners, lookups, &terms);

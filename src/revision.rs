@@ -199,6 +199,11 @@ impl Revision {
         }
     }
 
+    /// Whether the payload's digest is this one, as an answer has it.
+    pub fn has_digest(&self, digest: &str) -> bool {
+        !digest.is_empty() && self.digest.to_string() == digest
+    }
+
     /// The same payload, stamped with another order.
     pub fn with_order(&self, order: Order) -> Self {
         let (project, content_type) = (self.project.clone(), Arc::clone(&self.content_type));

@@ -22,6 +22,8 @@ mod framed;
 pub(crate) mod fuzz;
 mod gathered;
 mod grpc;
+mod messages;
+mod reading;
 mod reflection;
 mod request;
 mod response;
@@ -30,6 +32,7 @@ mod status;
 mod threads;
 mod trace;
 mod unfit;
+mod unread;
 mod watch;
 mod whole;
 
@@ -45,4 +48,5 @@ pub use self::{
     service::Lookups,
     threads::{ThreadFailed, Threads},
     unfit::Unfit,
+    unread::Unread,
 };

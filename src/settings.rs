@@ -124,6 +124,8 @@ section! {
         max_waiting: u32 = "4096" ["0" to "1000000"] hot;
         /// How many calls, including watches, one connection may have open; all connections together twice as many.
         max_streams: NonZeroU32 = "2000" ["1" to "100000"];
+        /// How many payload bytes unread answers of watches and batches may keep in memory together; those that do not fit wait.
+        max_unread: Size = "64MiB" ["1MiB" to "1TiB"] hot;
     }
 }
 

@@ -34,6 +34,8 @@ impl Core {
             evicted_wanted_total: core.evicted_wanted,
             waiting: self.lookup.waiting(),
             watchers: self.lookup.watching(),
+            unread_bytes: self.unread.bytes(),
+            unread_ended_total: self.unread.ended(),
             lookup_connections: self.connections.open(),
             ready: self.readiness.is_ready(),
             degraded: self.is_degraded(),

@@ -24,6 +24,8 @@ pub struct Watch {
     changes: Subscription,
     target: watch::Receiver<u64>,
     told: Option<Event>,
+    /// What was told before that.
+    told_before: Option<Event>,
     /// When to look again though nothing happened; none until the first look.
     renewal: Option<Duration>,
 }
@@ -47,6 +49,7 @@ impl Watch {
             changes,
             target,
             told: None,
+            told_before: None,
             renewal: None,
         }
     }
@@ -65,23 +68,37 @@ impl Watch {
                     Duration::ZERO
                 }
             };
-            let result = self.look(patience).await;
-            self.renewal = Some(self.renewal_after(&result));
-            let event = match &result {
-                Ok(answer) => Event::Revision(answer.revision.order),
-                Err(Failure::ProjectNotFound { .. }) => Event::NotFound,
-                Err(
-                    Failure::NotRefreshed { .. }
-                    | Failure::BelowMinRevision { .. }
-                    | Failure::BeyondReach { .. }
-                    | Failure::BeyondMaxOutdated { .. },
-                ) => Event::NotYet,
-            };
-            if self.is_news(event) {
-                self.told = Some(event);
-                return result;
+            if let Some(news) = self.look_for_news(patience).await {
+                return news;
             }
         }
+    }
+
+    /// What there is now, without waiting, for a caller that did not get what [`Watch::next`] told last; none if it is no news to
+    /// that caller any more.
+    pub async fn again(&mut self) -> Option<Result<Answer, Failure>> {
+        self.told = self.told_before;
+        self.look_for_news(Duration::ZERO).await
+    }
+
+    async fn look_for_news(&mut self, patience: Duration) -> Option<Result<Answer, Failure>> {
+        let result = self.look(patience).await;
+        self.renewal = Some(self.renewal_after(&result));
+        let event = match &result {
+            Ok(answer) => Event::Revision(answer.revision.order),
+            Err(Failure::ProjectNotFound { .. }) => Event::NotFound,
+            Err(
+                Failure::NotRefreshed { .. }
+                | Failure::BelowMinRevision { .. }
+                | Failure::BeyondReach { .. }
+                | Failure::BeyondMaxOutdated { .. },
+            ) => Event::NotYet,
+        };
+        if !self.is_news(event) {
+            return None;
+        }
+        self.told_before = self.told.replace(event);
+        Some(result)
     }
 
     async fn look(&self, patience: Duration) -> Result<Answer, Failure> {

@@ -45,6 +45,8 @@ pub struct Snapshot {
     pub evicted_wanted_total: u64,
     pub waiting: usize,
     pub watchers: usize,
+    pub unread_bytes: usize,
+    pub unread_ended_total: u64,
     pub lookup_connections: usize,
     pub ready: bool,
     pub degraded: bool,
@@ -195,6 +197,10 @@ impl Page {
 
     pub(super) fn evictions(&self, mut to: MetricEncoder<'_>) -> fmt::Result {
         to.encode_counter::<NoLabelSet, _, u64>(&self.snapshot.evictions_total, None)
+    }
+
+    pub(super) fn unread_ended(&self, mut to: MetricEncoder<'_>) -> fmt::Result {
+        to.encode_counter::<NoLabelSet, _, u64>(&self.snapshot.unread_ended_total, None)
     }
 
     pub(super) fn cpu_seconds(&self, mut to: MetricEncoder<'_>) -> fmt::Result {

@@ -99,6 +99,8 @@ pub(super) const ALL: &[Metric] = &[
     metric("evicted_wanted", Counter, &[], "Projects evicted from the full cache while wanted", Page::evicted_wanted),
     metric("lookups_waiting", Gauge, &[], "Lookups that wait for a refresh", |page, to| page.gauge(to, |now| now.waiting as f64)),
     metric("watchers", Gauge, &[], "Open watches", |page, to| page.gauge(to, |now| now.watchers as f64)),
+    metric("unread_bytes", Gauge, &[], "Payload bytes that unread answers of watches and batches keep in memory", |page, to| page.gauge(to, |now| now.unread_bytes as f64)),
+    metric("unread_ended", Counter, &[], "Watches and batches that were ended because their client read nothing for 30 s while others waited for memory", Page::unread_ended),
     metric("lookup_connections", Gauge, &[], "Open connections to the lookup listeners", |page, to| page.gauge(to, |now| now.lookup_connections as f64)),
     metric("accept_errors", Counter, &["listener"], "Connections that could not be accepted, mostly for lack of file descriptors", Page::accept_errors),
     metric("ready", Gauge, &[], "1 while lookups can be answered", |page, to| page.gauge(to, |now| now.ready.into())),

@@ -37,6 +37,9 @@ pub trait Answers: Clone + Send + Sync + 'static {
 pub trait Watching: Send + 'static {
     /// The first answer at once, then each newer one. Never ends; may be dropped and called again.
     fn next(&mut self) -> impl Future<Output = Result<Answer, Failure>> + Send;
+
+    /// What there is instead of what was told last, which the caller did not get: at once, none if that is not news any more.
+    fn again(&mut self) -> impl Future<Output = Option<Result<Answer, Failure>>> + Send;
 }
 
 impl Answers for Lookup {
@@ -67,5 +70,9 @@ impl Answers for Lookup {
 impl Watching for Watch {
     async fn next(&mut self) -> Result<Answer, Failure> {
         self.next().await
+    }
+
+    async fn again(&mut self) -> Option<Result<Answer, Failure>> {
+        self.again().await
     }
 }

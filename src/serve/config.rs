@@ -1,19 +1,23 @@
 //! ConfigService: reads a request, looks up, writes the answer, records how long it took.
 
-use std::{pin::Pin, time::Duration};
+use std::time::Duration;
 
-use futures_util::Stream;
-use tokio::time::Instant;
+use futures_util::stream;
+use tokio::time::sleep_until;
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status, codec::CompressionEncoding};
 
 use super::{
     answers::Answers,
     arrival::Arrival,
+    body::{Beside, Framing},
+    framed::Framed,
+    messages::{self, BatchResult, Messages},
+    reading::Lasting,
     request::{self, Asked, AskedBatch},
-    response,
     status::{Jitter, Refused},
     trace::LOOKUPS,
+    unread::{self, Pin, Unread},
     watch,
 };
 use crate::{
@@ -21,10 +25,10 @@ use crate::{
     lookup::Query,
     metrics::{Metrics, Outcome},
     proto::v1::{
-        self, config_result,
+        self,
         config_service_server::{ConfigService, ConfigServiceServer},
     },
-    revision::Project,
+    revision::{Project, Revision},
 };
 
 /// The most bytes of payloads in one batch.
@@ -41,15 +45,23 @@ pub(super) const MAX_BATCH_REQUEST_BYTES: usize = 320 * 1024;
 pub struct Configs<A> {
     answers: A,
     metrics: Metrics,
+    unread: Unread,
     closing: CancellationToken,
 }
 
 impl<A: Answers> Configs<A> {
-    /// Serves from `answers`; the watches end when `closing` is cancelled, and nothing waits any more.
-    pub const fn new(answers: A, metrics: Metrics, closing: CancellationToken) -> Self {
+    /// Serves from `answers`; what unread answers pin counts in `unread`. The watches end when `closing` is cancelled, and nothing
+    /// waits any more.
+    pub const fn new(
+        answers: A,
+        metrics: Metrics,
+        unread: Unread,
+        closing: CancellationToken,
+    ) -> Self {
         Self {
             answers,
             metrics,
+            unread,
             closing,
         }
     }
@@ -59,7 +71,6 @@ impl<A: Answers> Configs<A> {
         ConfigServiceServer::new(self)
             .accept_compressed(CompressionEncoding::Gzip)
             .max_decoding_message_size(MAX_REQUEST_BYTES)
-            .max_encoding_message_size(usize::MAX)
     }
 
     /// The gRPC service, for batches.
@@ -110,19 +121,56 @@ impl<A: Answers> Configs<A> {
         }
     }
 
-    /// Looks up every project of a batch: beside the name asked, what became of it.
-    async fn look_up_all(
+    /// Looks up every project of a batch. What has to wait for room waits without its payloads, and is looked up anew.
+    async fn look_up_batch(
         &self,
         request: v1::BatchGetConfigsRequest,
-        deadline: Option<Instant>,
-    ) -> Result<Vec<(String, Result<Answer, Refused>)>, Refused> {
-        let AskedBatch {
-            names,
-            projects,
-            patience,
-        } = request::batch(request).map_err(Refused::invalid)?;
-        let valid: Vec<Project> = projects.iter().flatten().cloned().collect();
-        let answers = &self.answers;
+        arrival: Arrival,
+        lasting: Option<Lasting>,
+    ) -> Result<Messages, Refused> {
+        let asked = request::batch(request).map_err(Refused::invalid)?;
+        let stream = self.unread.open(lasting);
+        let told = self.look_up_all(&asked, asked.patience, arrival).await;
+        if let Some(pins) = stream.pin(own_bytes(&told), pinned(&told)) {
+            return Ok(self.messages(asked, told, pins, arrival, stream));
+        }
+        drop(told);
+        let in_turn = async {
+            let mut turn = stream.turn().await;
+            loop {
+                let at_once = Some(Duration::ZERO);
+                let told = self.look_up_all(&asked, at_once, arrival).await;
+                if let Some(pins) = turn.pin(own_bytes(&told), pinned(&told)) {
+                    return (told, pins);
+                }
+                drop(told);
+                turn.has_more_room().await;
+            }
+        };
+        let late = async {
+            match arrival.deadline {
+                Some(deadline) => sleep_until(deadline).await,
+                None => std::future::pending().await,
+            }
+        };
+        let (told, pins) = tokio::select! {
+            biased;
+            in_turn = in_turn => in_turn,
+            () = late => return Err(Refused::late()),
+            () = self.closing.cancelled() => return Err(Refused::draining()),
+        };
+        Ok(self.messages(asked, told, pins, arrival, stream.clone()))
+    }
+
+    /// Looks up every project that was asked for, and takes as many answers as fit into a batch.
+    async fn look_up_all(
+        &self,
+        asked: &AskedBatch,
+        patience: Option<Duration>,
+        arrival: Arrival,
+    ) -> Vec<Told> {
+        let valid: Vec<Project> = asked.projects.iter().flatten().cloned().collect();
+        let (answers, deadline) = (&self.answers, arrival.deadline);
         let results = tokio::select! {
             biased;
             results = answers.get_many(&valid, patience, deadline) => results,
@@ -130,15 +178,40 @@ impl<A: Answers> Configs<A> {
         };
         let mut results = results.into_iter();
         let mut room = MAX_BATCH_BYTES;
-        let told = projects.into_iter().map(|project| match project {
+        let told = asked.projects.iter().map(|project| match project {
             Ok(_) => results
                 .next()
                 .expect("BUG: one result for each project")
                 .map_err(|failure| Refused::because_of(&failure))
                 .and_then(|answer| fit(answer, &mut room)),
-            Err(invalid) => Err(Refused::invalid(invalid)),
+            Err(invalid) => Err(Refused::invalid(invalid.clone())),
         });
-        Ok(names.into_iter().zip(told).collect())
+        told.collect()
+    }
+
+    /// Frames what a batch found, and records it.
+    fn messages(
+        &self,
+        asked: AskedBatch,
+        told: Vec<Told>,
+        pins: Vec<Pin>,
+        arrival: Arrival,
+        stream: unread::Stream,
+    ) -> Messages {
+        let mut pins = pins.into_iter();
+        let own = pins.next();
+        let results = asked.names.into_iter().zip(told).map(|(name, told)| {
+            self.record(&name, told.as_ref(), arrival);
+            match told {
+                Ok(answer) => {
+                    let framed = Framed::new(&answer, "").without_prefix();
+                    BatchResult::Answer(framed, pins.next())
+                }
+                Err(refused) => BatchResult::Failure(refused.message(&name, Jitter::draw())),
+            }
+        });
+        let chunks = messages::batch(results.collect(), own, stream);
+        Messages::new(stream::iter(chunks.map(Ok)))
     }
 
     fn record(&self, project: &str, told: Result<&Answer, &Refused>, arrival: Arrival) {
@@ -169,14 +242,20 @@ fn fit(answer: Answer, room: &mut usize) -> Result<Answer, Refused> {
     }
 }
 
-fn result(name: &str, told: Result<Answer, Refused>) -> v1::ConfigResult {
-    let result = match told {
-        Ok(answer) => config_result::Result::Answer(response::answer(&answer, "")),
-        Err(refused) => config_result::Result::Failure(refused.message(name, Jitter::draw())),
-    };
-    v1::ConfigResult {
-        result: Some(result),
-    }
+/// What became of one project of a batch.
+type Told = Result<Answer, Refused>;
+
+/// The bytes that the results of a batch take by themselves.
+fn own_bytes(told: &[Told]) -> usize {
+    /// Of each failure, its name and its words.
+    const FAILURE: usize = 512;
+    let failures = told.iter().filter(|told| told.is_err()).count();
+    size_of_val(told) + told.len() * size_of::<BatchResult>() + failures * FAILURE
+}
+
+/// What a batch pins.
+fn pinned(told: &[Told]) -> impl Iterator<Item = &Revision> + Clone {
+    told.iter().flatten().map(|answer| &*answer.revision)
 }
 
 #[tonic::async_trait]
@@ -187,7 +266,7 @@ impl<A: Answers> ConfigService for Configs<A> {
     ) -> Result<Response<v1::GetConfigResponse>, Status> {
         let arrival = Arrival::of(request.extensions());
         match self.get(request.into_inner(), arrival).await {
-            Ok((answer, known)) => Ok(Response::new(response::answer(&answer, &known))),
+            Ok((answer, known)) => Ok(beside(Framing::Answer(Framed::new(&answer, &known)))),
             Err(refused) => Err(refused.status(Jitter::draw())),
         }
     }
@@ -197,26 +276,20 @@ impl<A: Answers> ConfigService for Configs<A> {
         request: Request<v1::BatchGetConfigsRequest>,
     ) -> Result<Response<v1::BatchGetConfigsResponse>, Status> {
         let arrival = Arrival::of(request.extensions());
-        let told = self
-            .look_up_all(request.into_inner(), arrival.deadline)
+        let lasting = request.extensions().get().cloned();
+        self.look_up_batch(request.into_inner(), arrival, lasting)
             .await
-            .map_err(|refused| refused.status(Jitter::draw()))?;
-        let results = told.into_iter().map(|(name, told)| {
-            self.record(&name, told.as_ref(), arrival);
-            result(&name, told)
-        });
-        Ok(Response::new(v1::BatchGetConfigsResponse {
-            results: results.collect(),
-        }))
+            .map(|messages| beside(Framing::Messages(messages)))
+            .map_err(|refused| refused.status(Jitter::draw()))
     }
 
-    type WatchConfigStream =
-        Pin<Box<dyn Stream<Item = Result<v1::WatchConfigResponse, Status>> + Send>>;
+    type WatchConfigStream = stream::Empty<Result<v1::WatchConfigResponse, Status>>;
 
     async fn watch_config(
         &self,
         request: Request<v1::WatchConfigRequest>,
     ) -> Result<Response<Self::WatchConfigStream>, Status> {
+        let lasting = request.extensions().get().cloned();
         let v1::WatchConfigRequest {
             project,
             known_digest,
@@ -224,9 +297,18 @@ impl<A: Answers> ConfigService for Configs<A> {
         let project = request::watch(&project, &known_digest)
             .map_err(|invalid| Refused::invalid(invalid).status(Jitter::draw()))?;
         let watch = self.answers.watch(project.clone());
-        let messages = watch::messages(watch, project, known_digest, self.closing.clone());
-        Ok(Response::new(Box::pin(messages)))
+        let (stream, closing) = (self.unread.open(lasting), self.closing.clone());
+        let chunks = watch::messages(watch, project, known_digest, stream, closing);
+        let response = beside::<()>(Framing::Messages(Messages::new(chunks)));
+        Ok(response.map(|()| stream::empty()))
     }
+}
+
+/// A response whose body is framed by hand: the message in it is not sent.
+fn beside<M: Default>(framing: Framing) -> Response<M> {
+    let mut response = Response::new(M::default());
+    response.extensions_mut().insert(Beside::new(framing));
+    response
 }
 
 #[cfg(test)]

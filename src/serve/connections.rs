@@ -35,6 +35,10 @@ pub(super) struct Seat {
     shared: Arc<Shared>,
 }
 
+/// Has a connection leave that is of no use to its own caller.
+#[derive(Clone, Debug)]
+pub(super) struct TurnOut(Arc<Place>);
+
 /// How a connection has to leave.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Leaves {
@@ -42,7 +46,7 @@ pub(super) enum Leaves {
     WithAll,
     /// Its seat is needed; it may say goodbye.
     Soon,
-    /// Its seat is needed, and nothing was ever asked over it, or many are leaving.
+    /// Its seat is needed, and nothing was ever asked over it, or many are leaving; or its caller reads nothing.
     Now,
 }
 
@@ -54,6 +58,8 @@ struct Place {
     was_used: AtomicBool,
     /// Whether the seat is needed for another, and at once.
     is_needed: AtomicBool,
+    /// Whether its caller reads nothing, and others need what is kept for it.
+    is_stuck: AtomicBool,
     leave: CancellationToken,
 }
 
@@ -98,6 +104,7 @@ impl Connections {
             used: AtomicBool::new(false),
             was_used: AtomicBool::new(false),
             is_needed: AtomicBool::new(false),
+            is_stuck: AtomicBool::new(false),
             leave: closing.child_token(),
         });
         {
@@ -153,7 +160,9 @@ impl Seat {
     pub(super) fn leaves(&self) -> Leaves {
         let place = &self.place;
         let most = self.shared.most.get();
-        if !place.is_needed.load(Relaxed) {
+        if place.is_stuck.load(Relaxed) {
+            Leaves::Now
+        } else if !place.is_needed.load(Relaxed) {
             Leaves::WithAll
         } else if place.was_used.load(Relaxed) && *self.shared.open.borrow() <= most + most / 8 {
             Leaves::Soon
@@ -162,9 +171,22 @@ impl Seat {
         }
     }
 
+    /// What has the connection leave when its caller reads nothing.
+    pub(super) fn turn_out(&self) -> TurnOut {
+        TurnOut(Arc::clone(&self.place))
+    }
+
     /// Is cancelled when the connection has to leave: its seat is needed, or all close.
     pub(super) fn leave(&self) -> &CancellationToken {
         &self.place.leave
+    }
+}
+
+impl TurnOut {
+    /// Has it leave at once, without a word.
+    pub(super) fn now(&self) {
+        self.0.is_stuck.store(true, Relaxed);
+        self.0.leave.cancel();
     }
 }
 

@@ -20,18 +20,59 @@ use tonic::transport::{Channel, Endpoint};
 use tower::service_fn;
 
 use super::{
-    Accepting, Answers, Calls, Connections, Terms, Watching,
+    Accepting, Answers, Calls, Connections, Terms, Unread, Watching,
     gathered::{Gathered, Room},
-    grpc,
+    grpc, response,
     service::Service,
 };
 use crate::{
     answer::{Answer, Failure, Outdated, Served},
     lookup::Query,
     metrics::Metrics,
+    proto::v1,
     reason::{NotRefreshed, Refusal},
     revision::{Order, Project, Revision},
 };
+
+/// Writes an answer for a caller that has the payload of digest `known` already; empty is none.
+pub(super) fn message(answer: &Answer, known: &str) -> v1::GetConfigResponse {
+    let revision = revision(&answer.revision);
+    let not_modified = revision.digest == known;
+    let mut message = v1::GetConfigResponse {
+        payload: if not_modified {
+            Default::default()
+        } else {
+            answer.revision.payload.clone()
+        },
+        revision: Some(revision),
+        not_modified,
+        ..Default::default()
+    };
+    message.set_served(response::served(answer.served));
+    match answer.served {
+        Served::Fresh | Served::Rendered => {}
+        Served::Outdated(Outdated {
+            refusal,
+            outdated_for,
+        }) => {
+            message.set_not_refreshed(response::not_refreshed(refusal.reason));
+            message.outdated_for = Some(response::duration(outdated_for));
+            message.retry_after = Some(response::duration(refusal.retry_after));
+        }
+    }
+    message
+}
+
+fn revision(revision: &Revision) -> v1::Revision {
+    v1::Revision {
+        project: revision.project.as_str().to_owned(),
+        rollout: revision.order.rollout,
+        number: revision.order.number,
+        rendered_at: revision.rendered_at.map(Into::into),
+        digest: revision.digest.to_string(),
+        content_type: revision.content_type.as_ref().to_owned(),
+    }
+}
 
 type Told = Result<Answer, Failure>;
 
@@ -189,6 +230,15 @@ impl Watching for ScriptedWatch {
             }
         }
     }
+
+    async fn again(&mut self) -> Option<Told> {
+        self.newest.borrow_and_update().clone()
+    }
+}
+
+/// Room for all that is not read.
+pub(super) fn unread() -> Unread {
+    Unread::at_most(usize::MAX)
 }
 
 /// Terms that stand in nobody's way.

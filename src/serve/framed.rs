@@ -30,7 +30,7 @@ pub(super) struct Framed {
 impl Framed {
     /// Frames an answer for a caller that has the payload of digest `known` already; empty is none.
     pub(super) fn new(answer: &Answer, known: &str) -> Self {
-        let not_modified = !known.is_empty() && answer.revision.digest.to_string() == known;
+        let not_modified = answer.revision.has_digest(known);
         let mut head = Head {
             bytes: [0; HEAD],
             length: PREFIX,
@@ -56,6 +56,12 @@ impl Framed {
             let stamp = revision.stamp_before_payload().clone();
             head.finish(stamp, revision.payload.clone())
         }
+    }
+
+    /// The message alone, to be framed as a part of another.
+    pub(super) fn without_prefix(mut self) -> Self {
+        self.advance(PREFIX);
+        self
     }
 
     fn head(&self) -> &[u8] {
@@ -229,7 +235,7 @@ mod tests {
             let known = if knows { revision.digest.to_string() } else { String::new() };
             let answer = Answer { revision: Arc::new(revision), served };
             let mut framed = Framed::new(&answer, &known);
-            let expected = response::answer(&answer, &known);
+            let expected = crate::serve::fake::message(&answer, &known);
 
             let mut slices = [IoSlice::new(&[]); 4];
             let count = framed.chunks_vectored(&mut slices);

@@ -15,6 +15,7 @@ use std::{
     task::{Context, Poll, ready},
 };
 
+use super::reading::{Reading, Took};
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     task::yield_now,
@@ -29,6 +30,10 @@ const LITTLE: usize = 64 * 1024;
 
 /// See [`LITTLE`].
 const MUCH: usize = 8 * 1024 * 1024;
+
+/// How many bytes of a connection are written before others have their turn: a caller that takes a lot, and fast, would keep the
+/// thread for as long as that takes.
+const WRITTEN_AT_ONCE: usize = 1024 * 1024;
 
 /// How many bytes of a connection are read before others have their turn: frames come in any number, and some of them cost a lot
 /// for their size.
@@ -78,6 +83,9 @@ struct Socket<S> {
     full: usize,
     /// How many bytes may be read before others have their turn.
     readable: usize,
+    /// How many bytes may be written before others have their turn, beside what is kept then.
+    writable: usize,
+    reading: Reading,
     /// The round in which it was refused to read, if it was just now.
     refused: Option<usize>,
     /// What of the kept counts as unread.
@@ -149,11 +157,18 @@ impl<S> Gathered<S> {
                 written: 0,
                 full: FULL,
                 readable: READ_AT_ONCE,
+                writable: WRITTEN_AT_ONCE,
+                reading: Reading::default(),
                 refused: None,
                 unread: 0,
                 room,
             })),
         }
+    }
+
+    /// Whether the other side reads.
+    pub(super) fn reading(&self) -> Reading {
+        self.lock().reading.clone()
     }
 
     fn lock(&self) -> MutexGuard<'_, Socket<S>> {
@@ -166,6 +181,7 @@ impl<S: AsyncWrite + Unpin> Gathered<S> {
     pub(super) fn poll_drain(&self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         let mut socket = self.lock();
         socket.readable = READ_AT_ONCE;
+        socket.writable = WRITTEN_AT_ONCE;
         socket.poll_drain(context)
     }
 }
@@ -180,13 +196,19 @@ impl<S> Clone for Gathered<S> {
 
 impl<S: AsyncWrite + Unpin> Socket<S> {
     fn poll_drain(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let before = self.written;
         while self.written < self.kept.len() {
             let rest = &self.kept[self.written..];
             match Pin::new(&mut self.socket).poll_write(context, rest)? {
                 Poll::Ready(0) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
                 Poll::Ready(written) => self.written += written,
                 Poll::Pending => {
-                    self.is_unread();
+                    self.reading.falls_behind(if self.written > before {
+                        Took::Some
+                    } else {
+                        Took::Nothing
+                    });
+                    self.stays_unread();
                     return Poll::Pending;
                 }
             }
@@ -194,13 +216,16 @@ impl<S: AsyncWrite + Unpin> Socket<S> {
         if self.written > 0 {
             self.room.give_back(std::mem::take(&mut self.kept));
             self.written = 0;
-            self.counts_as_unread(0);
+            if self.unread > 0 {
+                self.reading.catches_up();
+                self.counts_as_unread(0);
+            }
         }
         Poll::Ready(Ok(()))
     }
 
     /// The other side takes no more for now: little that is kept does not keep the large buffer from others.
-    fn is_unread(&mut self) {
+    fn stays_unread(&mut self) {
         let rest = &self.kept[self.written..];
         if rest.len() <= self.kept.capacity() / 4 {
             let rest = rest.to_vec();
@@ -219,6 +244,11 @@ impl<S: AsyncWrite + Unpin> Socket<S> {
 
     fn poll_room(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         if self.kept.len() >= self.full {
+            if self.writable == 0 {
+                self.writable = WRITTEN_AT_ONCE;
+                return pin!(yield_now()).poll(context).map(Ok);
+            }
+            self.writable = self.writable.saturating_sub(self.kept.len());
             ready!(self.poll_drain(context))?;
         }
         if self.kept.is_empty() {

@@ -11,7 +11,7 @@ use std::{
 };
 
 use hyper::server::conn::http2;
-use hyper_util::rt::{TokioExecutor, TokioIo};
+use hyper_util::rt::TokioIo;
 use tokio::time::sleep;
 
 use super::{
@@ -19,6 +19,7 @@ use super::{
     connections::{Leaves, Seat},
     gathered::{Gathered, Room},
     listener::Listener,
+    reading::Caller,
     service::Service,
 };
 
@@ -78,13 +79,15 @@ pub(super) async fn serve_connection<S: Socket>(
     max_streams: NonZeroU32,
 ) {
     let seat = &seat;
+    let caller = Caller::new(gathered.reading(), seat.turn_out());
+    let tasks = caller.tasks();
     let answering = hyper::service::service_fn(move |request| {
         seat.is_used();
-        let answer = service.clone().answer(request);
+        let answer = service.clone().answer(request, &caller);
         async { Ok::<_, Infallible>(answer.await) }
     });
     let mut connection = pin!(
-        http2::Builder::new(TokioExecutor::new())
+        http2::Builder::new(tasks)
             .max_concurrent_streams(max_streams.get())
             .max_header_list_size(MAX_HEADERS)
             .initial_stream_window_size(STREAM_WINDOW)

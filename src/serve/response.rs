@@ -2,12 +2,7 @@
 
 use std::time::Duration;
 
-use crate::{
-    answer::{Answer, Outdated, Served},
-    proto::v1,
-    reason::NotRefreshed,
-    revision::Revision,
-};
+use crate::{answer::Served, proto::v1, reason::NotRefreshed};
 
 /// The numbers of those fields of `GetConfigResponse` that vary for the same revision.
 pub(super) struct Fields {
@@ -26,46 +21,6 @@ pub(super) const FIELDS: Fields = Fields {
     retry_after: 6,
     not_modified: 7,
 };
-
-/// Writes an answer for a caller that has the payload of digest `known` already; empty is none.
-pub(super) fn answer(answer: &Answer, known: &str) -> v1::GetConfigResponse {
-    let revision = revision(&answer.revision);
-    let not_modified = revision.digest == known;
-    let mut response = v1::GetConfigResponse {
-        payload: if not_modified {
-            Default::default()
-        } else {
-            answer.revision.payload.clone()
-        },
-        revision: Some(revision),
-        not_modified,
-        ..Default::default()
-    };
-    response.set_served(served(answer.served));
-    match answer.served {
-        Served::Fresh | Served::Rendered => {}
-        Served::Outdated(Outdated {
-            refusal,
-            outdated_for,
-        }) => {
-            response.set_not_refreshed(not_refreshed(refusal.reason));
-            response.outdated_for = Some(duration(outdated_for));
-            response.retry_after = Some(duration(refusal.retry_after));
-        }
-    }
-    response
-}
-
-fn revision(revision: &Revision) -> v1::Revision {
-    v1::Revision {
-        project: revision.project.as_str().to_owned(),
-        rollout: revision.order.rollout,
-        number: revision.order.number,
-        rendered_at: revision.rendered_at.map(Into::into),
-        digest: revision.digest.to_string(),
-        content_type: revision.content_type.as_ref().to_owned(),
-    }
-}
 
 /// The contract's duration; one longer than it can say becomes the longest.
 pub(super) fn duration(duration: Duration) -> prost_types::Duration {
@@ -107,7 +62,11 @@ pub(super) const fn not_refreshed(reason: NotRefreshed) -> v1::NotRefreshed {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{reason::Refusal, serve::fake::fresh};
+    use crate::{
+        answer::Outdated,
+        reason::Refusal,
+        serve::fake::{fresh, message as answer},
+    };
 
     #[test]
     fn the_contracts_reasons_are_ours() {

@@ -23,10 +23,11 @@ use tower::Service as _;
 use super::{
     answers::Answers,
     arrival::{Arrival, Arriving, Comes, Piece, Problem},
-    body::Body,
+    body::{Beside, Body, Brings, Framing},
     calls::{Call, Calls},
     config::{Configs, MAX_BATCH_REQUEST_BYTES, MAX_REQUEST_BYTES},
     framed::{Framed, PREFIX},
+    reading::{Caller, Lasting},
     request::MAX_DIGEST,
     status::{Jitter, Refused},
     whole::{self, Whole},
@@ -49,8 +50,12 @@ const GRPC: HeaderValue = HeaderValue::from_static("application/grpc");
 
 /// Answers requests. Clones answer the same.
 pub(super) trait Service: Clone + Send + 'static {
-    /// Answers one.
-    fn answer(self, request: Request<Incoming>) -> impl Future<Output = Response<Body>> + Send;
+    /// Answers one, which came over that connection.
+    fn answer(
+        self,
+        request: Request<Incoming>,
+        caller: &Caller,
+    ) -> impl Future<Output = Response<Body>> + Send + use<Self>;
 }
 
 /// What generated code serves.
@@ -93,7 +98,13 @@ impl Methods {
     }
 
     /// Serves a request that arrives now.
-    async fn serve(&self, request: Request<Incoming>, arrival: Arrival) -> Response<Body> {
+    async fn serve(
+        &self,
+        mut request: Request<Incoming>,
+        arrival: Arrival,
+        lasting: Lasting,
+    ) -> Response<Body> {
+        request.extensions_mut().insert(lasting);
         if !request.uri().path().starts_with(REFLECTION) {
             let request = request.map(|body| Arriving::new(body, arrival, Comes::AtOnce));
             return self.read(request, arrival).await;
@@ -146,12 +157,22 @@ impl Methods {
         call: Call,
     ) -> Response<Body> {
         request.extensions_mut().insert(arrival);
+        let lasting = request.extensions().get::<Lasting>().cloned();
         let mut routes = match &self.batches {
             Some(batches) if request.uri().path() == BATCH => batches.clone(),
             Some(_) | None => self.routes.clone(),
         };
-        let Ok(response) = routes.call(request).await;
-        response.map(|body| Body::generated(body, arrival.deadline, Some(call)))
+        let Ok(mut response) = routes.call(request).await;
+        let beside = response.extensions_mut().remove::<Beside>();
+        let framing = beside.and_then(|beside| beside.take());
+        response.map(|body| {
+            let brings = match framing {
+                Some(Framing::Answer(answer)) => return Body::Answer(answer),
+                Some(Framing::Messages(messages)) => Brings::Messages(messages),
+                None => Brings::Generated(body),
+            };
+            Body::lasting(brings, arrival.deadline, call, lasting.as_ref())
+        })
     }
 }
 
@@ -173,20 +194,36 @@ impl<A> Clone for Lookups<A> {
 }
 
 impl Service for Methods {
-    async fn answer(self, request: Request<Incoming>) -> Response<Body> {
+    fn answer(
+        self,
+        request: Request<Incoming>,
+        caller: &Caller,
+    ) -> impl Future<Output = Response<Body>> + Send + use<> {
         let arrival = Arrival::now(request.headers());
-        Box::pin(self.serve(request, arrival)).await
+        let lasting = caller.begin();
+        async move { Box::pin(self.serve(request, arrival, lasting)).await }
     }
 }
 
 impl<A: Answers> Service for Lookups<A> {
-    async fn answer(self, request: Request<Incoming>) -> Response<Body> {
+    fn answer(
+        self,
+        request: Request<Incoming>,
+        caller: &Caller,
+    ) -> impl Future<Output = Response<Body>> + Send + use<A> {
         let arrival = Arrival::now(request.headers());
-        if is_get_config(&request) {
-            let request = request.map(|body| Arriving::new(body, arrival, Comes::AtOnce));
-            return self.shared.get_config(request, arrival).await;
+        let lasting = (!is_get_config(&request)).then(|| caller.begin());
+        async move {
+            match lasting {
+                None => {
+                    let request = request.map(|body| Arriving::new(body, arrival, Comes::AtOnce));
+                    self.shared.get_config(request, arrival).await
+                }
+                Some(lasting) => {
+                    Box::pin(self.shared.methods.serve(request, arrival, lasting)).await
+                }
+            }
         }
-        Box::pin(self.shared.methods.serve(request, arrival)).await
     }
 }
 
@@ -248,10 +285,7 @@ fn well(answer: &Answer, known: &str) -> Response<Body> {
 }
 
 fn failed(refused: Refused) -> Response<Body> {
-    refused
-        .status(Jitter::draw())
-        .into_http()
-        .map(|body| Body::generated(body, None, None))
+    refused.status(Jitter::draw()).into_http().map(Body::status)
 }
 
 /// The wait for a request that is not there at once: an open call.

@@ -78,6 +78,17 @@ impl Refused {
         }
     }
 
+    /// Tells a batch that its deadline passed while it waited for room.
+    pub(super) fn late() -> Self {
+        let message = "the deadline passed while other answers were not read".to_owned();
+        let reason = FailureReason::NotRefreshed(NotRefreshed::TimedOut);
+        let told = Self::new(message, reason, None);
+        Self {
+            code: Code::DeadlineExceeded,
+            ..told
+        }
+    }
+
     /// Tells a watcher that the sidecar leaves.
     pub(super) fn draining() -> Self {
         let message = "the sidecar is shutting down".to_owned();

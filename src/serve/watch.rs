@@ -6,21 +6,24 @@ use tonic::Status;
 
 use super::{
     answers::Watching,
-    response,
+    framed::Framed,
+    messages::Chunk,
     status::{Jitter, Refused},
+    unread::{self, Pin},
 };
 use crate::{
     answer::{Answer, Failure},
     proto::v1::{self, watch_config_response::Event},
-    revision::Project,
+    revision::{Project, Revision},
 };
 
-/// A watch, and what its caller has. It holds one digest and no payload, however slowly the caller reads.
+/// A watch, and what its caller has. Between two messages it holds one digest and no payload.
 struct Told<W> {
     watch: W,
     project: Project,
     /// The digest of the payload that the caller has; empty for none.
     known: String,
+    unread: unread::Stream,
 }
 
 /// Every answer of a watch as a message, until `closing`; that ends it with a status.
@@ -28,12 +31,14 @@ pub(super) fn messages(
     watch: impl Watching,
     project: Project,
     known: String,
+    unread: unread::Stream,
     closing: CancellationToken,
-) -> impl Stream<Item = Result<v1::WatchConfigResponse, Status>> + Send {
+) -> impl Stream<Item = Result<Chunk, Status>> + Send {
     let told = Told {
         watch,
         project,
         known,
+        unread,
     };
     stream::unfold(Some((told, closing)), async |open| {
         let (mut told, closing) = open?;
@@ -42,22 +47,48 @@ pub(super) fn messages(
             () = closing.cancelled() => {
                 Some((Err(Refused::draining().status(Jitter::draw())), None))
             }
-            next = told.watch.next() => {
-                Some((Ok(told.message(next)), Some((told, closing))))
-            }
+            chunk = told.next() => Some((Ok(chunk), Some((told, closing)))),
         }
     })
 }
 
-impl<W> Told<W> {
-    fn message(&mut self, next: Result<Answer, Failure>) -> v1::WatchConfigResponse {
-        let event = match next {
-            Ok(answer) => {
-                let answer = response::answer(&answer, &self.known);
-                if let Some(revision) = &answer.revision {
-                    self.known.clone_from(&revision.digest);
+impl<W: Watching> Told<W> {
+    /// The next message. One that has to wait for room waits without its payload, and is then what is newest.
+    async fn next(&mut self) -> Chunk {
+        loop {
+            let next = self.watch.next().await;
+            if let Some(pins) = self.unread.pin(0, self.pinned(&next)) {
+                return self.message(next, pins);
+            }
+            drop(next);
+            let unread = self.unread.clone();
+            let mut turn = unread.turn().await;
+            while let Some(next) = self.watch.again().await {
+                if let Some(pins) = turn.pin(0, self.pinned(&next)) {
+                    return self.message(next, pins);
                 }
-                Event::Answer(answer)
+                drop(next);
+                turn.has_more_room().await;
+            }
+        }
+    }
+
+    /// What a message pins.
+    fn pinned<'a>(
+        &self,
+        next: &'a Result<Answer, Failure>,
+    ) -> impl Iterator<Item = &'a Revision> + Clone + use<'a, W> {
+        let answer = next.as_ref().ok();
+        let brings = answer.filter(|answer| !answer.revision.has_digest(&self.known));
+        brings.map(|answer| &*answer.revision).into_iter()
+    }
+
+    fn message(&mut self, next: Result<Answer, Failure>, mut pins: Vec<Pin>) -> Chunk {
+        match next {
+            Ok(answer) => {
+                let framed = Framed::new(&answer, &self.known);
+                self.known = answer.revision.digest.to_string();
+                Chunk::answer(framed, pins.pop(), self.unread.clone())
             }
             Err(failure) => {
                 if matches!(failure, Failure::ProjectNotFound { .. }) {
@@ -65,9 +96,10 @@ impl<W> Told<W> {
                     self.known.clear();
                 }
                 let refused = Refused::because_of(&failure);
-                Event::Failure(refused.message(self.project.as_str(), Jitter::draw()))
+                let failure = refused.message(self.project.as_str(), Jitter::draw());
+                let event = Some(Event::Failure(failure));
+                Chunk::message(&v1::WatchConfigResponse { event }, self.unread.clone())
             }
-        };
-        v1::WatchConfigResponse { event: Some(event) }
+        }
     }
 }

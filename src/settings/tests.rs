@@ -66,7 +66,7 @@ fn hot_are_the_rollout_the_patiences_and_admission() {
         assert!(is_meant.iter().any(|start| field.path.starts_with(start)));
     }
     let lookup = hot.iter().filter(|field| field.path.starts_with("lookup."));
-    assert_eq!((hot.len(), lookup.count()), (13, 5));
+    assert_eq!((hot.len(), lookup.count()), (14, 6));
 }
 
 #[test]

@@ -1,4 +1,4 @@
-use tokio::time::{Duration, timeout};
+use tokio::time::{Duration, Instant, timeout};
 use tonic::{Code, Streaming, transport::Channel};
 use tonic_types::StatusExt as _;
 
@@ -6,7 +6,9 @@ use super::*;
 use crate::{
     answer::Failure,
     metrics::{Exposition, Snapshot},
-    proto::v1::{config_service_client::ConfigServiceClient, watch_config_response::Event},
+    proto::v1::{
+        config_result, config_service_client::ConfigServiceClient, watch_config_response::Event,
+    },
     revision::Order,
     serve::{
         Terms,
@@ -26,7 +28,12 @@ struct Edge {
 
 async fn edge(script: Scripted) -> Edge {
     let (metrics, terms) = (Metrics::new(), fake::terms());
-    let configs = Configs::new(script.clone(), metrics.clone(), terms.closing.clone());
+    let configs = Configs::new(
+        script.clone(),
+        metrics.clone(),
+        fake::unread(),
+        terms.closing.clone(),
+    );
     let lookups = service(configs, &Health::new().await, &terms);
     let channel = fake::connect(lookups, &terms).await;
     Edge {

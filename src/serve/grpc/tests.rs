@@ -62,7 +62,12 @@ impl Server {
             );
         }
         let terms = fake::terms();
-        let configs = Configs::new(script, Metrics::new(), terms.closing.clone());
+        let configs = Configs::new(
+            script,
+            Metrics::new(),
+            fake::unread(),
+            terms.closing.clone(),
+        );
         let methods = Methods::new(Routes::default(), terms.calls.clone());
         let lookups = Lookups::new(configs, methods);
         let any = Address::Tcp("127.0.0.1:0".parse().unwrap());
@@ -396,7 +401,12 @@ async fn three_hundred_calls_of_one_connection_wait_at_once() {
     let script = Scripted::new().takes(TAKES);
     script.answers("200", Ok(fresh("200", 1, payload(200))));
     let terms = fake::terms();
-    let configs = Configs::new(script.clone(), Metrics::new(), terms.closing.clone());
+    let configs = Configs::new(
+        script.clone(),
+        Metrics::new(),
+        fake::unread(),
+        terms.closing.clone(),
+    );
     let methods = Methods::new(Routes::default(), terms.calls.clone());
     let lookups = Lookups::new(configs, methods);
     let (ours, theirs) = duplex(64 * KIB);

@@ -53,7 +53,12 @@ async fn sidecar(script: &Scripted, listeners: Vec<Listener>) -> Sidecar {
 
 async fn sidecar_on(terms: Terms, script: &Scripted, listeners: Vec<Listener>) -> Sidecar {
     let health = Health::new().await;
-    let configs = Configs::new(script.clone(), Metrics::new(), terms.closing.clone());
+    let configs = Configs::new(
+        script.clone(),
+        Metrics::new(),
+        fake::unread(),
+        terms.closing.clone(),
+    );
     let lookups = service(configs, &health, &terms);
     let two = NonZeroUsize::new(2).unwrap();
     Sidecar {
@@ -237,7 +242,12 @@ async fn where_all_seats_are_taken_the_new_connection_is_served() {
 
 async fn in_memory() -> (Channel, Health, CancellationToken) {
     let (health, terms) = (Health::new().await, fake::terms());
-    let configs = Configs::new(Scripted::new(), Metrics::new(), terms.closing.clone());
+    let configs = Configs::new(
+        Scripted::new(),
+        Metrics::new(),
+        fake::unread(),
+        terms.closing.clone(),
+    );
     let lookups = service(configs, &health, &terms);
     let channel = fake::connect(lookups, &terms).await;
     (channel, health, terms.closing)

@@ -12,11 +12,12 @@ use tokio::{
     time::timeout,
 };
 use tokio_util::sync::CancellationToken;
-use tonic::transport::Server;
+use tonic::{Status, codec::CompressionEncoding, transport::Server};
 
 use super::*;
 use crate::{
     metrics::Metrics,
+    proto::v1::config_service_server::{ConfigService, ConfigServiceServer},
     serve::{
         fake::{self, Scripted, fresh, outdated},
         gathered::{Gathered, Room},
@@ -343,12 +344,52 @@ async fn both() -> (Client, Client) {
     let script = Scripted::new().at_once();
     script.answers("held", Ok(held()));
     script.answers("old", Ok(old()));
-    let configs = Configs::new(script, Metrics::new(), CancellationToken::new());
-    let mut routes = Routes::builder();
-    routes.add_service(configs.clone().into_service());
-    let routes = routes.routes();
-    let lookups = Lookups::new(configs, Methods::new(routes.clone(), fake::terms().calls));
-    (Client::of(lookups).await, Client::of_tonic(routes).await)
+    let configs = Configs::new(
+        script,
+        Metrics::new(),
+        fake::unread(),
+        CancellationToken::new(),
+    );
+    let routes = Routes::new(configs.clone().into_service());
+    let generated = ConfigServiceServer::new(Generated(configs.clone()))
+        .accept_compressed(CompressionEncoding::Gzip)
+        .max_decoding_message_size(MAX_REQUEST_BYTES);
+    let lookups = Lookups::new(configs, Methods::new(routes, fake::terms().calls));
+    let generated = Client::of_tonic(Routes::new(generated)).await;
+    (Client::of(lookups).await, generated)
+}
+
+/// `GetConfig` whose answers the generated code writes too.
+struct Generated(Configs<Scripted>);
+
+#[tonic::async_trait]
+impl ConfigService for Generated {
+    async fn get_config(
+        &self,
+        request: tonic::Request<v1::GetConfigRequest>,
+    ) -> Result<tonic::Response<v1::GetConfigResponse>, Status> {
+        let arrival = Arrival::of(request.extensions());
+        match self.0.get(request.into_inner(), arrival).await {
+            Ok((answer, known)) => Ok(tonic::Response::new(fake::message(&answer, &known))),
+            Err(refused) => Err(refused.status(Jitter::draw())),
+        }
+    }
+
+    async fn batch_get_configs(
+        &self,
+        _: tonic::Request<v1::BatchGetConfigsRequest>,
+    ) -> Result<tonic::Response<v1::BatchGetConfigsResponse>, Status> {
+        Err(Status::unimplemented("only lookups are compared"))
+    }
+
+    type WatchConfigStream = futures_util::stream::Empty<Result<v1::WatchConfigResponse, Status>>;
+
+    async fn watch_config(
+        &self,
+        _: tonic::Request<v1::WatchConfigRequest>,
+    ) -> Result<tonic::Response<Self::WatchConfigStream>, Status> {
+        Err(Status::unimplemented("only lookups are compared"))
+    }
 }
 
 fn runtime() -> Runtime {
