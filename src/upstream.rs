@@ -1,9 +1,11 @@
-//! The client of the renderer: implements [`Render`] over one HTTP/2 connection that it keeps in the background.
+//! The client of the renderer: implements [`Render`] over one HTTP/2 connection that it keeps in the background,
+//! and one more for changes where the renderer takes few streams over one.
 //!
 //! A call is sent on the connection there is or fails at once; only while a connection that was of use is being replaced does
 //! it wait for the new one. hyper's client is driven directly, rather than tonic's channel, which dials anew for each call that waits on it, without a back-off, and does not
 //! say how its connection stands. Whether and when to call is decided elsewhere.
 
+mod apart;
 mod changes;
 mod connect;
 mod connection;
@@ -36,7 +38,7 @@ use tonic::Request;
 use self::{
     changes::Listener,
     connect::Tcp,
-    connection::Keeper,
+    connection::{Dialler, Keeper},
     dial::Backoff,
     link::{Failed, Link, Terms},
 };
@@ -102,11 +104,15 @@ impl Upstream {
         let listener = Listener::new(options.component, heard, options.seed);
         let changes_up = listener.up();
         let keeper = Keeper {
-            connector,
-            connect_timeout: options.connect_timeout,
-            terms: Terms {
-                origin: options.url,
-                max_payload: options.max_payload,
+            dialler: Dialler {
+                connector,
+                timeout: options.connect_timeout,
+                terms: Terms {
+                    origin: options.url,
+                    max_payload: options.max_payload,
+                },
+                end: end.clone(),
+                dials: Arc::default(),
             },
             backoff: Backoff::new(options.seed),
             listener,
@@ -114,8 +120,6 @@ impl Upstream {
             connection,
             link,
             waiting: follow_waiting,
-            end: end.clone(),
-            dials: 0,
             is_reported: false,
         };
         tokio::spawn(end.clone().run_until_cancelled_owned(keeper.run()));

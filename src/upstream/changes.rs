@@ -1,4 +1,4 @@
-//! Listens for changes: one stream for each connection, opened again when it ends.
+//! Listens for changes: one stream over a connection, opened again when it ends.
 //!
 //! A connection that was replaced is listened to until the stream over the new one has settled, so that a change that falls
 //! between two streams is not lost; one that is heard twice does no harm. What several streams together amount to, and when
@@ -7,6 +7,7 @@
 mod continuity;
 
 use std::{
+    fmt,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -119,6 +120,17 @@ impl Listener {
     /// Tells whether changes are heard.
     pub(super) fn up(&self) -> ChangesUp {
         ChangesUp(Arc::clone(&self.continuity))
+    }
+
+    /// Whether what it hears is of interest to its receiver no longer.
+    pub(super) fn is_done(&self) -> bool {
+        self.heard.is_closed()
+    }
+
+    /// Notes that there is no connection to open a stream over, and why.
+    pub(super) fn note_no_connection(&self, error: &str) {
+        let news = self.lock().failed(Duration::ZERO);
+        self.report(news, Some(&error));
     }
 
     /// Listens over one connection until it is of no more use for that.
@@ -259,8 +271,8 @@ impl Listener {
         verdict.is_silent
     }
 
-    /// Logs news, and how the last stream ended.
-    fn report(&self, news: Option<Report>, ended: Option<&Ended>) {
+    /// Logs news, and why there is no stream.
+    fn report(&self, news: Option<Report>, ended: Option<&dyn fmt::Display>) {
         match news {
             Some(Report::Failing) => {
                 let error = ended.map(ToString::to_string);

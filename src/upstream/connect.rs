@@ -26,8 +26,8 @@ const KEEPALIVE_PROBES: u32 = 3;
 /// How long an address has before the next one is tried beside it: the Connection Attempt Delay of RFC 8305 §5.
 const ATTEMPT_DELAY: Duration = Duration::from_millis(250);
 
-/// Opens byte streams to a renderer, one at a time.
-pub trait Connect: Send + 'static {
+/// Opens byte streams to a renderer, one at a time; clones may do so at the same time.
+pub trait Connect: Clone + Send + 'static {
     /// The byte stream.
     type Io: AsyncRead + AsyncWrite + Unpin + Send + 'static;
 
@@ -36,7 +36,7 @@ pub trait Connect: Send + 'static {
 }
 
 /// Opens TCP connections to a host, whose name it resolves anew each time.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Tcp {
     host: String,
     port: u16,

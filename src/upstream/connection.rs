@@ -1,4 +1,4 @@
-//! Keeps a connection to the renderer: one task, so that there is one dial at a time.
+//! Keeps a connection to the renderer: one task, so that there is one dial at a time (and one more for changes, see `apart`).
 //!
 //! Down: dials when the back-off says so, also while nothing is wanted: the renderer's word of changes comes over it. Up:
 //! redials when the connection ends, leaves, is suspect or has come of age. A suspect or aged one stays in use until the new
@@ -8,7 +8,14 @@
 //! call over the old one is done: at once while a call waits for it, else within a little jitter, because the renderer may
 //! have sent all sidecars of a fleet away in the same instant. Calls that are made meanwhile wait for the new connection.
 
-use std::{io, sync::Arc, time::Duration};
+use std::{
+    io,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
 
 use tokio::{
     sync::watch,
@@ -18,6 +25,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
 use super::{
+    apart,
     changes::Listener,
     connect::Connect,
     dial::{Backoff, Use},
@@ -46,7 +54,7 @@ pub enum Connection {
 
 /// Why a dial failed.
 #[derive(Debug, thiserror::Error)]
-enum DialError {
+pub(super) enum DialError {
     #[error("cannot connect")]
     Connect(#[from] io::Error),
     #[error(transparent)]
@@ -55,11 +63,37 @@ enum DialError {
     TimedOut(Duration),
 }
 
+/// Dials a renderer. Clones number their connections together.
+#[derive(Clone)]
+pub(super) struct Dialler<C> {
+    pub(super) connector: C,
+    /// How long a dial may take.
+    pub(super) timeout: Duration,
+    pub(super) terms: Terms,
+    /// Ends the tasks of connections.
+    pub(super) end: CancellationToken,
+    /// Dials made so far.
+    pub(super) dials: Arc<AtomicU64>,
+}
+
+impl<C: Connect> Dialler<C> {
+    /// Dials once.
+    pub(super) async fn dial(&mut self) -> Result<Arc<Link>, DialError> {
+        let generation = self.dials.fetch_add(1, Ordering::Relaxed) + 1;
+        let shake_hands = async {
+            let io = self.connector.connect().await?;
+            let link = Link::open(io, generation, self.terms.clone(), self.end.clone()).await?;
+            Ok(link)
+        };
+        moment::within(self.timeout, shake_hands)
+            .await
+            .unwrap_or(Err(DialError::TimedOut(self.timeout)))
+    }
+}
+
 /// The task that keeps the connection.
 pub(super) struct Keeper<C> {
-    pub(super) connector: C,
-    pub(super) connect_timeout: Duration,
-    pub(super) terms: Terms,
+    pub(super) dialler: Dialler<C>,
     pub(super) backoff: Backoff,
     pub(super) listener: Listener,
     pub(super) seed: u64,
@@ -67,9 +101,6 @@ pub(super) struct Keeper<C> {
     pub(super) link: watch::Sender<Option<Arc<Link>>>,
     /// How many calls wait for the next connection.
     pub(super) waiting: watch::Receiver<usize>,
-    pub(super) end: CancellationToken,
-    /// Dials made so far.
-    pub(super) dials: u64,
     /// Whether the log says that the renderer is unreachable.
     pub(super) is_reported: bool,
 }
@@ -88,7 +119,7 @@ impl<C: Connect> Keeper<C> {
     async fn get_up(&mut self, mut due: Instant) -> Arc<Link> {
         loop {
             sleep_until(due).await;
-            match self.dial().await {
+            match self.dialler.dial().await {
                 Ok(link) => return link,
                 Err(error) => due = self.fail(&error),
             }
@@ -128,7 +159,7 @@ impl<C: Connect> Keeper<C> {
                     }
                     debug!(generation = link.generation(), "connection is replaced");
                     self.until_due_or_wanted().await;
-                    match self.dial().await {
+                    match self.dialler.dial().await {
                         Ok(new) => {
                             link = new;
                             is_aged = false;
@@ -139,7 +170,7 @@ impl<C: Connect> Keeper<C> {
                         Err(error) => return self.fail(&error),
                     }
                 }
-                None => match self.dial().await {
+                None => match self.dialler.dial().await {
                     Ok(new) => {
                         link = new;
                         is_aged = false;
@@ -168,20 +199,6 @@ impl<C: Connect> Keeper<C> {
         }
     }
 
-    /// Dials once.
-    async fn dial(&mut self) -> Result<Arc<Link>, DialError> {
-        self.dials += 1;
-        let generation = self.dials;
-        let shake_hands = async {
-            let io = self.connector.connect().await?;
-            let link = Link::open(io, generation, self.terms.clone(), self.end.clone()).await?;
-            Ok(link)
-        };
-        moment::within(self.connect_timeout, shake_hands)
-            .await
-            .unwrap_or(Err(DialError::TimedOut(self.connect_timeout)))
-    }
-
     /// Has new calls made over `link`. Says when that was.
     fn use_link(&mut self, link: &Arc<Link>) -> Instant {
         if let Some(old) = self.link.send_replace(Some(Arc::clone(link))) {
@@ -189,9 +206,7 @@ impl<C: Connect> Keeper<C> {
         }
         let generation = link.generation();
         self.connection.send_replace(Connection::Up { generation });
-        let backoff = Backoff::new(self.seed.wrapping_add(generation));
-        let listen = self.listener.clone().listen(Arc::clone(link), backoff);
-        tokio::spawn(self.end.clone().run_until_cancelled_owned(listen));
+        self.listen(link);
         if self.is_reported {
             self.is_reported = false;
             info!(generation, "renderer is reachable again");
@@ -199,6 +214,20 @@ impl<C: Connect> Keeper<C> {
             debug!(generation, "connected");
         }
         Instant::now()
+    }
+
+    /// Listens to changes over `link`, or beside it.
+    fn listen(&self, link: &Arc<Link>) {
+        let (listener, link, seed) = (self.listener.clone(), Arc::clone(link), self.seed);
+        let end = self.dialler.end.clone();
+        if link.has_few_streams() {
+            let listen = apart::listen(self.dialler.clone(), listener, link, seed);
+            tokio::spawn(end.run_until_cancelled_owned(listen));
+        } else {
+            let backoff = Backoff::new(seed.wrapping_add(link.generation()));
+            let listen = listener.listen(link, backoff);
+            tokio::spawn(end.run_until_cancelled_owned(listen));
+        }
     }
 
     /// Notes that a dial failed. Says when the next one is due.

@@ -45,6 +45,10 @@ const ANSWER_SLACK: usize = 64 * 1024;
 /// what HTTP and gRPC add. A stack trace in a status message is longer than the 16 KiB that hyper takes by itself.
 const HEADERS: u32 = (64 + 4) * 1024;
 
+/// Below this many streams, changes are listened to over a connection of their own: a stream that never ends would take more
+/// than a tenth of them from calls.
+const FEW: u32 = 10;
+
 /// A timer that fires this much early still stands for its deadline.
 const DEADLINE_SLACK: Duration = Duration::from_millis(10);
 
@@ -183,6 +187,11 @@ impl Link {
     /// Waits until it is to be replaced.
     pub(super) async fn aged(&self) {
         self.aged.cancelled().await;
+    }
+
+    /// Whether the renderer takes so few streams at once that calls should have all of them.
+    pub(super) fn has_few_streams(&self) -> bool {
+        self.pulse.streams().is_some_and(|streams| streams < FEW)
     }
 
     /// Marks this connection as no longer the one in use.

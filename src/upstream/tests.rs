@@ -1,5 +1,6 @@
 //! The upstream against a renderer and a network that misbehave on command, mostly over streams in memory in paused time.
 
+mod apart;
 mod calls;
 mod changes;
 mod connections;

@@ -3,7 +3,8 @@
 //!
 //! hyper's handshake ends when our own half is written, so a black hole looks connected; and its connection notices a GOAWAY
 //! only with the next request, which then fails. Both are frames of a kind that stands in the clear in each frame's header
-//! (RFC 9113 §4.1), so counting through the headers is enough; whether the frames are sound is hyper's to judge.
+//! (RFC 9113 §4.1), so counting through the headers is enough; whether the frames are sound is hyper's to judge. Of the
+//! SETTINGS the number of streams is read too, which hyper applies but does not tell.
 
 use std::{
     fmt, io,
@@ -42,6 +43,8 @@ pub(super) struct Pulse {
     has_left: AtomicBool,
     /// The first bytes, once they are known not to be of HTTP/2.
     stranger: OnceLock<Stranger>,
+    /// How many streams the peer takes at once; none when it sets no limit.
+    streams: OnceLock<u32>,
     health: watch::Sender<Health>,
 }
 
@@ -54,6 +57,19 @@ impl Pulse {
     /// Whether the renderer ended the connection in good order.
     pub(super) fn has_left(&self) -> bool {
         self.has_left.load(Ordering::Relaxed)
+    }
+
+    /// How many streams the peer said first that it takes at once; none when it sets no limit.
+    pub(super) fn streams(&self) -> Option<u32> {
+        self.streams.get().copied()
+    }
+
+    /// Notes one of the peer's SETTINGS.
+    fn set(&self, id: u16, value: u32) {
+        if id == MAX_CONCURRENT_STREAMS {
+            // The first counts, as it is read once: when the connection is first used.
+            let _ = self.streams.set(value);
+        }
     }
 
     /// What the peer speaks, when that is not HTTP/2.
@@ -91,6 +107,7 @@ impl<T> Wire<T> {
             received: AtomicU64::new(0),
             has_left: AtomicBool::new(false),
             stranger: OnceLock::new(),
+            streams: OnceLock::new(),
             health: watch::Sender::new(Health::Silent),
         });
         let wire = Self {
@@ -164,36 +181,80 @@ impl fmt::Display for Stranger {
 }
 
 const HEADER_BYTES: usize = 9;
+/// An identifier and a value (RFC 9113 §6.5.1).
+const SETTING_BYTES: usize = 6;
 const SETTINGS: u8 = 4;
+const MAX_CONCURRENT_STREAMS: u16 = 3;
 const GOAWAY: u8 = 7;
+
+/// What is of interest in the frames of a peer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Found {
+    /// One of its SETTINGS.
+    Setting { id: u16, value: u32 },
+    /// The end of a SETTINGS frame.
+    Settings,
+    /// The header of a GOAWAY.
+    Goaway,
+}
 
 /// Counts through the frames of one direction of HTTP/2.
 #[derive(Debug, Default)]
 struct Frames {
     header: [u8; HEADER_BYTES],
     filled: usize,
+    kind: u8,
     payload_left: usize,
+    setting: [u8; SETTING_BYTES],
+    setting_filled: usize,
 }
 
 impl Frames {
-    /// Calls `found` with the kind of each frame whose header ends within `bytes`.
-    fn pass(&mut self, mut bytes: &[u8], mut found: impl FnMut(u8)) {
+    /// Calls `found` with what is of interest within `bytes`.
+    fn pass(&mut self, mut bytes: &[u8], mut found: impl FnMut(Found)) {
         while !bytes.is_empty() {
-            let skipped = self.payload_left.min(bytes.len());
-            self.payload_left -= skipped;
-            bytes = &bytes[skipped..];
-
+            if self.payload_left > 0 {
+                let (payload, rest) = bytes.split_at(self.payload_left.min(bytes.len()));
+                self.payload_left -= payload.len();
+                bytes = rest;
+                if self.kind == SETTINGS {
+                    self.read_settings(payload, &mut found);
+                }
+                continue;
+            }
             let taken = (HEADER_BYTES - self.filled).min(bytes.len());
             self.header[self.filled..self.filled + taken].copy_from_slice(&bytes[..taken]);
             self.filled += taken;
             bytes = &bytes[taken..];
-
             if self.filled == HEADER_BYTES {
                 let [high, middle, low, kind, ..] = self.header;
                 self.payload_left = u32::from_be_bytes([0, high, middle, low]) as usize;
-                self.filled = 0;
-                found(kind);
+                (self.kind, self.filled, self.setting_filled) = (kind, 0, 0);
+                match kind {
+                    SETTINGS if self.payload_left == 0 => found(Found::Settings),
+                    GOAWAY => found(Found::Goaway),
+                    _ => {}
+                }
             }
+        }
+    }
+
+    /// Takes a piece of the payload of SETTINGS.
+    fn read_settings(&mut self, payload: &[u8], found: &mut impl FnMut(Found)) {
+        for byte in payload {
+            self.setting[self.setting_filled] = *byte;
+            self.setting_filled += 1;
+            if self.setting_filled == SETTING_BYTES {
+                self.setting_filled = 0;
+                let [id_high, id_low, value @ ..] = self.setting;
+                found(Found::Setting {
+                    id: u16::from_be_bytes([id_high, id_low]),
+                    value: u32::from_be_bytes(value),
+                });
+            }
+        }
+        if self.payload_left == 0 {
+            found(Found::Settings);
         }
     }
 }
@@ -218,13 +279,13 @@ impl<T: AsyncRead + Unpin> AsyncRead for Wire<T> {
         this.pulse
             .received
             .fetch_add(bytes.len() as u64, Ordering::Relaxed);
-        this.frames.pass(bytes, |kind| match kind {
-            SETTINGS => this.pulse.note(Health::Well),
-            GOAWAY => {
+        this.frames.pass(bytes, |found| match found {
+            Found::Setting { id, value } => this.pulse.set(id, value),
+            Found::Settings => this.pulse.note(Health::Well),
+            Found::Goaway => {
                 this.pulse.has_left.store(true, Ordering::Relaxed);
                 this.pulse.note(Health::Leaving);
             }
-            _ => {}
         });
         Poll::Ready(Ok(()))
     }
@@ -272,18 +333,35 @@ mod tests {
     }
 
     #[test]
-    fn frames_are_found_however_their_bytes_are_cut() {
-        let mut stream = frame(SETTINGS, &[7; 12]);
+    fn frames_and_settings_are_found_however_their_bytes_are_cut() {
+        let mut stream = frame(SETTINGS, &[0, 4, 0, 1, 0, 0, 0, 3, 0, 0, 1, 44]);
         stream.extend(frame(SETTINGS, &[]));
         stream.extend(frame(0, &[GOAWAY; 70_000]));
         stream.extend(frame(GOAWAY, &[4; 8]));
+        let (window, streams) = (
+            Found::Setting {
+                id: 4,
+                value: 65_536,
+            },
+            Found::Setting {
+                id: MAX_CONCURRENT_STREAMS,
+                value: 300,
+            },
+        );
         for size in [1, 2, 8, 9, 10, 4_096, stream.len()] {
             let mut frames = Frames::default();
             let mut found = Vec::new();
             for piece in stream.chunks(size) {
-                frames.pass(piece, |kind| found.push(kind));
+                frames.pass(piece, |what| found.push(what));
             }
-            assert_eq!(found, [SETTINGS, SETTINGS, 0, GOAWAY], "pieces of {size}");
+            let expected = [
+                window,
+                streams,
+                Found::Settings,
+                Found::Settings,
+                Found::Goaway,
+            ];
+            assert_eq!(found, expected, "pieces of {size}");
         }
     }
 

@@ -146,6 +146,20 @@ def test_a_frozen_sidecar_takes_what_was_answered_meanwhile(renderer, start_side
     assert "breaker" not in sidecar.log()
 
 
+@pytest.mark.parametrize("streams", [1, 2, 5])
+def test_a_server_of_few_streams_answers_every_lookup_and_tells_of_changes(restarted, start_sidecar, streams):
+    """`SETTINGS_MAX_CONCURRENT_STREAMS` 1: the stream of changes held the only stream, and no lookup was answered."""
+    renderer = restarted(("grpc.max_concurrent_streams", streams))
+    sidecar = start_sidecar()
+    wait_until(renderer.is_listened_to)
+    projects = [f"shop-{number}" for number in range(5)]
+    assert codes_of(sidecar, projects, rate=1_000, patience=5.0) == ["RENDERED"] * 5
+    renderer.changes("shop-0", rollout=1, number=2)
+    renderer.answers(number=2)
+    wait_until(lambda: sidecar.get("shop-0", patience=1.0).revision.number == 2)
+    assert sidecar.metric("degraded") == 0
+
+
 def test_a_server_that_compresses_is_understood(restarted, start_sidecar):
     """A renderer with `compression=Gzip` "did not implement the method"."""
     gzip = 2

@@ -119,6 +119,11 @@ impl Network {
         self.cables.lock().unwrap()[0].cut.cancel();
     }
 
+    /// Breaks the connection that was made last.
+    pub(super) fn cut_newest(&self) {
+        self.cables.lock().unwrap().last().unwrap().cut.cancel();
+    }
+
     /// Lets no more bytes pass over the connections there are.
     pub(super) fn hold(&self) {
         for cable in self.cables.lock().unwrap().iter() {

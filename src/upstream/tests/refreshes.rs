@@ -3,6 +3,7 @@
 
 use std::{num::NonZeroU32, sync::Arc};
 
+use futures_util::future::join_all;
 use tokio::time::{Duration, Instant, sleep};
 
 use super::{
@@ -180,7 +181,7 @@ fn renders(number: u64) -> Manner {
 }
 
 /// A core that holds these projects of rollout 1, and a target of 2, for which some are being rendered, though only one of them could
-/// be sent: its connection has room for the changes and one call more.
+/// be sent: its connection has no room for more.
 async fn with_calls_that_wait(renderer: &Renderer, network: &Network, held: &[Project]) -> Core {
     let core = Core::before(network, HOUR).await;
     renderer.until_listening(1).await;
@@ -194,11 +195,32 @@ async fn with_calls_that_wait(renderer: &Renderer, network: &Network, held: &[Pr
     core
 }
 
+/// The stream of changes held the only stream, and no lookup was answered.
+#[tokio::test(start_paused = true)]
+async fn a_renderer_of_one_stream_answers_every_lookup() {
+    let renderer = Renderer::new(renders(1));
+    let network = Network::before(&renderer);
+    network.allow_streams(1);
+    let core = Core::before(&network, DEADLINE).await;
+    renderer.until_listening(1).await;
+    let projects = projects(5);
+    let began = Instant::now();
+    let lookups = projects
+        .iter()
+        .map(|project| core.get(project, Duration::from_secs(5)));
+    for answered in join_all(lookups).await {
+        assert_eq!(answered.unwrap().served, Served::Rendered);
+    }
+    // 10 ms for each, one after the other.
+    let took = began.elapsed();
+    assert!(took <= Duration::from_millis(60), "{took:?}");
+}
+
 #[tokio::test(start_paused = true)]
 async fn renders_go_on_over_a_new_connection_when_calls_on_the_aged_one_could_not_be_sent() {
     let renderer = Renderer::new(renders(1));
     let network = Network::before(&renderer);
-    network.allow_streams(2);
+    network.allow_streams(1);
     let projects = projects(12);
     let core = with_calls_that_wait(&renderer, &network, &projects).await;
     until_up_since(&core.upstream, 2).await;
@@ -211,14 +233,14 @@ async fn renders_go_on_over_a_new_connection_when_calls_on_the_aged_one_could_no
     assert!(reasons.len() <= 2, "those that were sent: {reasons:?}");
     let took = core.converges(&projects, 2).await;
     assert!(took <= Duration::from_secs(20), "{took:?}");
-    assert_eq!(network.dials(), 2);
+    assert_eq!(network.dials(), 4, "each with one for changes");
 }
 
 #[tokio::test(start_paused = true)]
 async fn renders_go_on_over_a_new_connection_when_a_renderer_leaves_before_calls_could_be_sent() {
     let renderer = Renderer::new(renders(1));
     let network = Network::before(&renderer);
-    network.allow_streams(2);
+    network.allow_streams(1);
     let projects = projects(12);
     let core = with_calls_that_wait(&renderer, &network, &projects).await;
     sleep(Duration::from_secs(60)).await;
