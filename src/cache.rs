@@ -1,4 +1,4 @@
-//! What is held: at most so many bytes of revisions, the least recently looked up thrown away first.
+//! What is held: revisions up to a number of bytes. The least recently looked up are evicted first.
 //!
 //! A landing passes through [`Cache::store`], which keeps the order of revisions; readers see one immutable [`Held`] at a time.
 //! Beside it, in capacities of their own: projects known to be absent, and changes of inputs. The cache knows of freshness
@@ -208,7 +208,7 @@ impl Cache {
         (stored, Some(new))
     }
 
-    /// Notes that the input of a project changed, and that `number` is the first that has the change; true when what is held does
+    /// Records that the input of a project changed, and that `number` is the first that has the change; true when what is held does
     /// not have it.
     pub fn note_change(&self, project: &Project, number: u64, now: Moment) -> bool {
         let _writer = self.lock();
@@ -232,7 +232,7 @@ impl Cache {
         true
     }
 
-    /// Notes that a render brought a revision of that number. Where one render too many lacked a change, that is given up: it is
+    /// Records that a render brought a revision of that number. Where one render too many lacked a change, that is given up: it is
     /// returned, and what is held lacks it no more.
     pub fn note_rendered(&self, project: &Project, number: u64) -> Option<u64> {
         let _writer = self.lock();
@@ -249,7 +249,7 @@ impl Cache {
         given_up
     }
 
-    /// Notes that the renderer, asked at `asked`, said all that it can of what is held.
+    /// Records that the renderer, asked at `asked`, said all that it can of what is held.
     pub fn note_confirmed(&self, project: &Project, asked: Moment) {
         let _writer = self.lock();
         if let Some(held) = self.held.get(project)
@@ -259,7 +259,7 @@ impl Cache {
         }
     }
 
-    /// Notes that the renderer said that there is no such project; tells when it said so first, if anything is held.
+    /// Records that the renderer said that there is no such project; tells when it said so first, if anything is held.
     pub fn note_gone(&self, project: &Project, word: Word) -> Option<Word> {
         let _writer = self.lock();
         let held = self.held.get(project)?;
@@ -284,7 +284,7 @@ impl Cache {
         self.held.run_pending_tasks();
     }
 
-    /// Notes that there is no such project, as of that target; tells for how long that is taken to hold.
+    /// Records that there is no such project, as of that target; tells for how long that is taken to hold.
     pub fn note_absent(&self, project: &Project, target: u64, now: Moment) -> Duration {
         let (first, further) = ABSENT_FOR;
         let duration = if self.absent.contains_key(project) {
@@ -357,7 +357,7 @@ impl Cache {
         self.tally.evicted_wanted()
     }
 
-    /// Notes that a lower revision came while what is held is ahead of the target. One that is yet lower starts anew.
+    /// Records that a lower revision came while what is held is ahead of the target. One that is yet lower starts anew.
     fn note_lower(
         &self,
         held: &Arc<Held>,

@@ -1,7 +1,7 @@
 //! How the sidecar stops: in which order its parts are told, and how long each is waited for.
 //!
 //! An orchestrator takes a pod out of its load balancing while the application still looks things up; so lookups are
-//! answered from memory until nobody is connected, and only then are connections closed. This room knows the order, not
+//! answered from memory until no client is connected; only then are connections closed. This room knows the order, not
 //! the parts: they are a [`Drain`], so that a test can be one.
 
 use std::{future::Future, io, time::Duration};
@@ -16,7 +16,7 @@ pub trait Drain {
     /// Says that the sidecar is not ready, for good.
     fn unready(&self);
 
-    /// Admits no more renders: refuses them as DRAINING.
+    /// Stops admitting renders: refuses them as DRAINING.
     fn close_admission(&self);
 
     /// Waits until no lookup connection has been open for a while.

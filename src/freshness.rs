@@ -69,7 +69,7 @@ impl Freshness {
         self.target.load(Ordering::Acquire)
     }
 
-    /// Notes that a revision of that rollout came.
+    /// Records that a revision of this rollout came.
     pub fn note_landed(&self, rollout: u64) {
         self.landed.fetch_max(rollout, Ordering::Relaxed);
     }
@@ -131,7 +131,7 @@ impl Freshness {
         (is_far && held.validated_at < raised_at).then_some(raised_at)
     }
 
-    /// Notes that changes may have been missed: what the renderer was asked before `since` may lack one.
+    /// Records that changes may have been missed: answers to requests before `since` may lack one.
     pub fn resync(&self, since: Moment) {
         let since = nanos(Some(since.since_start()));
         self.resync.fetch_max(since, Ordering::Relaxed);

@@ -11,7 +11,7 @@ const CUT: char = '…';
 /// The text with each character escaped that a terminal may obey or hide (`\n`, `\u{1b}`, `\u{202e}`), cut to at most `most` bytes.
 pub fn printable(text: impl fmt::Display, most: usize) -> String {
     let mut shown = String::new();
-    // Where there is room for no more than the mark that something is left out.
+    // If there is only room for the mark that something is left out.
     let mut room = 0;
     for character in collect(text, most).chars() {
         if is_obeyed(character) {

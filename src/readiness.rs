@@ -1,4 +1,4 @@
-//! Whether the sidecar can answer lookups: ready as soon as nothing blocks it any more.
+//! Whether the sidecar can answer lookups: it is ready once nothing blocks it.
 //!
 //! Whoever must be there first holds a [`Block`] and drops it when it is; who is asked why the sidecar is not ready lists
 //! the blocks. This room does not know what they stand for, nor who asks.
@@ -35,7 +35,7 @@ impl Readiness {
         }
     }
 
-    /// Blocks readiness; `name` is what is shown to whoever asks what is pending.
+    /// Blocks readiness; `/readyz` shows `name` while it is pending.
     pub fn block(&self, name: &'static str) -> Block {
         self.pending.send_modify(|pending| pending.push(name));
         Block {

@@ -7,7 +7,7 @@ use std::{fmt, time::Duration};
 /// Why a project is not fresh.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum NotRefreshed {
-    /// A refresh is wanted; the caller would not wait for it.
+    /// A refresh is wanted; the caller did not want to wait for it.
     Scheduled,
     /// The token bucket is empty.
     Throttled,
@@ -23,15 +23,15 @@ pub enum NotRefreshed {
     CoolingDown,
     /// Several projects failed in a row, or the renderer refused the identity of this sidecar; nothing is rendered for a while.
     BreakerOpen,
-    /// The renderer asked to be left alone for a while.
+    /// The renderer asked the sidecar to pause.
     PushedBack,
     /// There is no connection to the renderer.
     Unreachable,
     /// The renderer answered with an older revision than it was asked for.
     RendererBehind,
-    /// What the renderer answered is not fit to be served.
+    /// The renderer's answer cannot be served.
     Rejected,
-    /// The renderer says that there is no such project any more.
+    /// The renderer says that the project no longer exists.
     ProjectGone,
     /// The sidecar is shutting down.
     Draining,

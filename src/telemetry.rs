@@ -1,6 +1,6 @@
 //! The log: text or JSON lines, written by a thread of its own.
 //!
-//! A log pipe that nobody empties must not stall a lookup: lines go through a bounded buffer, and what finds it full is
+//! A log pipe that is not emptied must not stall a lookup: lines go through a bounded buffer, and what finds it full is
 //! lost. What is logged is decided where it happens; no payload ever is.
 
 mod lines;

@@ -1,4 +1,4 @@
-//! What the commands do when nobody reads what they print.
+//! What the commands do when the reader of their output has left.
 
 use std::{
     fs::OpenOptions,

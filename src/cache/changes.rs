@@ -30,7 +30,7 @@ pub(super) struct Changes {
 }
 
 impl Changes {
-    /// Notes that there is a change; false when it was known.
+    /// Records that there is a change; false when it was known.
     pub(super) fn note(&mut self, number: u64, now: Moment) -> bool {
         let Err(place) = self.steps.binary_search_by_key(&number, |&(step, _)| step) else {
             return false;
@@ -59,7 +59,7 @@ impl Changes {
         })
     }
 
-    /// Notes that a render brought that number. Where it is one too many that lacks the last change, that is given up, and returned.
+    /// Records that a render brought that number. Where it is one too many that lacks the last change, that is given up, and returned.
     pub(super) fn rendered(&mut self, number: u64) -> Option<u64> {
         // Of those that it has, the last one stays: what lacks that and is fetched later is outdated.
         let has = self.steps.partition_point(|&(step, _)| step <= number);

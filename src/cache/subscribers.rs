@@ -1,4 +1,4 @@
-//! Who is to be woken when a project changes. One channel a project, however many subscribe; none while nobody does.
+//! Who is woken when a project changes: one channel per project with subscribers.
 
 use std::{
     collections::HashMap,

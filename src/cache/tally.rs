@@ -33,13 +33,13 @@ struct Changing {
 }
 
 impl Tally {
-    /// Notes that something is held from now on.
+    /// Records that something is held from now on.
     pub(super) fn came(&self, held: &Held) {
         let rollout = held.revision.order.rollout;
         *self.lock().rollouts.entry(rollout).or_default() += 1;
     }
 
-    /// Notes that something is no longer held, and whether there was no room for it.
+    /// Records that something is no longer held, and whether there was no room for it.
     pub(super) fn left(&self, held: &Held, is_evicted: bool) {
         let mut changing = self.lock();
         let rollout = held.revision.order.rollout;
@@ -66,7 +66,7 @@ impl Tally {
         }
     }
 
-    /// Notes that a project is stored of which nothing was held.
+    /// Records that a project is stored of which nothing was held.
     pub(super) fn returns(&self, project: &Project) {
         if self.lock().gone.remove(&project.hash()) {
             self.returned.fetch_add(1, Relaxed);

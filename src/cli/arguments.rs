@@ -56,7 +56,7 @@ pub(super) fn parse<T: Parser>() -> Result<T, ExitCode> {
             let lines = said.lines().map(|line| printable(line, LONGEST_LINE));
             lines.for_each(complain);
         } else {
-            // A reader that has left wants no more.
+            // A reader that has left needs no message.
             let _unread = error.print();
         }
         u8::try_from(error.exit_code()).map_or(ExitCode::FAILURE, ExitCode::from)

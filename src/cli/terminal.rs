@@ -1,7 +1,7 @@
 //! The terminal: the one way to stdout and stderr, for every command.
 //!
-//! A reader that has left (`| head`) wants no more, and that is no error. What cannot be written to stderr is lost: there is
-//! nobody left to tell.
+//! A reader that has left (`| head`) is no error. Lines that cannot be written to stderr are lost, since
+//! there is no other place to report them.
 
 use std::{
     fmt::Display,
@@ -21,7 +21,7 @@ const MAX_LINE: usize = 4096;
 /// Has something written to stdout, and sees it through.
 ///
 /// # Errors
-/// When stdout takes no more, as on a full disk.
+/// If stdout cannot be written to, as on a full disk.
 pub(super) fn print(
     write: impl FnOnce(&mut StdoutLock<'static>) -> io::Result<()>,
 ) -> anyhow::Result<()> {
@@ -60,7 +60,7 @@ pub(super) fn tell(lines: impl Display) {
     let _lost = writeln!(io::stderr(), "{lines}");
 }
 
-/// Waits until nobody reads stdout any more, as of `| head`; for ever when it is no pipe.
+/// Waits until the reader of stdout has left, as with `| head`; forever if stdout is no pipe.
 pub(super) async fn reader_left() {
     // Files cannot be waited for, and have no reader that leaves. Nothing is written here, so that it may go on blocking.
     let stdout = io::stdout().as_fd().try_clone_to_owned();

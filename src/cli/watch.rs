@@ -67,7 +67,7 @@ pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
         .enable_all()
         .build()?;
     let ended = runtime.block_on(watch(args));
-    // A line that nobody takes does not keep the process.
+    // A line that is not read must not keep the process alive.
     runtime.shutdown_background();
     ended
 }

@@ -215,7 +215,7 @@ async fn follow(
     let ended = async {
         let mut stream = client.watch_config(request).await?.into_inner();
         while let Some(message) = stream.message().await? {
-            // Nobody listens any more only when this task is about to be ended.
+            // The receiver is gone only when this task is about to be ended.
             let _unheard = messages.send((project.clone(), Ok(message))).await;
         }
         Ok::<_, Status>(())

@@ -239,7 +239,7 @@ async fn call(shared: Arc<Shared>, caller: usize) {
 
 /// Looks a project up; when that fails, says how long to wait before the next try.
 async fn look_up(shared: &Shared, caller: usize, project: usize) -> Result<(), Duration> {
-    // Before the client is taken: whoever is new in its place knows of the target.
+    // Before the client is taken: a new client in its place knows the target.
     let target = shared.target.load(Acquire);
     let clients = shared.clients.load_full();
     let mut client = clients[caller % clients.len()].clone();

@@ -1,7 +1,7 @@
 //! A time-out that takes what has arrived before it obeys its timer.
 //!
 //! A process that was frozen (SIGSTOP, a paused node) or starved wakes up to timers that are all due and sockets that are full.
-//! The answers in them are several tasks away from whoever waits, so a timer that fires late is no sign that nothing came.
+//! Several tasks lie between the answers in them and the waiting code, so a timer that fires late is no sign that nothing came.
 
 use std::{pin::pin, time::Duration};
 

@@ -1,4 +1,4 @@
-//! Reads all layers into [`Settings`], or says all that is wrong with them.
+//! Reads all layers into [`Settings`], or lists everything that is wrong with them.
 
 use std::{fmt, path::PathBuf};
 
@@ -12,10 +12,11 @@ use super::{
     repair,
 };
 
-/// Where settings come from. Above defaults stand the files, above these the environment, above it the flags.
+/// Where settings come from. Files override defaults, the environment overrides files, and flags
+/// override the environment.
 #[derive(Clone, Debug, Default)]
 pub struct Sources {
-    /// The files; a section stands in one of them only.
+    /// The files; each section is in only one of them.
     pub files: Vec<PathBuf>,
     /// The variables of the environment, whatever their names.
     pub environment: Vec<(String, String)>,
@@ -24,7 +25,8 @@ pub struct Sources {
 }
 
 impl Sources {
-    /// The variables that are ignored though their names are like a field's: a line each, with what may be meant.
+    /// The variables that are ignored although their names resemble a field: one line each, with what may
+    /// be meant.
     pub fn hints(&self) -> Vec<String> {
         environment::hints(&self.environment)
     }
@@ -41,12 +43,12 @@ pub struct Flag {
     pub value: String,
 }
 
-/// A hot field that a change of the files cannot change, since the environment or a flag decides on it.
+/// A hot field that a file cannot change, since the environment or a flag sets it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Pinned {
     /// The field.
     pub field: &'static str,
-    /// What decides on it: a variable or a flag.
+    /// What sets it: a variable or a flag.
     pub by: Place,
     /// What the files say of it.
     pub ignored: Option<String>,
@@ -62,7 +64,7 @@ impl fmt::Display for Pinned {
     }
 }
 
-/// Settings that are fit to run with.
+/// Valid settings.
 #[derive(Clone, Debug)]
 pub struct Loaded {
     /// The settings.
@@ -93,7 +95,7 @@ impl Loaded {
     }
 }
 
-/// Says what the limits of this sidecar make for the whole fleet.
+/// Says what the limits of this sidecar mean for the whole fleet.
 fn budget(settings: &Settings) -> String {
     let admission = &settings.admission;
     let rate = admission.rate();
@@ -111,7 +113,7 @@ fn budget(settings: &Settings) -> String {
 /// Reads settings from where they come from.
 ///
 /// # Errors
-/// When they are not fit to run with: then with every problem there is, but for what follows a structural one in its file.
+/// If they are invalid: with every problem, except those after a structural one in the same file.
 pub fn load(sources: &Sources) -> Result<Loaded, Invalid> {
     let readings = sources.files.iter().map(|path| Reading::of(path));
     resolve(sources, readings.collect())
@@ -171,7 +173,7 @@ fn read_files(layers: &mut Layers, paths: &[PathBuf], readings: &[Reading]) {
     }
 }
 
-/// Lists the hot fields that environment or flags decide on.
+/// Lists the hot fields that the environment or flags set.
 fn pinned(layers: &Layers) -> Vec<Pinned> {
     let pins = |field: &&'static Field| {
         let ignored = layers.files.get(field.path);

@@ -1,4 +1,4 @@
-//! What can be wrong with settings, said so that it can be put right: where it stands, what stands there, what is accepted.
+//! What can be wrong with settings. Each problem names the place, the value, and what is accepted.
 
 use std::{fmt, path::PathBuf};
 
@@ -11,7 +11,7 @@ use super::{
 /// Where a value comes from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Place {
-    /// Nobody said anything else.
+    /// Nothing else was set.
     Default,
     /// A file.
     File {
@@ -50,7 +50,7 @@ pub enum Problem {
         /// What the system says.
         why: String,
     },
-    /// A file says nothing, which is taken for an accident and not for all defaults.
+    /// A file is empty. This counts as an accident, not as all defaults.
     #[error(
         "{}  is empty: a file of settings has at least one field, or is {{}}",
         shown::path(path)
@@ -125,13 +125,13 @@ const MOST_LINES: usize = 50;
 /// The most problems that are listed in one line: they pass in the headers of an answer.
 const MOST_IN_A_LINE: usize = 3;
 
-/// Settings that are not fit to run with. Shown as one problem a line.
+/// Invalid settings, shown as one problem per line.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 #[error("{}", listed(problems, MOST_LINES, "\n"))]
 pub struct Invalid {
     /// All that is wrong: at least one.
     pub problems: Vec<Problem>,
-    /// What a sidecar can do until it is put right, when only hot fields are wrong.
+    /// How a sidecar can wait until the files are fixed; only if nothing but hot fields is wrong.
     pub repair: Option<Box<Repair>>,
 }
 

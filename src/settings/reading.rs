@@ -29,7 +29,7 @@ pub(super) struct Reading {
     /// Whether its name or mode changed after its content did: as far as the file system tells, it was moved into place
     /// whole.
     pub(super) is_settled: bool,
-    /// Whether it can be read but once: a pipe, standard input, the substitution of a process.
+    /// Whether it can be read only once: a pipe, standard input, the substitution of a process.
     pub(super) is_stream: bool,
     /// Its bytes, or what the system says.
     pub(super) content: Result<Vec<u8>, String>,
@@ -38,7 +38,7 @@ pub(super) struct Reading {
 /// The largest file that is read, in bytes: far more than settings need, and than a ConfigMap may hold, which is 1 MiB.
 const LARGEST: usize = 16 << 20;
 
-/// How long a pipe may stay silent: it may be one that nobody writes to.
+/// How long a pipe may stay silent: it may have no writer.
 const SILENCE: Duration = Duration::from_secs(5);
 
 /// The other names of standard input. Opening one again fails where it is a socket.
@@ -109,7 +109,8 @@ fn bounded(content: Vec<u8>) -> io::Result<Vec<u8>> {
     Ok(content)
 }
 
-/// Reads to the end, on a thread that is left to itself when nothing comes: a pipe that nobody writes to cannot be opened.
+/// Reads to the end, on a thread that is abandoned if nothing comes: opening a pipe without a writer
+/// blocks.
 /// Standard input is waited for, as by any other command that reads it.
 fn read_stream(path: &Path) -> io::Result<Vec<u8>> {
     let is_input = INPUTS.iter().any(|input| path.as_os_str() == *input);
@@ -123,7 +124,7 @@ fn read_stream(path: &Path) -> io::Result<Vec<u8>> {
             } else {
                 fs::File::open(path).and_then(|file| hand_over(file, &sender))
             };
-            // Nobody listens when it took too long.
+            // The receiver is gone if this took too long.
             let _unheard = sender.send(told.map(|()| Vec::new()));
         })?;
     let mut content = Vec::new();
@@ -148,7 +149,7 @@ fn read_stream(path: &Path) -> io::Result<Vec<u8>> {
     }
 }
 
-/// Hands over what is read, piece by piece, until the end or until nobody listens.
+/// Hands over what is read, piece by piece, until the end or until the receiver is gone.
 fn hand_over(mut source: impl Read, pieces: &SyncSender<io::Result<Vec<u8>>>) -> io::Result<()> {
     let mut piece = vec![0; 64 << 10];
     loop {

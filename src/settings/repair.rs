@@ -1,9 +1,10 @@
-//! Whether a sidecar whose settings are not fit may wait for their repair, rather than end.
+//! Whether a sidecar with invalid settings may wait for their repair instead of exiting.
 //!
-//! A mistake in a hot field, the rollout above all, is made while pods come and go: a new pod that ended would be started again
-//! and again, with longer and longer pauses, and would stay away after the repair. So it waits, unready. A mistake in a
-//! restart-only field ends the process: a repair would need a restart anyway, and without these fields a sidecar does not know
-//! where to say what it waits for. Nothing is guessed: what a file would say that cannot be read is not known.
+//! Mistakes in hot fields, above all in the rollout, happen while pods come and go. A new pod that exited
+//! would be restarted with longer and longer pauses, and would stay away after the repair. So it waits,
+//! unready. A mistake in a restart-only field ends the process: its repair needs a restart anyway, and
+//! without these fields a sidecar does not know where to report what it waits for. It never guesses what
+//! an unreadable file says.
 
 use std::path::{Path, PathBuf};
 
@@ -17,14 +18,14 @@ use super::{
 /// What a sidecar knows while it waits for the repair of its hot settings.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Repair {
-    /// The settings, of which the restart-only fields alone mean anything.
+    /// The settings, of which only the restart-only fields mean anything.
     pub settings: Settings,
     /// What the files were when they were read.
     pub(super) readings: Vec<Reading>,
 }
 
-/// What a sidecar can do until the files are put right, if waiting is of use: all problems lie in files that can be repaired, and in
-/// hot fields.
+/// How a sidecar can wait until the files are fixed, if waiting helps: all problems are in hot fields, in
+/// files that can be repaired.
 pub(super) fn promised(
     files: &[PathBuf],
     readings: Vec<Reading>,

@@ -210,7 +210,7 @@ impl Link {
         since.is_some_and(|since| since.elapsed() < ASK_AGAIN)
     }
 
-    /// Notes that it has none, for a while.
+    /// Records that it has none, for a while.
     pub(super) fn note_lack_of_fetch(&self) {
         *self.since_it_lacks_fetch() = Some(Instant::now());
     }

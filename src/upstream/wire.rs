@@ -1,5 +1,5 @@
-//! Listens in on the bytes that a renderer sends, to know what hyper does not tell: how many arrived, that its HTTP/2 SETTINGS
-//! did, and that it is leaving.
+//! Reads along in the bytes that a renderer sends, to learn what hyper does not report: how many arrived,
+//! whether its HTTP/2 SETTINGS arrived, and whether it is leaving.
 //!
 //! hyper's handshake ends when our own half is written, so a black hole looks connected; and its connection notices a GOAWAY
 //! only with the next request, which then fails. Both are frames of a kind that stands in the clear in each frame's header
@@ -30,7 +30,7 @@ pub(super) enum Health {
     Well,
     /// A call ran into its deadline without a byte having arrived.
     Suspect,
-    /// The renderer takes no more calls (GOAWAY).
+    /// The renderer accepts no new calls (GOAWAY).
     Leaving,
     /// The connection has ended.
     Ended,
@@ -82,7 +82,7 @@ impl Pulse {
         self.health.subscribe()
     }
 
-    /// Notes that the health is `health`, or worse.
+    /// Records that the health is `health` or worse.
     pub(super) fn note(&self, health: Health) {
         self.health.send_if_modified(|known| {
             let is_news = *known < health;

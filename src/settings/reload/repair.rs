@@ -1,4 +1,4 @@
-//! Waits until settings that were not fit at start have been put right.
+//! Waits until settings that were invalid at start have been fixed.
 
 use std::sync::Arc;
 

@@ -128,7 +128,7 @@ impl Continuity {
         (id, after)
     }
 
-    /// Notes that the renderer has taken the call.
+    /// Records that the renderer has taken the call.
     pub(super) fn accepted(&mut self, id: StreamId) {
         if let Some(stream) = self.stream(id) {
             stream.is_live = true;
@@ -190,7 +190,7 @@ impl Continuity {
         moments.into_iter().flatten().min()
     }
 
-    /// Notes that a stream ended. Tells how long it lasted.
+    /// Records that a stream ended, and returns how long it lasted.
     pub(super) fn ended(&mut self, id: StreamId, now: Instant) -> Duration {
         let lasted = self
             .stream(id)
@@ -199,7 +199,7 @@ impl Continuity {
         lasted
     }
 
-    /// Notes that it was the stream that ended, after so long, and not its connection.
+    /// Records that the stream itself ended after this time, not its connection.
     pub(super) fn failed(&mut self, lasted: Duration) -> Option<Report> {
         self.failures += 1;
         self.longest = self.longest.max(lasted);
@@ -208,7 +208,7 @@ impl Continuity {
         is_news.then_some(Report::Failing)
     }
 
-    /// Notes that all is well with streams: one lasts, or the renderer does not offer any.
+    /// Records that streams work: one lasts, or the renderer offers none.
     pub(super) fn healed(&mut self) -> Option<Report> {
         (self.failures, self.longest) = (0, Duration::ZERO);
         std::mem::take(&mut self.is_reported).then_some(Report::Healed)
