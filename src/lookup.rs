@@ -116,10 +116,10 @@ impl Lookup {
             .then(|| self.outdated(&held, refusal, now))
     }
 
-    /// Answers one lookup. Dropping the future changes nothing but that nobody waits here any more.
+    /// Answers one lookup. Dropping the future only ends the wait.
     ///
     /// # Errors
-    /// When nothing is held, or what is held does not meet the caller's demand, and that could not be mended in time.
+    /// If nothing is held, or what is held does not meet the caller's demand, and no refresh came in time.
     pub async fn get(&self, query: Query) -> Result<Answer, Failure> {
         let now = self.clock.now();
         let held = self.cache.get(query.project.as_str());

@@ -1,6 +1,6 @@
 //! The effort to make projects fresh: owns admission, tells it the facts, and carries its actions out.
 //!
-//! A flight is a task of its own, which outlives the lookups that wait for it: what it brings is stored whoever has left
+//! A flight is its own task and outlives the lookups that wait for it: its result is stored even if all have left
 //! meanwhile. It holds its permit until it lands or its deadline ends. Decisions are admission's; calls are the renderer's;
 //! this room owns the tasks, the timer and the waking of those who wait.
 
@@ -119,7 +119,7 @@ struct State {
     wakes_at: Option<Moment>,
     complaints: Complaints,
     notices: Notices,
-    /// When held projects were dropped of late because the renderer knows them no more.
+    /// When held projects were recently dropped because the renderer no longer knows them.
     drops: VecDeque<Moment>,
 }
 
@@ -155,7 +155,7 @@ impl Refresh {
         Self { shared }
     }
 
-    /// Notes that a lookup wants a project, and says whether it is worth waiting.
+    /// Records that a lookup wants a project, and says whether it is worth waiting.
     pub fn want(&self, project: &Project, asked: Asked) -> Told {
         let shared = &self.shared;
         let mut state = shared.lock();
@@ -200,7 +200,7 @@ impl Refresh {
         told
     }
 
-    /// Notes that a lookup of which nothing is held may not wait, because `waiting` others do.
+    /// Records that a lookup of which nothing is held may not wait, because `waiting` others do.
     pub fn note_crowded(&self, waiting: usize) {
         let mut state = self.shared.lock();
         let now = self.shared.clock.now();
@@ -249,7 +249,7 @@ impl Refresh {
         self.shared.target.send_replace(rollout);
     }
 
-    /// Notes that the input of a project changed: what is held of a lower number than that of `order` is outdated. Its rollout asks
+    /// Records that the input of a project changed: what is held of a lower number than that of `order` is outdated. Its rollout asks
     /// for nothing: the target does.
     pub fn changed(&self, project: &Project, order: Order) {
         let now = self.shared.clock.now();
@@ -268,7 +268,7 @@ impl Refresh {
         }
     }
 
-    /// Notes that changes may have been missed: what the renderer was asked before `since` may lack one.
+    /// Records that changes may have been missed: what the renderer was asked before `since` may lack one.
     pub fn resync(&self, since: Moment) {
         self.shared.parts.freshness.resync(since);
         self.shared.tell(|admission, now| admission.resync(now));
@@ -380,7 +380,7 @@ impl Shared {
         for action in state.admission.take_actions() {
             match action {
                 Action::Redial { connection } => self.parts.render.redial(connection),
-                // The budget of this process is its own: whoever admission asks answers at once.
+                // The budget of this process is its own: every stage answers at once.
                 Action::Reserve { .. } | Action::Return { .. } => {}
                 Action::Resolve { project, outcome } => {
                     if let Some(waiters) = state.waiters.remove(&project) {

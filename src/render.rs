@@ -194,7 +194,7 @@ pub enum RenderError {
         /// What it says.
         message: Message,
     },
-    /// What it answered is not fit to be held.
+    /// Its answer cannot be held.
     #[error("the render was rejected: {0}")]
     Rejected(#[from] Rejected),
     /// The render panicked.
@@ -222,7 +222,7 @@ impl fmt::Display for Message {
 /// The longest content type, in bytes: twice the 127 of a registered media type's two names (RFC 6838, section 4.2), and a slash.
 const MAX_CONTENT_TYPE: usize = 255;
 
-/// Why a render is not fit to be held.
+/// Why a render cannot be held.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[expect(missing_docs, reason = "the messages say it")]
 pub enum Rejected {
@@ -249,7 +249,7 @@ pub enum Rejected {
 }
 
 impl Offer {
-    /// Checks that this is fit to be held for `project`, and copies it out of the buffer that it was received in.
+    /// Checks that this can be held for `project`, and copies it out of the buffer that it was received in.
     ///
     /// # Errors
     /// When it is of no rollout, of no or another project, empty, larger than `max_payload` bytes or not what its digest says; also

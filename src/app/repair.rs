@@ -1,5 +1,5 @@
-//! A sidecar that cannot start yet, since its hot settings are not fit: it says so to probes, operators and lookups, renders
-//! nothing, and ends as soon as they have been put right.
+//! A sidecar that cannot start yet, since its hot settings are invalid: it says so to probes, operators and lookups, renders
+//! nothing, and ends as soon as they have been fixed.
 
 use std::{io, sync::Arc};
 

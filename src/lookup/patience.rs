@@ -1,4 +1,4 @@
-//! How long a lookup waits: what is asked or set, and never so long that its answer comes too late for the caller.
+//! How long a lookup waits: as asked or set, but never until its answer is too late for the caller.
 
 use std::time::Duration;
 

@@ -58,7 +58,7 @@ impl Watch {
     /// told last, or for the project's end. Never ends; cancel-safe.
     ///
     /// # Errors
-    /// The failure of the first lookup; later only that there is no such project any more. The next call waits on.
+    /// The failure of the first lookup; later only that the project no longer exists. The next call waits on.
     pub async fn next(&mut self) -> Result<Answer, Failure> {
         loop {
             let patience = match self.renewal {

@@ -11,7 +11,7 @@ use std::{
 
 use crate::{admission::Stops, moment::Moment, revision::Project};
 
-/// How long a complaint of a project counts that nobody has asked for since.
+/// How long a complaint counts about a project without later lookups.
 const FORGOTTEN: Duration = Duration::from_secs(900);
 /// The most projects that are remembered of each kind of complaint; the longest silent is forgotten first.
 const MAX_STANDING: usize = 10_000;
@@ -150,7 +150,7 @@ impl Complaints {
         }
     }
 
-    /// Notes that a project has no complaint any more; the last of its kind is logged.
+    /// Records that a project no longer has a complaint; logs the end of the last of its kind.
     pub(super) fn settle(&mut self, project: &Project, except: Option<Complaint>) {
         for complaint in Complaint::ALL
             .into_iter()

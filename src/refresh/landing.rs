@@ -14,9 +14,10 @@ use crate::{
     revision::{Order, Project, Revision},
 };
 
-/// A held project is dropped only when a NOT_FOUND comes so long after the first, over another connection.
+/// A held project is dropped only if a second NOT_FOUND comes this long after the first, over another
+/// connection.
 const GONE_AFTER: Duration = Duration::from_secs(30);
-/// A pod that holds fewer projects has no others to tell by that a replica is bad: there it has to come so long after.
+/// The same for a pod that holds few projects, and so cannot tell a bad replica by the others.
 const FEW: u64 = 20;
 const FEW_GONE_AFTER: Duration = Duration::from_secs(300);
 /// At most this share of the held projects, and always one, is dropped within [`DROP_WINDOW`].
@@ -164,7 +165,7 @@ impl Shared {
         self.perform(&mut state);
     }
 
-    /// Notes that there was nothing to ask about after all.
+    /// Records that there was nothing to ask about after all.
     pub(super) fn nothing_to_confirm(self: &Arc<Self>, project: &Project) {
         let mut state = self.lock();
         let now = self.clock.now();

@@ -19,7 +19,7 @@ use crate::{
     revision::Project,
 };
 
-/// The window in which so many projects that were thrown out and wanted again tell that the cache is too small.
+/// The window in which this many evicted and wanted projects show that the cache is too small.
 const THROWN_OUT: (u64, Duration) = (10, Duration::from_secs(60));
 /// How long none must be for it to be large enough again.
 const LARGE_ENOUGH: Duration = Duration::from_secs(600);
@@ -37,7 +37,7 @@ pub(super) struct Notices {
     unknown: Unknown,
     refused: Spell,
     thrown_out: Spell,
-    /// How many projects had been thrown out and wanted again when that was looked at last.
+    /// How many evicted projects had been wanted again at the last look.
     returned: u64,
 }
 
@@ -58,7 +58,7 @@ impl Default for Notices {
 }
 
 impl Notices {
-    /// Notes that the target is another rollout.
+    /// Records that the target is another rollout.
     pub(super) fn targets(&mut self, rollout: u64, is_raised: bool, now: Moment) {
         self.release.targets(rollout, is_raised, now);
     }
@@ -99,7 +99,7 @@ impl Notices {
         say_unknown(said, Some(project));
     }
 
-    /// Notes that a lookup was refused because all that may wait do.
+    /// Records that a lookup was refused because too many wait already.
     pub(super) fn refused(&mut self, waiting: fmt::Arguments<'_>, now: Moment) {
         if let Some(spell::Said::Begins(_)) = self.refused.note(1, now) {
             tracing::warn!("lookups are refused: {waiting} are already waiting");

@@ -1,4 +1,4 @@
-//! The facts that a refresh tells whoever measures it.
+//! The facts that a refresh reports to its observer.
 
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ pub enum RenderResult {
     Changed,
     /// It was older than what is held, or than what was asked for.
     Behind,
-    /// It was not fit to be held.
+    /// It could not be held.
     Rejected,
     /// There is no such project, or nothing of it is stored.
     NotFound,

@@ -25,7 +25,7 @@ pub struct Snapshot {
     pub bucket_level: f64,
     /// Renders.
     pub in_flight: usize,
-    /// How long the oldest render has been in flight; zero when none is.
+    /// How long the oldest render has been in flight; zero without one.
     pub oldest_render: Duration,
     /// Wanted projects of which nothing is held, those in flight included.
     pub wanted_missing: usize,

@@ -135,7 +135,7 @@ async fn accept_all(listener: impl Accept, host: impl Host, terms: Terms) {
                 let seat = terms.connections.enter(&terms.closing);
                 hosted.spawn(host.host(socket, seat));
                 if terms.connections.are_full() {
-                    // Whoever was told to leave gives its descriptor back before another is taken.
+                    // A connection that was told to leave gives its descriptor back before another is accepted.
                     yield_now().await;
                 }
             }

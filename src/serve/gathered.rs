@@ -1,6 +1,6 @@
 //! Gathers what a connection writes, and hands it to the system in one piece.
 //!
-//! h2 writes and flushes each answer by itself, a system call for each. Here its writes are kept and its flushes ignored; whoever
+//! h2 writes and flushes each answer by itself, a system call for each. Here its writes are kept and its flushes ignored; the owner that
 //! polls the connection drains what was kept right afterwards, in the same task, so that there is one waker and nothing can be
 //! forgotten. It knows bytes only.
 

@@ -1,7 +1,7 @@
 //! Where the sidecar listens: TCP addresses and Unix sockets.
 //!
 //! A socket file that a sidecar left behind is replaced, one that somebody listens on is not; the file goes with the
-//! listener. Accepting and serving is the business of whoever takes it.
+//! listener. Its taker accepts and serves.
 
 use std::{
     fmt, fs, io,
@@ -243,7 +243,7 @@ fn bind_unix(path: &Path, access: Access) -> io::Result<Listener> {
         Access::Everyone => 0o666,
         Access::Owner => 0o600,
     };
-    // Before it listens nobody can connect, so that there is no moment at which others could.
+    // Nothing can connect before it listens, so there is no moment with wider permissions.
     fs::set_permissions(path, fs::Permissions::from_mode(mode))?;
     Ok(Listener {
         socket: Bound::Unix(listen(socket)?.into(), Arc::new(file)),
@@ -257,7 +257,7 @@ fn listen(socket: Socket) -> io::Result<Socket> {
     Ok(socket)
 }
 
-/// Removes a socket that nobody listens on; leaves what is no socket alone.
+/// Removes a socket without a listener; leaves other files alone.
 fn remove_left_behind(path: &Path) -> io::Result<()> {
     let is_socket = match fs::symlink_metadata(path) {
         Ok(metadata) => metadata.file_type().is_socket(),

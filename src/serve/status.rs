@@ -96,13 +96,13 @@ impl Refused {
         Self::new(message, reason, Some(AFTER_DRAIN))
     }
 
-    /// Tells that the settings are not fit to answer with.
+    /// Says that the settings are invalid.
     pub(super) fn unfit(problem: &str) -> Self {
-        let message = format!("the sidecar's settings are not fit: {problem}");
+        let message = format!("the sidecar's settings are invalid: {problem}");
         Self::new(message, FailureReason::SettingsInvalid, Some(AFTER_REPAIR))
     }
 
-    /// Tells that a batch has no room for the payload, which is there for whoever asks for it alone.
+    /// Says that a batch has no room for the payload, which a single lookup would get.
     pub(super) fn batch_too_large() -> Self {
         let message = "the batch has no room for this payload: ask singly".to_owned();
         Self::new(message, FailureReason::BatchTooLarge, Some(Duration::ZERO))

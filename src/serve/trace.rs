@@ -1,5 +1,5 @@
-//! Which trace a request belongs to. A lookup is logged when its caller has sampled the trace, and whoever reads the log asks for it;
-//! else it costs nothing.
+//! Which trace a request belongs to. A lookup is logged if its caller sampled the trace and the log level
+//! asks for it; otherwise this costs nothing.
 
 use std::fmt;
 

@@ -1,4 +1,4 @@
-//! What a lookup listener answers while the settings are not fit: that they are not, in the words that operators read.
+//! What a lookup listener answers while the settings are invalid: the mistake, in the words that operators read.
 
 use std::{io, pin::Pin};
 

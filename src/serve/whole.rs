@@ -26,8 +26,8 @@ pub(super) struct Whole<B> {
 }
 
 impl<B: Body<Data = Bytes, Error = Problem> + Unpin> Whole<B> {
-    /// Reads a body whose message has at most so many bytes. What is larger, or no message, is not read on: whoever it is handed
-    /// to refuses it.
+    /// Reads a body whose message has at most so many bytes. A body that is larger, or no message, is not read further: its
+    /// next reader refuses it.
     pub(super) async fn read(mut body: B, most: usize) -> Self {
         let mut read = BytesMut::new();
         let (end, rest) = loop {

@@ -22,7 +22,7 @@ pub(super) struct Facts {
 /// What is to be said.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Said {
-    /// The oldest render takes long, and none is answered meanwhile.
+    /// The oldest render takes long, and no other is answered meanwhile.
     Hangs {
         /// For how long it has been in flight.
         age: Duration,

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use crate::moment::Moment;
 
-/// How long nothing must be wanted for a release to be over while projects are held outdated that nobody looks up.
+/// How long nothing must be wanted until a release is over although some held projects, which are not
+/// looked up, are outdated.
 const SETTLED: Duration = Duration::from_secs(10);
 /// How often it is said that a release is not over yet.
 const PERIOD: Duration = Duration::from_secs(600);
@@ -66,7 +67,7 @@ struct UnderWay {
 }
 
 impl Release {
-    /// Notes that the target is another rollout. A raised one begins a release, a lowered one ends it without a word.
+    /// Records that the target is another rollout. A raised one begins a release, a lowered one ends it without a word.
     pub(super) fn targets(&mut self, rollout: u64, is_raised: bool, now: Moment) {
         self.0 = is_raised.then(|| UnderWay {
             rollout,
@@ -77,7 +78,7 @@ impl Release {
         });
     }
 
-    /// Notes that a render brought a revision.
+    /// Records that a render brought a revision.
     pub(super) fn rendered(&mut self) {
         if let Some(release) = &mut self.0 {
             release.renders += 1;

@@ -20,9 +20,9 @@ pub(super) struct Spell {
 /// What is to be said.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Said {
-    /// It began: so many came by now.
+    /// It began, after this many events.
     Begins(u64),
-    /// It ended, after so many.
+    /// It ended, after this many events.
     Ends {
         /// How many there were.
         count: u64,
@@ -44,7 +44,7 @@ impl Spell {
         }
     }
 
-    /// Notes that it happened so many times.
+    /// Records how often it happened.
     pub(super) fn note(&mut self, times: u64, now: Moment) -> Option<Said> {
         if times == 0 {
             return None;

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::{admission::FirstRenders, moment::Moment};
 
-/// So long after the last unknown project it is over, though no others were rendered for the first time since.
+/// How long after the last unknown project it is over, even if no other was rendered for the first time.
 const QUIET: Duration = Duration::from_secs(600);
 
 /// What is to be said.
