@@ -197,7 +197,7 @@ impl Admission {
         }
     }
 
-    /// Notes that a lookup wants a project, and says whether to wait.
+    /// Records that a lookup wants a project, and says whether to wait.
     pub fn want(&mut self, project: &Project, wish: Wish, now: Moment) -> Verdict {
         self.tick(now);
         let mut entry = self.register.take_or_new(project, wish, now);
@@ -244,7 +244,7 @@ impl Admission {
         Verdict::Refused(self.refuse(project, found, room, now))
     }
 
-    /// Notes that one who waited for a project until then is gone.
+    /// Records that a lookup that waited for a project until then is gone.
     pub fn left(&mut self, project: &Project, until: Moment, now: Moment) {
         // What is due goes to those who still wait.
         self.tick(now);
@@ -258,7 +258,7 @@ impl Admission {
         }
     }
 
-    /// Notes that the target is another rollout. A higher one ends every cool-down, but no pushback; after a lower one, nothing is
+    /// Records that the target is another rollout. A higher one ends every cool-down, but no pushback; after a lower one, nothing is
     /// wanted any more for the higher one's sake.
     pub fn set_target(&mut self, rollout: u64, now: Moment) {
         if rollout != self.register.target() {
@@ -267,7 +267,7 @@ impl Admission {
         }
     }
 
-    /// Notes that the input of a project changed: what is held of a lower number no longer satisfies.
+    /// Records that the input of a project changed: what is held of a lower number no longer satisfies.
     pub fn changed(&mut self, project: &Project, number: u64, now: Moment) {
         let around = self.around(now);
         let changed = self.register.update(project, around, |entry| {
@@ -278,14 +278,14 @@ impl Admission {
         }
     }
 
-    /// Notes that changes are given up that no render has: that number does.
+    /// Records that changes are given up that no render has: that number does.
     pub fn gave_up(&mut self, project: &Project, number: u64, now: Moment) {
         let around = self.around(now);
         self.register
             .update(project, around, |entry| entry.give_up(number));
     }
 
-    /// Notes that changes may have been missed: what is held is to be confirmed, in the order in which it is [wanted most].
+    /// Records that changes may have been missed: what is held is to be confirmed, in the order in which it is [wanted most].
     ///
     /// [wanted most]: Admission::unconfirmed
     pub fn resync(&mut self, now: Moment) {
@@ -293,7 +293,7 @@ impl Admission {
         self.tick(now);
     }
 
-    /// Notes that a project was looked up of which the revision held is fresh, as far as is known, and to be confirmed.
+    /// Records that a project was looked up of which the revision held is fresh, as far as is known, and to be confirmed.
     pub fn unconfirmed(&mut self, project: &Project, now: Moment) {
         self.confirming.want(project, now);
         self.tick(now);

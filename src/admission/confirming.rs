@@ -58,7 +58,7 @@ pub(in crate::admission) enum Fate {
     Known,
     /// It failed; nothing is confirmed for a while, and the project goes behind all others.
     Failed,
-    /// It says nothing of the project, and none is to be sent for so long.
+    /// It says nothing of the project; no other fetch may be sent for this time.
     Held(Duration),
 }
 
@@ -77,7 +77,7 @@ impl Confirming {
         }
     }
 
-    /// Notes that changes may have been missed. The first fetch comes after U(0, [`Fetches::confirm_start`]), since a whole fleet notes it
+    /// Records that changes may have been missed. The first fetch comes after U(0, [`Fetches::confirm_start`]), since a whole fleet notes it
     /// at once.
     pub(in crate::admission) fn resync(&mut self, now: Moment, rng: &mut fastrand::Rng) {
         self.since = now;
@@ -86,7 +86,7 @@ impl Confirming {
         }
     }
 
-    /// Notes that a project was looked up that is to be confirmed.
+    /// Records that a project was looked up that is to be confirmed.
     pub(in crate::admission) fn want(&mut self, project: &Project, now: Moment) {
         let interest_until = now + self.tuning.interest.lasts;
         let decay = self.tuning.turns.weight_decay;
@@ -106,7 +106,7 @@ impl Confirming {
         self.put(project, entry);
     }
 
-    /// The project whose turn it is; else when to look again, if ever. Those that nobody has looked up for long are dropped.
+    /// The project whose turn it is; else when to look again, if ever. Those without a lookup for long are dropped.
     pub(in crate::admission) fn next(
         &mut self,
         limits: &FetchLimits,
@@ -133,7 +133,7 @@ impl Confirming {
         }
     }
 
-    /// Notes that a project is launched. The next one comes no sooner than the rate allows; nothing is saved up.
+    /// Records that a project is launched. The next one comes no sooner than the rate allows; nothing is saved up.
     pub(in crate::admission) fn launched(
         &mut self,
         project: &Project,
@@ -191,7 +191,7 @@ impl Confirming {
         Some(launch)
     }
 
-    /// Notes that a project was asked for at `asked` and answered otherwise, so that it need not be confirmed.
+    /// Records that a project was asked for at `asked` and answered otherwise, so that it need not be confirmed.
     pub(in crate::admission) fn learned(&mut self, project: &Project, asked: Moment) {
         if asked >= self.since
             && self

@@ -244,7 +244,7 @@ impl Admission {
         entry.is_some_and(|entry| entry.cool_down.is_cooling())
     }
 
-    /// The wanted project whose turn it is; those at the head that nobody has looked up for long are dropped.
+    /// The wanted project whose turn it is; those at the head without a lookup for long are dropped.
     fn next_outdated(&mut self, open: Open, now: Moment) -> Option<Project> {
         loop {
             let wanted = &self.register.wanted;
@@ -368,7 +368,7 @@ impl Admission {
         self.tick(now);
     }
 
-    /// Gives up what was not answered in time: nobody could be asked.
+    /// Gives up asks that were not answered in time.
     pub(super) fn end_overdue_asks(&mut self, now: Moment) {
         while let Some(ask) = self.reserve.overdue(now) {
             if let Some(asked) = self.reserve.end(ask) {

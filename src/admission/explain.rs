@@ -191,7 +191,7 @@ impl Admission {
             &self.flights.recent_renders
         };
         let wait = match self.shut(&candidate, now) {
-            // Nobody knows yet for how long permits are held, unless they are held for long.
+            // How long permits are held is unknown yet, unless they have been held for long.
             Some(shut) if shut.gate == Gate::Concurrency && recent.is_empty() => {
                 let (class, is_cooling) = (candidate.class, candidate.is_cooling);
                 let permits = self.permits_in_force(now);

@@ -100,7 +100,7 @@ impl Flights {
         self.cooling -= u32::from(flight.is_cooling);
     }
 
-    /// Notes that the renderer took a call, and answered it.
+    /// Records that the renderer took a call, and answered it.
     pub(super) fn answered(&mut self, flight: &Flight) {
         let answered = if flight.is_render() {
             &mut self.answered_render

@@ -11,7 +11,7 @@ pub struct Limits {
     pub burst: NonZeroU32,
     /// The most renders in flight at once.
     pub concurrency: NonZeroU32,
-    /// The most missing projects that wait for a render, and again as many that are wanted though nobody waits any more.
+    /// The most missing projects that wait for a render, and again as many that are wanted although no lookup waits.
     pub queue: NonZeroU32,
     /// The limits of fetches, which stand outside the budget of renders.
     pub fetch: FetchLimits,

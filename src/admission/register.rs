@@ -38,7 +38,7 @@ pub(super) struct Around {
     pub(super) fetches: bool,
     /// How long one project of those wanted takes, while the renderer is well; none at rate 0.
     pub(super) turn: Option<Duration>,
-    /// The most missing projects that are wanted though nobody waits any more.
+    /// The most missing projects that are wanted although no lookup waits.
     pub(super) queue: usize,
 }
 
@@ -71,14 +71,14 @@ pub(super) struct Counts {
     pub(super) below_target: usize,
     /// Missing ones that are waited for and not in flight.
     pub(super) waited_for: usize,
-    /// Missing ones that nobody waits for any more.
+    /// Missing ones without waiting lookups.
     pub(super) demoted: usize,
 }
 
 /// What the rest of admission is to hear of.
 #[derive(Debug, Default)]
 pub(super) struct Dropped {
-    /// Projects that are not remembered any more.
+    /// Projects that are no longer remembered.
     pub(super) projects: Vec<Project>,
     /// Grants of which no use was made.
     pub(super) leases: Vec<Lease>,
@@ -164,7 +164,7 @@ impl Register {
         if let Effort::Granted(_, lease) = entry.effort
             && !matches!(placed, Some((Place::Granted(..), _)))
         {
-            // Granted → None: nothing is wanted any more.
+            // Granted → None: nothing is wanted now.
             entry.effort = Effort::None;
             self.dropped.leases.extend(lease);
         }

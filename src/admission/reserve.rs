@@ -1,6 +1,6 @@
 //! Whether a render may start is asked of somebody, once every gate of this process is open.
 //!
-//! In a process by itself nobody is asked: [`Local`] says yes at once. Where many processes share a budget, an ask leaves as an
+//! A process by itself asks no other: [`Local`] says yes at once. Where many processes share a budget, an ask leaves as an
 //! [`Action::Reserve`](super::Action::Reserve) and is answered later, or never. Nothing is held meanwhile: neither a permit nor
 //! a token is taken before a render starts. An ask that is not answered in time is taken for one that could not be made, and
 //! the limits of this process decide alone.
@@ -43,7 +43,7 @@ pub enum Reserved {
         /// When to ask again.
         retry_at: Moment,
     },
-    /// Nobody could be asked.
+    /// The other side could not be asked.
     Unavailable,
 }
 

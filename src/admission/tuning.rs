@@ -101,7 +101,7 @@ pub struct Shares {
     pub first_token: f64,
     /// The longest that the first token is held back from a missing project.
     pub missing_start: Duration,
-    /// The part of the permits that is kept for missing projects; at least one permit. 0: none is.
+    /// The part of the permits that is kept for missing projects; at least one permit. 0 keeps none.
     pub kept_for_missing: f64,
     /// The part of the permits for projects whose last render failed; at least one permit.
     pub failing: f64,
@@ -233,7 +233,7 @@ pub struct Fetches {
     pub fail_after: Duration,
     /// … or for so long where all were plainly refused.
     pub refused_after: Duration,
-    /// Fetches that came to nothing are in a row when no more than so long lies between.
+    /// Fetches that came to nothing are in a row if at most this time lies between them.
     pub run_forgotten: Duration,
     /// A Fetch that is not offered is asked for again after so long.
     pub asked_again: Duration,

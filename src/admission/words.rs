@@ -10,7 +10,7 @@ use crate::{moment::Moment, reason::Refusal, revision::Order};
 pub enum Class {
     /// Nothing is held, and a caller waits.
     Missing,
-    /// Something is held, or nobody waits any more.
+    /// Something is held, or no lookup waits.
     Outdated,
 }
 
@@ -125,7 +125,7 @@ pub enum Landing {
     Rejected,
     /// The renderer knows no such project, and nothing of it is held.
     NotFound,
-    /// The renderer knows no such project any more; what is held stays, and is asked for again after a while.
+    /// The renderer no longer knows the project; the held revision stays, and is asked for again after a while.
     Gone,
     /// There was no connection after all.
     Unreachable,

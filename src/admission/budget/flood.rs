@@ -4,7 +4,7 @@ use std::{collections::VecDeque, time::Duration};
 
 use crate::{admission::tuning::Shares, moment::Moment};
 
-/// No more are remembered.
+/// At most this many are remembered.
 const LONGEST: usize = 1_000;
 
 /// What the last first renders of projects brought.
@@ -65,7 +65,7 @@ impl Flood {
         self.launched = Some(now);
     }
 
-    /// Until when projects of which nothing is held are to wait, so that they get no more than their share of the rate.
+    /// Until when projects of which nothing is held must wait, so that they only get their share of the rate.
     pub(in crate::admission) fn holds_until(&self, rate: f64, now: Moment) -> Option<Moment> {
         if !self.of_late().is_flood() || rate <= 0.0 {
             return None;

@@ -100,7 +100,7 @@ impl Learned {
         (self.is_probing(now) && self.stopped_until > now).then_some(self.stopped_until)
     }
 
-    /// Notes that the renderer took a call, and answered it.
+    /// Records that the renderer took a call, and answered it.
     pub(in crate::admission) fn succeeded(&mut self, most: NonZeroU32, now: Moment) {
         self.refused_alone = 0;
         let Some(level) = self.level(now) else {

@@ -31,7 +31,7 @@ impl Recent {
         self.median = sorted[sorted.len() / 2];
     }
 
-    /// The median; zero while none is known.
+    /// The median; zero while it is unknown.
     pub(in crate::admission) fn median(&self) -> Duration {
         self.median
     }
@@ -41,7 +41,7 @@ impl Recent {
         self.durations.is_empty()
     }
 
-    /// How long a render is expected to take: the median, or a guess while none is known.
+    /// How long a render is expected to take: the median, or a guess while it is unknown.
     pub(in crate::admission) fn expected(&self) -> Duration {
         if self.is_empty() {
             self.tuning.render

@@ -215,7 +215,7 @@ impl Strikes {
         launches: 0,
     };
 
-    /// Notes that a call was turned away, after so many launches of all projects, of which `answered` is the last that was taken.
+    /// Records that a call was turned away, after so many launches of all projects, of which `answered` is the last that was taken.
     /// True when that happened `often` while others were taken, so that it is the project's fault.
     pub(in crate::admission) fn strike(
         &mut self,
@@ -595,7 +595,7 @@ impl Entry {
         }
     }
 
-    /// There is no such project: nothing is held, and nobody is interested.
+    /// There is no such project: nothing is held, and no lookup is interested.
     pub(in crate::admission) fn note_absent(
         &mut self,
         tuning: &Tuning,

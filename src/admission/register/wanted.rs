@@ -73,7 +73,7 @@ pub(in crate::admission) struct Standing {
 pub(in crate::admission) enum Kind {
     /// A revision is held.
     Held,
-    /// Nothing is held, and nobody waits any more.
+    /// Nothing is held, and no lookup waits.
     Unseen,
     /// The last render was pushed back.
     PushedBack,

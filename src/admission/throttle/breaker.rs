@@ -9,7 +9,7 @@
 use super::valve::Valve;
 use crate::{admission::tuning::Breaking, moment::Moment, revision::Project};
 
-/// No more projects than so many are remembered.
+/// At most this many projects are remembered.
 const LONGEST: usize = 1_000;
 
 /// Why the breaker is open.
@@ -49,7 +49,7 @@ impl Breaker {
         self.valve.is_stopped().then_some(self.opened_by)
     }
 
-    /// Notes that the render of a project failed; `was_probe` when it is that of the probe.
+    /// Records that the render of a project failed; `was_probe` when it is that of the probe.
     pub(in crate::admission) fn failed(
         &mut self,
         project: &Project,
@@ -67,7 +67,7 @@ impl Breaker {
         }
     }
 
-    /// Notes that the renderer refused the identity of this sidecar; `was_probe` when it refused the probe's. What had been
+    /// Records that the renderer refused the identity of this sidecar; `was_probe` when it refused the probe's. What had been
     /// launched before it opened, and is refused after, tells nothing new.
     pub(in crate::admission) fn identity_refused(
         &mut self,

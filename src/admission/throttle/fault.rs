@@ -40,7 +40,7 @@ impl Fault {
         }
     }
 
-    /// Notes that the render of a project failed, which had `failed_before` at that moment.
+    /// Records that the render of a project failed, which had `failed_before` at that moment.
     pub(in crate::admission) fn failed(
         &mut self,
         project: &Project,
@@ -58,7 +58,7 @@ impl Fault {
         self.answered -= usize::from(before == Some(Answered::Yes));
     }
 
-    /// Notes that a render launched at `since` brought a revision. Returns the projects to forgive: those that failed before
+    /// Records that a render launched at `since` brought a revision. Returns the projects to forgive: those that failed before
     /// it, if they were so many that the fault was the renderer's.
     pub(in crate::admission) fn succeeded(&mut self, since: Moment) -> Vec<Project> {
         self.note(false);

@@ -28,7 +28,7 @@ impl Pushbacks {
         }
     }
 
-    /// Notes that a project was pushed back for so long, and tells for how long that is obeyed: longer by a random part, so
+    /// Records that a project was pushed back for so long, and tells for how long that is obeyed: longer by a random part, so
     /// that those who were told the same do not come back together. True when everything is held.
     pub(in crate::admission) fn note(
         &mut self,

@@ -47,7 +47,7 @@ impl Valve {
         (self.flow, self.ramp, self.failed) = (Flow::Shut(until), ramp, 0);
     }
 
-    /// Whether nothing passes at `now`: until when; while a probe flies, nobody knows.
+    /// Whether nothing passes at `now`, and until when; unknown while a probe is in flight.
     pub(in crate::admission) fn is_shut(&self, now: Moment) -> Option<Option<Moment>> {
         match self.flow {
             Flow::Shut(until) if until > now => Some(Some(until)),
@@ -77,7 +77,7 @@ impl Valve {
         }
     }
 
-    /// Notes that the probe came back well; true when one was out.
+    /// Records that the probe came back well; true when one was out.
     pub(in crate::admission) fn probe_succeeded(&mut self, now: Moment) -> bool {
         let was_probing = self.flow == Flow::Probing;
         if was_probing {
@@ -88,7 +88,7 @@ impl Valve {
         was_probing
     }
 
-    /// Notes that the probe came back, but not well: another may go after a while, which doubles from probe to probe.
+    /// Records that the probe came back, but not well: another may go after a while, which doubles from probe to probe.
     pub(in crate::admission) fn probe_failed(&mut self, now: Moment, rng: &mut fastrand::Rng) {
         if self.flow == Flow::Probing {
             let grown = self.tuning.probes.doubled(self.failed);
