@@ -301,7 +301,7 @@ impl Cache {
     }
 
     /// For how much longer a project is taken to be absent; a target raised since then ends that.
-    pub fn absent_for(&self, project: &Project, target: u64, now: Moment) -> Option<Duration> {
+    pub fn absent_for(&self, project: &str, target: u64, now: Moment) -> Option<Duration> {
         let absent = self.absent.get(project)?;
         let is_in_force = absent.until > now && absent.target >= target;
         is_in_force.then(|| absent.until.since(now))

@@ -5,6 +5,7 @@
 //! travels to `serve`.
 
 mod patience;
+mod wait;
 mod watch;
 
 use std::{
@@ -20,16 +21,18 @@ use arc_swap::ArcSwap;
 use futures_util::future::join_all;
 use tokio::time::Instant;
 
-use self::patience::Patience;
 pub use self::watch::Watch;
+use self::{
+    patience::Patience,
+    wait::{CameTo, Ended},
+};
 use crate::{
-    admission::Outcome,
     answer::{Answer, Failure, Outdated, Served},
     cache::{Cache, Held, LEAST_ABSENCE},
     freshness::Freshness,
-    moment::{self, Clock, Moment},
+    moment::{Clock, Moment},
     reason::{NotRefreshed, Refusal},
-    refresh::{Asked, Refresh, Resolved, Told},
+    refresh::Refresh,
     revision::{Order, Project},
 };
 
@@ -49,6 +52,31 @@ pub struct Query {
     pub min_revision: Option<Order>,
     /// Fail rather than answer with what has been outdated for longer.
     pub max_outdated: Option<Duration>,
+}
+
+/// What a caller demands of its answer; nothing by default.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Demands {
+    /// The least order that it accepts.
+    pub min_revision: Option<Order>,
+    /// For how long what it accepts may have been outdated.
+    pub max_outdated: Option<Duration>,
+}
+
+impl Demands {
+    fn accept(self, order: Order) -> bool {
+        self.min_revision.is_none_or(|min| order >= min)
+    }
+}
+
+impl Query {
+    /// What the caller demands.
+    pub const fn demands(&self) -> Demands {
+        Demands {
+            min_revision: self.min_revision,
+            max_outdated: self.max_outdated,
+        }
+    }
 }
 
 /// What an operator sets of lookups.
@@ -101,52 +129,54 @@ impl Lookup {
         self.limits.store(Arc::new(limits));
     }
 
-    /// Answers a lookup that demands nothing, if it can be answered from what is held and nothing is left to do: it is fresh, or why
-    /// it is not is known.
-    pub fn at_once(&self, project: &str) -> Option<Answer> {
-        let held = self.cache.get(project)?;
+    /// Answers from memory alone: a fresh revision, an outdated one whose refusal is known, or that there is no such project.
+    /// None where that does not do for the caller, or its interest in an outdated project has still to be told this second.
+    pub fn at_once(&self, project: &str, demands: Demands) -> Option<Result<Answer, Failure>> {
         let now = self.clock.now();
-        if self.freshness.is_fresh(&held, now) {
+        let Some(held) = self.cache.get(project) else {
+            let retry_after = self.absent_for(project, now)?;
+            let is_asked = demands.min_revision.is_none();
+            return is_asked.then_some(Err(Failure::ProjectNotFound { retry_after }));
+        };
+        if self.is_fresh(demands, &held, now) {
             self.have_confirmed(&held, now);
-            return Some(answer(&held, Served::Fresh));
+            return Some(Ok(answer(&held, Served::Fresh)));
         }
-        let refusal = self.refresh.known_refusal(&held, now)?;
+        let refusal = self.known_refusal(demands, &held, now)?;
         held.note
             .is_told(now)
-            .then(|| self.outdated(&held, refusal, now))
+            .then(|| Ok(self.outdated(&held, refusal, now)))
     }
 
-    /// Answers one lookup. Dropping the future only ends the wait.
+    /// Answers one lookup: from memory, or after waiting for a refresh within the caller's patience.
+    ///
+    /// When the renderer is slow, the wait ends with [`CameTo::PatienceOver`], and what is held is served outdated. The refresh
+    /// goes on without its callers. A lookup of a held project waits only for a flight that is already in the air: it never
+    /// queues for a launch, unless its caller demands more than what is held. Dropping the future only ends the wait.
     ///
     /// # Errors
-    /// If nothing is held, or what is held does not meet the caller's demand, and no refresh came in time.
+    /// If nothing is held, or what is held does not meet the caller's demands, and no refresh came in time.
     pub async fn get(&self, query: Query) -> Result<Answer, Failure> {
-        let now = self.clock.now();
-        let held = self.cache.get(query.project.as_str());
-        if let Some(held) = &held {
-            if self.is_fresh(&query, held, now) {
-                self.have_confirmed(held, now);
-                return Ok(answer(held, Served::Fresh));
-            }
-            if let Some(refusal) = self.known_refusal(&query, held, now) {
-                return Ok(self.outdated(held, refusal, now));
-            }
-        } else if query.min_revision.is_none()
-            && let Some(retry_after) = self.absent_for(&query, now)
-        {
-            return Err(Failure::ProjectNotFound { retry_after });
+        let (project, demands) = (&query.project, query.demands());
+        if let Some(told) = self.at_once(project.as_str(), demands) {
+            return told;
         }
-        if let Some(failure) = self.beyond_reach(&query, held.as_deref()) {
+        let now = self.clock.now();
+        let held = self.cache.get(project.as_str());
+        if let Some(held) = &held
+            && self.known_refusal(demands, held, now).is_some()
+        {
+            // The other lookups of this second are answered from memory.
+            held.note.claim_second(now);
+        }
+        if let Some(failure) = self.beyond_reach(demands, held.as_deref()) {
             return Err(failure);
         }
-        let patience = Patience::of(
-            &query,
-            &self.limits.load(),
-            self.meets_demand(&query, held.as_deref(), now),
-            now,
-            &self.clock,
-        );
-        let ended = self.refreshed(&query, held, patience).await;
+        let is_content = self.meets(demands, held.as_deref(), now);
+        let limits = self.limits.load();
+        let patience = Patience::of(&query, &limits, is_content, now, &self.clock);
+        drop(limits);
+        let ended = self.wait(&query, held, patience).await;
         self.conclude(&query, ended, patience)
     }
 
@@ -161,14 +191,14 @@ impl Lookup {
         let room = self.refresh.queue().div_ceil(4);
         let mut missing = HashSet::new();
         let lookups = projects.iter().map(|project| {
-            let at_once = self.at_once(project.as_str());
+            let at_once = self.at_once(project.as_str(), Demands::default());
             let is_held = at_once.is_some() || self.cache.get(project.as_str()).is_some();
             let has_room = is_held || missing.contains(project) || {
                 missing.len() < room && missing.insert(project)
             };
             async move {
-                if let Some(answer) = at_once {
-                    return Ok(answer);
+                if let Some(told) = at_once {
+                    return told;
                 }
                 if !has_room {
                     return Err(crowded());
@@ -203,95 +233,47 @@ impl Lookup {
 
     /// Has what is fresh confirmed where it may lack a change that was missed. It is served as before.
     fn have_confirmed(&self, held: &Held, now: Moment) {
-        if !self.freshness.is_confirmed(held) && held.note.is_first_of_second(now) {
+        if !self.freshness.is_confirmed(held) && held.note.claim_second(now) {
             self.refresh.confirm(&held.revision.project);
-        }
-    }
-
-    /// Waits, within the patience, until the project is fresh or there is no use in waiting. What is in hand is kept: it may be
-    /// thrown away meanwhile.
-    async fn refreshed(
-        &self,
-        query: &Query,
-        mut in_hand: Option<Arc<Held>>,
-        patience: Patience,
-    ) -> Ended {
-        let waits = Waits::count(&self.waiting, self.limits.load().max_waiting);
-        let mut asked = Asked {
-            demand: self.demand(query),
-            until: patience.until.filter(|_| waits.has_room()),
-        };
-        loop {
-            let mut waiter = match self.refresh.want(&query.project, asked) {
-                Told::LookAgain => return Ended::with(Outcome::Landed, in_hand),
-                Told::Refused(mut refusal) => {
-                    // Where a gate refused, that stays the reason.
-                    if !waits.has_room() && is_under_way(refusal) {
-                        refusal.reason = NotRefreshed::QueueFull;
-                        if in_hand.is_none() {
-                            self.refresh.note_crowded(self.limits.load().max_waiting);
-                        }
-                    }
-                    return Ended::with(Outcome::Refused(refusal), in_hand);
-                }
-                Told::Wait(waiter) => waiter,
-            };
-            let until = asked.until.unwrap_or_default();
-            let waited = moment::by(self.clock.instant(until), waiter.outcome()).await;
-            let Some(Resolved { outcome, held }) = waited else {
-                return Ended {
-                    outcome: None,
-                    in_hand,
-                };
-            };
-            in_hand = held.or(in_hand);
-            let now = self.clock.now();
-            match outcome {
-                Outcome::NotFound | Outcome::Refused(_) => return Ended::with(outcome, in_hand),
-                Outcome::Landed => {
-                    let landed = in_hand.as_deref();
-                    if landed.is_some_and(|held| self.is_fresh(query, held, now)) {
-                        return Ended::with(outcome, in_hand);
-                    }
-                    if self.meets_demand(query, landed, now) {
-                        asked.until = None;
-                    }
-                }
-            }
         }
     }
 
     /// Answers with what is held now, or is in hand, or fails.
     fn conclude(&self, query: &Query, ended: Ended, patience: Patience) -> Result<Answer, Failure> {
         let now = self.clock.now();
-        let Ended { outcome, in_hand } = ended;
-        let held = self.cache.get(query.project.as_str());
-        let absent_for = match (outcome, &held) {
+        let Ended { came_to, in_hand } = ended;
+        let (project, demands) = (query.project.as_str(), query.demands());
+        let held = self.cache.get(project);
+        let absent_for = match (came_to, &held) {
             (_, Some(_)) => None,
-            (Some(Outcome::NotFound), None) => {
-                Some(self.absent_for(query, now).unwrap_or(LEAST_ABSENCE))
+            (CameTo::NotFound, None) => {
+                Some(self.absent_for(project, now).unwrap_or(LEAST_ABSENCE))
             }
-            (None | Some(Outcome::Landed | Outcome::Refused(_)), None) => {
-                self.absent_for(query, now)
+            (CameTo::Landed | CameTo::Refused(_) | CameTo::PatienceOver, None) => {
+                self.absent_for(project, now)
             }
         };
         if let Some(retry_after) = absent_for {
             return Err(Failure::ProjectNotFound { retry_after });
         }
         let held = held.or(in_hand);
-        if let Some(held) = held.as_ref().filter(|held| self.is_fresh(query, held, now)) {
+        if let Some(held) = held
+            .as_ref()
+            .filter(|held| self.is_fresh(demands, held, now))
+        {
             return Ok(answer(held, Served::Rendered));
         }
-        let refusal = match outcome {
-            Some(Outcome::Refused(refusal)) => refusal,
-            None | Some(Outcome::Landed | Outcome::NotFound) => {
+        let refusal = match came_to {
+            CameTo::Refused(refusal) => refusal,
+            // The renderer is slow, or what landed is not enough.
+            CameTo::PatienceOver | CameTo::Landed | CameTo::NotFound => {
                 self.explained(&query.project, held.is_some())
             }
         };
         let Some(held) = held else {
             return Err(not_refreshed(refusal, false, patience));
         };
-        if self.meets_demand(query, Some(&held), now) {
+        if self.meets(demands, Some(&held), now) {
             return Ok(self.outdated(&held, refusal, now));
         }
         let newest = held.revision.order;
@@ -313,8 +295,8 @@ impl Lookup {
     }
 
     /// A demand for a rollout that is not under way fails without a render.
-    fn beyond_reach(&self, query: &Query, held: Option<&Held>) -> Option<Failure> {
-        let min = query.min_revision?;
+    fn beyond_reach(&self, demands: Demands, held: Option<&Held>) -> Option<Failure> {
+        let min = demands.min_revision?;
         let reach = self.freshness.reach();
         let is_met = held.is_some_and(|held| held.revision.order >= min);
         (min.rollout > reach && !is_met).then(|| Failure::BeyondReach {
@@ -339,41 +321,28 @@ impl Lookup {
         }
     }
 
-    fn is_fresh(&self, query: &Query, held: &Held, now: Moment) -> bool {
-        self.freshness.is_fresh(held, now)
-            && query
-                .min_revision
-                .is_none_or(|min| held.revision.order >= min)
+    fn is_fresh(&self, demands: Demands, held: &Held, now: Moment) -> bool {
+        self.freshness.is_fresh(held, now) && demands.accept(held.revision.order)
     }
 
     /// Whether what is held may be served to this caller, fresh or not.
-    fn meets_demand(&self, query: &Query, held: Option<&Held>, now: Moment) -> bool {
+    fn meets(&self, demands: Demands, held: Option<&Held>, now: Moment) -> bool {
         held.is_some_and(|held| {
-            query
-                .min_revision
-                .is_none_or(|min| held.revision.order >= min)
-                && query
+            demands.accept(held.revision.order)
+                && demands
                     .max_outdated
                     .is_none_or(|max| self.outdated_for(held, now) <= max)
         })
     }
 
-    /// The least order that the caller accepts, if it demands anything.
-    fn demand(&self, query: &Query) -> Option<Order> {
-        let target = Order::rollout(self.freshness.target());
-        query.min_revision.or(query.max_outdated.map(|_| target))
-    }
-
     /// The refusal that is known already, where it is all that this caller needs.
-    fn known_refusal(&self, query: &Query, held: &Held, now: Moment) -> Option<Refusal> {
+    fn known_refusal(&self, demands: Demands, held: &Held, now: Moment) -> Option<Refusal> {
         let refusal = self.refresh.known_refusal(held, now)?;
-        let is_content = self.meets_demand(query, Some(held), now);
-        (is_content && !held.note.is_first_of_second(now)).then_some(refusal)
+        self.meets(demands, Some(held), now).then_some(refusal)
     }
 
-    fn absent_for(&self, query: &Query, now: Moment) -> Option<Duration> {
-        self.cache
-            .absent_for(&query.project, self.freshness.target(), now)
+    fn absent_for(&self, project: &str, now: Moment) -> Option<Duration> {
+        self.cache.absent_for(project, self.freshness.target(), now)
     }
 
     fn outdated(&self, held: &Arc<Held>, refusal: Refusal, now: Moment) -> Answer {
@@ -399,44 +368,6 @@ impl std::fmt::Debug for Lookup {
         f.debug_struct("Lookup")
             .field("cache", &self.cache)
             .finish_non_exhaustive()
-    }
-}
-
-/// How the wait of a lookup ended.
-struct Ended {
-    /// What it was told; nothing when its patience ended first.
-    outcome: Option<Outcome>,
-    /// The last that was seen held of the project.
-    in_hand: Option<Arc<Held>>,
-}
-
-impl Ended {
-    fn with(outcome: Outcome, in_hand: Option<Arc<Held>>) -> Self {
-        let outcome = Some(outcome);
-        Self { outcome, in_hand }
-    }
-}
-
-/// Counts one lookup that waits, for as long as it does.
-struct Waits<'a> {
-    waiting: &'a AtomicUsize,
-    has_room: bool,
-}
-
-impl<'a> Waits<'a> {
-    fn count(waiting: &'a AtomicUsize, most: usize) -> Self {
-        let has_room = waiting.fetch_add(1, Relaxed) < most;
-        Self { waiting, has_room }
-    }
-
-    fn has_room(&self) -> bool {
-        self.has_room
-    }
-}
-
-impl Drop for Waits<'_> {
-    fn drop(&mut self) {
-        self.waiting.fetch_sub(1, Relaxed);
     }
 }
 

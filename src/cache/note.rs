@@ -47,8 +47,8 @@ impl Note {
         self.refusal.store(0, Relaxed);
     }
 
-    /// Whether this is the first lookup of its second, whose interest is to be told.
-    pub fn is_first_of_second(&self, now: Moment) -> bool {
+    /// Claims this second for a lookup that tells its interest; false where another has.
+    pub fn claim_second(&self, now: Moment) -> bool {
         let second = now.since_start().as_secs() + 1;
         self.told.load(Relaxed) != second && self.told.swap(second, Relaxed) != second
     }
@@ -106,8 +106,8 @@ mod tests {
     #[test]
     fn interest_is_told_once_a_second() {
         let note = Note::default();
-        assert!(note.is_first_of_second(at(0)));
-        assert!(!note.is_first_of_second(at(999)));
-        assert!(note.is_first_of_second(at(1_000)));
+        assert!(note.claim_second(at(0)));
+        assert!(!note.claim_second(at(999)));
+        assert!(note.claim_second(at(1_000)));
     }
 }

@@ -6,7 +6,7 @@ use tokio::time::Instant;
 
 use crate::{
     answer::{Answer, Failure},
-    lookup::{Lookup, Query, Watch},
+    lookup::{Demands, Lookup, Query, Watch},
     revision::Project,
 };
 
@@ -46,7 +46,7 @@ impl Answers for Lookup {
     type Watch = Watch;
 
     fn at_once(&self, project: &str) -> Option<Answer> {
-        self.at_once(project)
+        self.at_once(project, Demands::default())?.ok()
     }
 
     async fn get(&self, query: Query) -> Result<Answer, Failure> {

@@ -18,8 +18,8 @@ async fn core_that_missed(projects: &[Project]) -> Core {
 async fn looks_up(core: &Core, project: &Project, seconds: u64) {
     for _ in 0..seconds {
         sleep(secs(1)).await;
-        let answer = core.lookup.at_once(project.as_str());
-        assert_eq!(answer.unwrap().served, Served::Fresh);
+        let answer = core.lookup.at_once(project.as_str(), Demands::default());
+        assert_eq!(answer.unwrap().unwrap().served, Served::Fresh);
     }
 }
 
@@ -52,7 +52,7 @@ async fn a_missed_change_of_which_nothing_is_stored_makes_the_project_outdated()
     core.renderer.costs(secs(1));
     while core.renderer.confirms().is_empty() {
         sleep(millis(500)).await;
-        core.lookup.at_once(shop.as_str());
+        core.lookup.at_once(shop.as_str(), Demands::default());
     }
     sleep(millis(10)).await;
     assert_eq!(reason(&core.get(&shop).await), NotRefreshed::TimedOut);
@@ -78,8 +78,11 @@ async fn what_is_right_is_confirmed_once_whatever_the_store_says_of_it() {
     for _ in 0..60 {
         sleep(secs(1)).await;
         for project in &projects {
-            let answer = core.lookup.at_once(project.as_str()).unwrap();
-            assert_eq!(answer.served, Served::Fresh);
+            let answer = core
+                .lookup
+                .at_once(project.as_str(), Demands::default())
+                .unwrap();
+            assert_eq!(answer.unwrap().served, Served::Fresh);
         }
     }
     assert_eq!(core.renderer.confirms().len(), 3);
