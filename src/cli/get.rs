@@ -40,8 +40,9 @@ Exit codes:
 With `--output json`, stdout gets one object in one line, with the fields project, rollout, number, digest,
 content_type, rendered_at, served (FRESH, RENDERED, OUTDATED), not_refreshed (the reason),
 outdated_for_seconds, retry_after_seconds, not_modified, payload_encoding and payload. A JSON payload is
-embedded as it is, except that line breaks become spaces (payload_encoding json); any other payload is a
-base64 string (payload_encoding base64). Fields that do not apply are null.";
+embedded as it is, except that line breaks become spaces and characters that a terminal may obey are escaped
+(payload_encoding json); any other payload is a base64 string (payload_encoding base64). Fields that do not
+apply are null.";
 
 /// Arguments of `evenkeel get`.
 #[derive(Debug, clap::Args)]

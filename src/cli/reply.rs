@@ -1,15 +1,14 @@
 //! How what a sidecar said is shown: in one line for people, in one JSON object for programs.
 
-use std::{
-    borrow::Cow,
-    io::{self, StdoutLock, Write as _},
-    time::Duration,
-};
+mod harmless;
+
+use std::{io, time::Duration};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use serde::Serialize;
 use serde_json::value::RawValue;
 
+use self::harmless::write_line;
 use crate::{
     client::{LookupError, Refused, Reply},
     printable::printable,
@@ -77,19 +76,17 @@ fn shown(duration: Duration) -> String {
 }
 
 /// Writes a reply as a line of JSON.
-pub(super) fn write_json(reply: &Reply, stdout: &mut StdoutLock<'_>) -> io::Result<()> {
-    serde_json::to_writer(&mut *stdout, &ReplyAsJson::from(reply))?;
-    stdout.write_all(b"\n")
+pub(super) fn write_json(reply: &Reply, writer: &mut impl io::Write) -> io::Result<()> {
+    write_line(&ReplyAsJson::from(reply), writer)
 }
 
 /// Writes a failure as a line of JSON.
 pub(super) fn write_failure_as_json(
     project: &Project,
     refused: &Refused,
-    stdout: &mut StdoutLock<'_>,
+    writer: &mut impl io::Write,
 ) -> io::Result<()> {
-    serde_json::to_writer(&mut *stdout, &FailureAsJson::new(project, refused))?;
-    stdout.write_all(b"\n")
+    write_line(&FailureAsJson::new(project, refused), writer)
 }
 
 #[derive(Serialize)]
@@ -133,7 +130,7 @@ struct ReplyAsJson<'a> {
 #[derive(Serialize)]
 #[serde(untagged)]
 enum PayloadAsJson<'a> {
-    Json(Cow<'a, RawValue>),
+    Json(&'a RawValue),
     Base64(String),
 }
 
@@ -165,20 +162,10 @@ impl<'a> From<&'a Reply> for ReplyAsJson<'a> {
 impl<'a> From<&'a [u8]> for PayloadAsJson<'a> {
     fn from(payload: &'a [u8]) -> Self {
         match serde_json::from_slice(payload) {
-            Ok(json) => Self::Json(in_one_line(json)),
+            Ok(json) => Self::Json(json),
             Err(_) => Self::Base64(STANDARD.encode(payload)),
         }
     }
-}
-
-/// The same with spaces for its line breaks, of which strings of JSON hold none.
-fn in_one_line(json: &RawValue) -> Cow<'_, RawValue> {
-    const BREAKS: [char; 2] = ['\n', '\r'];
-    if !json.get().contains(BREAKS) {
-        return Cow::Borrowed(json);
-    }
-    let line = RawValue::from_string(json.get().replace(BREAKS, " "));
-    Cow::Owned(line.expect("BUG: spaces between tokens made JSON something else"))
 }
 
 #[cfg(test)]

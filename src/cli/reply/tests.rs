@@ -44,7 +44,19 @@ fn project() -> Project {
 }
 
 fn json(reply: &Reply) -> serde_json::Value {
-    serde_json::to_value(ReplyAsJson::from(reply)).expect("is JSON")
+    serde_json::from_str(&json_line(reply)).expect("is JSON")
+}
+
+fn json_line(reply: &Reply) -> String {
+    let mut line = Vec::new();
+    write_json(reply, &mut line).unwrap();
+    String::from_utf8(line).unwrap()
+}
+
+fn failure_json_line(refused: &Refused) -> String {
+    let mut line = Vec::new();
+    write_failure_as_json(&project(), refused, &mut line).unwrap();
+    String::from_utf8(line).unwrap()
 }
 
 #[test]
@@ -77,10 +89,9 @@ fn says_in_one_line_what_the_sidecar_refused() {
 
 #[test]
 fn says_in_json_what_the_sidecar_refused() {
-    let text = serde_json::to_string(&FailureAsJson::new(&project(), &refused()));
     assert_eq!(
-        text.expect("is JSON"),
-        r#"{"project":"demo/shop","code":"UNAVAILABLE","reason":"RENDER_FAILED","message":"nothing is held","retry_after_seconds":0.85}"#
+        failure_json_line(&refused()),
+        r#"{"project":"demo/shop","code":"UNAVAILABLE","reason":"RENDER_FAILED","message":"nothing is held","retry_after_seconds":0.85}"#.to_owned() + "\n"
     );
 }
 
@@ -88,22 +99,19 @@ fn says_in_json_what_the_sidecar_refused() {
 fn embeds_a_json_payload_as_it_was_written() {
     let payload = br#"{"b":1.10,"a":18446744073709551616}"#;
     let reply = reply(payload);
-    let text = serde_json::to_string(&ReplyAsJson::from(&reply)).expect("is JSON");
-    assert!(
-        text.ends_with(
-            r#""payload_encoding":"json","payload":{"b":1.10,"a":18446744073709551616}}"#
-        )
-    );
+    assert!(json_line(&reply).ends_with(
+        "\"payload_encoding\":\"json\",\"payload\":{\"b\":1.10,\"a\":18446744073709551616}}\n"
+    ));
 }
 
 #[test]
 fn embeds_a_json_payload_of_many_lines_in_one() {
     let reply = reply(b"{\r\n  \"a\": \"1\\n2\",\n\t\"b\": [1.10,\n2]\n}\n");
-    let text = serde_json::to_string(&ReplyAsJson::from(&reply)).expect("is JSON");
+    let text = json_line(&reply);
     let payload = "{    \"a\": \"1\\n2\", \t\"b\": [1.10, 2] }";
     assert!(
         text.ends_with(&format!(
-            r#""payload_encoding":"json","payload":{payload}}}"#
+            "\"payload_encoding\":\"json\",\"payload\":{payload}}}\n"
         )),
         "{text}"
     );
@@ -149,6 +157,52 @@ fn what_was_said_from_outside_stays_in_its_line_and_is_short() {
         ..outdated()
     };
     assert!(!summary(&reply).contains(char::is_control));
+}
+
+/// What a terminal obeys or hides, which JSON lets stand in a string: controls of C1, marks that turn the direction of text.
+const HOSTILE: &str =
+    "\u{7f}\u{9b}2J\u{9d}0;owned\u{9c}\u{85}\u{202e}txt\u{2066}\u{200b}\u{2028}\u{feff}\u{e0041}";
+
+fn assert_harmless(line: &str) {
+    let obeyed = line.strip_suffix('\n').unwrap();
+    assert!(!obeyed.contains(crate::printable::is_obeyed), "{line:?}");
+}
+
+#[test]
+fn a_reply_as_json_holds_nothing_that_a_terminal_obeys_and_means_the_same() {
+    let written = format!("{{\r\n\"a{HOSTILE}\": [\"{HOSTILE}é東🦀\\n\\u009b\"]}}");
+    let hostile = Reply {
+        project: HOSTILE.into(),
+        content_type: format!("\x1b[31m{HOSTILE}"),
+        digest: HOSTILE.into(),
+        payload: Some(Bytes::from(written.clone())),
+        served: HOSTILE.into(),
+        ..outdated()
+    };
+    let line = json_line(&hostile);
+    assert_harmless(&line);
+    assert!(line.contains("é東🦀"), "{line}");
+    let read = json(&hostile);
+    assert_eq!(read["project"], HOSTILE);
+    assert_eq!(read["content_type"], format!("\x1b[31m{HOSTILE}"));
+    let payload: serde_json::Value = serde_json::from_str(&written).unwrap();
+    assert_eq!(read["payload"], payload);
+}
+
+#[test]
+fn a_failure_as_json_holds_nothing_that_a_terminal_obeys_and_means_the_same() {
+    let line = failure_json_line(&Refused {
+        message: format!("no\nevenkeel: all is well{HOSTILE}"),
+        reason: HOSTILE.into(),
+        ..refused()
+    });
+    assert_harmless(&line);
+    let read: serde_json::Value = serde_json::from_str(&line).unwrap();
+    assert_eq!(
+        read["message"],
+        format!("no\nevenkeel: all is well{HOSTILE}")
+    );
+    assert_eq!(read["reason"], HOSTILE);
 }
 
 mod conversions {
@@ -224,7 +278,7 @@ mod conversions {
             let reply = Reply::from(response);
             let line = summary(&reply);
             prop_assert!(!line.contains(char::is_control), "{line:?}");
-            serde_json::to_string(&ReplyAsJson::from(&reply)).unwrap();
+            write_json(&reply, &mut Vec::new()).unwrap();
         }
 
         #[test]
@@ -237,7 +291,7 @@ mod conversions {
             let line = refusal(&refused);
             prop_assert!(!line.contains(char::is_control), "{line:?}");
             let project = Project::new("demo/shop").unwrap();
-            serde_json::to_string(&FailureAsJson::new(&project, &refused)).unwrap();
+            write_failure_as_json(&project, &refused, &mut Vec::new()).unwrap();
         }
 
         #[test]
