@@ -13,6 +13,7 @@ use std::{
     time::Duration,
 };
 
+use futures_util::future::join_all;
 use tokio::{net::TcpListener, sync::watch, time::timeout};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tonic::{server::NamedService, service::Routes};
@@ -119,7 +120,7 @@ pub struct Renderer {
 
 /// A renderer that serves. Dropping it stops it and cuts its connections.
 pub struct Running {
-    address: SocketAddr,
+    addresses: Vec<SocketAddr>,
     controls: Controls,
     tasks: TaskTracker,
     drain: CancellationToken,
@@ -178,12 +179,14 @@ impl Renderer {
         &self.service.faults
     }
 
-    /// Serves `RenderService`, health and reflection on a listener, on tasks of the runtime this is called in.
+    /// Serves `RenderService`, health and reflection on listeners, on tasks of the runtime this is called in.
     ///
     /// # Errors
-    /// When the listener has no local address.
-    pub fn serve(self, listener: TcpListener) -> io::Result<Running> {
-        let address = listener.local_addr()?;
+    /// When a listener has no local address.
+    pub fn serve(self, listeners: impl IntoIterator<Item = TcpListener>) -> io::Result<Running> {
+        let listeners: Vec<_> = listeners.into_iter().collect();
+        let addresses: Result<_, _> = listeners.iter().map(TcpListener::local_addr).collect();
+        let addresses: Vec<_> = addresses?;
         let controls = Controls {
             faults: self.service.faults.clone(),
             journal: Arc::clone(&self.service.journal),
@@ -197,15 +200,22 @@ impl Renderer {
         tasks.spawn(drain.clone().run_until_cancelled_owned(watching));
 
         let faults = self.service.faults.clone();
-        let (draining, stopped) = (drain.clone(), stop.clone());
+        let (draining, stopped, ports) = (drain.clone(), stop.clone(), addresses.clone());
         tasks.spawn(async move {
             let routes = routes(self.service).await;
-            if let Err(error) = port::serve(listener, routes, faults, draining, stopped).await {
-                tracing::error!(%address, %error, "the renderer stopped serving");
-            }
+            let ports = listeners.into_iter().zip(ports).map(|(listener, address)| {
+                let (routes, faults) = (routes.clone(), faults.clone());
+                let port = port::serve(listener, routes, faults, draining.clone(), stopped.clone());
+                async move {
+                    if let Err(error) = port.await {
+                        tracing::error!(%address, %error, "the renderer stopped serving");
+                    }
+                }
+            });
+            join_all(ports).await;
         });
         Ok(Running {
-            address,
+            addresses,
             controls,
             tasks,
             drain,
@@ -232,9 +242,9 @@ async fn routes(service: Service) -> Routes {
 // === impl Running ===
 
 impl Running {
-    /// Where it serves.
-    pub fn address(&self) -> SocketAddr {
-        self.address
+    /// Where it serves, in the order of its listeners.
+    pub fn addresses(&self) -> &[SocketAddr] {
+        &self.addresses
     }
 
     /// The switch of its faults.

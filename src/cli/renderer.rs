@@ -8,7 +8,6 @@ use std::{
     time::Duration,
 };
 
-use anyhow::Context;
 use bytesize::ByteSize;
 use tokio::{net::TcpListener, runtime};
 
@@ -20,7 +19,7 @@ use super::{
 use crate::{
     drain::Signals,
     renderer::{Cost, FaultOrder, Options, Renderer},
-    serve::listener::bind_tcp,
+    serve::listener::bind_tcp_all,
     telemetry::{self, Format},
 };
 
@@ -33,9 +32,9 @@ const MOST_WORKERS: NonZeroUsize = NonZeroUsize::new(10_000).expect("it is not z
 /// Arguments of `evenkeel renderer`.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// Where to serve RenderService, health and reflection; [::]:7070 is every address, of IPv6 and IPv4
-    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:7070")]
-    listen: SocketAddr,
+    /// Where to serve RenderService, health and reflection; may be repeated; [::]:7070 is every address, of IPv6 and IPv4
+    #[arg(long, value_name = "ADDRESS", default_values = ["127.0.0.1:7070", "[::1]:7070"])]
+    listen: Vec<SocketAddr>,
     /// Where to accept commands over plain HTTP: GET, POST and DELETE /fault, GET and POST /rollout, GET /renders, GET /projects; loopback only
     #[arg(long, value_name = "ADDRESS", value_parser = loopback)]
     control: Option<SocketAddr>,
@@ -85,9 +84,7 @@ pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
 }
 
 async fn serve(args: Args) -> anyhow::Result<ExitCode> {
-    let Args {
-        listen, control, ..
-    } = args;
+    let (listen, control) = (args.listen.clone(), args.control);
     let mut stop = Signals::install()?;
     let fault = args.fault;
     let renderer = match Renderer::new(args.into()) {
@@ -101,11 +98,14 @@ async fn serve(args: Args) -> anyhow::Result<ExitCode> {
         renderer.faults().set(fault);
     }
     let renderer = renderer.serve(bind(listen)?)?;
-    let mut ready = format!("renderer listening on {}", renderer.address());
+    let addresses = renderer.addresses().iter().map(ToString::to_string);
+    let addresses: Vec<_> = addresses.collect();
+    let mut ready = format!("renderer listening on {}", addresses.join(" and "));
     if let Some(control) = control {
-        let listener = bind(control)?;
-        ready += &format!(", control on http://{}", listener.local_addr()?);
-        renderer.serve_controls(listener);
+        for listener in bind([control])? {
+            ready += &format!(", control on http://{}", listener.local_addr()?);
+            renderer.serve_controls(listener);
+        }
     }
     say(format_args!(
         "{ready}, {} projects",
@@ -120,9 +120,11 @@ async fn serve(args: Args) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn bind(address: SocketAddr) -> anyhow::Result<TcpListener> {
-    let listener = bind_tcp(address).and_then(TcpListener::from_std);
-    listener.with_context(|| format!("cannot listen on {address}"))
+fn bind(addresses: impl IntoIterator<Item = SocketAddr>) -> anyhow::Result<Vec<TcpListener>> {
+    let listeners = bind_tcp_all(addresses)?.into_iter();
+    Ok(listeners
+        .map(TcpListener::from_std)
+        .collect::<Result<_, _>>()?)
 }
 
 fn loopback(text: &str) -> Result<SocketAddr, String> {

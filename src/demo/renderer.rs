@@ -65,7 +65,7 @@ impl Site {
             let bind = || TcpListener::bind((Ipv4Addr::LOCALHOST, 0));
             let listener = bind().await.map_err(Error::Listen)?;
             let running = Renderer::new(options)?
-                .serve(listener)
+                .serve([listener])
                 .map_err(Error::Listen)?;
             let listener = bind().await.map_err(Error::Listen)?;
             let control = listener.local_addr().map_err(Error::Listen)?;
@@ -92,7 +92,7 @@ impl Site {
 
     /// What clients call it by.
     pub(super) fn url(&self) -> String {
-        format!("http://{}", self.running.address())
+        format!("http://{}", self.running.addresses()[0])
     }
 
     /// Takes the longest that its thread was late since this was called last.

@@ -29,13 +29,17 @@ fn quick() -> Options {
 
 async fn start(options: Options) -> (Running, Client) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let running = Renderer::new(options).unwrap().serve(listener).unwrap();
+    let running = Renderer::new(options).unwrap().serve([listener]).unwrap();
     let client = connect(&running).await;
     (running, client)
 }
 
+fn address(running: &Running) -> SocketAddr {
+    running.addresses()[0]
+}
+
 async fn connect(running: &Running) -> Client {
-    Client::connect(format!("http://{}", running.address()))
+    Client::connect(format!("http://{}", address(running)))
         .await
         .unwrap()
         .max_decoding_message_size(usize::MAX)
@@ -117,7 +121,7 @@ async fn equal_requests_share_one_render_and_a_kept_one_costs_nothing() {
         let mut client = client.clone();
         async move { render(&mut client, "brewbird", 1).await }
     });
-    let answers = futures_util::future::join_all(calls).await;
+    let answers = join_all(calls).await;
     assert!(answers.windows(2).all(|pair| pair[0] == pair[1]));
     render(&mut client.clone(), "brewbird", 1).await;
 

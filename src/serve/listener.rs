@@ -128,11 +128,7 @@ impl Listener {
         access: Access,
     ) -> Result<Vec<Self>, BindError> {
         let bind = |address| Self::bind(&address, access);
-        let (bound, left_out) = leave_out_ipv6(addresses.into_iter().map(bind))?;
-        for BindError { address, cause } in left_out {
-            tracing::info!(%address, %cause, "no IPv6 on this machine; not listening on this address");
-        }
-        Ok(bound)
+        bind_each(addresses.into_iter().map(bind))
     }
 
     fn of_tcp(socket: net::TcpListener) -> io::Result<Self> {
@@ -181,6 +177,31 @@ pub fn bind_tcp(address: SocketAddr) -> io::Result<net::TcpListener> {
         socket.bind(&address.into())?;
         listen(socket).map(Into::into)
     })
+}
+
+/// Binds several TCP addresses as [`bind_tcp`] does. An IPv6 address that the machine does not have is left out, unless no
+/// other is left.
+///
+/// # Errors
+/// When the system refuses one.
+pub fn bind_tcp_all(
+    addresses: impl IntoIterator<Item = SocketAddr>,
+) -> Result<Vec<net::TcpListener>, BindError> {
+    bind_each(addresses.into_iter().map(|address| {
+        bind_tcp(address).map_err(|cause| BindError {
+            address: Address::Tcp(address),
+            cause,
+        })
+    }))
+}
+
+/// Takes what was bound, and logs what the machine has no IPv6 for.
+fn bind_each<T>(tried: impl Iterator<Item = Result<T, BindError>>) -> Result<Vec<T>, BindError> {
+    let (bound, left_out) = leave_out_ipv6(tried)?;
+    for BindError { address, cause } in left_out {
+        tracing::info!(%address, %cause, "no IPv6 on this machine; not listening on this address");
+    }
+    Ok(bound)
 }
 
 fn or_on_ipv4_alone<T>(

@@ -275,6 +275,21 @@ def namespace():
         ip("netns", "del", name)
 
 
+@pytest.mark.parametrize(
+    "has_ipv6, addresses", [(True, "127.0.0.1:7070 and [::1]:7070"), (False, "127.0.0.1:7070")], ids=["both families", "IPv4 alone"]
+)
+def test_the_embedded_renderer_is_reached_by_localhost(namespace, has_ipv6, addresses):
+    """It listened on 127.0.0.1 alone, and a client that takes `localhost` for ::1 was refused."""
+    switch = f"echo {int(not has_ipv6)} > /proc/sys/net/ipv6/conf/all/disable_ipv6"
+    script = f"{switch}; ip link set lo up; exec {BINARY} renderer"
+    command = ["ip", "netns", "exec", namespace, "sh", "-c", script]
+    root = Path(__file__).parents[2]
+    with subprocess.Popen(command, cwd=root, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as renderer:
+        line = next((line for line in renderer.stdout if "renderer listening on" in line), "")
+        renderer.terminate()
+    assert line.startswith(f"renderer listening on {addresses}, ")
+
+
 @pytest.mark.skipif("TESTS_LONG" not in os.environ, reason="takes a minute: tests/long/connections runs it")
 def test_a_connection_that_the_network_swallows_is_noticed_within_a_minute(namespace, start_sidecar):
     """Nothing is sent, nothing is refused: only the kernel's keepalive can tell. An input that changed was FRESH for ten minutes."""

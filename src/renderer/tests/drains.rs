@@ -33,7 +33,7 @@ async fn drain(running: Running) {
 #[tokio::test]
 async fn a_renderer_that_drains_ends_the_render_that_runs_and_begins_no_other() {
     let (running, mut client, call) = start_rendering(Duration::from_millis(300)).await;
-    let address = running.address();
+    let address = address(&running);
     let mut changes = client.changes(ChangesRequest::default()).await.unwrap();
     let stands = changes.get_mut().message().await.unwrap();
     assert!(stands.is_some_and(|stands| stands.project.is_empty()));
@@ -56,7 +56,7 @@ async fn a_renderer_that_drains_cuts_what_does_not_end_in_time() {
 async fn a_dead_renderer_has_nothing_to_wait_for() {
     let (running, _client, call) = start_rendering(LONG).await;
     running.faults().set(Fault::Dead);
-    until_port(running.address(), Port::Closed).await;
+    until_port(address(&running), Port::Closed).await;
     drain(running).await;
     assert!(call.await.unwrap().is_err());
 }
@@ -64,7 +64,7 @@ async fn a_dead_renderer_has_nothing_to_wait_for() {
 #[tokio::test]
 async fn a_stopped_renderer_lets_go_of_its_port() {
     let (running, mut client) = start(quick()).await;
-    let address = running.address();
+    let address = address(&running);
     running.stop().await;
     TcpListener::bind(address).await.unwrap();
     assert!(client.render(ask("brewbird", 1)).await.is_err());

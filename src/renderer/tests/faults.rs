@@ -56,9 +56,9 @@ async fn a_dead_renderer_refuses_connections_and_comes_back_on_the_same_port() {
     until(&running, |renders| renders.count(Outcome::Abandoned) == 1).await;
     for _ in 0..3 {
         running.faults().set(Fault::Dead);
-        until_port(running.address(), Port::Closed).await;
+        until_port(address(&running), Port::Closed).await;
         running.faults().clear();
-        until_port(running.address(), Port::Open).await;
+        until_port(address(&running), Port::Open).await;
     }
     let status = client.fetch(fetch("brewbird")).await.unwrap_err();
     assert_eq!(status.code(), Code::NotFound);
@@ -72,8 +72,28 @@ async fn not_one_call_is_answered_once_a_renderer_is_dead() {
         running.faults().set(Fault::Dead);
         assert!(client.render(ask("brewbird", 1)).await.is_err());
         running.faults().clear();
-        until_port(running.address(), Port::Open).await;
+        until_port(address(&running), Port::Open).await;
         client = connect(&running).await;
+    }
+}
+
+#[tokio::test]
+async fn a_fault_closes_all_ports_and_its_end_opens_them() {
+    let ipv4 = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    // Where the machine has IPv6.
+    let ipv6 = TcpListener::bind("[::1]:0").await.ok();
+    let listeners = [ipv4].into_iter().chain(ipv6);
+    let running = Renderer::new(quick()).unwrap().serve(listeners).unwrap();
+    let addresses = running.addresses().to_vec();
+    running.faults().set(Fault::Dead);
+    for address in &addresses {
+        until_port(*address, Port::Closed).await;
+    }
+    running.faults().clear();
+    for address in addresses {
+        until_port(address, Port::Open).await;
+        let client = Client::connect(format!("http://{address}")).await;
+        render(&mut client.unwrap(), "brewbird", 1).await;
     }
 }
 
@@ -85,9 +105,9 @@ async fn a_renderer_can_start_dead_and_rise() {
         fault: Fault::Dead,
         lasts: Some(Duration::from_millis(300)),
     });
-    let running = renderer.serve(listener).unwrap();
-    until_port(running.address(), Port::Closed).await;
-    until_port(running.address(), Port::Open).await;
+    let running = renderer.serve([listener]).unwrap();
+    until_port(address(&running), Port::Closed).await;
+    until_port(address(&running), Port::Open).await;
     render(&mut connect(&running).await, "brewbird", 1).await;
 }
 

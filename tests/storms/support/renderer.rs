@@ -34,7 +34,7 @@ impl Renderer {
             let listener = TcpListener::bind("127.0.0.1:0").await;
             let listener = listener.expect("a port is free");
             let renderer = renderer::Renderer::new(options).expect("the sample input is there");
-            if tell.send(renderer.serve(listener)).is_ok() {
+            if tell.send(renderer.serve([listener])).is_ok() {
                 drop(death.await);
             }
         };
@@ -58,7 +58,7 @@ impl Renderer {
 
     /// What a sidecar calls it by.
     pub(crate) fn url(&self) -> String {
-        format!("http://{}", self.address())
+        format!("http://{}", self.addresses()[0])
     }
 }
 
