@@ -151,6 +151,7 @@ impl Admission {
 
     /// Takes what is to be done.
     pub fn take_actions(&mut self) -> Vec<Action> {
+        self.hear_of_dropped();
         std::mem::take(&mut self.actions)
     }
 
@@ -188,7 +189,6 @@ impl Admission {
         }
         self.end_overdue_asks(now);
         self.dispatch(now);
-        self.hear_of_dropped();
         if self.register.queues.is_reviewing() {
             self.review_some(now);
         }
@@ -326,6 +326,7 @@ impl Admission {
     /// Launches nothing more.
     pub fn drain(&mut self, now: Moment) {
         self.way.is_draining = true;
+        self.give_grants_back(now);
         self.register.queues.review_all();
         self.tick(now);
     }
@@ -386,6 +387,7 @@ impl Admission {
     }
 
     fn review(&mut self, projects: impl IntoIterator<Item = Project>, now: Moment) {
+        let mut are_sent_away = false;
         for project in projects {
             let entry = self.register.get(&project);
             let Some(until) = entry.and_then(|entry| entry.waiters.latest()) else {
@@ -398,7 +400,12 @@ impl Admission {
             if let Some(mut entry) = self.register.take(&project) {
                 self.resolve(&project, &mut entry, Outcome::Refused(refused.refusal));
                 self.register.put(&project, entry, self.around(now));
+                are_sent_away = true;
             }
+        }
+        if are_sent_away {
+            // They stand elsewhere now, or what was granted to them may go to others.
+            self.dispatch(now);
         }
     }
 }

@@ -64,6 +64,8 @@ impl Admission {
         }
         while let Some(next) = self.next_render(None, &mut look, now) {
             if !self.begin(next, now) {
+                // The bucket knows to the nanosecond: when to look again is asked anew.
+                self.next_granted(&mut look, now);
                 self.open(&mut look, now);
                 break;
             }
@@ -144,18 +146,11 @@ impl Admission {
             return Some(next);
         }
         let mut open = self.open(look, now);
-        for class in Class::ALL {
-            if only.is_some_and(|only| only != class) || self.reserve.is_out(class) {
-                open.shut(class);
-            }
+        if let Some(only) = only {
+            open.only(only);
         }
         if self.wants_probe(now) {
-            let is_out = self.reserve.asked() + self.register.queues.granted_len() > 0;
-            return if is_out {
-                None
-            } else {
-                self.next_probe(open, now)
-            };
+            return self.next_probe(open, now);
         }
         let missing = self.next_missing(open).cloned();
         let outdated = self.next_outdated(open, now);
@@ -172,18 +167,21 @@ impl Admission {
 
     /// The project whose render was granted, and which may start.
     fn next_granted(&self, look: &mut Look, now: Moment) -> Option<Next> {
-        let may_start = |class: Class, look: &mut Look| {
-            let project = self.register.queues.granted(class, now)?;
-            let entry = self.register.get(project)?;
-            let mut candidate = Candidate::next(Stage::Render, class);
-            candidate.is_cooling = entry.cool_down.is_cooling();
-            candidate.is_unseen = entry.held.is_none();
-            self.may_go(&candidate, look, now).then(|| Next {
-                project: project.clone(),
-                class,
-            })
+        let mut may_start = |class: Class| {
+            let mut granted = self.register.queues.granted(class, now);
+            let project = granted.find(|project| {
+                let entry = self.register.get(project);
+                let candidate = entry.map(|entry| Candidate {
+                    is_cooling: entry.cool_down.is_cooling(),
+                    is_unseen: entry.held.is_none(),
+                    ..Candidate::next(Stage::Render, class)
+                });
+                candidate.is_some_and(|candidate| self.may_go(&candidate, look, now))
+            })?;
+            let project = project.clone();
+            Some(Next { project, class })
         };
-        let [missing, outdated] = Class::ALL.map(|class| may_start(class, look));
+        let [missing, outdated] = Class::ALL.map(&mut may_start);
         if self.is_turn_of_outdated() {
             outdated.or(missing)
         } else {
@@ -196,7 +194,7 @@ impl Admission {
     }
 
     /// Whether the next render tells whether a stop is over.
-    fn wants_probe(&self, now: Moment) -> bool {
+    pub(super) fn wants_probe(&self, now: Moment) -> bool {
         let probes = self.throttle.probes(now);
         probes.breaker || probes.hold || self.budget.learned.is_probing(now)
     }
@@ -204,13 +202,10 @@ impl Admission {
     /// Which projects the gates let pass, of those that there are.
     fn open(&self, look: &mut Look, now: Moment) -> Open {
         let (queues, wanted) = (&self.register.queues, &self.register.wanted);
-        let pending = self.reserve.asked() + queues.granted_len();
-        let beside = u32::try_from(pending).unwrap_or(u32::MAX);
         let mut may_go = |class, is_cooling, is_unseen| {
             let candidate = Candidate {
                 is_cooling,
                 is_unseen,
-                beside,
                 ..Candidate::next(Stage::Reserve, class)
             };
             self.may_go(&candidate, look, now)
@@ -424,6 +419,27 @@ impl Admission {
             }
         }
         answers.for_each(|answer| self.returns(answer));
+        if self.way.is_draining {
+            self.give_grants_back(now);
+        }
+    }
+
+    /// Gives back what was granted and will not start any more.
+    pub(super) fn give_grants_back(&mut self, now: Moment) {
+        let around = self.around(now);
+        for project in self.register.queues.all_granted() {
+            let lease = self.register.update(&project, around, |entry| {
+                let Effort::Granted(_, lease) = entry.effort else {
+                    return None;
+                };
+                // Granted → None
+                entry.effort = Effort::None;
+                lease
+            });
+            let lease = lease.flatten();
+            self.actions
+                .extend(lease.map(|lease| Action::Return { lease }));
+        }
     }
 
     /// Gives the lease of an answer back, of which no use is made.
@@ -526,10 +542,11 @@ impl Admission {
 }
 
 impl Open {
-    fn shut(&mut self, class: Class) {
+    /// Shuts what is not of a class.
+    fn only(&mut self, class: Class) {
         match class {
-            Class::Missing => (self.missing, self.missing_failed) = (false, false),
-            Class::Outdated => self.kinds = Default::default(),
+            Class::Missing => self.kinds = Default::default(),
+            Class::Outdated => (self.missing, self.missing_failed) = (false, false),
         }
     }
 }

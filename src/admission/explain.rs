@@ -81,7 +81,7 @@ impl Admission {
     ) -> Refused {
         let Some(entry) = self.register.get(project) else {
             // The queue had no room for it.
-            let mut candidate = Candidate::next(Stage::Render, Class::Missing);
+            let mut candidate = Candidate::next(Stage::Reserve, Class::Missing);
             candidate.room = Room::None;
             return self.told(Class::Missing, self.shut(&candidate, now));
         };
@@ -140,17 +140,17 @@ impl Admission {
         let place = placed.map_or(Place::Resting, |(place, _)| place);
         let stage = match place {
             Place::ToFetch => Stage::Fetch,
-            Place::Asked => Stage::Reserve,
-            Place::Granted(..)
+            Place::Granted(..) => Stage::Render,
+            Place::Asked
             | Place::Missing
             | Place::Wanted(..)
             | Place::Cooling
             | Place::Resting
-            | Place::InFlight => Stage::Render,
+            | Place::InFlight => Stage::Reserve,
         };
         let (own, fetch) = (entry.gate(tuning), entry.fetching.gate());
         let alone = match entry.effort {
-            Effort::Asked(ask) => (self.reserve.answered_by(ask), NotRefreshed::Throttled),
+            Effort::Asked(ask) => (self.reserve.ends_at(ask), NotRefreshed::Throttled),
             Effort::Granted(starts_at, _) => (starts_at, NotRefreshed::Throttled),
             Effort::None | Effort::Flight(_) if place == Place::Cooling && own.0 <= now => fetch,
             Effort::None | Effort::Flight(_) => own,
@@ -164,7 +164,6 @@ impl Admission {
             alone,
             room: Room::Some,
             ahead: self.register.ahead_of(project, place, arrival),
-            beside: 0,
         }
     }
 

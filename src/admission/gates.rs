@@ -102,8 +102,6 @@ pub(super) struct Candidate {
     pub(super) room: Room,
     /// How many are served before it.
     pub(super) ahead: usize,
-    /// How many others are to start at the same moment.
-    pub(super) beside: u32,
 }
 
 /// Whether the queue has room for a project.
@@ -124,7 +122,6 @@ impl Candidate {
             alone: (Moment::START, NotRefreshed::CoolingDown),
             room: Room::Some,
             ahead: 0,
-            beside: 0,
         }
     }
 
@@ -268,9 +265,8 @@ impl Admission {
         let learned = &self.budget.learned;
         let stopped_until = learned.stopped_until(now);
         let in_force = self.permits_in_force(now);
-        let has_room = self
-            .flights
-            .leave_room(in_force, class, is_cooling, candidate.beside);
+        let beside = self.beside(candidate);
+        let has_room = self.flights.leave_room(in_force, class, is_cooling, beside);
         if stopped_until.is_none() && has_room {
             return None;
         }
@@ -309,14 +305,11 @@ impl Admission {
         } else {
             None
         };
-        let denied = self.reserve.denied_until(candidate.class, now);
-        let flood = flood.max(denied);
-        let token = self.budget.token(
-            candidate.class,
-            candidate.beside,
-            self.rules.limits.rate,
-            now,
-        );
+        let flood = flood.max(self.reserved_until(candidate, now));
+        let full_rate = self.rules.limits.rate;
+        let token = self
+            .budget
+            .token(candidate.class, self.beside(candidate), full_rate, now);
         let (opens_at, tokens) = match token {
             Ok(()) => (Some(flood?), Duration::ZERO),
             Err(next) => {
@@ -333,6 +326,30 @@ impl Admission {
             until.since(now) + self.per_token(ahead, rate * share)
         });
         Some((opens_at, tokens.max(flooded)))
+    }
+
+    /// How many others may start at any moment, as those that are asked for, beside one that is yet to be asked for.
+    fn beside(&self, candidate: &Candidate) -> u32 {
+        match candidate.stage {
+            Stage::Reserve => self.register.counts.pending,
+            Stage::Render | Stage::Fetch | Stage::Confirm => 0,
+        }
+    }
+
+    /// Until when nothing is asked for that is like a candidate: an ask is out, or was denied.
+    fn reserved_until(&self, candidate: &Candidate, now: Moment) -> Option<Moment> {
+        let class = candidate.class;
+        match candidate.stage {
+            // One probe is asked for at a time.
+            Stage::Reserve if self.register.counts.pending > 0 && self.wants_probe(now) => {
+                Some(now + self.rules.tuning.budget.ask_deadline)
+            }
+            Stage::Reserve => self
+                .reserve
+                .denied_until(class, now)
+                .max(self.reserve.answered_by(class)),
+            Stage::Render | Stage::Fetch | Stage::Confirm => None,
+        }
     }
 
     /// The permits that are set, less what the renderer was learned not to take at once.

@@ -73,6 +73,8 @@ pub(super) struct Counts {
     pub(super) waited_for: usize,
     /// Missing ones without waiting lookups.
     pub(super) demoted: usize,
+    /// Those that are asked for, or may start.
+    pub(super) pending: u32,
 }
 
 /// What the rest of admission is to hear of.
@@ -205,6 +207,9 @@ impl Register {
         ] {
             *count = add(*count, usize::from(counts_here));
         }
+        let is_pending = matches!(entry.seat.place, Place::Asked | Place::Granted(..));
+        let pending = add(counts.pending as usize, usize::from(is_pending));
+        counts.pending = u32::try_from(pending).unwrap_or(u32::MAX);
     }
 
     /// How long it takes at most until all that is wanted has been rendered while the renderer is well; nothing at rate 0.
@@ -278,7 +283,7 @@ impl Register {
 
     /// Whether anything waits for a render.
     pub(super) fn any_to_render(&self) -> bool {
-        !self.queues.missing.is_empty() || !self.wanted.is_empty() || self.queues.granted_len() > 0
+        !self.queues.missing.is_empty() || !self.wanted.is_empty() || self.counts.pending > 0
     }
 
     /// How many are served before a project, in the order of classes.

@@ -161,20 +161,15 @@ impl Asks {
     }
 
     /// When an ask is answered at the latest.
-    pub(super) fn answered_by(&self, ask: AskId) -> Moment {
-        self.out
-            .get(&ask)
-            .map_or(Moment::START, |ask| ask.answered_by)
+    pub(super) fn ends_at(&self, ask: AskId) -> Moment {
+        let ask = self.out.get(&ask);
+        ask.map_or(Moment::START, |ask| ask.answered_by)
     }
 
-    /// Whether an ask for a class is out.
-    pub(super) fn is_out(&self, class: Class) -> bool {
-        self.out.values().any(|ask| ask.class == class)
-    }
-
-    /// How many projects were asked for and not answered.
-    pub(super) fn asked(&self) -> usize {
-        self.out.values().map(|ask| ask.candidates.len()).sum()
+    /// When the ask of a class that is out is answered at the latest; none when none is.
+    pub(super) fn answered_by(&self, class: Class) -> Option<Moment> {
+        let out = self.out.values().find(|ask| ask.class == class);
+        out.map(|ask| ask.answered_by)
     }
 
     /// Until when nothing of a class is asked for; none when it may be.

@@ -24,11 +24,15 @@ mod confirming;
 mod faults;
 mod gates;
 mod refusals;
+mod reserving;
 mod sizes;
 mod turns;
 mod weather;
 
-use self::weather::{Reached, Stretch};
+use self::{
+    reserving::Reserver,
+    weather::{Reached, Stretch},
+};
 
 #[derive(Clone, Debug)]
 enum Step {
@@ -214,6 +218,8 @@ struct World {
     /// Held projects that changed while they were wanted, and when each was last looked up.
     changed: HashMap<Project, u64>,
     looked_up: HashMap<Project, Moment>,
+    /// Somebody else who is asked whether renders may start.
+    reserver: Option<Reserver>,
 }
 
 impl World {
@@ -245,6 +251,7 @@ impl World {
             passed_over: 0,
             changed: HashMap::new(),
             looked_up: HashMap::new(),
+            reserver: None,
         }
     }
 
@@ -464,7 +471,8 @@ impl World {
     fn wait(&mut self, until: Moment) {
         loop {
             let leaves = self.waiters.iter().map(|&(_, at)| at).min();
-            let next = [leaves, self.admission.next_wake()]
+            let answered = self.reserver.as_ref().and_then(Reserver::next);
+            let next = [leaves, answered, self.admission.next_wake()]
                 .into_iter()
                 .flatten()
                 .min();
@@ -484,6 +492,27 @@ impl World {
     }
 
     fn act(&mut self) {
+        loop {
+            self.act_once();
+            let reserver = self.reserver.as_mut();
+            let Some((ask, answers)) = reserver.and_then(|asked| asked.arrived(self.now)) else {
+                return;
+            };
+            self.admission.reserved(ask, answers, self.now);
+        }
+    }
+
+    /// Has somebody else asked whether renders may start.
+    fn asking(mut self, seed: u64) -> Self {
+        let limits = *self.admission.limits();
+        self.admission =
+            Admission::new(limits, 1, seed, self.now).with_reserve(Box::new(Remote));
+        self.admission.set_link(Link::Up, self.now);
+        self.reserver = Some(Reserver::new(seed));
+        self
+    }
+
+    fn act_once(&mut self) {
         self.note_states();
         for action in self.admission.take_actions() {
             match action {
@@ -492,10 +521,17 @@ impl World {
                     self.check_outcome(&project, outcome);
                 }
                 Action::Fetch { project, .. } => self.launch(&project, true, self.target),
-                Action::Confirm { .. }
-                | Action::Reserve { .. }
-                | Action::Return { .. }
-                | Action::Redial { .. } => {}
+                Action::Confirm { .. } | Action::Redial { .. } => {}
+                Action::Reserve {
+                    ask, candidates, ..
+                } => {
+                    let reserver = self.reserver.as_mut().expect("it asks nobody");
+                    reserver.ask(ask, &candidates, self.now);
+                }
+                Action::Return { lease } => {
+                    let reserver = self.reserver.as_mut().expect("it asks nobody");
+                    reserver.returned(lease);
+                }
                 Action::Render {
                     project,
                     rollout,
@@ -505,11 +541,13 @@ impl World {
                     self.launches.push(self.now);
                     self.check_first_token();
                     self.check_probe(&project);
-                    self.check_longest_wanted(&project, class);
+                    if self.reserver.is_none() {
+                        self.check_longest_wanted(&project, class);
+                        self.check_turn(&project, class);
+                    }
                     self.launch(&project, false, rollout);
                     self.check_budget();
                     self.check_retries(&project);
-                    self.check_turn(&project, class);
                     let hold = self.holds.get(&project).copied().unwrap_or_default();
                     assert!(hold.max(self.hold) <= self.now, "a pushback is obeyed");
                 }
@@ -527,10 +565,12 @@ impl World {
         let Some(explained) = explained.filter(|explained| !explained.is_in_flight) else {
             return;
         };
+        // It may have been asked for since.
+        let is_asked = self.reserver.is_some() && explained.refusal.reason == NotRefreshed::Throttled;
         let is_of_class = matches!(
             refusal.reason,
             NotRefreshed::Throttled | NotRefreshed::ConcurrencyLimited | NotRefreshed::CoolingDown
-        ) && rank(explained.gate) >= rank(Some(Gate::Queue));
+        ) && (is_asked || rank(explained.gate) >= rank(Some(Gate::Queue)));
         assert!(
             explained.refusal.reason == refusal.reason
                 || refusal.reason == NotRefreshed::RenderFailed
@@ -605,7 +645,7 @@ impl World {
         let has_permit = move |is_cooling| {
             let candidate = Candidate {
                 is_cooling,
-                ..Candidate::next(Stage::Render, Class::Missing)
+                ..Candidate::next(Stage::Reserve, Class::Missing)
             };
             let shut = machine.ask(Gate::Concurrency, &candidate, now);
             shut.is_none() && !is_flooded
@@ -685,7 +725,10 @@ impl World {
             machine.flights.fetches as usize,
             self.flights.len() - renders
         );
-        let mut counts = register::Counts::default();
+        let mut counts = register::Counts {
+            pending: machine.register.counts.pending,
+            ..Default::default()
+        };
         for (project, entry) in &machine.register.entries {
             let waiting = self
                 .waiters
@@ -730,16 +773,14 @@ impl World {
     /// No lower class goes first: while a missing project waits that could go, no token lies unused.
     fn check_priority(&self) {
         let machine = &self.admission;
-        let next = Candidate::next(Stage::Render, Class::Missing);
+        let next = Candidate::next(Stage::Reserve, Class::Missing);
         let failed = Candidate {
             is_cooling: true,
             ..next
         };
         let may_fail = machine.shut(&failed, self.now).is_none();
         let mut waiting = machine.register.queues.missing.iter();
-        let is_reserved = machine.reserve.is_out(Class::Missing);
-        let could_go = !is_reserved
-            && machine.shut(&next, self.now).is_none()
+        let could_go = machine.shut(&next, self.now).is_none()
             && waiting.any(|project| {
                 may_fail || !machine.register.entries[project].cool_down.is_cooling()
             });
@@ -840,16 +881,19 @@ fn cases() -> u32 {
     })
 }
 
-#[test]
-fn every_sequence_of_events_keeps_the_invariants_and_ends_fresh_or_drained() {
-    let config = ProptestConfig {
+fn runner() -> TestRunner {
+    TestRunner::new(ProptestConfig {
         failure_persistence: Some(Box::new(FileFailurePersistence::WithSource("regressions"))),
         source_file: Some(file!()),
         ..ProptestConfig::with_cases(cases())
-    };
+    })
+}
+
+#[test]
+fn every_sequence_of_events_keeps_the_invariants_and_ends_fresh_or_drained() {
     let sequences = (steps(), any::<u64>(), prop::bool::weighted(0.2));
     let all = std::cell::RefCell::new(Reached::default());
-    let run = TestRunner::new(config).run(&sequences, |(steps, seed, drains)| {
+    let run = runner().run(&sequences, |(steps, seed, drains)| {
         let mut world = World::new(seed);
         for step in steps {
             world.take(&step);

@@ -97,15 +97,21 @@ impl Queues {
         self.waited_for.remove(project);
     }
 
-    /// The project of a class whose render may start.
-    pub(in crate::admission) fn granted(&self, class: Class, now: Moment) -> Option<&Project> {
-        let (starts_at, project) = self.granted[class as usize].first()?;
-        (*starts_at <= now).then_some(project)
+    /// The projects of a class whose render may start.
+    pub(in crate::admission) fn granted(
+        &self,
+        class: Class,
+        now: Moment,
+    ) -> impl Iterator<Item = &Project> {
+        let granted = self.granted[class as usize].iter();
+        let started = granted.take_while(move |(starts_at, _)| *starts_at <= now);
+        started.map(|(_, project)| project)
     }
 
-    /// How many projects may start, or wait for the moment at which they may.
-    pub(in crate::admission) fn granted_len(&self) -> usize {
-        self.granted.iter().map(BTreeSet::len).sum()
+    /// Every project whose render may start, now or later.
+    pub(in crate::admission) fn all_granted(&self) -> Vec<Project> {
+        let granted = self.granted.iter().flatten();
+        granted.map(|(_, project)| project.clone()).collect()
     }
 
     /// Has all that are waited for reviewed soon.
