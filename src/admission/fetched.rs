@@ -166,8 +166,6 @@ impl Admission {
         now: Moment,
     ) {
         let tuning = self.rules.tuning;
-        let (launches, answered) = self.flights.launches(flight);
-        let often = tuning.learned.strikes;
         let miss = match failure {
             CallFailure::Exhausted(Pushback {
                 after: Some(after),
@@ -186,7 +184,9 @@ impl Admission {
                     // Another finds out whether it is the project or the renderer.
                     entry.seat.arrival = self.register.arrival();
                 }
-                if entry.strikes.strike(launches, answered, often) {
+                self.flights.refused(flight);
+                let tally = self.flights.tally(flight);
+                if entry.fetching.strikes.refuse(tally, &tuning.learned) {
                     self.cool_down(entry, Failure::Answered, now);
                 }
                 Miss::Refused
@@ -195,7 +195,8 @@ impl Admission {
                 let backoff = tuning.fetch.backoff;
                 entry.fetching.fail(backoff, now, &mut self.rng);
                 // What is stored of this project cannot be had, but what is stored of others.
-                entry.fetching.is_due = !entry.strikes.strike(launches, answered, often);
+                let tally = self.flights.tally(flight);
+                entry.fetching.is_due = !entry.fetching.strikes.fail(tally, &tuning.learned);
                 Miss::Failed
             }
             // The breaker knows of it.

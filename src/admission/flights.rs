@@ -29,11 +29,17 @@ pub(super) struct Flights {
     /// How long a render may run: then its permit comes home.
     deadline: Duration,
     launches: u64,
-    /// The last launches that the renderer took and answered.
-    answered_render: u64,
-    answered_fetch: u64,
+    rendered: Tally,
+    fetched: Tally,
     pub(super) recent_renders: Recent,
     pub(super) recent_fetches: Recent,
+}
+
+/// How many calls were answered, and how many plainly refused.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Tally {
+    pub(super) answered: u64,
+    pub(super) refused: u64,
 }
 
 /// When the renders in flight were launched.
@@ -59,8 +65,8 @@ impl Flights {
             launched: BTreeSet::new(),
             deadline: Duration::MAX,
             launches: 0,
-            answered_render: 0,
-            answered_fetch: 0,
+            rendered: Tally::default(),
+            fetched: Tally::default(),
             recent_renders: Recent::new(tuning),
             recent_fetches: Recent::new(tuning),
         }
@@ -102,22 +108,25 @@ impl Flights {
 
     /// Records that the renderer took a call, and answered it.
     pub(super) fn answered(&mut self, flight: &Flight) {
-        let answered = if flight.is_render() {
-            &mut self.answered_render
-        } else {
-            &mut self.answered_fetch
-        };
-        *answered = (*answered).max(flight.number);
+        self.tally_of(flight).answered += 1;
     }
 
-    /// The launches of all projects so far, and the last of them of the same stage that was answered.
-    pub(super) fn launches(&self, flight: &Flight) -> (u64, u64) {
-        let answered = if flight.is_render() {
-            self.answered_render
+    /// Notes that the renderer plainly refused a call.
+    pub(super) fn refused(&mut self, flight: &Flight) {
+        self.tally_of(flight).refused += 1;
+    }
+
+    /// What became of all calls that are like one.
+    pub(super) fn tally(&mut self, flight: &Flight) -> Tally {
+        *self.tally_of(flight)
+    }
+
+    fn tally_of(&mut self, flight: &Flight) -> &mut Tally {
+        if flight.is_render() {
+            &mut self.rendered
         } else {
-            self.answered_fetch
-        };
-        (self.launches, answered)
+            &mut self.fetched
+        }
     }
 
     /// Whether a render of that class can have a permit, beside so many others that are to start.

@@ -264,9 +264,9 @@ impl Admission {
             return (!retries).then_some(told);
         }
         if failure == CallFailure::Refused {
-            let (launches, answered) = self.flights.launches(flight);
-            let often = tuning.learned.strikes;
-            if !entry.strikes.strike(launches, answered, often) {
+            self.flights.refused(flight);
+            let tally = self.flights.tally(flight);
+            if !entry.strikes.refuse(tally, &tuning.learned) {
                 // It goes back to its place, unless it is turned away again and again while others are not.
                 return None;
             }

@@ -505,8 +505,7 @@ impl World {
     /// Has somebody else asked whether renders may start.
     fn asking(mut self, seed: u64) -> Self {
         let limits = *self.admission.limits();
-        self.admission =
-            Admission::new(limits, 1, seed, self.now).with_reserve(Box::new(Remote));
+        self.admission = Admission::new(limits, 1, seed, self.now).with_reserve(Box::new(Remote));
         self.admission.set_link(Link::Up, self.now);
         self.reserver = Some(Reserver::new(seed));
         self
@@ -566,7 +565,8 @@ impl World {
             return;
         };
         // It may have been asked for since.
-        let is_asked = self.reserver.is_some() && explained.refusal.reason == NotRefreshed::Throttled;
+        let is_asked =
+            self.reserver.is_some() && explained.refusal.reason == NotRefreshed::Throttled;
         let is_of_class = matches!(
             refusal.reason,
             NotRefreshed::Throttled | NotRefreshed::ConcurrencyLimited | NotRefreshed::CoolingDown

@@ -218,8 +218,12 @@ pub struct Learning {
     pub lasts: Duration,
     /// The stop after a call that was refused alone.
     pub stop: Range,
-    /// A project that was refused so often while others were answered cools down as failed.
+    /// A project that was refused so often in a row, while others were answered, cools down as failed.
     pub strikes: u32,
+    /// … or of which so many fetches in a row failed by themselves.
+    pub failures: u32,
+    /// How many calls of others have to be answered between two that count.
+    pub answered: u64,
 }
 
 /// Fetches.
@@ -334,7 +338,9 @@ impl Tuning {
             decrease: 0.7,
             lasts: Duration::from_secs(60),
             stop: Range::millis(200, 10_000),
-            strikes: 3,
+            strikes: 6,
+            failures: 3,
+            answered: 2,
         },
         fetch: Fetches {
             backoff: Range::millis(200, 10_000),

@@ -11,7 +11,8 @@ use crate::{
     admission::{
         action::Lease,
         budget::Launch,
-        tuning::{Range, Tuning},
+        flights::Tally,
+        tuning::{Learning, Range, Tuning},
         words::{Class, HeldMark, Outcome, Want, Wish},
     },
     moment::Moment,
@@ -162,6 +163,7 @@ pub(in crate::admission) struct Fetching {
     reason: NotRefreshed,
     /// Fetches in a row that failed.
     failed: u32,
+    pub(in crate::admission) strikes: Strikes,
 }
 
 impl Fetching {
@@ -170,6 +172,7 @@ impl Fetching {
         until: Moment::START,
         reason: NotRefreshed::CoolingDown,
         failed: 0,
+        strikes: Strikes::NONE,
     };
 
     /// Until when it is not fetched again, and why.
@@ -201,32 +204,52 @@ impl Fetching {
     }
 }
 
-/// How often calls for a project were turned away in a row although those for others, launched between, were taken.
+/// How often calls for a project were turned away in a row although those for others were taken.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::admission) struct Strikes {
     count: u32,
-    /// The launches of all projects up to the last one.
-    launches: u64,
+    /// What had become of all calls at the last strike.
+    tally: Tally,
+    /// The project's own refusals since.
+    refused: u64,
 }
 
 impl Strikes {
-    pub(in crate::admission) const NONE: Self = Self {
+    const NONE: Self = Self {
         count: 0,
-        launches: 0,
+        tally: Tally {
+            answered: 0,
+            refused: 0,
+        },
+        refused: 0,
     };
 
-    /// Records that a call was turned away, after so many launches of all projects, of which `answered` is the last that was taken.
-    /// True when that happened `often` while others were taken, so that it is the project's fault.
-    pub(in crate::admission) fn strike(
-        &mut self,
-        launches: u64,
-        answered: u64,
-        often: u32,
-    ) -> bool {
-        if self.count == 0 || answered > self.launches {
-            self.count += 1;
+    /// Notes that a call was plainly refused, which `tally` counts. True when that happened so often, while others were answered,
+    /// that it is the project's fault.
+    ///
+    /// While it is learned how many calls the renderer takes, any project is refused now and then. A refusal is a strike only
+    /// where, since the last strike, some calls of others were answered, and three for each that was refused.
+    pub(in crate::admission) fn refuse(&mut self, tally: Tally, tuning: &Learning) -> bool {
+        self.refused += 1;
+        self.strike(tally, tuning, tuning.strikes)
+    }
+
+    /// As [`Strikes::refuse`] of a call that failed by itself.
+    pub(in crate::admission) fn fail(&mut self, tally: Tally, tuning: &Learning) -> bool {
+        self.strike(tally, tuning, tuning.failures)
+    }
+
+    fn strike(&mut self, tally: Tally, tuning: &Learning, often: u32) -> bool {
+        let answered = tally.answered - self.tally.answered;
+        let refused = (tally.refused - self.tally.refused).saturating_sub(self.refused);
+        let is_alone = answered >= tuning.answered && answered >= 3 * refused;
+        if self.count == 0 || is_alone {
+            *self = Self {
+                count: self.count + 1,
+                tally,
+                refused: 0,
+            };
         }
-        self.launches = launches;
         let is_out = self.count >= often;
         if is_out {
             *self = Self::NONE;
@@ -442,7 +465,10 @@ impl Entry {
 
     /// Whether its last render says more of the project than of the renderer: it makes a bad probe.
     pub(in crate::admission) fn is_suspect(&self) -> bool {
-        self.cool_down.is_cooling() || self.cool_down.is_pushed_back() || self.strikes.any()
+        self.cool_down.is_cooling()
+            || self.cool_down.is_pushed_back()
+            || self.strikes.any()
+            || self.fetching.strikes.any()
     }
 
     /// Whether the held revision is of an older rollout than is wanted.
@@ -555,7 +581,7 @@ impl Entry {
 
     /// A call was taken, and answered.
     pub(in crate::admission) fn is_answered(&mut self) {
-        self.strikes = Strikes::NONE;
+        (self.strikes, self.fetching.strikes) = (Strikes::NONE, Strikes::NONE);
         self.fetching.failed = 0;
     }
 

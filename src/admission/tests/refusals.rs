@@ -29,13 +29,17 @@ const TRIP: Duration = Duration::from_millis(1);
 
 impl Server {
     fn new(takes: usize, lasts: Duration, offers_fetch: bool) -> Self {
+        Self::seeded(takes, lasts, offers_fetch, 1)
+    }
+
+    fn seeded(takes: usize, lasts: Duration, offers_fetch: bool, seed: u64) -> Self {
         let now = Moment::after_start(Duration::from_secs(100));
         let mut limits = limits(1_000.0, 1_000, 16, 512);
         limits.fetch = FetchLimits {
             rate: 50.0,
             concurrency: count(16),
         };
-        let mut admission = Admission::new(limits, 1, 1, Moment::START);
+        let mut admission = Admission::new(limits, 1, seed, Moment::START);
         admission.set_link(Link::Up, now);
         Self {
             admission,
@@ -252,6 +256,51 @@ fn a_project_that_is_refused_again_and_again_while_others_land_cools_down_alone(
         let refused = &server.admission.register.entries[&name(0)];
         assert!(refused.cool_down.is_cooling(), "{refused:?}");
         assert!(!offers_fetch || server.renders == 0);
+    }
+}
+
+/// Thirty cold lookups of a renderer that takes two calls: one of them was told RENDER_FAILED.
+#[test]
+fn no_project_fails_because_it_is_refused_while_it_is_learned_how_many_calls_are_taken() {
+    let mut refused = 0;
+    for seed in 0..500 {
+        for (takes, offers_fetch) in [(1, false), (2, false), (2, true), (5, true)] {
+            let mut server = Server::seeded(takes, millis(5 + seed % 40), offers_fetch, seed);
+            let lookups = usize::try_from(seed % 40).unwrap() + 10;
+            server.looks_up(0..lookups, None, 1);
+            server.runs_until(server.now + PATIENT * 2);
+            let failed = server.told.iter().find(|(.., outcome)| {
+                matches!(outcome, Outcome::Refused(it) if it.reason == NotRefreshed::RenderFailed)
+            });
+            assert_eq!(failed, None, "{seed} {takes} {offers_fetch}");
+            refused += server.refused;
+        }
+    }
+    assert!(refused > 2_000, "{refused} were refused");
+}
+
+/// Servers refuse what is too large, however many calls they take and whatever comes before it.
+#[test]
+fn a_project_that_is_always_refused_cools_down_after_at_most_64_attempts() {
+    for seed in 0..200 {
+        for (takes, offers_fetch) in [(2, false), (8, false), (2, true), (8, true)] {
+            let mut server = Server::seeded(takes, millis(20), offers_fetch, seed);
+            server.never.insert(name(0));
+            server.looks_up(0..1, None, 1);
+            let mut project = 1;
+            while !server.admission.register.entries[&name(0)]
+                .cool_down
+                .is_cooling()
+            {
+                server.looks_up(project..project + 1, None, 1);
+                server.looks_up(0..1, None, 1);
+                server.runs_until(server.now + millis(30));
+                project += 1;
+                assert!(project < 500, "never: {seed} {takes} {offers_fetch}");
+            }
+            let attempts = server.refused;
+            assert!(attempts <= 64, "{attempts}: {seed} {takes} {offers_fetch}");
+        }
     }
 }
 

@@ -177,8 +177,7 @@ fn every_sequence_keeps_the_invariants_while_renders_are_reserved_elsewhere() {
 fn an_ask_without_an_answer_ends_and_the_limits_of_this_process_decide() {
     let mut now = Moment::after_start(Duration::from_secs(100));
     let limits = limits(100.0, 10, 4, 100);
-    let mut admission =
-        Admission::new(limits, 1, 1, Moment::START).with_reserve(Box::new(Remote));
+    let mut admission = Admission::new(limits, 1, 1, Moment::START).with_reserve(Box::new(Remote));
     admission.set_link(Link::Up, now);
     admission.fetched(&name(0), FetchLanding::Unimplemented, now);
     for project in 0..3 {
