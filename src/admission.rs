@@ -37,8 +37,8 @@ pub use self::{
     limits::{FetchLimits, Limits},
     reserve::{AskId, Local, Remote, Reserve, Reserved},
     tuning::{
-        Breaking, CoolDowns, Faults, Guesses, Holding, Interest, Learning, Pacing, Range, Retries,
-        Shares, Tuning, Turns,
+        Breaking, CoolDowns, Faults, Fetching, Guesses, Holding, Interest, Learning, Pacing, Range,
+        Retries, Shares, Tuning, Turns,
     },
     words::{
         CallFailure, Class, FetchLanding, HeldMark, Landing, Link, Outcome, Pushback, Refused,

@@ -14,7 +14,7 @@ use super::{
     budget::Launch,
     limits::FetchLimits,
     register::Weight,
-    tuning::{Fetches, Tuning},
+    tuning::{Fetching, Tuning},
 };
 use crate::{moment::Moment, revision::Project};
 
@@ -35,7 +35,7 @@ pub(in crate::admission) struct Confirming {
     starts_at: Moment,
     next_at: Moment,
     halted_until: Moment,
-    /// Fetches in a row that failed.
+    /// Fetching in a row that failed.
     failures: u32,
 }
 
@@ -77,7 +77,7 @@ impl Confirming {
         }
     }
 
-    /// Records that changes may have been missed. The first fetch comes after U(0, [`Fetches::confirm_start`]), since a whole fleet notes it
+    /// Records that changes may have been missed. The first fetch comes after U(0, [`Fetching::confirm_start`]), since a whole fleet notes it
     /// at once.
     pub(in crate::admission) fn resync(&mut self, now: Moment, rng: &mut fastrand::Rng) {
         self.since = now;
@@ -227,7 +227,7 @@ impl Confirming {
 }
 
 /// The time between two fetches.
-fn interval(limits: &FetchLimits, tuning: &Fetches) -> Duration {
+fn interval(limits: &FetchLimits, tuning: &Fetching) -> Duration {
     let seconds = 1.0 / (limits.rate * tuning.confirming);
     Duration::try_from_secs_f64(seconds)
         .unwrap_or(LONGEST_INTERVAL)

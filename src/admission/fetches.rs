@@ -17,7 +17,7 @@ use crate::{moment::Moment, revision::Project};
 
 #[derive(Debug)]
 pub(super) struct Fetches {
-    tuning: tuning::Fetches,
+    tuning: tuning::Fetching,
     limits: FetchLimits,
     /// When they are asked for again, where the renderer does not offer them.
     asked_again_at: Option<Moment>,

@@ -20,6 +20,7 @@ use crate::revision::Order;
 
 const TUNING: Tuning = Tuning::DEFAULT;
 
+mod architecture;
 mod confirming;
 mod faults;
 mod gates;

@@ -29,7 +29,7 @@ pub struct Tuning {
     /// How many calls at once the renderer takes.
     pub learned: Learning,
     /// When fetches are tried again, given up, and used to confirm.
-    pub fetch: Fetches,
+    pub fetch: Fetching,
     /// What is assumed where nothing is known.
     pub guess: Guesses,
 }
@@ -228,7 +228,7 @@ pub struct Learning {
 
 /// Fetches.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Fetches {
+pub struct Fetching {
     /// The wait of a project whose fetch failed, and of probes of fetches that were given up.
     pub backoff: Range,
     /// Fetches are given up when so many in a row came to nothing … `u32::MAX`: they never are.
@@ -342,7 +342,7 @@ impl Tuning {
             failures: 3,
             answered: 2,
         },
-        fetch: Fetches {
+        fetch: Fetching {
             backoff: Range::millis(200, 10_000),
             failures: 3,
             fail_after: Duration::from_secs(3),

@@ -1,29 +1,29 @@
 //! Whether fetches as a whole fail, so that missing projects are rendered instead.
 //!
-//! A fetch that fails says little: it is fetched again. Fetches as a whole fail when at least [`Fetches::failures`] in a row failed
-//! or were pushed back, and for [`Fetches::fail_after`] none was answered, with a revision or that there is none. A store that
-//! plainly refuses is alive, and is given [`Fetches::refused_after`]. Once they are given up, one fetch at a time finds out
+//! A fetch that fails says little: it is fetched again. Fetching as a whole fail when at least [`Fetching::failures`] in a row failed
+//! or were pushed back, and for [`Fetching::fail_after`] none was answered, with a revision or that there is none. A store that
+//! plainly refuses is alive, and is given [`Fetching::refused_after`]. Once they are given up, one fetch at a time finds out
 //! whether they are answered again.
 
 use std::time::Duration;
 
-use crate::{admission::tuning::Fetches, moment::Moment};
+use crate::{admission::tuning::Fetching, moment::Moment};
 
 /// What is known of fetches as a whole.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::admission) struct Store {
-    tuning: Fetches,
+    tuning: Fetching,
     failing: Run,
     refusing: Run,
     /// Until when the renderer asked not to be asked.
     told_until: Moment,
     is_given_up: bool,
-    /// Fetches in a row that failed since it was given up.
+    /// Fetching in a row that failed since it was given up.
     probes: u32,
     probe_at: Moment,
 }
 
-/// Fetches in a row that came to nothing.
+/// Fetching in a row that came to nothing.
 #[derive(Clone, Copy, Debug)]
 struct Run {
     length: u32,
@@ -59,7 +59,7 @@ pub(in crate::admission) enum Miss {
 }
 
 impl Store {
-    pub(in crate::admission) const fn new(tuning: Fetches) -> Self {
+    pub(in crate::admission) const fn new(tuning: Fetching) -> Self {
         Self {
             tuning,
             failing: Run::NONE,
@@ -140,7 +140,7 @@ mod tests {
     use super::*;
     use crate::admission::tuning::Tuning;
 
-    const TUNING: Fetches = Tuning::DEFAULT.fetch;
+    const TUNING: Fetching = Tuning::DEFAULT.fetch;
 
     fn at(millis: u64) -> Moment {
         Moment::after_start(Duration::from_millis(millis))

@@ -14,7 +14,7 @@ use super::sim::count;
 
 const PODS: usize = 100;
 const PROJECTS: usize = 500;
-/// Fetches per second and sidecar: the default.
+/// Fetching per second and sidecar: the default.
 const RATE: f64 = 50.0;
 /// When the renderer is away, and when it is back.
 const AWAY: (f64, f64) = (20.0, 25.0);
