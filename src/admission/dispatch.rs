@@ -514,12 +514,10 @@ impl Admission {
             breaker: due.breaker && (is_render || self.throttle.is_identity_refused()),
             hold: due.hold && is_render,
         };
-        let number = self.flights.number();
         let around = self.around(now);
         let flight = self.register.update(project, around, |entry| {
             let flight = Flight {
                 stage,
-                number,
                 launch,
                 since: now,
                 want: entry.want,

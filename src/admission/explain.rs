@@ -102,7 +102,12 @@ impl Admission {
         }
         let mut candidate = self.candidate(project, entry, now);
         candidate.room = room;
-        self.told(class, self.shut(&candidate, now))
+        let shut = match entry.flight() {
+            // It was launched after all, for those who look it up without waiting.
+            Some(_) => self.ask(Gate::Queue, &candidate, now),
+            None => self.shut(&candidate, now),
+        };
+        self.told(class, shut)
     }
 
     fn told(&self, class: Class, shut: Option<Shut>) -> Refused {

@@ -28,7 +28,6 @@ pub(super) struct Flights {
     pub(super) launched: BTreeSet<(Moment, Project)>,
     /// How long a render may run: then its permit comes home.
     deadline: Duration,
-    launches: u64,
     rendered: Tally,
     fetched: Tally,
     pub(super) recent_renders: Recent,
@@ -64,7 +63,6 @@ impl Flights {
             ages: Ages::default(),
             launched: BTreeSet::new(),
             deadline: Duration::MAX,
-            launches: 0,
             rendered: Tally::default(),
             fetched: Tally::default(),
             recent_renders: Recent::new(tuning),
@@ -74,12 +72,6 @@ impl Flights {
 
     pub(super) fn set_deadline(&mut self, deadline: Duration) {
         self.deadline = deadline;
-    }
-
-    /// The number of the next launch.
-    pub(super) fn number(&mut self) -> u64 {
-        self.launches += 1;
-        self.launches
     }
 
     pub(super) fn launched(&mut self, project: &Project, flight: &Flight) {

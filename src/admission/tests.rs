@@ -565,12 +565,16 @@ impl World {
         let Some(explained) = explained.filter(|explained| !explained.is_in_flight) else {
             return;
         };
-        // It may have been asked for since.
-        let is_asked =
-            self.reserver.is_some() && explained.refusal.reason == NotRefreshed::Throttled;
+        // It may have been asked for since, or have its turn now that another was sent away.
+        let is_asked = self.reserver.is_some()
+            && (explained.refusal.reason == NotRefreshed::Throttled
+                || refusal.reason == NotRefreshed::Scheduled);
         let is_of_class = matches!(
             refusal.reason,
-            NotRefreshed::Throttled | NotRefreshed::ConcurrencyLimited | NotRefreshed::CoolingDown
+            NotRefreshed::Throttled
+                | NotRefreshed::ConcurrencyLimited
+                | NotRefreshed::CoolingDown
+                | NotRefreshed::Scheduled
         ) && (is_asked || rank(explained.gate) >= rank(Some(Gate::Queue)));
         assert!(
             explained.refusal.reason == refusal.reason
@@ -707,6 +711,14 @@ impl World {
             machine.next_look,
             machine.reserve.next_overdue(),
         );
+        self.check_counts();
+        self.check_valves();
+        self.check_priority();
+        self.check_reasons();
+    }
+
+    fn check_counts(&self) {
+        let machine = &self.admission;
         let renders = self
             .flights
             .iter()
@@ -766,9 +778,6 @@ impl World {
             counts.waited_for <= largest.unwrap_or_default() + flew,
             "only what was in flight comes back to a full queue"
         );
-        self.check_valves();
-        self.check_priority();
-        self.check_reasons();
     }
 
     /// No lower class goes first: while a missing project waits that could go, no token lies unused.

@@ -68,8 +68,6 @@ pub(in crate::admission) enum Stage {
 #[derive(Clone, Copy, Debug)]
 pub(in crate::admission) struct Flight {
     pub(in crate::admission) stage: Stage,
-    /// Counts the launches of all projects.
-    pub(in crate::admission) number: u64,
     /// Beside which calls it was launched.
     pub(in crate::admission) launch: Launch,
     pub(in crate::admission) since: Moment,
