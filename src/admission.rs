@@ -27,7 +27,7 @@ mod tuning;
 mod view;
 mod words;
 
-use std::time::Duration;
+use std::{num::NonZeroU32, time::Duration};
 
 pub use self::{
     action::{Action, FetchPermit, Lease, Permit},
@@ -94,6 +94,8 @@ struct Way {
     link: Link,
     /// Until when a connection that a call could not use is not used again, unless there is a new one.
     unusable_until: Moment,
+    /// How many calls it takes at once; none when it sets no limit.
+    room: Option<NonZeroU32>,
     /// Whether it leads to a replica that is behind.
     replica: Replica,
     is_draining: bool,
@@ -119,6 +121,7 @@ impl Admission {
             way: Way {
                 link: Link::Dialling,
                 unusable_until: Moment::START,
+                room: None,
                 replica: Replica::new(tuning.fault),
                 is_draining: false,
             },
@@ -319,6 +322,14 @@ impl Admission {
         if link == Link::Up && self.fetches.may_be_offered() {
             self.register.sweep_all();
         }
+        self.register.queues.review_all();
+        self.tick(now);
+    }
+
+    /// Says how many calls the connection takes at once, renders and fetches together; none when it sets no limit. What is beyond
+    /// waits here, where it holds neither a permit nor a token, and not in the connection.
+    pub fn set_room(&mut self, room: Option<NonZeroU32>, now: Moment) {
+        self.way.room = room;
         self.register.queues.review_all();
         self.tick(now);
     }

@@ -14,6 +14,7 @@ mod waiter;
 
 use std::{
     collections::{HashMap, VecDeque},
+    num::NonZeroU32,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError, Weak,
         atomic::{AtomicU16, Ordering::Relaxed},
@@ -288,6 +289,12 @@ impl Refresh {
     pub fn set_link(&self, link: Link) {
         self.shared
             .tell(|admission, now| admission.set_link(link, now));
+    }
+
+    /// Notes how many calls the connection takes at once; none when it sets no limit.
+    pub fn set_room(&self, room: Option<NonZeroU32>) {
+        self.shared
+            .tell(|admission, now| admission.set_room(room, now));
     }
 
     /// Launches nothing more.

@@ -4,7 +4,7 @@
 //! explains, what tells whether waiting is of use and what is shown ask it; nothing else knows the order. It goes from cheap to
 //! dear and from what can be given back to what cannot: the token is last.
 
-use std::time::Duration;
+use std::{num::NonZeroU32, time::Duration};
 
 use super::{
     Admission,
@@ -239,10 +239,12 @@ impl Admission {
     ) -> Option<(Option<Moment>, Duration)> {
         let learned = &self.fetches.learned;
         let stopped_until = learned.stopped_until(now);
-        if stopped_until.is_none() && self.flights.fetches < self.fetches.at_once(now).get() {
+        let has_room = self.flights.fetches < self.fetches.at_once(now).get() && !self.is_full(0);
+        if stopped_until.is_none() && has_room {
             return None;
         }
-        let permits = learned.limit(self.fetches.limits().concurrency, now).get();
+        let limit = learned.limit(self.fetches.limits().concurrency, now);
+        let permits = self.within_room(limit).get();
         let stop = stopped_until.map_or(Duration::ZERO, |until| until.since(now));
         let fetch = self.flights.recent_fetches.expected();
         let wait = turns(fetch, candidate.ahead + 1, permits).max(stop);
@@ -266,12 +268,13 @@ impl Admission {
         let stopped_until = learned.stopped_until(now);
         let in_force = self.permits_in_force(now);
         let beside = self.beside(candidate);
-        let has_room = self.flights.leave_room(in_force, class, is_cooling, beside);
+        let has_room =
+            self.flights.leave_room(in_force, class, is_cooling, beside) && !self.is_full(beside);
         if stopped_until.is_none() && has_room {
             return None;
         }
         let stop = stopped_until.map_or(Duration::ZERO, |until| until.since(now));
-        let limit = learned.limit(self.rules.limits.concurrency, now);
+        let limit = self.within_room(learned.limit(self.rules.limits.concurrency, now));
         let permits = Permits::of(limit, &self.rules.tuning.budget).for_class(class, is_cooling);
         let usual = turns(self.flights.recent_renders.expected(), ahead + 1, permits).max(stop);
         let overdue = self.flights.overdue(in_force, class, is_cooling, now);
@@ -356,7 +359,18 @@ impl Admission {
     pub(super) fn permits_in_force(&self, now: Moment) -> Permits {
         let most = self.rules.limits.concurrency;
         let at_once = self.budget.learned.in_force(most, now);
-        Permits::of(at_once, &self.rules.tuning.budget)
+        Permits::of(self.within_room(at_once), &self.rules.tuning.budget)
+    }
+
+    /// A limit of calls at once, or as many as the connection takes.
+    pub(super) fn within_room(&self, limit: NonZeroU32) -> NonZeroU32 {
+        self.way.room.map_or(limit, |room| limit.min(room))
+    }
+
+    /// Whether the connection takes no call beside those in flight and so many more.
+    fn is_full(&self, beside: u32) -> bool {
+        let calls = self.flights.renders + self.flights.fetches + beside;
+        self.way.room.is_some_and(|room| calls >= room.get())
     }
 
     /// Until a token is there for a project with so many before it.

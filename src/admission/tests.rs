@@ -62,6 +62,8 @@ enum Step {
     Age(usize),
     Dial,
     Link(Option<Duration>),
+    /// The connection takes so many calls at once.
+    Room(Option<NonZeroU32>),
     Weather(Stretch),
 }
 
@@ -134,6 +136,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         1 => project.prop_map(Step::Age),
         1 => Just(Step::Dial),
         1 => prop::option::of((1_u64..5_000).prop_map(Duration::from_millis)).prop_map(Step::Link),
+        1 => prop::option::of((1_u32..4).prop_map(count)).prop_map(Step::Room),
         2 => weather.prop_map(Step::Weather),
     ];
     prop::collection::vec(step, 1..150)
@@ -221,6 +224,8 @@ struct World {
     looked_up: HashMap<Project, Moment>,
     /// Somebody else who is asked whether renders may start.
     reserver: Option<Reserver>,
+    /// How many calls the connection takes at once.
+    room: Option<NonZeroU32>,
 }
 
 impl World {
@@ -253,6 +258,7 @@ impl World {
             changed: HashMap::new(),
             looked_up: HashMap::new(),
             reserver: None,
+            room: None,
         }
     }
 
@@ -302,11 +308,7 @@ impl World {
                 self.target += 1;
                 self.admission.set_target(self.target, self.now);
             }
-            Step::Lower => {
-                self.changed.clear();
-                self.target = (self.target - 1).max(1);
-                self.admission.set_target(self.target, self.now);
-            }
+            Step::Lower => self.lower(),
             Step::Stall(duration) => {
                 self.now = self.now + duration;
                 self.wait(self.now);
@@ -333,10 +335,20 @@ impl World {
                 let retry_at = self.now + down;
                 self.admission.set_link(Link::Down { retry_at }, self.now);
             }
+            Step::Room(room) => {
+                self.room = room;
+                self.admission.set_room(room, self.now);
+            }
             Step::Weather(stretch) => self.pass(stretch),
         }
         self.act();
         self.check();
+    }
+
+    fn lower(&mut self) {
+        self.changed.clear();
+        self.target = (self.target - 1).max(1);
+        self.admission.set_target(self.target, self.now);
     }
 
     fn want(&mut self, project: &Project, patience: Option<Duration>, demand: bool) {
@@ -603,6 +615,11 @@ impl World {
             "nothing is launched without a connection"
         );
         self.flights.push((project.clone(), is_fetch, rollout));
+        let is_within = |room: NonZeroU32| self.flights.len() <= room.get() as usize;
+        assert!(
+            self.room.is_none_or(is_within),
+            "more than the connection takes"
+        );
     }
 
     /// Retries are a tenth of the first attempts that succeeded, and one in 5 min.
@@ -853,6 +870,7 @@ impl World {
             fetch_rate: 10.0,
         });
         self.take(&Step::Link(None));
+        self.take(&Step::Room(count(1).into()));
         let began = self.now;
         for _ in 0..5_000 {
             while let Some(flight) = self.flights.pop() {

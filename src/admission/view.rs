@@ -29,12 +29,12 @@ impl Admission {
     /// Renders that may be in flight at once: as many as are set, or as few as the renderer takes.
     pub fn renders_at_once(&self, now: Moment) -> NonZeroU32 {
         let most = self.rules.limits.concurrency;
-        self.budget.learned.in_force(most, now)
+        self.within_room(self.budget.learned.in_force(most, now))
     }
 
     /// Fetches that may be in flight at once: as many as are set, or as few as the renderer takes.
     pub fn fetches_at_once(&self, now: Moment) -> NonZeroU32 {
-        self.fetches.at_once(now)
+        self.within_room(self.fetches.at_once(now))
     }
 
     /// Whether the renderer refused a render or a fetch within the last minute, without a word on when to come back.

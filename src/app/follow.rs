@@ -27,7 +27,10 @@ pub(super) async fn connection(
         let now = *connection.borrow_and_update();
         let link = match now {
             Connection::Dialling => Link::Dialling,
-            Connection::Up { .. } => Link::Up,
+            Connection::Up { room, .. } => {
+                core.refresh.set_room(room);
+                Link::Up
+            }
             Connection::Down { retry_at } => Link::Down {
                 retry_at: core.refresh.clock().moment(retry_at),
             },

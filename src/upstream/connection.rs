@@ -10,6 +10,7 @@
 
 use std::{
     io,
+    num::NonZeroU32,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -44,6 +45,8 @@ pub enum Connection {
     Up {
         /// Which connection it is; grows with each.
         generation: u64,
+        /// How many calls it takes at once; none when the renderer sets no limit.
+        room: Option<NonZeroU32>,
     },
     /// Calls fail at once.
     Down {
@@ -205,7 +208,9 @@ impl<C: Connect> Keeper<C> {
             old.retire();
         }
         let generation = link.generation();
-        self.connection.send_replace(Connection::Up { generation });
+        let room = link.room();
+        self.connection
+            .send_replace(Connection::Up { generation, room });
         self.listen(link);
         if self.is_reported {
             self.is_reported = false;

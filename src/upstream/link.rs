@@ -5,6 +5,7 @@
 
 use std::{
     future::Future,
+    num::NonZeroU32,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, AtomicUsize, Ordering},
@@ -187,6 +188,17 @@ impl Link {
     /// Waits until it is to be replaced.
     pub(super) async fn aged(&self) {
         self.aged.cancelled().await;
+    }
+
+    /// How many calls may be under way at once, beside the stream of changes; none when the renderer sets no limit.
+    pub(super) fn room(&self) -> Option<NonZeroU32> {
+        let streams = self.pulse.streams()?;
+        let calls = if self.has_few_streams() {
+            streams
+        } else {
+            streams - 1
+        };
+        Some(NonZeroU32::new(calls).unwrap_or(NonZeroU32::MIN))
     }
 
     /// Whether the renderer takes so few streams at once that calls should have all of them.

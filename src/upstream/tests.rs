@@ -53,8 +53,8 @@ async fn until_up(upstream: &Upstream) -> u64 {
 
 async fn until_up_since(upstream: &Upstream, least: u64) -> u64 {
     let mut connection = upstream.connection();
-    let is_up = |connection: &Connection| matches!(connection, Connection::Up { generation } if *generation >= least);
-    let Connection::Up { generation } = until(&mut connection, is_up).await else {
+    let is_up = |connection: &Connection| matches!(connection, Connection::Up { generation, .. } if *generation >= least);
+    let Connection::Up { generation, .. } = until(&mut connection, is_up).await else {
         panic!("not up");
     };
     generation

@@ -304,6 +304,28 @@ fn a_project_that_is_always_refused_cools_down_after_at_most_64_attempts() {
     }
 }
 
+/// With one stream and eight permits, seven calls waited inside the connection while their deadlines ran.
+#[test]
+fn what_the_connection_does_not_take_waits_without_a_permit_or_a_token() {
+    let now = Moment::after_start(Duration::from_secs(100));
+    let mut admission = machine_that_misses(0..0, limits(100.0, 10, 8, 100), now);
+    admission.set_room(Some(count(1)), now);
+    for project in 0..5 {
+        admission.want(&name(project), wish(None, 1, Some(PATIENT), now), now);
+    }
+    assert_eq!(launched(&mut admission).len(), 1);
+    assert!(admission.level(now) >= 9.0, "{}", admission.level(now));
+    let explained = admission.explain(&name(4), now).unwrap();
+    assert_eq!(explained.gate, Some(Gate::Concurrency));
+    assert_eq!(admission.renders_at_once(now).get(), 1);
+    admission.landed(&name(0), Landing::NotFound, now);
+    assert_eq!(launched(&mut admission).len(), 1, "the next has its turn");
+    admission.set_room(Some(count(3)), now);
+    assert_eq!(launched(&mut admission).len(), 2);
+    admission.set_room(None, now);
+    assert_eq!(launched(&mut admission).len(), 1);
+}
+
 /// A store that takes fewer fetches than are set is often met first by what is only to be confirmed.
 #[test]
 fn a_confirming_fetch_that_is_refused_teaches_how_many_fetches_are_taken() {

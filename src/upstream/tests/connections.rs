@@ -331,7 +331,10 @@ async fn a_connection_of_age_is_replaced_and_its_calls_finish() {
         .await
         .unwrap()
         .unwrap();
-    assert_eq!(*connection.borrow(), Connection::Up { generation: 2 });
+    assert!(matches!(
+        *connection.borrow(),
+        Connection::Up { generation: 2, .. }
+    ));
     assert!((480..=720).contains(&began.elapsed().as_secs()));
 
     renderer.now(Manner::Answers(response(b"new")));
@@ -373,10 +376,10 @@ async fn an_aged_connection_stays_in_use_while_it_cannot_be_replaced() {
     network.now(Route::Refuses);
     sleep(Duration::from_secs(1_200)).await;
     assert!(network.dials() > 10);
-    assert_eq!(
+    assert!(matches!(
         *upstream.connection().borrow(),
-        Connection::Up { generation: 1 }
-    );
+        Connection::Up { generation: 1, .. }
+    ));
     assert!(render(&upstream).await.is_ok());
 }
 
