@@ -26,9 +26,11 @@ pub(crate) fn frames(stream: &[u8], size: usize) {
         }
     }
     assert_eq!(pulse.received(), stream.len() as u64);
-    let found = kinds(stream);
-    let is_leaving = found.contains(&7);
-    let health = match (is_leaving, found.contains(&4)) {
+    let found = frames_of(stream);
+    let is_leaving = found.iter().any(|(kind, _)| *kind == 7);
+    // SETTINGS count once all of them are there, as what they set is read.
+    let has_settings = found.contains(&(4, true));
+    let health = match (is_leaving, has_settings) {
         (true, _) => Health::Leaving,
         (false, true) => Health::Well,
         (false, false) => Health::Silent,
@@ -44,13 +46,13 @@ pub(crate) fn frames(stream: &[u8], size: usize) {
     }
 }
 
-/// The kind of each frame whose header is there (RFC 9113 §4.1).
-fn kinds(mut stream: &[u8]) -> Vec<u8> {
-    let mut kinds = Vec::new();
+/// The kind of each frame whose header is there, and whether its payload is, too (RFC 9113 §4.1).
+fn frames_of(mut stream: &[u8]) -> Vec<(u8, bool)> {
+    let mut frames = Vec::new();
     while let Some((&[high, middle, low, kind, ..], rest)) = stream.split_first_chunk::<9>() {
-        kinds.push(kind);
         let length = u32::from_be_bytes([0, high, middle, low]) as usize;
+        frames.push((kind, rest.len() >= length));
         stream = rest.get(length..).unwrap_or_default();
     }
-    kinds
+    frames
 }
