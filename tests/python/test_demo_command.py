@@ -41,7 +41,9 @@ def told(tmp_path):
 def test_it_reports_draws_and_stays_until_it_is_told_to_end(demo, printed, told, tmp_path):
     picture = tmp_path / "storm.svg"
     running = demo("--quick", "--json", "--stay", "--svg", picture)
-    wait_until(lambda: "until Ctrl-C" in told(), within=60)
+    # The last line of what it tells: a line may be read before all of it is written.
+    wait_until(lambda: told().endswith("/metrics\n"), within=60)
+    assert "until Ctrl-C" in told()
     (look_up,) = [line.split()[2:] for line in told().splitlines() if line.startswith("  look up ")]
     assert subprocess.run(look_up, capture_output=True, timeout=10).stderr.startswith(b"FRESH paperboy rollout 2 ")
     running.send_signal(signal.SIGTERM)

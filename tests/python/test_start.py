@@ -106,6 +106,8 @@ def test_another_mistake_is_another_line_and_sighup_reads_at_once(prepare):
     sidecar.hot.write_text("rollout: three\n")
     sidecar.signal(signal.SIGHUP)
     wait_until(lambda: "rollout = three" in sidecar.http("/readyz")[1])
+    # The page is answered a moment before the line is written.
+    wait_until(lambda: "rollout = three" in sidecar.log())
     assert sidecar.log().count("rollout = two") == sidecar.log().count("rollout = three") == 1
 
 
