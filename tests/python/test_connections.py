@@ -272,6 +272,8 @@ def namespace():
         ip("-n", name, "link", "set", "evenkeel1", "up")
         yield name
     finally:
+        # The kernel removes a namespace and its devices a moment later; the link is gone at once.
+        ip("link", "del", "evenkeel0")
         ip("netns", "del", name)
 
 
