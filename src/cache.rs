@@ -4,6 +4,7 @@
 //! Beside it, in capacities of their own: projects known to be absent, and changes of inputs. The cache knows of freshness
 //! only what it is told, and nothing of flights: eviction never touches one. moka is named here alone, and used as a bounded map only.
 
+mod census;
 mod changes;
 mod note;
 mod subscribers;
@@ -17,19 +18,21 @@ use std::{
 
 use moka::{notification::RemovalCause, policy::EvictionPolicy, sync::Cache as Map};
 
+use self::{census::Census, changes::Changes, tally::Tally};
 pub use self::{
+    census::{Counted, Group, Standing},
     changes::Change,
     note::Note,
     subscribers::{Subscribers, Subscription},
     word::Word,
 };
-use self::{changes::Changes, tally::Tally};
 use crate::{
     moment::Moment,
     revision::{Order, Project, Revision},
 };
 
-/// What an entry costs beyond its bytes, as measured: the map's nodes, the revision and its note.
+/// What an entry costs beyond its bytes, as measured: the map's nodes, the revision and its note. With a maximal age, its place
+/// in the order of ages takes some 50 bytes more.
 const ENTRY_BYTES: usize = 720;
 /// How many absent projects are remembered.
 const MAX_ABSENT: u64 = 10_000;
@@ -61,6 +64,8 @@ pub struct Held {
     pub fell_from: Option<Order>,
     /// What lookups leave for each other; it outlives the revision.
     pub note: Arc<Note>,
+    /// What the cache counts it as.
+    pub standing: Standing,
 }
 
 /// What became of a revision that was to be stored.
@@ -96,6 +101,7 @@ pub struct Cache {
     writer: Mutex<()>,
     max_bytes: usize,
     tally: Arc<Tally>,
+    census: Arc<Census>,
     subscribers: Subscribers,
 }
 
@@ -103,7 +109,8 @@ impl Cache {
     /// Makes an empty cache of at most `max_bytes`.
     pub fn new(max_bytes: usize) -> Self {
         let tally = Arc::new(Tally::default());
-        let left = Arc::clone(&tally);
+        let census = Arc::new(Census::default());
+        let (tallied, counted) = (Arc::clone(&tally), Arc::clone(&census));
         Self {
             held: Map::builder()
                 .eviction_policy(EvictionPolicy::lru())
@@ -112,7 +119,10 @@ impl Cache {
                     u32::try_from(cost(&held.revision)).unwrap_or(u32::MAX)
                 })
                 .eviction_listener(move |_, held, cause| {
-                    left.left(&held, cause == RemovalCause::Size);
+                    counted.left(&held);
+                    if cause == RemovalCause::Size {
+                        tallied.evicted(&held);
+                    }
                 })
                 .build(),
             absent: latest(MAX_ABSENT),
@@ -120,6 +130,7 @@ impl Cache {
             writer: Mutex::default(),
             max_bytes,
             tally,
+            census,
             subscribers: Subscribers::default(),
         }
     }
@@ -196,6 +207,7 @@ impl Cache {
             lower: None,
             fell_from,
             note: held.map_or_else(Arc::default, |held| Arc::clone(&held.note)),
+            standing: Standing::default(),
         });
         if is_new {
             self.tally.returns(&project);
@@ -339,7 +351,28 @@ impl Cache {
 
     /// How many projects are held of a rollout below that one.
     pub fn below(&self, rollout: u64) -> u64 {
-        self.tally.below(rollout)
+        self.census.below(rollout)
+    }
+
+    /// What is held, counted by what makes it outdated, at a cost that does not grow with it.
+    pub fn counted(&self, now: Moment) -> Counted {
+        self.census.look(now)
+    }
+
+    /// Records that the target was raised at `now`; to be told before anything is stored that was validated later.
+    pub fn note_raise(&self, now: Moment) {
+        self.census.raised(now);
+    }
+
+    /// Counts what is too old by another maximal age; false when it is the same. What is held already has to be counted
+    /// [again](Cache::count_ages_again).
+    pub fn set_max_age(&self, max_age: Option<Duration>) -> bool {
+        self.census.set_max_age(max_age)
+    }
+
+    /// Walks over everything held and counts its age by the maximal age in force. Others may use the cache meanwhile.
+    pub fn count_ages_again(&self) {
+        self.iter().for_each(|held| self.census.count_again(&held));
     }
 
     /// How many projects were evicted, and wanted again soon after, since the start: within as many evictions as are remembered.
@@ -380,6 +413,7 @@ impl Cache {
         let mut new = Held {
             revision: Arc::clone(&held.revision),
             note: Arc::clone(&held.note),
+            standing: Standing::default(),
             ..*held
         };
         change(&mut new);
@@ -393,7 +427,7 @@ impl Cache {
 
     /// Inserts, and evicts at once what no longer fits: moka would put that off.
     fn insert(&self, project: &Project, held: &Arc<Held>) {
-        self.tally.came(held);
+        self.census.came(held);
         self.held.insert(project.clone(), Arc::clone(held));
         self.held.run_pending_tasks();
     }
@@ -419,6 +453,21 @@ fn gives_way(held: &Held, order: Order, word: Word, target: u64) -> bool {
         && held.lower.is_some_and(|(lower, first)| {
             lower <= order && first.is_confirmed_by(word, GIVES_WAY_AFTER)
         })
+}
+
+impl Held {
+    /// When it is too old, where `max_age` is the maximal age: at that age ± 10 % by hash of the project, so that what was rendered
+    /// together does not become outdated together.
+    pub fn too_old_at(&self, max_age: Duration) -> Moment {
+        self.validated_at + max_age.mul_f64(spread(&self.revision.project))
+    }
+}
+
+/// A factor of 0.9 to 1.1, fixed for a project.
+fn spread(project: &Project) -> f64 {
+    #[expect(clippy::cast_precision_loss, reason = "a fraction")]
+    let fraction = project.hash() as f64 / u64::MAX as f64;
+    0.9 + 0.2 * fraction
 }
 
 fn cost(revision: &Revision) -> usize {

@@ -13,7 +13,10 @@ use std::{
 
 use arc_swap::ArcSwap;
 
-use crate::{cache::Held, moment::Moment, revision::Project};
+use crate::{
+    cache::{Counted, Held},
+    moment::Moment,
+};
 
 /// How many raises of the target are told apart when it is asked since when something is outdated.
 const MAX_RAISES: usize = 64;
@@ -31,6 +34,17 @@ pub enum TargetChange {
     Raised(u64),
     /// It is lower than the one given; nothing becomes outdated by that.
     Lowered(u64),
+}
+
+/// How many projects are fresh and outdated.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Fresh ones.
+    pub fresh: usize,
+    /// Outdated ones.
+    pub outdated: usize,
+    /// Since when the one that has been outdated for longest has been; none when none is.
+    pub outdated_since: Option<Moment>,
 }
 
 /// What is fresh now.
@@ -113,6 +127,12 @@ impl Freshness {
         self.max_age.store(nanos(max_age), Ordering::Relaxed);
     }
 
+    /// The age at which a revision is outdated; none when age alone never makes one so.
+    pub fn max_age(&self) -> Option<Duration> {
+        let nanos = self.max_age.load(Ordering::Relaxed);
+        (nanos > 0).then(|| Duration::from_nanos(nanos))
+    }
+
     /// Whether what is held is fresh.
     pub fn is_fresh(&self, held: &Held, now: Moment) -> bool {
         let (rollout, target) = (held.revision.order.rollout, self.target());
@@ -125,10 +145,8 @@ impl Freshness {
     /// above the target than a release can be is confirmed anew whenever the target is raised: else a rollout that a renderer once
     /// mistook would be fresh for ever.
     pub fn doubted_since(&self, held: &Held) -> Option<Moment> {
-        let is_far = held.revision.order.rollout > self.target().saturating_add(REACH);
-        let raised_at =
-            Moment::after_start(Duration::from_nanos(self.raised_at.load(Ordering::Relaxed)));
-        (is_far && held.validated_at < raised_at).then_some(raised_at)
+        self.raised_at()
+            .filter(|&at| self.is_far(held.revision.order.rollout) && held.validated_at < at)
     }
 
     /// Records that changes may have been missed: answers to requests before `since` may lack one.
@@ -145,41 +163,65 @@ impl Freshness {
 
     /// Since when what is held has been outdated; none when it is fresh.
     pub fn outdated_since(&self, held: &Held, now: Moment) -> Option<Moment> {
-        let raised = || {
-            let raises = self.raises.load();
-            let rollout = held.revision.order.rollout;
-            raises
-                .iter()
-                .find(|(raised, _)| *raised > rollout)
-                .map(|&(_, at)| at)
-        };
+        let raised = raised_above(&self.raises.load(), held.revision.order.rollout);
         let changed = held.changed.map(|changed| changed.since);
         let too_old = self.too_old_at(held).filter(|&at| at <= now);
         let doubted = self.doubted_since(held);
-        [raised(), changed, too_old, doubted]
+        [raised, changed, too_old, doubted]
             .into_iter()
             .flatten()
             .min()
     }
 
-    /// When the age alone makes what is held outdated: at the maximal age ± 10 % by hash of the project, so that what was
-    /// rendered together does not become outdated together.
+    /// When the age alone makes what is held outdated.
     pub fn too_old_at(&self, held: &Held) -> Option<Moment> {
-        match self.max_age.load(Ordering::Relaxed) {
-            0 => None,
-            nanos => Some(
-                held.validated_at
-                    + Duration::from_nanos(nanos).mul_f64(spread(&held.revision.project)),
-            ),
+        self.max_age().map(|max_age| held.too_old_at(max_age))
+    }
+
+    /// How many projects of what is held are fresh and outdated, and since when some have been.
+    pub fn count(&self, counted: &Counted) -> Counts {
+        let target = self.target();
+        let raised_at = self.raised_at();
+        let raises = self.raises.load();
+        let mut counts = Counts::default();
+        let mut since = [counted.changed_since, counted.too_old_since]
+            .into_iter()
+            .flatten()
+            .min();
+        for group in &counted.groups {
+            let is_doubted = self.is_far(group.rollout) && group.is_before_raise;
+            let raised = raised_above(&raises, group.rollout);
+            let doubted = raised_at.filter(|_| is_doubted);
+            since = [since, raised, doubted].into_iter().flatten().min();
+            let are_all_outdated = group.rollout < target || doubted.is_some() || group.is_changed;
+            let outdated = if are_all_outdated {
+                group.held
+            } else {
+                group.too_old
+            };
+            counts.outdated += outdated;
+            counts.fresh += group.held - outdated;
         }
+        counts.outdated_since = since;
+        counts
+    }
+
+    /// Whether a rollout is further above the target than a release can be.
+    fn is_far(&self, rollout: u64) -> bool {
+        rollout > self.target().saturating_add(REACH)
+    }
+
+    /// When the target was last raised; none when it was not, or was lowered since.
+    fn raised_at(&self) -> Option<Moment> {
+        let nanos = self.raised_at.load(Ordering::Relaxed);
+        (nanos > 0).then(|| Moment::after_start(Duration::from_nanos(nanos)))
     }
 }
 
-/// A factor of 0.9 to 1.1, fixed for a project.
-fn spread(project: &Project) -> f64 {
-    #[expect(clippy::cast_precision_loss, reason = "a fraction")]
-    let fraction = project.hash() as f64 / u64::MAX as f64;
-    0.9 + 0.2 * fraction
+/// When the target was first raised above a rollout.
+fn raised_above(raises: &[(u64, Moment)], rollout: u64) -> Option<Moment> {
+    let raised = raises.iter().find(|(raised, _)| *raised > rollout);
+    raised.map(|&(_, at)| at)
 }
 
 fn nanos(max_age: Option<Duration>) -> u64 {
@@ -189,7 +231,10 @@ fn nanos(max_age: Option<Duration>) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::revision::{Order, Revision};
+    use crate::{
+        cache::Standing,
+        revision::{Order, Project, Revision},
+    };
 
     fn at(seconds: u64) -> Moment {
         Moment::after_start(Duration::from_secs(seconds))
@@ -211,6 +256,7 @@ mod tests {
             lower: None,
             fell_from: None,
             note: Arc::default(),
+            standing: Standing::default(),
         }
     }
 

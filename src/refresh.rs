@@ -128,6 +128,9 @@ impl Refresh {
     /// Makes a refresh whose flights and timer run on the current runtime.
     pub fn new(clock: Clock, options: Options, limits: Limits, parts: Parts) -> Self {
         let target = parts.freshness.target();
+        if parts.cache.set_max_age(parts.freshness.max_age()) {
+            parts.cache.count_ages_again();
+        }
         let admission = Admission::new(limits, target, options.seed, clock.now())
             .with_deadline(options.deadline);
         let shared = Arc::new(Shared {
@@ -230,24 +233,43 @@ impl Refresh {
 
     /// Raises or lowers the target.
     pub fn set_target(&self, rollout: u64) {
-        let change = self
-            .shared
-            .parts
-            .freshness
-            .set_target(rollout, self.shared.clock.now());
-        match change {
+        let shared = &self.shared;
+        let mut state = shared.lock();
+        // Read under the lock: what lands is told apart by whether it was validated before the raise.
+        let now = shared.clock.now();
+        let is_raised = match shared.parts.freshness.set_target(rollout, now) {
             TargetChange::None => return,
-            TargetChange::Raised(before) => tracing::info!(rollout, before, "target raised"),
+            TargetChange::Raised(before) => {
+                shared.parts.cache.note_raise(now);
+                tracing::info!(rollout, before, "target raised");
+                true
+            }
             TargetChange::Lowered(before) => {
                 tracing::warn!(rollout, before, "target lowered; nothing becomes outdated");
+                false
             }
+        };
+        state.notices.targets(rollout, is_raised, now);
+        state.admission.set_target(rollout, now);
+        shared.epoch.fetch_add(1, Relaxed);
+        shared.perform(&mut state);
+        drop(state);
+        shared.target.send_replace(rollout);
+    }
+
+    /// Sets the age at which a revision is outdated, whatever its rollout. Lookups follow at once; how many projects are too old is
+    /// counted anew in the background.
+    pub fn set_max_age(&self, max_age: Option<Duration>) {
+        let Parts {
+            cache, freshness, ..
+        } = &self.shared.parts;
+        freshness.set_max_age(max_age);
+        if cache.set_max_age(max_age) {
+            let cache = Arc::clone(cache);
+            self.shared
+                .runtime
+                .spawn_blocking(move || cache.count_ages_again());
         }
-        let is_raised = matches!(change, TargetChange::Raised(_));
-        self.shared.tell_state(|state, now| {
-            state.notices.targets(rollout, is_raised, now);
-            state.admission.set_target(rollout, now);
-        });
-        self.shared.target.send_replace(rollout);
     }
 
     /// Records that the input of a project changed: what is held of a lower number than that of `order` is outdated. Its rollout asks

@@ -62,7 +62,7 @@ impl Hot {
         core.lookup.set_limits(plain::lookup(settings));
         core.unread
             .set_most(plain::bytes(settings.lookup.max_unread));
-        core.freshness.set_max_age(settings.lookup.max_age);
+        core.refresh.set_max_age(settings.lookup.max_age);
         if let Some(rollout) = self.due(core.freshness.target(), settings) {
             core.refresh.set_target(rollout);
         }

@@ -1,7 +1,7 @@
-//! What is counted of the cache while projects come and go, so that no count needs a walk over what is held.
+//! How many projects were evicted, and how many of them came back or were wanted.
 
 use std::{
-    collections::{BTreeMap, HashSet, VecDeque},
+    collections::{HashSet, VecDeque},
     sync::{
         Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering::Relaxed},
@@ -14,7 +14,7 @@ use crate::revision::Project;
 /// How many evictions are remembered, to notice those that are wanted again: 160 KiB.
 const MAX_GHOSTS: usize = 10_000;
 
-/// Counts what comes and goes.
+/// Counts evictions.
 #[derive(Debug, Default)]
 pub(super) struct Tally {
     evictions: AtomicU64,
@@ -25,33 +25,15 @@ pub(super) struct Tally {
 
 #[derive(Debug, Default)]
 struct Changing {
-    /// How many projects are held of each rollout.
-    rollouts: BTreeMap<u64, u64>,
     /// Hashes of the projects that were evicted last, in order, and those of them that did not come back.
     ghosts: VecDeque<u64>,
     gone: HashSet<u64>,
 }
 
 impl Tally {
-    /// Records that something is held from now on.
-    pub(super) fn came(&self, held: &Held) {
-        let rollout = held.revision.order.rollout;
-        *self.lock().rollouts.entry(rollout).or_default() += 1;
-    }
-
-    /// Records that something is no longer held, and whether there was no room for it.
-    pub(super) fn left(&self, held: &Held, is_evicted: bool) {
+    /// Records that something is no longer held because there was no room for it.
+    pub(super) fn evicted(&self, held: &Held) {
         let mut changing = self.lock();
-        let rollout = held.revision.order.rollout;
-        if let Some(count) = changing.rollouts.get_mut(&rollout) {
-            *count -= 1;
-            if *count == 0 {
-                changing.rollouts.remove(&rollout);
-            }
-        }
-        if !is_evicted {
-            return;
-        }
         self.evictions.fetch_add(1, Relaxed);
         let is_wanted = u64::from(held.note.is_wanted());
         self.evicted_wanted.fetch_add(is_wanted, Relaxed);
@@ -71,14 +53,6 @@ impl Tally {
         if self.lock().gone.remove(&project.hash()) {
             self.returned.fetch_add(1, Relaxed);
         }
-    }
-
-    pub(super) fn below(&self, rollout: u64) -> u64 {
-        self.lock()
-            .rollouts
-            .range(..rollout)
-            .map(|(_, count)| count)
-            .sum()
     }
 
     pub(super) fn evictions(&self) -> u64 {

@@ -77,14 +77,9 @@ impl Snapshot {
         self.held_bytes = cache.bytes();
         self.evictions = cache.evictions();
         self.evicted_wanted = cache.evicted_wanted();
-        for held in cache.iter() {
-            match freshness.outdated_since(&held, now) {
-                None => self.fresh += 1,
-                Some(since) => {
-                    self.outdated += 1;
-                    self.oldest_outdated = self.oldest_outdated.max(now.since(since));
-                }
-            }
-        }
+        let counts = freshness.count(&cache.counted(now));
+        (self.fresh, self.outdated) = (counts.fresh, counts.outdated);
+        let since = counts.outdated_since;
+        self.oldest_outdated = since.map_or(Duration::ZERO, |since| now.since(since));
     }
 }

@@ -189,7 +189,7 @@ async fn a_revision_of_the_same_order_with_another_digest_is_not_taken_and_said_
     let first = core.get(&shop).await.unwrap().revision;
     core.renderer
         .behaves(Behaviour::Garbles(|offer| offer.payload = "another".into()));
-    core.lookup.freshness.set_max_age(Some(secs(100)));
+    core.refresh.set_max_age(Some(secs(100)));
     let log = Log::start();
     for _ in 0..60 {
         sleep(secs(10)).await;

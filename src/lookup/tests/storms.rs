@@ -220,7 +220,7 @@ async fn a_wall_clock_that_is_an_hour_off_makes_nothing_older_younger_or_more() 
         let shop = project("demo/shop");
         core.renderer.behaves(Behaviour::Garbles(clock));
         core.holds(std::slice::from_ref(&shop)).await;
-        core.lookup.freshness.set_max_age(Some(secs(100)));
+        core.refresh.set_max_age(Some(secs(100)));
         core.renderer.behaves(Behaviour::Stalls);
         let start = Instant::now();
         while core.get(&shop).await.unwrap().served == Served::Fresh {

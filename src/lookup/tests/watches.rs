@@ -100,7 +100,7 @@ async fn age_alone_renews_a_watched_project() {
     let shop = project("demo/shop");
     let mut watch = core.lookup.watch(shop.clone());
     assert!(watch.next().await.is_ok());
-    core.lookup.freshness.set_max_age(Some(secs(100)));
+    core.refresh.set_max_age(Some(secs(100)));
     core.holds(std::slice::from_ref(&shop)).await;
     assert!(
         next_within(&mut watch, secs(600)).await.is_none(),

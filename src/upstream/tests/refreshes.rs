@@ -34,7 +34,6 @@ struct Core {
     refresh: Refresh,
     lookup: Lookup,
     cache: Arc<Cache>,
-    freshness: Arc<Freshness>,
 }
 
 fn count(n: u32) -> NonZeroU32 {
@@ -86,7 +85,7 @@ impl Core {
         let lookup = Lookup::new(
             clock,
             Arc::clone(&cache),
-            Arc::clone(&freshness),
+            freshness,
             refresh.clone(),
             lookup_limits,
         );
@@ -106,7 +105,6 @@ impl Core {
             refresh,
             lookup,
             cache,
-            freshness,
         }
     }
 
@@ -275,7 +273,7 @@ async fn a_renderer_restarted_with_its_numbers_from_one_loses_nothing_and_is_rig
     let answer = core.get(&shop, Duration::ZERO).await.unwrap();
     assert_eq!(answer.served, Served::Fresh);
 
-    core.freshness.set_max_age(Some(Duration::from_secs(100)));
+    core.refresh.set_max_age(Some(Duration::from_secs(100)));
     sleep(Duration::from_secs(200)).await;
     let answer = core.get(&shop, Duration::from_secs(1)).await.unwrap();
     assert_eq!(answer.revision.order, Order::new(1, 50));
