@@ -8,10 +8,12 @@ use clap::{Parser, Subcommand};
 
 mod arguments;
 mod check;
+#[cfg(feature = "demo")]
 mod demo;
 #[cfg(any(test, feature = "fuzz"))]
 pub(crate) mod fuzz;
 mod get;
+#[cfg(feature = "demo")]
 mod renderer;
 mod reply;
 mod serve;
@@ -23,17 +25,26 @@ const UNREACHABLE: u8 = 69;
 /// Exit code for bad settings: `EX_CONFIG` of BSD's `sysexits.h`.
 const BAD_SETTINGS: u8 = 78;
 
-const EXIT_CODES: &str = "\
+#[cfg(feature = "demo")]
+const HAVE_MORE: &str = "`evenkeel demo`, `get` and `watch`";
+#[cfg(not(feature = "demo"))]
+const HAVE_MORE: &str = "`evenkeel get` and `watch`";
+
+fn exit_codes() -> String {
+    format!(
+        "\
 Exit codes:
    0  done
    1  failed
    2  wrong usage
   78  bad settings
-`evenkeel demo`, `get` and `watch` have more: see their help.";
+{HAVE_MORE} have more: see their help."
+    )
+}
 
 /// A sidecar that answers configuration lookups from memory and keeps the renders behind it within a budget.
 #[derive(Debug, Parser)]
-#[command(version, about, after_help = EXIT_CODES)]
+#[command(version, about, after_help = exit_codes())]
 struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -44,8 +55,10 @@ enum Command {
     /// Run the sidecar.
     Serve(serve::Args),
     /// Show what a release does, the way of the incident and with evenkeel.
+    #[cfg(feature = "demo")]
     Demo(demo::Args),
     /// Run the embedded renderer, for development and tests.
+    #[cfg(feature = "demo")]
     Renderer(Box<renderer::Args>),
     /// Look a project's configuration up.
     Get(get::Args),
@@ -63,7 +76,9 @@ pub fn main() -> ExitCode {
     };
     let done = match cli.command {
         Command::Serve(args) => serve::run(args),
+        #[cfg(feature = "demo")]
         Command::Demo(args) => demo::run(args),
+        #[cfg(feature = "demo")]
         Command::Renderer(args) => renderer::run(*args),
         Command::Get(args) => get::run(args),
         Command::Watch(args) => watch::run(args),

@@ -6,6 +6,7 @@ pub mod app;
 pub mod cache;
 pub mod cli;
 pub mod client;
+#[cfg(feature = "demo")]
 pub mod demo;
 pub mod descriptors;
 pub mod drain;
@@ -24,6 +25,7 @@ pub mod readiness;
 pub mod reason;
 pub mod refresh;
 pub mod render;
+#[cfg(feature = "demo")]
 pub mod renderer;
 pub mod revision;
 pub mod serve;

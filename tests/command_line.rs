@@ -53,3 +53,24 @@ fn what_a_full_disk_does_not_take_is_a_failure() {
     let ended = ends(evenkeel(&["check", "--print-schema"]).stdout(full));
     assert_eq!(ended.code(), Some(1));
 }
+
+/// The image of the sidecar is such a build.
+#[cfg(not(feature = "demo"))]
+#[test]
+fn a_build_without_the_demo_says_which_build_has_it() {
+    for command in ["demo", "renderer"] {
+        let ended = evenkeel(&[command]).stderr(Stdio::piped()).output();
+        let ended = ended.expect("the binary starts");
+        assert_eq!(ended.status.code(), Some(2));
+        let said = String::from_utf8_lossy(&ended.stderr);
+        assert_eq!(said.lines().count(), 1, "{said}");
+        let names_both = said.contains(&format!("`{command}`")) && said.contains("evenkeel-demo");
+        assert!(names_both, "{said}");
+    }
+    let help = evenkeel(&["--help"]).stdout(Stdio::piped()).output();
+    let help = String::from_utf8(help.expect("the binary starts").stdout).expect("text");
+    assert!(
+        !help.contains("demo") && !help.contains("renderer ("),
+        "{help}"
+    );
+}

@@ -1,10 +1,12 @@
 //! `evenkeel renderer`: the embedded renderer alone.
 
 use std::{
+    fmt::Display,
     net::{AddrParseError, SocketAddr},
     num::{NonZeroU64, NonZeroUsize},
     path::PathBuf,
     process::ExitCode,
+    str::FromStr,
     time::Duration,
 };
 
@@ -13,7 +15,6 @@ use tokio::{net::TcpListener, runtime};
 
 use super::{
     BAD_SETTINGS,
-    arguments::within,
     terminal::{complain, say},
 };
 use crate::{
@@ -125,6 +126,19 @@ fn bind(addresses: impl IntoIterator<Item = SocketAddr>) -> anyhow::Result<Vec<T
     Ok(listeners
         .map(TcpListener::from_std)
         .collect::<Result<_, _>>()?)
+}
+
+/// Reads a number within bounds.
+///
+/// # Errors
+/// When it is none, or beyond them.
+fn within<T>(text: &str, low: T, high: T) -> Result<T, String>
+where
+    T: Copy + FromStr + PartialOrd + Display,
+{
+    let read = text.parse().ok();
+    read.filter(|read| (&low..=&high).contains(&read))
+        .ok_or_else(|| format!("expected {low} to {high}"))
 }
 
 fn loopback(text: &str) -> Result<SocketAddr, String> {

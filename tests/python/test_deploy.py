@@ -77,6 +77,45 @@ def test_the_image_is_built_from_all_that_the_program_is_made_of(tmp_path):
     subprocess.run(read, cwd=tmp_path, stdout=subprocess.DEVNULL, check=True)
 
 
+def stages(name) -> dict[str, str]:
+    """The stages of a Dockerfile, in their order."""
+    _, *parts = (ROOT / "deploy" / name).read_text().split("\nFROM ")
+    return {part.split("\n")[0].split(" AS ")[1]: part for part in parts}
+
+
+@pytest.mark.parametrize("name", ["Dockerfile", "Dockerfile.build"])
+def test_the_image_of_the_sidecar_holds_no_renderer_that_fails_on_demand(name):
+    images = {stage: text for stage, text in stages(name).items() if text.startswith("scratch ")}
+    assert list(images) == ["demo", "sidecar"], "the last is what is built unless told otherwise"
+    assert "/deploy/demo" in images["demo"] and "/deploy/demo" not in images["sidecar"]
+    if name == "Dockerfile":
+        programs = {stage: re.search(r"COPY (\S+) /evenkeel\n", text)[1] for stage, text in images.items()}
+        assert programs == {"demo": "target/image/demo/evenkeel", "sidecar": "target/image/evenkeel"}
+    else:
+        built_by = {stage: re.search(r"--from=(\S+) /evenkeel.static", text)[1] for stage, text in images.items()}
+        without = {stage: "--no-default-features" in stages(name)[build] for stage, build in built_by.items()}
+        assert without == {"demo": False, "sidecar": True}
+
+
+def test_what_only_the_demo_needs_is_not_linked_into_the_sidecar():
+    tree = ["cargo", "tree", "--locked", "--offline", "--edges=normal", "--prefix=none", "--format={lib}"]
+    linked = [set(subprocess.check_output([*tree, *flag], cwd=ROOT, text=True).split()) for flag in ([], ["--no-default-features"])]
+    assert "minijinja" in linked[0] and "tokio" in linked[1]
+    assert not linked[1] & {"minijinja", "tempfile"}
+
+
+def test_only_the_renderer_and_the_sample_application_are_of_the_image_with_the_demo():
+    of_demo = {
+        one["name"]
+        for name in ALL
+        for workload in of_kind(name, *manifests.WORKLOADS)
+        for one in containers(workload)
+        if one["image"].startswith("registry.example/evenkeel-demo")
+    }
+    assert of_demo == {"renderer", "application"}
+    assert all(container(workload, "evenkeel")["image"].split(":")[0] == "registry.example/evenkeel" for _, workload in sidecars())
+
+
 # As tools see it
 
 
@@ -372,7 +411,8 @@ def test_only_pods_with_the_label_of_the_sidecar_reach_the_renderer(renderer):
 
 def test_no_image_is_one_that_somebody_else_could_offer():
     ours = {one["image"] for name in ALL for workload in of_kind(name, *manifests.WORKLOADS) for one in containers(workload)} - {"any"}
-    assert ours == {"registry.example/evenkeel", "registry.example/evenkeel:0.1.0"}
+    names = {"registry.example/evenkeel", "registry.example/evenkeel:0.1.0", "registry.example/evenkeel-demo:0.1.0"}
+    assert ours == names
 
 
 def test_probes_are_patient_with_a_node_that_is_short_of_cpu(patched):
