@@ -4,6 +4,7 @@ pub mod admission;
 pub mod answer;
 pub mod app;
 pub mod cache;
+pub mod charts;
 pub mod cli;
 pub mod client;
 #[cfg(feature = "demo")]

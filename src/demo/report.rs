@@ -2,10 +2,10 @@
 
 use std::{collections::BTreeSet, time::Duration};
 
-use comfy_table::{CellAlignment, Table, presets::UTF8_FULL_CONDENSED};
 use serde_json::{Value, json};
 
 use super::{Measured, Promise, Release, Terms, chart, load::UNSAID, promises, terms::FETCH};
+use crate::charts;
 
 /// The layout of the JSON document; another one for each change that takes something away.
 const SCHEMA: &str = "evenkeel.demo.v1";
@@ -34,15 +34,9 @@ impl Report {
 
     /// A table with a column for each way.
     pub fn table(&self) -> String {
-        let mut table = Table::new();
-        table.load_style(UTF8_FULL_CONDENSED);
-        table.set_header([
-            "from the release on",
-            "the way of the incident",
-            "with evenkeel",
-        ]);
+        let mut rows = Vec::new();
         let mut row = |name: &str, show: &dyn Fn(&Measured) -> String| {
-            table.add_row([name.to_owned(), show(&self.incident), show(&self.evenkeel)]);
+            rows.push([name.to_owned(), show(&self.incident), show(&self.evenkeel)]);
         };
         row("counted for", &|it| in_seconds(it.lasted));
         row("lookups answered", &|it| it.answered().to_string());
@@ -77,10 +71,12 @@ impl Report {
         if self.terms.fault.is_some() {
             row("  after the end of the fault", &recovered_after);
         }
-        for column in table.column_iter_mut().skip(1) {
-            column.set_cell_alignment(CellAlignment::Right);
-        }
-        table.to_string()
+        let header = [
+            "from the release on",
+            "the way of the incident",
+            "with evenkeel",
+        ];
+        charts::table(header, rows)
     }
 
     /// The table as a document.

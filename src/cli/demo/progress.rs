@@ -6,13 +6,13 @@ use std::{
     time::Duration,
 };
 
-use indicatif::{ProgressBar, ProgressStyle};
 use tokio::{
     sync::watch::Receiver,
     time::{MissedTickBehavior, interval},
 };
 
 use crate::{
+    charts::Bar,
     cli::terminal::complain,
     demo::{Live, Stage, Terms},
 };
@@ -22,7 +22,7 @@ const PERIODS: (Duration, Duration) = (Duration::from_millis(100), Duration::fro
 
 /// Shows it for ever.
 pub(super) async fn show(told: Receiver<Live>, terms: Terms) -> Infallible {
-    let bar = io::stderr().is_terminal().then(bar);
+    let bar = io::stderr().is_terminal().then(Bar::default);
     let period = if bar.is_some() { PERIODS.0 } else { PERIODS.1 };
     let mut ticks = interval(period);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -33,38 +33,19 @@ pub(super) async fn show(told: Receiver<Live>, terms: Terms) -> Infallible {
         let line = line(&live, &terms);
         match &bar {
             None => complain(line),
-            Some(bar) => {
-                bar.0.set_position(position(&live, &terms));
-                bar.0.set_message(line);
-            }
+            Some(bar) => bar.show(part(&live, &terms), line),
         }
     }
 }
 
-/// A bar that leaves no trace.
-struct Bar(ProgressBar);
-
-impl Drop for Bar {
-    fn drop(&mut self) {
-        self.0.finish_and_clear();
-    }
-}
-
-fn bar() -> Bar {
-    let style = ProgressStyle::with_template("{bar:24} {msg}");
-    let style = style.expect("BUG: the template is right");
-    Bar(ProgressBar::new(1000).with_style(style))
-}
-
-/// Of a thousand.
-fn position(live: &Live, terms: &Terms) -> u64 {
-    let part = match live.stage {
+/// Which part of the stage is done.
+fn part(live: &Live, terms: &Terms) -> f64 {
+    match live.stage {
         Stage::WarmUp => live.fresh as f64 / terms.projects.get() as f64,
         Stage::Incident | Stage::Evenkeel => {
             live.elapsed.as_secs_f64() / live.expected.as_secs_f64()
         }
-    };
-    (part.clamp(0.0, 1.0) * 1000.0) as u64
+    }
 }
 
 fn line(live: &Live, terms: &Terms) -> String {

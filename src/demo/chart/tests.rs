@@ -44,7 +44,7 @@ fn both_storms_stand_in_it_over_the_same_axes() {
         ("class=\"failed\" points", 2),
         ("class=\"renders\" points", 2),
         ("class=\"line projects\"", 2),
-        ("class=\"fault\"", 6),
+        ("class=\"range\"", 6),
     ] {
         assert_eq!(svg.matches(series).count(), drawn, "{series}");
     }
@@ -61,30 +61,4 @@ fn both_storms_stand_in_it_over_the_same_axes() {
     // Nothing but names of its own is linked to.
     assert_eq!(svg.matches("http").count(), 1);
     assert!(!svg.contains("NaN") && !svg.contains("inf"));
-}
-
-/// What the last rule for one of these classes gives a property.
-fn styled(rules: &str, classes: &[&str], property: &str) -> String {
-    let rules = rules.split('}').filter_map(|rule| rule.split_once(" { "));
-    let given = rules
-        .filter(|(selector, _)| classes.contains(&selector.trim()))
-        .flat_map(|(_, declarations)| declarations.split(';'))
-        .filter_map(|declaration| declaration.trim().split_once(": "));
-    let mut given = given.filter(|(name, _)| *name == property);
-    let (_, last) = given.next_back().expect("it is styled");
-    last.trim().to_owned()
-}
-
-#[test]
-fn the_budget_and_its_name_can_be_read_in_the_light_and_in_the_dark() {
-    let (light, dark) = STYLE
-        .split_once("@media (prefers-color-scheme: dark) {")
-        .expect("there is a dark side");
-    let dark = format!("{light}{dark}");
-    for rules in [light, dark.as_str()] {
-        let budget = styled(rules, &[".mark", ".budget"], "stroke");
-        assert_eq!(budget, styled(rules, &["text"], "fill"));
-        let halo = styled(rules, &[".halo"], "stroke");
-        assert_eq!(halo, styled(rules, &[".page"], "fill"));
-    }
 }
