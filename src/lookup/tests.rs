@@ -19,6 +19,7 @@ mod confirmations;
 mod decisions;
 mod demands;
 mod faults;
+mod landings;
 mod notices;
 mod renderers;
 mod storms;

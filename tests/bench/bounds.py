@@ -9,12 +9,16 @@ from ratios import Finding
 
 REFERENCE, WELL, NGINX, EVENKEEL = "reference", "reference built well", "nginx", "evenkeel"
 
-RATE, CPU, P50, P99, WRITES = (
+RATE, CPU, P50, P99, WRITES, RENDER, SCRAPE, OUTDATED_P99, RAISE = (
     "requests per second",
     "CPU per request",
     "median time of a request, one at a time",
     "99th percentile of the time of a lookup",
     "write system calls per request",
+    "CPU per render during a release",
+    "CPU per scrape",
+    "99th percentile of the time of outdated lookups",
+    "ms that a raised target adds to the longest lookup",
 )
 
 
@@ -57,6 +61,11 @@ BOUNDS = [
     Bound("wire", P50, "256 KiB", EVENKEEL, WELL, at_most=1.15),
     Bound("storm", P99, "1 KiB", "storm", "calm", at_most=2),
     Bound("storm", CPU, "1 KiB", "storm", "calm", at_most=1.15),
+    Bound("scale", RENDER, "10 k", "10 k", "1 k", at_most=1.3),
+    Bound("scale", RENDER, "50 k", "50 k", "1 k", at_most=1.3),
+    Bound("scale", SCRAPE, "10 k", "10 k", "1 k", at_most=1.5),
+    Bound("scale", SCRAPE, "50 k", "50 k", "1 k", at_most=1.5),
+    Bound("scale", RAISE, "50 k", EVENKEEL, "", at_most=1),
     Bound("batch", CPU, "1 KiB", "batch of 100", "single lookup", at_most=25),
 ]
 

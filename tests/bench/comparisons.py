@@ -1,14 +1,15 @@
 """What is compared with what. Each comparison starts its servers, checks their answers and yields what it found."""
 
 import signal
+import time
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, ExitStack
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
-from bounds import CPU, EVENKEEL, NGINX, P50, P99, RATE, REFERENCE, WELL, WRITES
-from load import Lookups, Runs, callers, writes
+from bounds import CPU, EVENKEEL, NGINX, OUTDATED_P99, P50, P99, RAISE, RATE, REFERENCE, RENDER, SCRAPE, WELL, WRITES
+from load import Lookups, Runs, callers, cpu, scrapes, writes
 from ratios import Finding, Round, alternate, compare
 from servers import (
     DERIVED,
@@ -27,6 +28,9 @@ from servers import (
 )
 
 SMALL = PROJECTS["1 KiB"][0]
+
+# How many projects are held, and outdated.
+SCALES = {"1 k": 1_000, "10 k": 10_000, "50 k": 50_000}
 
 
 @dataclass
@@ -193,6 +197,76 @@ def storm(bench: Bench) -> Iterator[Finding]:
         yield from compare("storm", "1 KiB", rounds, {P99: "p99", CPU: "cpu"}, [("storm", "calm")])
 
 
+def scale(bench: Bench) -> Iterator[Finding]:
+    """What renders, scrapes and a raised target cost with many outdated projects; the renderer takes 1 ms, the rate is 1,000/s."""
+    with ExitStack() as stack:
+        sidecars = {size: stack.enter_context(_holding(bench, size)) for size in SCALES}
+        variants = {size: partial(_release, bench, sidecar, _scaled(bench, size)) for size, sidecar in sidecars.items()}
+        rounds = bench.alternate("scale", variants)
+    least = next(iter(SCALES))
+    for size in SCALES:
+        if size != least:
+            yield from compare("scale", size, rounds, {RENDER: "render", SCRAPE: "scrape"}, [(size, least)])
+        found = [result[size] for result in rounds]
+        yield Finding("scale", OUTDATED_P99, size, "release", "calm", tuple(result["release"] / result["calm"] for result in found))
+        yield Finding("scale", RAISE, size, EVENKEEL, "", tuple(1e3 * (result["raise"] - result["no raise"]) for result in found))
+
+
+@contextmanager
+def _holding(bench: Bench, size: str) -> Iterator[Evenkeel]:
+    """A sidecar that holds so many projects, all of them outdated, and renders nothing."""
+    names = _scaled(bench, size)
+    folder = bench.folder / f"scale-{size}".replace(" ", "-")
+    # Nothing is stored, but each project is asked for before it is rendered for the first time.
+    fetch = {"fetch": {"rate": 10_000, "concurrency": 64}}
+    with evenkeel(bench.binaries[0], folder, size, derived=len(names), cost="1ms", upstream=fetch) as sidecar:
+        sidecar.limit(10_000, burst=1_000, concurrency=64)
+        wait_until(lambda: sidecar.look_up(names, patience=10) == len(names), within=120)
+        sidecar.limit(0, burst=1, concurrency=16)
+        _raise(sidecar)
+        yield sidecar
+
+
+def _scaled(bench: Bench, size: str) -> list[str]:
+    return [f"{SMALL}-{number}" for number in range(1, 1 + (200 if bench.quick else SCALES[size]))]
+
+
+def _raise(sidecar: Evenkeel) -> None:
+    rollout = 1 + sidecar.settings["rollout"]
+    sidecar.renderer.raise_rollout(rollout)
+    sidecar.release(rollout)
+
+
+def _release(bench: Bench, sidecar: Evenkeel, names: list[str]) -> dict[str, float]:
+    """Calm, a raised target, and a part of a release: first without lookups, then with them. Seconds."""
+    seconds = 0.2 if bench.quick else 0.6
+    look_up = partial(callers, sidecar.target, SMALL, len(names), 4, seconds)
+    # Only what somebody wants is refreshed.
+    if sidecar.look_up(names, patience=0):
+        raise RuntimeError("projects are fresh although the target was raised")
+    wait_until(lambda: sidecar.metric("projects_wanted", **{"class": "outdated"}) >= len(names), within=30)
+    calm = look_up()
+    raised = look_up(meanwhile=partial(_raise, sidecar))
+    found = {
+        "calm": calm["outdated_p99"],
+        "no raise": calm["outdated_longest"],
+        "raise": raised["outdated_longest"],
+        "scrape": scrapes(sidecar.target, sidecar.telemetry, 20 if bench.quick else 100),
+    }
+    sidecar.limit(1_000)
+    renders, before = sidecar.metric("renders_total"), cpu(sidecar.pid)
+    time.sleep(seconds)
+    after = cpu(sidecar.pid)
+    found["render"] = (after - before) / (sidecar.metric("renders_total") - renders)
+    sidecar.limit(0)
+    _raise(sidecar)
+    sidecar.limit(1_000)
+    found["release"] = look_up()["outdated_p99"]
+    sidecar.limit(0)
+    _raise(sidecar)
+    return found
+
+
 def batch(bench: Bench) -> Iterator[Finding]:
     """One call for 100 projects against lookups of one."""
     with bench.sidecar("batch") as sidecar:
@@ -213,4 +287,4 @@ def batch(bench: Bench) -> Iterator[Finding]:
         yield from compare("batch", "1 KiB", rounds, {CPU: "cpu"}, [("batch of 100", "single lookup")])
 
 
-COMPARISONS = {compared.__name__: compared for compared in (wire, outdated, unix, watchers, storm, batch)}
+COMPARISONS = {compared.__name__: compared for compared in (wire, outdated, unix, watchers, storm, scale, batch)}

@@ -1,4 +1,5 @@
 """Fails when a lookup costs more instructions than it did: a fresh one beside the reference, an outdated one beside a fresh one.
+Fails, too, when a landing costs more where more projects are outdated.
 
 callgrind counts them in the builds for tests, of evenkeel and of the well-built reference, so that compiler and libraries weigh on
 both. The same server runs twice, with some lookups and with more of them: what starting and ending it costs cancels out.
@@ -8,6 +9,7 @@ import json
 import os
 import re
 import signal
+import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
@@ -15,7 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from load import ALONE, Lookups, h2load
-from servers import PROJECTS, REFERENCE, TARGET, Reference, Served, Target, build, check_answer, evenkeel, request, wait_until
+from servers import PROJECTS, REFERENCE, ROOT, TARGET, Reference, Served, Target, build, check_answer, evenkeel, request, wait_until
 
 BINARY = TARGET / "ci/evenkeel"
 RECORDED = Path(__file__).parent / "instructions.json"
@@ -24,6 +26,12 @@ FEW, MANY = 200, 1200
 # By how much the ratio to the reference may grow over the recorded one, and the most that an outdated lookup may cost.
 MAY_GROW = 1.03
 OUTDATED = 1.15
+
+# Tests of `src/lookup/tests/landings.rs`, with eight times as many outdated projects in the second; the function in them that counts;
+# and the most that it may cost in the second: a landing that spends twenty instructions on each outdated project costs more.
+RELEASES = [f"lookup::tests::landings::a_release_goes_on_with_{projects}_outdated_projects" for projects in ("300", "2_400")]
+LANDINGS = "*::landings_of_a_release"
+MORE_OUTDATED = 1.15
 
 PROJECT, SIZE = PROJECTS["1 KiB"]
 LOOKUPS = Lookups(request(PROJECT).SerializeToString(), PROJECT, SIZE)
@@ -80,6 +88,33 @@ def _total(started: Started, lookups: int) -> int:
         return int(TOTALS.search(counted.read_text())[1])
 
 
+def of_landings() -> list[int]:
+    """Instructions of the landings of each release; they are counted side by side."""
+    tests = _unit_tests()
+    with tempfile.TemporaryDirectory(prefix="evenkeel-instructions-") as name:
+        counted = [Path(name) / str(number) for number in range(len(RELEASES))]
+        running = []
+        for release, file in zip(RELEASES, counted, strict=True):
+            valgrind = ["valgrind", "--tool=callgrind", f"--callgrind-out-file={file}", f"--toggle-collect={LANDINGS}", "--quiet"]
+            running.append(subprocess.Popen([*valgrind, tests, "--exact", release], stdout=subprocess.PIPE, text=True))
+        said = [process.communicate()[0] for process in running]
+        if any("1 passed" not in text for text in said):
+            raise RuntimeError("a release failed:\n" + "\n".join(said))
+        found = [int(TOTALS.search(file.read_text())[1]) for file in counted]
+    if not all(found):
+        raise RuntimeError(f"{LANDINGS} is no function of {RELEASES}")
+    return found
+
+
+def _unit_tests() -> str:
+    """The binary of the unit tests."""
+    environment = {**os.environ, "PROTOC": "/nonexistent"}
+    command = ["cargo", "test", "--locked", "--quiet", "--profile", "ci", "--lib", "--no-run", "--message-format=json"]
+    output = subprocess.run(command, cwd=ROOT, env=environment, check=True, stdout=subprocess.PIPE, text=True).stdout
+    built = (json.loads(line).get("executable") for line in output.splitlines())
+    return next(filter(None, built))
+
+
 def answers_of_a_sidecar(folder: Path) -> Path:
     """What the reference is to answer."""
     with evenkeel(BINARY, folder / "sidecar") as sidecar:
@@ -92,14 +127,17 @@ def answers_of_a_sidecar(folder: Path) -> Path:
 def main() -> int:
     build("--features", "well", profile="ci", package=REFERENCE)
     build(profile="ci")
+    _unit_tests()
     if sys.argv[1:] == ["--only-build"]:
         return 0
     with tempfile.TemporaryDirectory(prefix="evenkeel-answers-") as folder:
         baseline = per_lookup(reference(answers_of_a_sidecar(Path(folder))))
     fresh_lookup, outdated_lookup = per_lookup(fresh), per_lookup(outdated)
+    fewer, more = of_landings()
     found = fresh_lookup / baseline
     of_outdated = outdated_lookup / fresh_lookup
     print(f"instructions of a fresh lookup: {found:.3f} of the reference's; of an outdated one: {of_outdated:.3f} of a fresh one's")
+    print(f"instructions of a landing with eight times as many outdated projects: {more / fewer:.3f}")
 
     if os.environ.get("UPDATE_INSTRUCTIONS"):
         RECORDED.write_text(json.dumps({"fresh lookup / reference": round(found, 3)}, indent=1) + "\n")
@@ -117,6 +155,9 @@ def main() -> int:
     if of_outdated > OUTDATED:
         failed = True
         print(f"an outdated lookup may cost at most {OUTDATED} of a fresh one", file=sys.stderr)
+    if more / fewer > MORE_OUTDATED:
+        failed = True
+        print(f"a landing may cost at most {MORE_OUTDATED} where eight times as many projects are outdated", file=sys.stderr)
     return int(failed)
 
 

@@ -3,6 +3,7 @@
 The numbers are raw: they mean nothing but beside those of another server in the same round.
 """
 
+import http.client
 import json
 import re
 import signal
@@ -10,6 +11,7 @@ import statistics
 import subprocess
 import tempfile
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -133,16 +135,39 @@ def writes(target: Target, lookups: Lookups, count: int) -> dict[str, float]:
     return {"writes": calls / count}
 
 
-def callers(target: Target, prefix: str, projects: int, per_millisecond: int, seconds: float) -> dict[str, float]:
-    """Lookups of many projects at a steady rate, without patience."""
+def callers(
+    target: Target, prefix: str, projects: int, per_millisecond: int, seconds: float, meanwhile: Callable[[], None] = lambda: None
+) -> dict[str, float]:
+    """Lookups of many projects at a steady rate, without patience; `meanwhile` is called when they have gone on for a third of the time."""
     binary = TARGET / "bench/release/callers"
     command = [str(part) for part in (binary, target.address, prefix, projects, per_millisecond, seconds)]
     before = cpu(target.pid)
-    output = subprocess.run(command, check=True, capture_output=True, text=True, timeout=HUNG).stdout
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    try:
+        time.sleep(seconds / 3)
+        meanwhile()
+        output, _ = process.communicate(timeout=HUNG)
+    finally:
+        process.kill()
+    if process.returncode:
+        raise RuntimeError(f"the callers ended with {process.returncode}")
     calls = json.loads(output)
     if calls["failed"]:
         raise RuntimeError(f"lookups failed: {output}")
     return {**calls, "cpu": (cpu(target.pid) - before) / calls["lookups"]}
+
+
+def scrapes(target: Target, telemetry: str, count: int) -> float:
+    """CPU seconds of one scrape, over one connection."""
+    connection = http.client.HTTPConnection(telemetry, timeout=HUNG)
+    before = cpu(target.pid)
+    for _ in range(count):
+        connection.request("GET", "/metrics")
+        response = connection.getresponse()
+        if response.status != 200 or not response.read():
+            raise RuntimeError(f"a scrape is answered {response.status}")
+    connection.close()
+    return (cpu(target.pid) - before) / count
 
 
 def settle() -> None:

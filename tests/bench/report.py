@@ -1,11 +1,11 @@
 """Findings for people, for the README here and for programs. Ratios, never times."""
 
-from bounds import CPU, EVENKEEL, P50, P99, RATE, REFERENCE, WELL, WRITES, bound_of
-from comparisons import COMPARISONS
+from bounds import CPU, EVENKEEL, OUTDATED_P99, P50, P99, RAISE, RATE, REFERENCE, RENDER, SCRAPE, WELL, WRITES, bound_of
+from comparisons import COMPARISONS, SCALES
 from ratios import Finding
 from servers import PROJECTS
 
-LESS_IS_BETTER = (CPU, P50, P99, WRITES)
+LESS_IS_BETTER = (CPU, P50, P99, WRITES, RENDER, SCRAPE, OUTDATED_P99, RAISE)
 
 
 def _number(value: float) -> str:
@@ -90,8 +90,18 @@ def markdown(findings: list[Finding]) -> str:
         row("CPU per request, with 100 watchers against none", "watchers", CPU, "100 watchers", "no watchers", small),
         row("CPU of a batch of 100 against one lookup", "batch", CPU, "batch of 100", "single lookup", small),
     ]
+    held = tuple(SCALES)
+    scales = [
+        row("99th percentile of outdated lookups, while renders land against before", "scale", OUTDATED_P99, "release", "calm", held),
+        row("ms that a raised target adds to the longest outdated lookup", "scale", RAISE, EVENKEEL, "", held),
+    ]
+    for title, metric in (("CPU per render during a release, against 1 k", RENDER), ("CPU per scrape, against 1 k", SCRAPE)):
+        cells = [names.get(("scale", metric, size, held[0], size)) for size in held]
+        if any(cells):
+            scales.append(f"| {title} | " + " | ".join(_value(cell) if cell else "1" for cell in cells) + " |")
     tables = []
-    for header, rows in ((("median (range)", *PROJECTS), sizes), (("median (range)", *small), others)):
+    headers = (("median (range)", *PROJECTS), ("median (range)", *small), ("median (range); projects held", *held))
+    for header, rows in zip(headers, (sizes, others, scales), strict=True):
         if any(rows):
             tables.append("\n".join([f"| {' | '.join(header)} |", "|---" * len(header) + "|", *filter(None, rows)]))
     return "\n\n".join(tables)

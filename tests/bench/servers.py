@@ -7,6 +7,7 @@ import hashlib
 import json
 import os
 import re
+import signal
 import socket
 import subprocess
 import sys
@@ -106,7 +107,7 @@ class Process(AbstractContextManager):
 class Renderer(Process):
     """The embedded renderer, whose payloads have exactly the sizes of PROJECTS."""
 
-    def __init__(self, binary: Path, folder: Path):
+    def __init__(self, binary: Path, folder: Path, derived: int = DERIVED, cost: str = "0s"):
         folder.mkdir()
         template, projects = folder / "template.json.j2", folder.parent / "projects"
         template.write_text(TEMPLATE)
@@ -121,8 +122,8 @@ class Renderer(Process):
             "--control": "127.0.0.1:0",
             "--projects": projects,
             "--template": template,
-            "--generate": DERIVED * len(PROJECTS),
-            "--cost": "0s",
+            "--generate": derived * len(PROJECTS),
+            "--cost": cost,
         }
         # Nobody waits for it here: it gives way to the callers on its core.
         command = ["nice", "-n", "19", binary, "renderer"]
@@ -157,6 +158,18 @@ class Evenkeel(Sidecar):
         for project in projects:
             wait_until(lambda: self._is_fresh(project), within=60)
 
+    def look_up(self, projects: list[str], patience: float) -> int:
+        """Looks projects up, a hundred with a call, and returns how many of them are fresh."""
+        batches = (projects[start : start + 100] for start in range(0, len(projects), 100))
+        results = (result for batch in batches for result in self.batch(batch, patience=patience))
+        return sum(result.answer.served == Served.SERVED_FRESH for result in results)
+
+    def limit(self, rate: float, **others) -> None:
+        """Sets the rate of renders, and returns when it is in force."""
+        self.edit(admission={"rate": rate, **others})
+        self.signal(signal.SIGHUP)
+        wait_until(lambda: self.metric("limit", setting="rate") == rate)
+
     def _is_fresh(self, project: str) -> bool:
         try:
             return self.get(project, patience=10).served == Served.SERVED_FRESH
@@ -165,9 +178,11 @@ class Evenkeel(Sidecar):
 
 
 @contextmanager
-def evenkeel(binary: Path, folder: Path, name: str = "evenkeel", prefix: tuple = (), **settings) -> Iterator[Evenkeel]:
+def evenkeel(
+    binary: Path, folder: Path, name: str = "evenkeel", prefix: tuple = (), derived: int = DERIVED, cost: str = "0s", **settings
+) -> Iterator[Evenkeel]:
     """Starts a sidecar with a renderer of its own behind it; it holds one project of each size."""
-    with Renderer(binary, folder) as renderer:
+    with Renderer(binary, folder, derived, cost) as renderer:
         sidecar = Evenkeel(binary, folder, renderer, name, prefix, **settings)
         try:
             sidecar.start()

@@ -78,14 +78,27 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
 fn report(calls: &[Call]) {
     let mut took: Vec<_> = calls.iter().map(|call| call.took).collect();
     took.sort();
-    let quantile = |q: f64| took[((took.len() - 1) as f64 * q) as usize].as_secs_f64();
+    let outdated = calls
+        .iter()
+        .filter(|call| call.served == Some(Served::Outdated));
+    let mut took_outdated: Vec<_> = outdated.map(|call| call.took).collect();
+    took_outdated.sort();
     let count = |served| calls.iter().filter(|call| call.served == served).count();
     println!(
-        r#"{{"lookups": {}, "failed": {}, "outdated": {}, "p50": {:e}, "p99": {:e}}}"#,
+        r#"{{"lookups": {}, "failed": {}, "outdated": {}, "p50": {:e}, "p99": {:e}, "outdated_p99": {:e}, "outdated_longest": {:e}}}"#,
         calls.len(),
         count(None),
         count(Some(Served::Outdated)),
-        quantile(0.5),
-        quantile(0.99),
+        quantile(&took, 0.5),
+        quantile(&took, 0.99),
+        quantile(&took_outdated, 0.99),
+        quantile(&took_outdated, 1.0),
     );
+}
+
+/// Seconds, of what is sorted; 0 of nothing.
+fn quantile(took: &[Duration], q: f64) -> f64 {
+    let last = took.len().saturating_sub(1);
+    let found = took.get((last as f64 * q) as usize);
+    found.map_or(0.0, Duration::as_secs_f64)
 }
