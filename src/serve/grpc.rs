@@ -1,7 +1,6 @@
 //! Serves gRPC on a listener until told to close, and then for no longer than its bound.
 
 use std::{
-    convert::Infallible,
     future::{Future, pending, poll_fn},
     io,
     num::NonZeroU32,
@@ -83,8 +82,7 @@ pub(super) async fn serve_connection<S: Socket>(
     let tasks = caller.tasks();
     let answering = hyper::service::service_fn(move |request| {
         seat.is_used();
-        let answer = service.clone().answer(request, &caller);
-        async { Ok::<_, Infallible>(answer.await) }
+        service.clone().answer(request, &caller)
     });
     let mut connection = pin!(
         http2::Builder::new(tasks)

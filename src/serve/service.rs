@@ -5,6 +5,7 @@
 //! the generated code, which is handed all that was read of it; so both accept and refuse the same.
 
 use std::{
+    convert::Infallible,
     future::{Future, poll_fn},
     num::NonZeroUsize,
     pin::Pin,
@@ -13,6 +14,7 @@ use std::{
 };
 
 use bytes::Bytes;
+use futures_util::future::Either;
 use http::{HeaderValue, Method, Request, Response, header::CONTENT_TYPE};
 use http_body::{Body as _, Frame};
 use hyper::body::Incoming;
@@ -48,14 +50,18 @@ const MAX_REFLECTIONS: NonZeroUsize = NonZeroUsize::new(100).expect("BUG: 100 is
 
 const GRPC: HeaderValue = HeaderValue::from_static("application/grpc");
 
+/// What a request is answered with. A failure is a response, too: it has a status.
+pub(super) type Answered = Result<Response<Body>, Infallible>;
+
 /// Answers requests. Clones answer the same.
 pub(super) trait Service: Clone + Send + 'static {
-    /// Answers one, which came over that connection.
+    /// Answers one, which came over that connection. Each call moves this future a few times, so it
+    /// is small.
     fn answer(
         self,
         request: Request<Incoming>,
         caller: &Caller,
-    ) -> impl Future<Output = Response<Body>> + Send + use<Self>;
+    ) -> impl Future<Output = Answered> + Send + use<Self>;
 }
 
 /// What generated code serves.
@@ -198,10 +204,10 @@ impl Service for Methods {
         self,
         request: Request<Incoming>,
         caller: &Caller,
-    ) -> impl Future<Output = Response<Body>> + Send + use<> {
+    ) -> impl Future<Output = Answered> + Send + use<> {
         let arrival = Arrival::now(request.headers());
         let lasting = caller.begin();
-        async move { Box::pin(self.serve(request, arrival, lasting)).await }
+        Box::pin(async move { Ok(self.serve(request, arrival, lasting).await) })
     }
 }
 
@@ -210,59 +216,64 @@ impl<A: Answers> Service for Lookups<A> {
         self,
         request: Request<Incoming>,
         caller: &Caller,
-    ) -> impl Future<Output = Response<Body>> + Send + use<A> {
+    ) -> impl Future<Output = Answered> + Send + use<A> {
         let arrival = Arrival::now(request.headers());
-        let lasting = (!is_get_config(&request)).then(|| caller.begin());
-        async move {
-            match lasting {
-                None => {
-                    let request = request.map(|body| Arriving::new(body, arrival, Comes::AtOnce));
-                    self.shared.get_config(request, arrival).await
-                }
-                Some(lasting) => {
-                    Box::pin(self.shared.methods.serve(request, arrival, lasting)).await
-                }
-            }
+        let Self { shared } = self;
+        if is_get_config(&request) {
+            return Either::Left(shared.get_config(request, arrival));
         }
+        let lasting = caller.begin();
+        Either::Right(Box::pin(async move {
+            Ok(shared.methods.serve(request, arrival, lasting).await)
+        }))
     }
 }
 
 impl<A: Answers> Shared<A> {
-    async fn get_config(&self, request: Request<Arriving>, arrival: Arrival) -> Response<Body> {
-        let (parts, mut body) = request.into_parts();
-        let mut waits = Waits::of(&self.methods.calls);
-        let first = match waits.for_next(&mut body).await {
-            Ok(first) => first,
-            Err(refused) => return failed(*refused),
-        };
-        // What cannot be read is refused without waiting for more, as the generated code does.
-        let Some((message, plain)) = first.as_ref().and_then(readable) else {
-            let is_begun = first.as_ref().is_some_and(is_begun);
-            let request = Request::from_parts(parts, Replayed::new([first, None], body));
-            return if is_begun {
-                Box::pin(self.methods.read(request, arrival)).await
-            } else {
-                Box::pin(self.methods.at_once(request, arrival)).await
+    /// Answers a lookup. A block captures each of these once; an `async fn` would hold its arguments beside the
+    /// variables that they are moved to.
+    fn get_config(
+        self: Arc<Self>,
+        request: Request<Incoming>,
+        arrival: Arrival,
+    ) -> impl Future<Output = Answered> + Send + use<A> {
+        let (parts, body) = request.into_parts();
+        let mut body = Arriving::new(body, arrival, Comes::AtOnce);
+        async move {
+            let mut waits = Waits::of(&self.methods.calls);
+            let first = match waits.for_next(&mut body).await {
+                Ok(first) => first,
+                Err(refused) => return Ok(failed(*refused)),
             };
-        };
-        let second = match waits.for_next(&mut body).await {
-            Ok(second) => second,
-            Err(refused) => return failed(*refused),
-        };
-        if second.is_none()
-            && let Some((project, known)) = plain
-            && let Some(answer) = self.configs.at_once(project, arrival)
-        {
-            return well(&answer, known);
-        }
-        let (None, Ok(asked)) = (&second, v1::GetConfigRequest::decode(message)) else {
-            let request = Request::from_parts(parts, Replayed::new([first, second], body));
-            return Box::pin(self.methods.read(request, arrival)).await;
-        };
-        // A lookup that waits is large, and rare.
-        match Box::pin(self.configs.get(asked, arrival)).await {
-            Ok((answer, known)) => well(&answer, &known),
-            Err(refused) => failed(refused),
+            // What cannot be read is refused without waiting for more, as the generated code does.
+            let Some((message, plain)) = first.as_ref().and_then(readable) else {
+                let is_begun = first.as_ref().is_some_and(is_begun);
+                let request = Request::from_parts(parts, Replayed::new([first, None], body));
+                return Ok(if is_begun {
+                    Box::pin(self.methods.read(request, arrival)).await
+                } else {
+                    Box::pin(self.methods.at_once(request, arrival)).await
+                });
+            };
+            let second = match waits.for_next(&mut body).await {
+                Ok(second) => second,
+                Err(refused) => return Ok(failed(*refused)),
+            };
+            if second.is_none()
+                && let Some((project, known)) = plain
+                && let Some(answer) = self.configs.at_once(project, arrival)
+            {
+                return Ok(well(&answer, known));
+            }
+            let (None, Ok(asked)) = (&second, v1::GetConfigRequest::decode(message)) else {
+                let request = Request::from_parts(parts, Replayed::new([first, second], body));
+                return Ok(Box::pin(self.methods.read(request, arrival)).await);
+            };
+            // A lookup that waits is large, and rare.
+            Ok(match Box::pin(self.configs.get(asked, arrival)).await {
+                Ok((answer, known)) => well(&answer, &known),
+                Err(refused) => failed(refused),
+            })
         }
     }
 }
