@@ -11,13 +11,16 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{Extensions, HeaderMap};
+use http::{Extensions, HeaderMap, HeaderName};
 use http_body::Frame;
 use hyper::body::Incoming;
 use tokio::time::{Instant, Sleep, sleep_until};
 use tonic::Status;
 
 use super::trace::TraceId;
+
+/// How long a caller waits for its answer.
+static GRPC_TIMEOUT: HeaderName = HeaderName::from_static("grpc-timeout");
 
 /// When a request arrived.
 #[derive(Clone, Copy, Debug)]
@@ -35,7 +38,7 @@ impl Arrival {
     pub(super) fn now(headers: &HeaderMap) -> Self {
         let at = Instant::now();
         let deadline = headers
-            .get("grpc-timeout")
+            .get(&GRPC_TIMEOUT)
             .and_then(|value| timeout(value.as_bytes()))
             .and_then(|timeout| at.checked_add(timeout));
         Self {

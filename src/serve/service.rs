@@ -15,7 +15,7 @@ use std::{
 
 use bytes::Bytes;
 use futures_util::future::Either;
-use http::{HeaderValue, Method, Request, Response, header::CONTENT_TYPE};
+use http::{HeaderName, HeaderValue, Method, Request, Response, header::CONTENT_TYPE};
 use http_body::{Body as _, Frame};
 use hyper::body::Incoming;
 use prost::Message as _;
@@ -47,6 +47,9 @@ const REFLECTION: &str = "/grpc.reflection.";
 
 /// How many calls of reflection may be open at once: it is for people, and each takes 20 KiB.
 const MAX_REFLECTIONS: NonZeroUsize = NonZeroUsize::new(100).expect("BUG: 100 is not 0");
+
+/// How a request is compressed. A name that was read already is compared without reading it for each request.
+static GRPC_ENCODING: HeaderName = HeaderName::from_static("grpc-encoding");
 
 const GRPC: HeaderValue = HeaderValue::from_static("application/grpc");
 
@@ -286,7 +289,7 @@ fn is_get_config<B>(request: &Request<B>) -> bool {
             .headers()
             .get(CONTENT_TYPE)
             .is_some_and(|value| value == GRPC || value == "application/grpc+proto")
-        && !request.headers().contains_key("grpc-encoding")
+        && !request.headers().contains_key(&GRPC_ENCODING)
 }
 
 fn well(answer: &Answer, known: &str) -> Response<Body> {

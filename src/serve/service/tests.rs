@@ -309,7 +309,7 @@ impl Client {
             Ending::LastPiece => {}
             Ending::EmptyPiece => drop(body.send_data(Bytes::new(), true)),
             Ending::Trailers => {
-                let name = http::HeaderName::from_static("x-checksum");
+                let name = HeaderName::from_static("x-checksum");
                 let trailers = HeaderMap::from_iter([(name, HeaderValue::from_static("1"))]);
                 drop(body.send_trailers(trailers));
             }
