@@ -31,7 +31,7 @@ use std::{num::NonZeroU32, time::Duration};
 
 pub use self::{
     action::{Action, FetchPermit, Lease, Permit},
-    budget::{FirstRenders, MIN_RATE},
+    budget::{FirstRenders, MIN_RATE, Permits},
     explain::Explanation,
     gates::{Gate, Shut},
     limits::{FetchLimits, Limits},
@@ -345,7 +345,7 @@ impl Admission {
     /// What places depend on beside the projects.
     fn around(&self, now: Moment) -> Around {
         let Rules { limits, tuning } = &self.rules;
-        let permits = budget::Permits::of(limits.concurrency, &tuning.budget);
+        let permits = Permits::of(limits.concurrency, &tuning.budget);
         let render = self.flights.recent_renders.expected().as_secs_f64();
         let rate = limits
             .rate
@@ -421,7 +421,5 @@ impl Admission {
     }
 }
 
-#[cfg(test)]
-mod fleet;
 #[cfg(test)]
 pub(crate) mod tests;

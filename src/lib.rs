@@ -32,5 +32,6 @@ pub mod revision;
 pub mod serve;
 pub mod settings;
 pub mod share;
+pub mod simulator;
 pub mod telemetry;
 pub mod upstream;

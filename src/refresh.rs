@@ -422,6 +422,7 @@ impl Shared {
                     rollout,
                     is_demand,
                     class: _,
+                    attempt: _,
                     permit,
                 } => {
                     self.forget(&project);

@@ -7,7 +7,7 @@ use std::{
 };
 
 /// The rooms of the core, which know neither the wire nor the operator.
-const CORE: [&str; 10] = [
+const CORE: [&str; 11] = [
     "admission",
     "answer",
     "cache",
@@ -18,6 +18,7 @@ const CORE: [&str; 10] = [
     "refresh",
     "render",
     "revision",
+    "simulator",
 ];
 /// What only the edges may name.
 const EDGE: [&str; 24] = [
@@ -62,7 +63,15 @@ const OWNED: [(&str, &[&str]); 11] = [
     ),
     (
         "crate::admission",
-        &["admission", "app", "lookup", "metrics", "refresh", "render"],
+        &[
+            "admission",
+            "app",
+            "lookup",
+            "metrics",
+            "refresh",
+            "render",
+            "simulator",
+        ],
     ),
     (
         "crate::settings",
@@ -113,7 +122,23 @@ fn what_belongs_to_a_room_is_named_nowhere_else() {
 
 #[test]
 fn admission_names_nothing_but_time_reasons_and_revisions() {
-    for source in sources().iter().filter(|source| source.is_of("admission")) {
+    names_only("admission", &ADMISSION, &ADMISSION_CRATES);
+}
+
+#[test]
+fn the_simulator_names_nothing_but_admission_and_what_that_may_name() {
+    let ours: Vec<_> = ADMISSION.into_iter().chain(["crate::simulator"]).collect();
+    names_only("simulator", &ours, &["std", "fastrand"]);
+}
+
+/// Asserts that a room names of ours and of other crates only these.
+fn names_only(room: &str, ours: &[&str], crates: &[&str]) {
+    let files: Vec<_> = sources()
+        .into_iter()
+        .filter(|source| source.is_of(room))
+        .collect();
+    assert!(!files.is_empty(), "{room} has moved");
+    for source in files {
         for used in source
             .code
             .lines()
@@ -121,8 +146,8 @@ fn admission_names_nothing_but_time_reasons_and_revisions() {
         {
             let root = used.split("::").next().unwrap_or_default();
             let may = ["self", "super"].contains(&root)
-                || ADMISSION_CRATES.contains(&root)
-                || ADMISSION.iter().any(|room| used.starts_with(room))
+                || crates.contains(&root)
+                || ours.iter().any(|room| used.starts_with(room))
                 || used.starts_with("crate::{");
             assert!(may, "src/{}.rs uses {used}", source.room);
         }
@@ -132,7 +157,7 @@ fn admission_names_nothing_but_time_reasons_and_revisions() {
         {
             if word.len() > "crate::".len() && word.starts_with("crate::") {
                 assert!(
-                    ADMISSION.iter().any(|room| word.starts_with(room)),
+                    ours.iter().any(|room| word.starts_with(room)),
                     "src/{}.rs names {word}",
                     source.room
                 );
@@ -224,7 +249,7 @@ fn sources() -> Vec<Source> {
             !source
                 .room
                 .split('/')
-                .any(|part| matches!(part, "tests" | "fake" | "fleet"))
+                .any(|part| matches!(part, "tests" | "fake"))
         })
         .collect()
 }

@@ -19,6 +19,8 @@ pub enum Action {
         is_demand: bool,
         /// In which class it was admitted.
         class: Class,
+        /// Which attempt it is for callers who have waited since the first, from 1.
+        attempt: u32,
         /// The right to do so.
         permit: Permit,
     },

@@ -48,16 +48,18 @@ enum Advance {
 
 /// How many permits there are, for all renders and for some of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Permits {
-    pub(super) all: u32,
+pub struct Permits {
+    /// For all renders.
+    pub all: u32,
     /// For refreshes of outdated projects.
-    pub(super) outdated: u32,
+    pub outdated: u32,
     /// For projects whose last render failed.
-    pub(super) cooling: u32,
+    pub cooling: u32,
 }
 
 impl Permits {
-    pub(super) fn of(concurrency: NonZeroU32, tuning: &Shares) -> Self {
+    /// Parts the renders that may be in flight at once.
+    pub fn of(concurrency: NonZeroU32, tuning: &Shares) -> Self {
         let all = concurrency.get();
         let part = |share: f64| {
             #[expect(

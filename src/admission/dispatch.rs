@@ -485,6 +485,7 @@ impl Admission {
             rollout: self.register.target(),
             is_demand: flight.demand.is_some(),
             class,
+            attempt: flight.attempt,
             permit: Permit::new(lease),
         });
         true

@@ -57,7 +57,8 @@ pub struct Want {
 }
 
 impl Want {
-    pub(super) fn is_met_by(&self, held: Option<HeldMark>) -> bool {
+    /// Whether what is held is fresh.
+    pub fn is_met_by(&self, held: Option<HeldMark>) -> bool {
         held.is_some_and(|held| {
             held.order.rollout >= self.rollout
                 && held.order.number >= self.number

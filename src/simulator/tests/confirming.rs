@@ -1,8 +1,10 @@
-//! A fleet whose renderer restarts and cannot tell what was missed: real machines against a store, in virtual time.
+//! Many sidecars whose renderer restarts and cannot tell what was missed: real machines against a
+//! store, in virtual time.
 //!
-//! A simulation of its own, since nothing is rendered in it: what is held is fresh as far as anybody knows.
+//! A simulation of its own, since nothing is rendered in it: what is held is fresh as far as the
+//! sidecars know.
 
-use std::{cmp::Reverse, collections::BinaryHeap, time::Duration};
+use std::{cmp::Reverse, collections::BinaryHeap, num::NonZeroU32, time::Duration};
 
 use crate::{
     admission::{Action, Admission, FetchLanding, FetchLimits, HeldMark, Limits, Link},
@@ -10,7 +12,9 @@ use crate::{
     revision::{Order, Project},
 };
 
-use super::sim::count;
+fn count(number: u32) -> NonZeroU32 {
+    NonZeroU32::new(number).expect("a count")
+}
 
 const PODS: usize = 100;
 const PROJECTS: usize = 500;
@@ -38,8 +42,8 @@ struct Pod {
     wakes_at: Option<Moment>,
 }
 
-struct Fleet {
-    pods: Vec<Pod>,
+struct Pods {
+    all: Vec<Pod>,
     names: Vec<Project>,
     events: BinaryHeap<Reverse<(Moment, usize, Event)>>,
     sequence: usize,
@@ -53,7 +57,7 @@ fn at(seconds: f64) -> Moment {
     Moment::after_start(Duration::from_secs_f64(seconds))
 }
 
-impl Fleet {
+impl Pods {
     fn new() -> Self {
         let limits = Limits {
             rate: 1.0,
@@ -77,7 +81,7 @@ impl Fleet {
         };
         let name = |number: usize| Project::new(&format!("p/{number}")).unwrap();
         Self {
-            pods: (0..PODS as u64).map(pod).collect(),
+            all: (0..PODS as u64).map(pod).collect(),
             names: (0..PROJECTS).map(name).collect(),
             events: BinaryHeap::new(),
             sequence: 0,
@@ -108,12 +112,13 @@ impl Fleet {
             Event::Resync => {
                 self.since = Some(now);
                 for pod in 0..PODS {
-                    self.pods[pod].admission.resync(now);
+                    self.all[pod].admission.resync(now);
                     self.settle(pod, now);
                 }
                 return;
             }
-            // Each second ten projects are looked up, some often and most seldom, and one of all in turn.
+            // Each second ten projects are looked up, some often and most seldom, and one of all in
+            // turn.
             Event::LookUp(pod) => {
                 let cubed = self.rng.f64().powi(3);
                 for number in 0..PROJECTS {
@@ -122,9 +127,9 @@ impl Fleet {
                     if (is_hot || number % 50 == turn)
                         && self
                             .since
-                            .is_some_and(|since| self.pods[pod].held[number].1 < since)
+                            .is_some_and(|since| self.all[pod].held[number].1 < since)
                     {
-                        self.pods[pod]
+                        self.all[pod]
                             .admission
                             .unconfirmed(&self.names[number], now);
                     }
@@ -133,21 +138,21 @@ impl Fleet {
                 pod
             }
             Event::Wake(pod) => {
-                if self.pods[pod].wakes_at != Some(now) {
+                if self.all[pod].wakes_at != Some(now) {
                     return;
                 }
-                self.pods[pod].wakes_at = None;
-                self.pods[pod].admission.tick(now);
+                self.all[pod].wakes_at = None;
+                self.all[pod].admission.tick(now);
                 pod
             }
             Event::Answer(pod, number, asked) => {
                 let held = (self.stored[number], asked);
-                self.pods[pod].held[number] = held;
+                self.all[pod].held[number] = held;
                 let landing = FetchLanding::Held(HeldMark {
                     order: Order::new(1, held.0),
                     validated_at: now,
                 });
-                self.pods[pod]
+                self.all[pod]
                     .admission
                     .confirmed(&self.names[number], landing, now);
                 pod
@@ -157,24 +162,24 @@ impl Fleet {
     }
 
     fn settle(&mut self, pod: usize, now: Moment) {
-        for action in self.pods[pod].admission.take_actions() {
+        for action in self.all[pod].admission.take_actions() {
             let Action::Confirm { project, .. } = action else {
                 panic!("nothing is rendered or missing: {action:?}");
             };
             let number = self.names.iter().position(|name| *name == project).unwrap();
-            self.pods[pod].fetches.push(now);
+            self.all[pod].fetches.push(now);
             self.plan(now + FETCH, Event::Answer(pod, number, now));
         }
-        let known = self.pods[pod].wakes_at;
-        let next = self.pods[pod].admission.next_wake();
+        let known = self.all[pod].wakes_at;
+        let next = self.all[pod].admission.next_wake();
         if let Some(next) = next.filter(|next| known.is_none_or(|known| *next < known)) {
-            self.pods[pod].wakes_at = Some(next);
+            self.all[pod].wakes_at = Some(next);
             self.plan(next, Event::Wake(pod));
         }
     }
 }
 
-/// The most fetches in any window of so long.
+/// The most fetches in any window of that length.
 fn most_within(fetches: &[Moment], window: Duration) -> usize {
     let mut start = 0;
     let counts = fetches.iter().enumerate().map(|(end, at)| {
@@ -187,33 +192,33 @@ fn most_within(fetches: &[Moment], window: Duration) -> usize {
 }
 
 #[test]
-fn a_renderer_that_restarts_under_a_fleet_is_asked_about_all_that_is_held_within_the_bound() {
-    let mut fleet = Fleet::new();
+fn a_renderer_that_restarts_under_many_sidecars_is_asked_about_all_that_is_held_within_the_bound() {
+    let mut pods = Pods::new();
     for pod in 0..PODS {
-        let first = fleet.rng.f64();
-        fleet.plan(at(first), Event::LookUp(pod));
+        let first = pods.rng.f64();
+        pods.plan(at(first), Event::LookUp(pod));
     }
     // A tenth of the inputs changes while the renderer is away.
     for number in (0..PROJECTS).step_by(10) {
-        fleet.stored[number] = 2;
+        pods.stored[number] = 2;
     }
     let (away, back) = AWAY;
     assert!(away < back);
-    fleet.plan(at(back), Event::Resync);
+    pods.plan(at(back), Event::Resync);
 
     // The most wanted are right within seconds.
-    fleet.run(at(back + 10.0 + 10.0));
-    for pod in &fleet.pods {
+    pods.run(at(back + 10.0 + 10.0));
+    for pod in &pods.all {
         assert_eq!(pod.held[0].0, 2, "the most wanted");
     }
     let share = RATE / 10.0;
     let all = PROJECTS as f64 / share;
-    fleet.run(at(back + 10.0 + 50.0 + all));
+    pods.run(at(back + 10.0 + 50.0 + all));
     let mut everything = Vec::new();
-    for (number, pod) in fleet.pods.iter().enumerate() {
+    for (number, pod) in pods.all.iter().enumerate() {
         assert_eq!(pod.admission.left_to_confirm(), 0, "pod {number}");
         let held: Vec<_> = pod.held.iter().map(|(number, _)| *number).collect();
-        assert_eq!(held, fleet.stored, "pod {number}");
+        assert_eq!(held, pods.stored, "pod {number}");
         assert_eq!(pod.fetches.len(), PROJECTS, "each is asked about once");
         for seconds in [1, 10, 60] {
             let most = most_within(&pod.fetches, Duration::from_secs(seconds));
@@ -227,8 +232,11 @@ fn a_renderer_that_restarts_under_a_fleet_is_asked_about_all_that_is_held_within
     let bound = PODS as f64 * (share + 1.0);
     assert!(
         most as f64 <= bound,
-        "{most} fetches of the fleet in a second"
+        "{most} fetches of all sidecars in a second"
     );
     let at_once = most_within(&everything, Duration::from_millis(100));
-    assert!(at_once <= PODS, "{at_once} fetches of the fleet in 0.1 s");
+    assert!(
+        at_once <= PODS,
+        "{at_once} fetches of all sidecars in 0.1 s"
+    );
 }

@@ -3,18 +3,24 @@
 use std::time::Duration;
 
 use super::{SPREAD, Scenario};
-use crate::admission::fleet::{
-    observed::Observed,
-    sim::{RECOVERY, World},
-    verdict::{Broken, Fault, converges, converges_at, recovers, renders_once},
+use crate::{
+    admission::Tuning,
+    reason::NotRefreshed,
+    simulator::{
+        World,
+        tests::{
+            oracle::Oracle,
+            setup::RECOVERY,
+            verdict::{Broken, Fault, converges, converges_at, recovers, renders_once},
+        },
+    },
 };
-use crate::{admission::Tuning, reason::NotRefreshed};
 
-pub(in crate::admission::fleet) const RELEASE: Scenario = Scenario {
+pub(in crate::simulator::tests) const RELEASE: Scenario = Scenario {
     name: "a release at steady load",
     plan: |_| {},
     script: |world| {
-        world.renderer.sheds_nothing();
+        world.renderer.shed_nothing();
         world.script(60, |world| world.release(SPREAD));
     },
     judge: |observed, plan| {
@@ -24,7 +30,7 @@ pub(in crate::admission::fleet) const RELEASE: Scenario = Scenario {
     },
 };
 
-pub(in crate::admission::fleet) const HONEST: Scenario = Scenario {
+pub(in crate::simulator::tests) const HONEST: Scenario = Scenario {
     name: "a release while nothing else happens",
     plan: |plan| (plan.load, plan.lookups) = (0.0, 0.2),
     script: |world| world.script(60, |world| world.release(SPREAD)),
@@ -35,7 +41,7 @@ pub(in crate::admission::fleet) const HONEST: Scenario = Scenario {
     },
 };
 
-pub(in crate::admission::fleet) const SCARCE: Scenario = Scenario {
+pub(in crate::simulator::tests) const SCARCE: Scenario = Scenario {
     name: "a release with tokens enough and few permits",
     plan: |plan| {
         (plan.rate, plan.burst, plan.load, plan.lookups) = (50.0, 10, 0.0, 0.2);
@@ -55,7 +61,7 @@ pub(in crate::admission::fleet) const SCARCE: Scenario = Scenario {
 };
 
 /// The gate that refused opened within 20 % of `retry_after`, as the median says.
-fn is_honest(observed: &Observed, reason: NotRefreshed, from: u64, to: u64) -> Broken {
+fn is_honest(observed: &Oracle, reason: NotRefreshed, from: u64, to: u64) -> Broken {
     let honesty = observed.honesty(reason, from, to);
     if honesty.is_some_and(|honesty| (0.8..=1.2).contains(&honesty)) {
         return Broken::new();
@@ -65,7 +71,7 @@ fn is_honest(observed: &Observed, reason: NotRefreshed, from: u64, to: u64) -> B
     )]
 }
 
-pub(in crate::admission::fleet) const REPLACED: Scenario = Scenario {
+pub(in crate::simulator::tests) const REPLACED: Scenario = Scenario {
     name: "a release that replaces all pods",
     plan: |_| {},
     script: replace_all,
@@ -76,7 +82,7 @@ pub(in crate::admission::fleet) const REPLACED: Scenario = Scenario {
     },
 };
 
-pub(in crate::admission::fleet) const REPLACED_WITH_FETCH: Scenario = Scenario {
+pub(in crate::simulator::tests) const REPLACED_WITH_FETCH: Scenario = Scenario {
     name: "a release that replaces all pods, with Fetch",
     plan: |plan| plan.offers_fetch = true,
     script: replace_all,
@@ -96,7 +102,7 @@ pub(in crate::admission::fleet) const REPLACED_WITH_FETCH: Scenario = Scenario {
     },
 };
 
-pub(in crate::admission::fleet) const CROWDED: Scenario = Scenario {
+pub(in crate::simulator::tests) const CROWDED: Scenario = Scenario {
     name: "a release that replaces all pods, with short queues",
     plan: |plan| (plan.rate, plan.queue, plan.seconds) = (10.0, 8, 240),
     script: replace_all,
@@ -109,16 +115,16 @@ pub(in crate::admission::fleet) const CROWDED: Scenario = Scenario {
     },
 };
 
-fn replace_all(world: &mut World) {
+fn replace_all(world: &mut World<Oracle>) {
     world.script(60, |world| world.fate.target += 1);
-    let fleet = world.plan.sidecars;
-    for sidecar in 0..fleet {
-        let second = 60 + (30 * sidecar / fleet) as u64;
+    let sidecars = world.plan.sidecars;
+    for sidecar in 0..sidecars {
+        let second = 60 + (30 * sidecar / sidecars) as u64;
         world.script(second, move |world| world.replace(sidecar));
     }
 }
 
-pub(in crate::admission::fleet) const RESTARTED: Scenario = Scenario {
+pub(in crate::simulator::tests) const RESTARTED: Scenario = Scenario {
     name: "all pods start at once, with Fetch, at a low rate",
     plan: |plan| {
         (plan.rate, plan.offers_fetch) = (0.2, true);
@@ -133,7 +139,7 @@ pub(in crate::admission::fleet) const RESTARTED: Scenario = Scenario {
     judge: |observed, plan| {
         let mut broken = recovers(observed, Fault { from: 60, to: 60 });
         broken.extend(converges(observed, plan));
-        let (peak, allowed) = (f64::from(observed.peak(60, 120)), 2.0 * plan.fleet_rate());
+        let (peak, allowed) = (f64::from(observed.peak(60, 120)), 2.0 * plan.total_rate());
         if peak > allowed {
             broken.push(format!(
                 "{peak} renders were offered in a second, at most {allowed}"
@@ -143,7 +149,7 @@ pub(in crate::admission::fleet) const RESTARTED: Scenario = Scenario {
     },
 };
 
-pub(in crate::admission::fleet) const BUSY: Scenario = Scenario {
+pub(in crate::simulator::tests) const BUSY: Scenario = Scenario {
     name: "a release with the renderer at 90 %",
     plan: |plan| (plan.load, plan.headroom, plan.seconds) = (0.9, 0.7, 900),
     script: |world| world.script(60, |world| world.release(SPREAD)),
@@ -154,7 +160,7 @@ pub(in crate::admission::fleet) const BUSY: Scenario = Scenario {
     },
 };
 
-pub(in crate::admission::fleet) const ROLLBACK: Scenario = Scenario {
+pub(in crate::simulator::tests) const ROLLBACK: Scenario = Scenario {
     name: "two releases 10 s apart and a rollback",
     plan: |_| {},
     script: |world| {
@@ -169,7 +175,7 @@ pub(in crate::admission::fleet) const ROLLBACK: Scenario = Scenario {
     },
 };
 
-pub(in crate::admission::fleet) const RAPID: Scenario = Scenario {
+pub(in crate::simulator::tests) const RAPID: Scenario = Scenario {
     name: "six releases 2 s apart",
     plan: |plan| {
         (plan.rate, plan.burst, plan.concurrency, plan.load) = (50.0, 10, 50, 0.0);
@@ -191,7 +197,7 @@ pub(in crate::admission::fleet) const RAPID: Scenario = Scenario {
     },
 };
 
-pub(in crate::admission::fleet) const MIXED: Scenario = Scenario {
+pub(in crate::simulator::tests) const MIXED: Scenario = Scenario {
     name: "mixed rollouts for 10 min",
     // Half of the connections lead to a replica that brings less than was asked for.
     plan: |plan| {
@@ -206,7 +212,7 @@ pub(in crate::admission::fleet) const MIXED: Scenario = Scenario {
     judge: |observed, _| recovers(observed, Fault { from: 60, to: 660 }),
 };
 
-pub(in crate::admission::fleet) const REPLICA_BEHIND: Scenario = Scenario {
+pub(in crate::simulator::tests) const REPLICA_BEHIND: Scenario = Scenario {
     name: "one of four replicas is for ever behind",
     // A quarter of the connections leads to a replica that brings less than was asked for.
     plan: |plan| plan.repeats = 0.34,

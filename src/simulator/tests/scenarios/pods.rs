@@ -1,11 +1,12 @@
-//! What goes on in pods: limits reloaded, suspension, callers that leave, storms of missing projects.
+//! What goes on in pods: limits reloaded, suspension, callers that leave, storms of missing
+//! projects.
 
 use std::time::Duration;
 
 use super::{SPREAD, Scenario};
-use crate::admission::fleet::verdict::{Fault, converges, converges_at, recovers, renders_once};
+use crate::simulator::tests::verdict::{Fault, converges, converges_at, recovers, renders_once};
 
-pub(in crate::admission::fleet) const RELOADED: Scenario = Scenario {
+pub(in crate::simulator::tests) const RELOADED: Scenario = Scenario {
     name: "limits reloaded every second at rates below one",
     plan: |plan| plan.seconds = 410 + plan.recovery().as_secs(),
     script: |world| {
@@ -32,14 +33,13 @@ pub(in crate::admission::fleet) const RELOADED: Scenario = Scenario {
     },
 };
 
-pub(in crate::admission::fleet) const SUSPENDED: Scenario = Scenario {
+pub(in crate::simulator::tests) const SUSPENDED: Scenario = Scenario {
     name: "pods suspended for a minute",
     plan: |_| {},
     script: |world| {
         world.script(60, |world| {
-            let until = world.now + Duration::from_secs(60);
-            for sidecar in world.sidecars.iter_mut().step_by(2) {
-                sidecar.suspended_until = until;
+            for sidecar in (0..world.plan.sidecars).step_by(2) {
+                world.suspend(sidecar, Duration::from_secs(60));
             }
         });
         world.script(70, |world| world.release(SPREAD));
@@ -51,7 +51,7 @@ pub(in crate::admission::fleet) const SUSPENDED: Scenario = Scenario {
     },
 };
 
-pub(in crate::admission::fleet) const CANCELLED: Scenario = Scenario {
+pub(in crate::simulator::tests) const CANCELLED: Scenario = Scenario {
     name: "all applications cancel at 50 ms",
     plan: |plan| plan.missing = 0.5,
     script: |world| {
@@ -68,7 +68,7 @@ pub(in crate::admission::fleet) const CANCELLED: Scenario = Scenario {
     },
 };
 
-pub(in crate::admission::fleet) const STORM: Scenario = Scenario {
+pub(in crate::simulator::tests) const STORM: Scenario = Scenario {
     name: "a storm of missing projects during a release",
     plan: |_| {},
     script: |world| {
@@ -84,7 +84,7 @@ pub(in crate::admission::fleet) const STORM: Scenario = Scenario {
         let mut broken = recovers(observed, Fault { from: 60, to: 180 });
         broken.extend(converges(observed, plan));
         let refreshed = observed.outdated.mean(65, 125);
-        let share = 0.08 * plan.fleet_rate();
+        let share = 0.08 * plan.total_rate();
         if refreshed < share {
             broken.push(format!(
                 "{refreshed:.1} outdated projects/s during the storm, at least {share:.1}"

@@ -1,19 +1,20 @@
-//! What a sidecar's launches came to, noted beside its machine: by these facts a reason is true or is not. It knows what was launched
-//! and what landed, and the constants of the architecture's table; it never asks the machine.
+//! What a sidecar's launches came to, kept beside its machine: by these facts a reason is true or
+//! is not. It knows what was launched and what landed, and the constants of the architecture's
+//! table; it never asks the machine.
 
 use std::{collections::HashSet, time::Duration};
 
-use super::sidecar::ProjectId;
 use crate::{
     admission::{
-        CallFailure, Class, FetchLanding, HeldMark, Landing, Limits, Pushback, Tuning, Want,
-        budget::Permits,
+        CallFailure, Class, FetchLanding, HeldMark, Landing, Limits, Permits, Pushback, Tuning,
+        Want,
     },
     moment::Moment,
     reason::NotRefreshed,
+    simulator::{Launch, ProjectId},
 };
 
-/// A pushback is obeyed for longer by a random part, at most so many times.
+/// A pushback is obeyed for longer by a random part, at most by this factor.
 const OBEYED: f64 = 1.5;
 /// What two counts of the same tokens may differ by.
 const ROUNDING: f64 = 1e-6;
@@ -104,7 +105,8 @@ struct Hold {
     attempts: u32,
 }
 
-/// The least that the bucket holds at the full rate; nothing is known of it while the rate is not full.
+/// The least that the bucket holds at the full rate; nothing is known of it while the rate is not
+/// full.
 #[derive(Clone, Copy, Debug)]
 struct Tokens {
     level: f64,
@@ -170,17 +172,15 @@ impl Witness {
         self.tokens.rate = rate;
     }
 
-    /// Notes a render of that class, or a fetch.
-    pub(super) fn launched(
-        &mut self,
-        project: ProjectId,
-        class: Option<Class>,
-        want: Want,
-        now: Moment,
-    ) {
+    /// Takes a launch in.
+    pub(super) fn launched(&mut self, project: ProjectId, launch: Launch, want: Want, now: Moment) {
         let seen = &mut self.projects[project];
         assert!(seen.flight.is_none(), "one live flight per project");
         let is_failing = seen.is_failing;
+        let class = match launch {
+            Launch::Render { class, .. } => Some(class),
+            Launch::Fetch => None,
+        };
         seen.flight = Some(Flight {
             since: now,
             class,
@@ -212,14 +212,6 @@ impl Witness {
         self.projects[project].flight.is_some()
     }
 
-    /// When what is in flight was launched.
-    pub(super) fn launched_at(&self, project: ProjectId) -> Moment {
-        let flight = self.projects[project].flight;
-        flight
-            .expect("BUG: nothing lands but what was launched")
-            .since
-    }
-
     /// Renders in flight.
     pub(super) fn flying(&self) -> u32 {
         self.renders.all
@@ -230,7 +222,7 @@ impl Witness {
         self.held.map_or(0, |hold| hold.attempts)
     }
 
-    /// Notes the target's rise: it ends cool-downs, but no pushback.
+    /// Takes the target's rise in: it ends cool-downs, but no pushback.
     pub(super) fn raised(&mut self) {
         for seen in &mut self.projects {
             let is_pushed_back = |(reason, _)| reason == NotRefreshed::PushedBack;
@@ -240,7 +232,7 @@ impl Witness {
         }
     }
 
-    /// Notes what a fetch brought.
+    /// Takes in what a fetch brought.
     pub(super) fn fetched(&mut self, project: ProjectId, landing: FetchLanding, now: Moment) {
         self.fetches -= 1;
         let seen = &mut self.projects[project];
@@ -281,7 +273,7 @@ impl Witness {
         }
     }
 
-    /// Notes what a render brought to a project of which that was held before.
+    /// Takes in what a render brought to a project of which that was held before.
     pub(super) fn landed(
         &mut self,
         project: ProjectId,
@@ -411,7 +403,8 @@ impl Witness {
         });
     }
 
-    /// Whether a reason is true of a project of which that is held, below a target. That the queue is full is for others to tell.
+    /// Whether a reason is true of a project of which that is held, below a target. That the queue
+    /// is full is for others to tell.
     pub(super) fn bears_out(
         &self,
         reason: NotRefreshed,
@@ -458,15 +451,16 @@ impl Witness {
         }
     }
 
-    /// Projects of which nothing is held have less than the rate after names that are none, and a bucket of their own for fetches.
+    /// Projects of which nothing is held have less than the rate after names that are none, and a
+    /// bucket of their own for fetches.
     fn holds_back_unseen(&self, limits: &Limits, now: Moment) -> bool {
         let period = Duration::from_secs_f64(1.0 / limits.fetch.rate);
         self.has_seen_unknown || self.fetched_at.is_some_and(|at| now.since(at) <= period)
     }
 }
 
-/// Whether fewer calls than are set may be all that the renderer takes: it refused one within a minute, and others are in flight
-/// or one that was refused alone stops them.
+/// Whether fewer calls than are set may be all that the renderer takes: it refused one within a
+/// minute, and others are in flight or one that was refused alone stops them.
 fn may_take_fewer(refused: Option<Moment>, flying: u32, now: Moment) -> bool {
     refused.is_some_and(|at| {
         let since = now.since(at);

@@ -1,5 +1,5 @@
-//! Which parts of admission react to what they see. The simulation switches each off in turn by a neutral constant, to show what goes
-//! wrong without it.
+//! Which parts of admission react to what they see. The simulation switches each off in turn by a
+//! neutral constant, to show what goes wrong without it.
 
 use std::time::Duration;
 

@@ -1,5 +1,6 @@
-//! A renderer as a model: some cores that share themselves evenly among the renders that run, a bounded queue before them, and
-//! a store of what was rendered. What it cannot queue it pushes back; what was given up it stops. It knows nothing of time but what it is told.
+//! A renderer as a model: cores shared evenly among the renders that run, a bounded queue before
+//! them, and a store of what was rendered. It pushes back what it cannot queue, and stops what its
+//! caller gave up. It is told the time.
 
 use std::{
     cmp::Reverse,
@@ -12,35 +13,43 @@ use crate::{moment::Moment, revision::Order};
 /// The number of a call in the world's books.
 pub(super) type CallId = usize;
 
-/// Units of work are millionths of a second of one core, counted so finely that sums stay exact enough to be compared.
+/// Units of work are millionths of a second of one core, counted so finely that sums stay exact
+/// enough to be compared.
 const UNIT: f64 = 1e9;
 
 /// How a renderer takes calls.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) enum Mood {
+pub enum Mood {
+    /// It takes calls as its cores and its queue allow.
     Working,
     /// Calls vanish.
     BlackHole,
     /// Every call is answered UNAVAILABLE at once.
     Unavailable,
-    /// So much of the calls is answered UNAVAILABLE at once.
+    /// This part of the calls is answered UNAVAILABLE at once.
     Flaky(f64),
-    /// Every render is answered so at once, and so is every fetch where it is the identity that is refused.
+    /// Every render is answered so at once, and so is every fetch where it is the identity that is
+    /// refused.
     Failing(Failure),
     /// Every call is pushed back at once.
     PushingBack {
+        /// When to come back.
         after: Duration,
+        /// Whether it holds for every project.
         is_global: bool,
     },
 }
 
 /// A failure that is an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Failure {
+pub enum Failure {
+    /// INTERNAL.
     Internal,
+    /// ABORTED.
     Aborted,
     /// An answer that is not fit to be held.
     Rejected,
+    /// UNAUTHENTICATED.
     Unauthenticated,
 }
 
@@ -55,29 +64,33 @@ pub(super) enum Taken {
 
 /// The renderer's store, which answers fetches beside the cores.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Store {
+pub struct Store {
     /// Fetches vanish.
-    pub(super) is_away: bool,
-    /// Every fetch is pushed back by so long.
-    pub(super) pushes_back: Option<Duration>,
+    pub is_away: bool,
+    /// By how long every fetch is pushed back, if it is.
+    pub pushes_back: Option<Duration>,
     /// Fetches that are answered at once; others are plainly refused.
-    pub(super) slots: usize,
+    pub slots: usize,
     /// How long an answer takes.
-    pub(super) takes: Duration,
+    pub takes: Duration,
     pub(super) busy: usize,
 }
 
+/// The renderer.
 #[derive(Debug)]
-pub(super) struct Renderer {
-    pub(super) mood: Mood,
-    pub(super) store: Store,
+pub struct Renderer {
+    /// How it takes calls.
+    pub mood: Mood,
+    /// Its store.
+    pub store: Store,
     /// What it cannot queue it plainly refuses, without a word on when to come back.
-    pub(super) refuses_plainly: bool,
+    pub refuses_plainly: bool,
     /// Renders that run at once; more of them wait in the queue.
-    pub(super) slots: usize,
-    pub(super) queue: usize,
+    pub slots: usize,
+    /// Renders that wait at most.
+    pub queue: usize,
     /// What a refusal costs, in seconds of a core.
-    pub(super) refusal: f64,
+    pub refusal: f64,
     /// The newest rollout that was rendered of each project.
     pub(super) stored: Vec<Option<Order>>,
     cores: f64,
@@ -124,12 +137,12 @@ impl Renderer {
     }
 
     /// Takes whatever comes, however long it takes.
-    pub(super) fn sheds_nothing(&mut self) {
+    pub fn shed_nothing(&mut self) {
         self.slots = usize::MAX;
     }
 
-    /// Takes so many calls at once, and plainly refuses others.
-    pub(super) fn takes_at_once(&mut self, calls: usize) {
+    /// Takes as many calls at once, and plainly refuses others.
+    pub fn take_at_once(&mut self, calls: usize) {
         (self.slots, self.queue, self.refuses_plainly) = (calls, 0, true);
     }
 
@@ -138,7 +151,7 @@ impl Renderer {
         self.cores = cores;
     }
 
-    /// Takes a render of so many seconds of a core.
+    /// Takes a render of `work` seconds of a core.
     pub(super) fn take(&mut self, call: CallId, work: f64, now: Moment) -> Taken {
         self.advance(now);
         if self.running < self.slots {

@@ -1,13 +1,16 @@
 //! Projects that are not like the others: poison, large, pushed back, unknown.
 
 use super::{COOLED_DOWN, SPREAD, Scenario};
-use crate::admission::fleet::{
-    observed::Observed,
-    sim::{Plan, Poison},
-    verdict::{Broken, Fault, converges, recovers},
+use crate::simulator::{
+    Poison,
+    tests::{
+        oracle::Oracle,
+        setup::Setup,
+        verdict::{Broken, Fault, converges, recovers},
+    },
 };
 
-pub(in crate::admission::fleet) const POISON: Scenario = Scenario {
+pub(in crate::simulator::tests) const POISON: Scenario = Scenario {
     name: "1 % poison projects that never end",
     // They hold the renderer's cores, so that it pushes others back.
     plan: |plan| (plan.seconds, plan.repeats) = (COOLED_DOWN, 0.25),
@@ -19,7 +22,7 @@ pub(in crate::admission::fleet) const POISON: Scenario = Scenario {
     judge: |observed, _| recovers(observed, Fault { from: 55, to: 300 }),
 };
 
-pub(in crate::admission::fleet) const CRASH: Scenario = Scenario {
+pub(in crate::simulator::tests) const CRASH: Scenario = Scenario {
     name: "1 % poison projects that end in an error",
     judge: only_poison_suffers,
     script: |world| {
@@ -30,7 +33,7 @@ pub(in crate::admission::fleet) const CRASH: Scenario = Scenario {
     ..POISON
 };
 
-fn only_poison_suffers(observed: &Observed, _: &Plan) -> Broken {
+fn only_poison_suffers(observed: &Oracle, _: &Setup) -> Broken {
     let mut broken = recovers(observed, Fault { from: 55, to: 300 });
     let (before, during) = (observed.useful.mean(25, 55), observed.useful.mean(65, 300));
     if during < 0.95 * before {
@@ -41,7 +44,7 @@ fn only_poison_suffers(observed: &Observed, _: &Plan) -> Broken {
     broken
 }
 
-pub(in crate::admission::fleet) const KILL: Scenario = Scenario {
+pub(in crate::simulator::tests) const KILL: Scenario = Scenario {
     name: "1 % poison projects that kill the renderer's process",
     judge: only_poison_suffers,
     script: |world| {
@@ -52,7 +55,7 @@ pub(in crate::admission::fleet) const KILL: Scenario = Scenario {
     ..POISON
 };
 
-pub(in crate::admission::fleet) const ENDLESS: Scenario = Scenario {
+pub(in crate::simulator::tests) const ENDLESS: Scenario = Scenario {
     name: "ten projects never end, on a renderer with cores to spare",
     plan: |plan| {
         (plan.headroom, plan.load) = (80.0, 0.3 * 1.25 / 80.0);
@@ -74,7 +77,7 @@ pub(in crate::admission::fleet) const ENDLESS: Scenario = Scenario {
                 "{answered} of {asked} lookups of projects of which nothing was held were answered"
             ));
         }
-        let (during, possible) = (observed.useful.mean(60, 150), plan.fleet_rate());
+        let (during, possible) = (observed.useful.mean(60, 150), plan.total_rate());
         if during < 0.4 * possible {
             broken.push(format!("goodput was {during:.1}/s of {possible:.1}/s"));
         }
@@ -82,7 +85,7 @@ pub(in crate::admission::fleet) const ENDLESS: Scenario = Scenario {
     },
 };
 
-pub(in crate::admission::fleet) const LARGE: Scenario = Scenario {
+pub(in crate::simulator::tests) const LARGE: Scenario = Scenario {
     name: "a quarter of the projects takes 8 s to render, on a renderer with cores to spare",
     plan: |plan| {
         (plan.rate, plan.headroom, plan.load) = (10.0, 8.0, 0.3 * 1.25 / 80.0);
@@ -108,7 +111,7 @@ pub(in crate::admission::fleet) const LARGE: Scenario = Scenario {
     },
 };
 
-pub(in crate::admission::fleet) const QUOTA: Scenario = Scenario {
+pub(in crate::simulator::tests) const QUOTA: Scenario = Scenario {
     name: "one project is pushed back by a quota of its own",
     // Every sidecar asks for it again each time that it was told.
     plan: |plan| plan.repeats = 0.4,
@@ -118,7 +121,7 @@ pub(in crate::admission::fleet) const QUOTA: Scenario = Scenario {
     },
     judge: |observed, _| {
         let mut broken = recovers(observed, Fault { from: 30, to: 62 });
-        let others = observed.pushed_back_for_others;
+        let others = observed.pushed_back_besides(0);
         if others > 0 {
             broken.push(format!("other projects were held {others} times"));
         }
@@ -126,21 +129,20 @@ pub(in crate::admission::fleet) const QUOTA: Scenario = Scenario {
     },
 };
 
-pub(in crate::admission::fleet) const TYPOS: Scenario = Scenario {
+pub(in crate::simulator::tests) const TYPOS: Scenario = Scenario {
     name: "a loop over mistyped names during a release",
     plan: |plan| plan.unknown = 2_000,
     script: |world| {
         world.script(30, |world| {
-            world.fate.typos = world.plan.sidecars as f64 * 3.0;
-            world.mistype();
+            world.set_typos(world.plan.sidecars as f64 * 3.0);
         });
         world.script(60, |world| world.release(SPREAD));
-        world.script(240, |world| world.fate.typos = 0.0);
+        world.script(240, |world| world.set_typos(0.0));
     },
     judge: |observed, plan| {
         let mut broken = recovers(observed, Fault { from: 30, to: 240 });
         let during = observed.useful.mean(65, 125);
-        if during < 0.5 * plan.fleet_rate() {
+        if during < 0.5 * plan.total_rate() {
             broken.push(format!("goodput during the flood was {during:.1}/s"));
         }
         broken

@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use super::{
-    observed::Observed,
-    sim::{Plan, RECOVERY},
+    oracle::Oracle,
+    setup::{RECOVERY, Setup},
 };
-use crate::admission::budget::Permits;
+use crate::admission::Permits;
 
 /// What was broken, in words; nothing when all holds.
 pub(super) type Broken = Vec<String>;
@@ -23,7 +23,7 @@ const WINDOW: u64 = 30;
 
 /// The promises, the bound on what is offered, and the bound on retries.
 #[expect(clippy::cast_precision_loss, reason = "counts are small")]
-pub(super) fn always(observed: &Observed, plan: &Plan) -> Broken {
+pub(super) fn always(observed: &Oracle, plan: &Setup) -> Broken {
     let mut broken = Broken::new();
     let mut holds = |holds: bool, text: String| {
         if !holds {
@@ -58,13 +58,13 @@ pub(super) fn always(observed: &Observed, plan: &Plan) -> Broken {
             "P5: {late} projects are outdated that were looked up {patience:.0?} ago or earlier"
         ),
     );
-    let fleet = plan.sidecars as f64;
-    let share = observed.offered_share(fleet * f64::from(plan.burst));
+    let sidecars = plan.sidecars as f64;
+    let share = observed.offered_share(sidecars * f64::from(plan.burst));
     holds(
         share <= 1.1,
         format!("offered: {share:.2} times the rates and the bursts in a second"),
     );
-    let floor = fleet * (plan.seconds as f64 / 300.0).ceil();
+    let floor = sidecars * (plan.seconds as f64 / 300.0).ceil();
     let firsts = (observed.launches - observed.repeats) as f64;
     let retries = observed.retries as f64;
     holds(
@@ -80,7 +80,7 @@ pub(super) fn always(observed: &Observed, plan: &Plan) -> Broken {
 }
 
 /// P5: goodput is back to 95 % within 90 s of the fault's end.
-pub(super) fn recovers(observed: &Observed, fault: Fault) -> Broken {
+pub(super) fn recovers(observed: &Oracle, fault: Fault) -> Broken {
     let before = observed.useful.mean(fault.from - WINDOW, fault.from);
     let from = fault.to + RECOVERY.as_secs();
     let after = observed.useful.mean(from, from + WINDOW);
@@ -92,15 +92,16 @@ pub(super) fn recovers(observed: &Observed, fault: Fault) -> Broken {
     )]
 }
 
-/// P4: after a release everything that is wanted becomes fresh as fast as the rate and the permits allow, by one render each.
-pub(super) fn converges(observed: &Observed, plan: &Plan) -> Broken {
+/// P4: after a release everything that is wanted becomes fresh as fast as the rate and the permits
+/// allow, by one render each.
+pub(super) fn converges(observed: &Oracle, plan: &Setup) -> Broken {
     let mut broken = converges_at(observed, plan, plan.rate, Duration::ZERO);
     broken.extend(renders_once(observed));
     broken
 }
 
-/// P4 at so many renders a second, after so long: whatever a sidecar's wishes and permits allow, and the last render.
-pub(super) fn converges_at(observed: &Observed, plan: &Plan, rate: f64, after: Duration) -> Broken {
+/// P4 at a rate, after a delay: whatever a sidecar's wishes and permits allow, and the last render.
+pub(super) fn converges_at(observed: &Oracle, plan: &Setup, rate: f64, after: Duration) -> Broken {
     let mut broken = Broken::new();
     let permits = f64::from(Permits::of(plan.limits().concurrency, &plan.tuning.budget).outdated);
     for (sidecar, converged) in observed.converged.iter().enumerate() {
@@ -125,7 +126,7 @@ pub(super) fn converges_at(observed: &Observed, plan: &Plan, rate: f64, after: D
 }
 
 /// Where no render fails, each project is rendered at most once for a release, or for another wish.
-pub(super) fn renders_once(observed: &Observed) -> Broken {
+pub(super) fn renders_once(observed: &Oracle) -> Broken {
     let repeats = observed.repeats;
     if repeats == 0 {
         return Broken::new();

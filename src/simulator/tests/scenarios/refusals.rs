@@ -1,17 +1,17 @@
-//! Renderers that take only so many calls at once, and stores that refuse, are slow or do not answer.
+//! Renderers that take few calls at once, and stores that refuse, are slow or do not
+//! answer.
 
 use std::time::Duration;
 
 use super::{SPREAD, Scenario};
-use crate::admission::fleet::{
-    observed::Observed,
-    sim::{Plan, World},
-    verdict::Broken,
+use crate::simulator::{
+    World,
+    tests::{oracle::Oracle, setup::Setup, verdict::Broken},
 };
 
-pub(in crate::admission::fleet) const FEW_AT_ONCE: Scenario = Scenario {
+pub(in crate::simulator::tests) const FEW_AT_ONCE: Scenario = Scenario {
     name: "a renderer that plainly refuses what it has no core for",
-    // Of what is offered to so many cores a part finds all of them taken.
+    // Of what is offered to as many cores a part finds all of them taken.
     plan: |plan| (plan.load, plan.seconds, plan.repeats) = (0.0, 300, 0.5),
     script: |world| {
         takes_as_many_as_cores(world);
@@ -24,7 +24,7 @@ pub(in crate::admission::fleet) const FEW_AT_ONCE: Scenario = Scenario {
     },
 };
 
-pub(in crate::admission::fleet) const TWO_AT_ONCE: Scenario = Scenario {
+pub(in crate::simulator::tests) const TWO_AT_ONCE: Scenario = Scenario {
     name: "one sidecar with 16 permits on a renderer that takes two calls",
     plan: |plan| {
         (plan.sidecars, plan.rate, plan.burst, plan.concurrency) = (1, 1_000.0, 1_000, 16);
@@ -32,7 +32,7 @@ pub(in crate::admission::fleet) const TWO_AT_ONCE: Scenario = Scenario {
         (plan.headroom, plan.load, plan.seconds, plan.repeats) = (0.02, 0.0, 180, 1.0);
     },
     script: |world| {
-        world.renderer.takes_at_once(2);
+        world.renderer.take_at_once(2);
         world.script(60, |world| world.release(SPREAD));
     },
     judge: |observed, plan| {
@@ -42,9 +42,10 @@ pub(in crate::admission::fleet) const TWO_AT_ONCE: Scenario = Scenario {
     },
 };
 
-pub(in crate::admission::fleet) const TENFOLD_REFUSED: Scenario = Scenario {
+pub(in crate::simulator::tests) const TENFOLD_REFUSED: Scenario = Scenario {
     name: "limits ten times higher than a renderer bears that plainly refuses",
-    // No fault ends here: what is wanted is more than can be rendered, and is refused again and again.
+    // No fault ends here: what is wanted is more than can be rendered, and is refused again and
+    // again.
     plan: |plan| (plan.headroom, plan.load, plan.repeats) = (0.1, 0.6, 5.0),
     script: |world| {
         takes_as_many_as_cores(world);
@@ -63,7 +64,7 @@ pub(in crate::admission::fleet) const TENFOLD_REFUSED: Scenario = Scenario {
     },
 };
 
-pub(in crate::admission::fleet) const STORE_REFUSES: Scenario = Scenario {
+pub(in crate::simulator::tests) const STORE_REFUSES: Scenario = Scenario {
     name: "all pods start at once on a store that takes five fetches at once",
     plan: |plan| {
         (plan.offers_fetch, plan.load, plan.seconds) = (true, 0.0, 300);
@@ -82,7 +83,7 @@ pub(in crate::admission::fleet) const STORE_REFUSES: Scenario = Scenario {
     },
 };
 
-pub(in crate::admission::fleet) const STORE_SLOW: Scenario = Scenario {
+pub(in crate::simulator::tests) const STORE_SLOW: Scenario = Scenario {
     name: "all pods start at once on a store that takes 1.5 s, of a deadline of 3 s",
     plan: |plan| {
         (plan.offers_fetch, plan.load, plan.seconds) = (true, 0.0, 180);
@@ -100,7 +101,7 @@ pub(in crate::admission::fleet) const STORE_SLOW: Scenario = Scenario {
     },
 };
 
-pub(in crate::admission::fleet) const STORE_AWAY: Scenario = Scenario {
+pub(in crate::simulator::tests) const STORE_AWAY: Scenario = Scenario {
     name: "all pods start at once while the store does not answer for a minute",
     plan: |plan| (plan.offers_fetch, plan.load, plan.seconds) = (true, 0.0, 300),
     script: |world| {
@@ -116,10 +117,10 @@ pub(in crate::admission::fleet) const STORE_AWAY: Scenario = Scenario {
                 "{before} renders before fetches had failed for 3 s"
             ));
         }
-        if rendered < 0.8 * plan.fleet_rate() {
+        if rendered < 0.8 * plan.total_rate() {
             broken.push(format!(
                 "{rendered:.1}/s of {:.1}/s were rendered while fetches failed",
-                plan.fleet_rate()
+                plan.total_rate()
             ));
         }
         // A probe every 5 s in the mean, of each sidecar.
@@ -133,7 +134,7 @@ pub(in crate::admission::fleet) const STORE_AWAY: Scenario = Scenario {
     },
 };
 
-pub(in crate::admission::fleet) const STORE_PUSHES_BACK: Scenario = Scenario {
+pub(in crate::simulator::tests) const STORE_PUSHES_BACK: Scenario = Scenario {
     name: "all pods start at once while the store pushes every fetch back by 1 s",
     plan: |plan| (plan.offers_fetch, plan.load, plan.seconds) = (true, 0.0, 300),
     script: |world| {
@@ -150,24 +151,24 @@ pub(in crate::admission::fleet) const STORE_PUSHES_BACK: Scenario = Scenario {
     },
 };
 
-fn takes_as_many_as_cores(world: &mut World) {
+fn takes_as_many_as_cores(world: &mut World<Oracle>) {
     #[expect(
         clippy::cast_possible_truncation,
         clippy::cast_sign_loss,
         reason = "a few cores"
     )]
     let cores = (world.plan.capacity() * world.plan.work).ceil() as usize;
-    world.renderer.takes_at_once(cores);
+    world.renderer.take_at_once(cores);
 }
 
 /// Replaces every pod by one that holds nothing; what is stored is fresh.
-fn restart_all(world: &mut World) {
+fn restart_all(world: &mut World<Oracle>) {
     world.script(60, |world| {
         (0..world.plan.sidecars).for_each(|sidecar| world.replace(sidecar));
     });
 }
 
-fn renders_at_most(observed: &Observed, most: usize) -> Broken {
+fn renders_at_most(observed: &Oracle, most: usize) -> Broken {
     let launches = observed.launches as usize;
     if launches <= most {
         return Broken::new();
@@ -177,8 +178,8 @@ fn renders_at_most(observed: &Observed, most: usize) -> Broken {
     )]
 }
 
-/// Every sidecar holds all of its projects within so many seconds of its start.
-fn all_held_within(observed: &Observed, plan: &Plan, seconds: f64) -> Broken {
+/// Every sidecar holds all of its projects within a time of its start.
+fn all_held_within(observed: &Oracle, plan: &Setup, seconds: f64) -> Broken {
     let slowest = slowest(observed);
     if slowest.is_some_and(|slowest| slowest <= seconds) {
         return Broken::new();
@@ -189,10 +190,10 @@ fn all_held_within(observed: &Observed, plan: &Plan, seconds: f64) -> Broken {
     )]
 }
 
-/// All projects are fresh within so many times what the renderer and the rates allow.
-fn all_converge_within(observed: &Observed, plan: &Plan, times: f64) -> Broken {
+/// All projects are fresh within a multiple of what the renderer and the rates allow.
+fn all_converge_within(observed: &Oracle, plan: &Setup, times: f64) -> Broken {
     let ideal =
-        plan.projects as f64 * plan.sidecars as f64 / plan.capacity().min(plan.fleet_rate());
+        plan.projects as f64 * plan.sidecars as f64 / plan.capacity().min(plan.total_rate());
     let (slowest, allowed) = (slowest(observed), times * ideal + 2.0);
     if slowest.is_some_and(|slowest| slowest <= allowed) {
         return Broken::new();
@@ -203,14 +204,14 @@ fn all_converge_within(observed: &Observed, plan: &Plan, times: f64) -> Broken {
 }
 
 /// How long the slowest sidecar took to have nothing that is behind; none when one never did.
-fn slowest(observed: &Observed) -> Option<f64> {
+fn slowest(observed: &Oracle) -> Option<f64> {
     let took = observed.converged.iter().copied();
     let took = took.map(|one| one.map(|one| one.took.as_secs_f64()));
     took.reduce(|one, other| Some(one?.max(other?)))?
 }
 
-/// Of the renders that landed, so many more were refused at most.
-fn refused_at_most(observed: &Observed, share: f64, from: u64, to: u64) -> Broken {
+/// Of the renders that landed, at most a multiple was refused.
+fn refused_at_most(observed: &Oracle, share: f64, from: u64, to: u64) -> Broken {
     let (refused, useful) = (
         observed.refused.mean(from, to),
         observed.useful.mean(from, to),

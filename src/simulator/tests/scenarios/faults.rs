@@ -4,16 +4,17 @@ use std::time::Duration;
 
 use super::{COOLED_DOWN, SPREAD, Scenario};
 use crate::{
-    admission::fleet::{
-        observed::Observed,
-        renderer::{Failure, Mood},
-        sim::World,
-        verdict::{Broken, Fault, recovers},
-    },
     reason::NotRefreshed,
+    simulator::{
+        Failure, Mood, World,
+        tests::{
+            oracle::Oracle,
+            verdict::{Broken, Fault, recovers},
+        },
+    },
 };
 
-pub(in crate::admission::fleet) const HALVED: Scenario = Scenario {
+pub(in crate::simulator::tests) const HALVED: Scenario = Scenario {
     name: "capacity halved for 5 min",
     plan: |_| {},
     script: |world| {
@@ -24,7 +25,7 @@ pub(in crate::admission::fleet) const HALVED: Scenario = Scenario {
     judge: |observed, _| recovers(observed, Fault { from: 60, to: 360 }),
 };
 
-pub(in crate::admission::fleet) const BLACK_HOLE: Scenario = Scenario {
+pub(in crate::simulator::tests) const BLACK_HOLE: Scenario = Scenario {
     name: "a black hole for 2 min",
     plan: |_| {},
     script: |world| {
@@ -34,12 +35,12 @@ pub(in crate::admission::fleet) const BLACK_HOLE: Scenario = Scenario {
     judge: |observed, _| recovers(observed, Fault { from: 60, to: 180 }),
 };
 
-pub(in crate::admission::fleet) const SLOW: Scenario = Scenario {
+pub(in crate::simulator::tests) const SLOW: Scenario = Scenario {
     name: "10 times slower without errors",
     // Most renders that are launched meanwhile time out.
     plan: |plan| (plan.seconds, plan.repeats) = (COOLED_DOWN, 0.25),
     script: |world| {
-        world.renderer.sheds_nothing();
+        world.renderer.shed_nothing();
         world.script(60, |world| world.fate.slowness = 10.0);
         world.script(60, |world| world.release(SPREAD));
         world.script(300, |world| world.fate.slowness = 1.0);
@@ -55,12 +56,12 @@ pub(in crate::admission::fleet) const SLOW: Scenario = Scenario {
     },
 };
 
-pub(in crate::admission::fleet) const OVERRUN: Scenario = Scenario {
+pub(in crate::simulator::tests) const OVERRUN: Scenario = Scenario {
     name: "3 times slower without errors, with many permits, and nothing is shed",
     // A third of what is launched meanwhile times out.
     plan: |plan| (plan.seconds, plan.concurrency, plan.repeats) = (COOLED_DOWN, 16, 0.4),
     script: |world| {
-        world.renderer.sheds_nothing();
+        world.renderer.shed_nothing();
         world.script(60, |world| world.fate.slowness = 3.0);
         world.script(60, |world| world.release(SPREAD));
         world.script(300, |world| world.fate.slowness = 1.0);
@@ -80,7 +81,7 @@ pub(in crate::admission::fleet) const OVERRUN: Scenario = Scenario {
     },
 };
 
-pub(in crate::admission::fleet) const OUTAGE: Scenario = Scenario {
+pub(in crate::simulator::tests) const OUTAGE: Scenario = Scenario {
     name: "the renderer is unavailable for 40 s",
     plan: |_| {},
     script: |world| {
@@ -90,7 +91,7 @@ pub(in crate::admission::fleet) const OUTAGE: Scenario = Scenario {
     judge: |observed, _| recovers(observed, Fault { from: 60, to: 100 }),
 };
 
-pub(in crate::admission::fleet) const INTERNAL: Scenario = Scenario {
+pub(in crate::simulator::tests) const INTERNAL: Scenario = Scenario {
     name: "every render is answered INTERNAL for 5 min",
     // Each project is asked for again once a minute at least, by each sidecar.
     plan: |plan| (plan.seconds, plan.repeats) = (COOLED_DOWN, 1.0),
@@ -98,19 +99,19 @@ pub(in crate::admission::fleet) const INTERNAL: Scenario = Scenario {
     judge: |observed, _| recovers(observed, Fault { from: 60, to: 360 }),
 };
 
-pub(in crate::admission::fleet) const ABORTED: Scenario = Scenario {
+pub(in crate::simulator::tests) const ABORTED: Scenario = Scenario {
     name: "every render is answered ABORTED for 5 min",
     script: |world| fails_for_5_min(world, Failure::Aborted),
     ..INTERNAL
 };
 
-pub(in crate::admission::fleet) const UNFIT: Scenario = Scenario {
+pub(in crate::simulator::tests) const UNFIT: Scenario = Scenario {
     name: "no answer is fit to be held for 5 min",
     script: |world| fails_for_5_min(world, Failure::Rejected),
     ..INTERNAL
 };
 
-fn fails_for_5_min(world: &mut World, failure: Failure) {
+fn fails_for_5_min(world: &mut World<Oracle>, failure: Failure) {
     world.script(60, move |world| {
         world.renderer.mood = Mood::Failing(failure);
     });
@@ -118,7 +119,7 @@ fn fails_for_5_min(world: &mut World, failure: Failure) {
     world.script(360, |world| world.renderer.mood = Mood::Working);
 }
 
-pub(in crate::admission::fleet) const UNAUTHENTICATED: Scenario = Scenario {
+pub(in crate::simulator::tests) const UNAUTHENTICATED: Scenario = Scenario {
     name: "the identity of all sidecars is refused for a minute",
     plan: |plan| plan.offers_fetch = true,
     script: |world| {
@@ -139,7 +140,7 @@ pub(in crate::admission::fleet) const UNAUTHENTICATED: Scenario = Scenario {
     },
 };
 
-pub(in crate::admission::fleet) const ALONE: Scenario = Scenario {
+pub(in crate::simulator::tests) const ALONE: Scenario = Scenario {
     name: "one sidecar at 50 renders/s while the renderer is unavailable for 40 s",
     plan: |plan| {
         (plan.sidecars, plan.projects, plan.rate, plan.burst) = (1, 50, 50.0, 10);
@@ -161,7 +162,7 @@ pub(in crate::admission::fleet) const ALONE: Scenario = Scenario {
     },
 };
 
-pub(in crate::admission::fleet) const FLAPPING: Scenario = Scenario {
+pub(in crate::simulator::tests) const FLAPPING: Scenario = Scenario {
     name: "half of the renders are answered UNAVAILABLE for 7 min",
     // Half of the attempts fail, and each wish is for what somebody waits for.
     plan: |plan| {
@@ -175,7 +176,7 @@ pub(in crate::admission::fleet) const FLAPPING: Scenario = Scenario {
     judge: |observed, _| recovers(observed, Fault { from: 60, to: 480 }),
 };
 
-pub(in crate::admission::fleet) const PUSHED: Scenario = Scenario {
+pub(in crate::simulator::tests) const PUSHED: Scenario = Scenario {
     name: "all projects are pushed back by 3 s, for half a minute",
     plan: |plan| (plan.rate, plan.burst) = (5.0, 5),
     script: |world| {
@@ -204,7 +205,7 @@ pub(in crate::admission::fleet) const PUSHED: Scenario = Scenario {
     },
 };
 
-pub(in crate::admission::fleet) const PUSHED_SINGLY: Scenario = Scenario {
+pub(in crate::simulator::tests) const PUSHED_SINGLY: Scenario = Scenario {
     name: "all projects are pushed back by 3 s each, for half a minute",
     script: |world| {
         let after = Duration::from_secs(3);
@@ -220,7 +221,7 @@ pub(in crate::admission::fleet) const PUSHED_SINGLY: Scenario = Scenario {
     ..PUSHED
 };
 
-pub(in crate::admission::fleet) const WEAKENED: Scenario = Scenario {
+pub(in crate::simulator::tests) const WEAKENED: Scenario = Scenario {
     name: "the renderer pushes back for 10 s and comes back with a quarter of its cores",
     plan: |_| {},
     script: |world| {
@@ -243,7 +244,7 @@ pub(in crate::admission::fleet) const WEAKENED: Scenario = Scenario {
     },
 };
 
-pub(in crate::admission::fleet) const RETURNED: Scenario = Scenario {
+pub(in crate::simulator::tests) const RETURNED: Scenario = Scenario {
     name: "the renderer is away for 40 s and comes back with a quarter of its cores",
     plan: |_| {},
     script: |world| {
@@ -261,7 +262,7 @@ pub(in crate::admission::fleet) const RETURNED: Scenario = Scenario {
 };
 
 /// Of the renders that were offered just after a stop, at most a tenth were pushed back.
-fn few_are_pushed_back(observed: &Observed, from: u64, to: u64) -> Broken {
+fn few_are_pushed_back(observed: &Oracle, from: u64, to: u64) -> Broken {
     let (pushed, offered) = (
         observed.pushed_back.mean(from, to),
         observed.offered_mean(from, to),
@@ -274,9 +275,10 @@ fn few_are_pushed_back(observed: &Observed, from: u64, to: u64) -> Broken {
     )]
 }
 
-pub(in crate::admission::fleet) const TENFOLD: Scenario = Scenario {
+pub(in crate::simulator::tests) const TENFOLD: Scenario = Scenario {
     name: "limits ten times higher than the renderer bears",
-    // No fault ends here: what is wanted is more than can be rendered, and is pushed back again and again.
+    // No fault ends here: what is wanted is more than can be rendered, and is pushed back again and
+    // again.
     plan: |plan| (plan.headroom, plan.load, plan.repeats) = (0.1, 0.6, 5.0),
     script: |world| world.script(60, |world| world.release(SPREAD)),
     judge: |observed, plan| {
@@ -300,13 +302,15 @@ pub(in crate::admission::fleet) const TENFOLD: Scenario = Scenario {
     },
 };
 
-pub(in crate::admission::fleet) const HYSTERESIS: Scenario = Scenario {
+pub(in crate::simulator::tests) const HYSTERESIS: Scenario = Scenario {
     name: "load 0.3, then 1.5, then 0.3 of what the renderer can do",
     plan: |plan| {
         plan.headroom = 0.6;
-        // At the top a third of what the renderer is offered is pushed back, and its probes obey that alone.
+        // At the top a third of what the renderer is offered is pushed back, and its probes obey
+        // that alone.
         plan.repeats = 0.13;
-        // All may be wanted at the top, and what is not wanted anew then renders them in less than a step.
+        // All may be wanted at the top, and what is not wanted anew then renders them in less than
+        // a step.
         let drained = plan.projects as f64 / (0.7 * plan.bearable_rate());
         plan.seconds = 3 * (1.5 * (60.0 + drained)) as u64;
     },

@@ -1,5 +1,6 @@
-//! The scenarios: what happens to a fleet, and what has to hold then. The usual plan stands here; each scenario says what is
-//! different in it. `EVENKEEL_FLEET_SHOW=1` prints what was measured, with `--nocapture`.
+//! The scenarios: what happens to many sidecars, and what has to hold then. The usual plan stands
+//! here; each scenario says what is different in it. `EVENKEEL_SIMULATE_SHOW=1` prints what was
+//! measured, with `--nocapture`.
 
 mod faults;
 mod pods;
@@ -12,31 +13,35 @@ use std::time::Duration;
 use self::{faults::*, pods::*, projects::*, refusals::*, releases::*};
 use super::{
     controllers::Controller,
-    observed::Observed,
-    sim::{Plan, Way, World},
+    oracle::Oracle,
+    setup::Setup,
     verdict::{Broken, always},
 };
-use crate::admission::Tuning;
+use crate::{
+    admission::Tuning,
+    simulator::{Plan, Way, World},
+};
 
-/// Something that happens to a fleet.
+/// Something that happens to many sidecars.
 #[derive(Clone, Copy)]
 pub(super) struct Scenario {
     pub(super) name: &'static str,
-    plan: fn(&mut Plan),
-    script: fn(&mut World),
-    judge: fn(&Observed, &Plan) -> Broken,
+    plan: fn(&mut Setup),
+    script: fn(&mut World<Oracle>),
+    judge: fn(&Oracle, &Setup) -> Broken,
 }
 
 const SPREAD: Duration = Duration::from_secs(2);
-/// The end of a run whose fault ends at second 300: by then the longest cool-down that it caused is over, too.
+/// The end of a run whose fault ends at second 300: by then the longest cool-down that it caused is
+/// over, too.
 const COOLED_DOWN: u64 = 660;
 
 /// Of the usual run.
 const SEED: u64 = 1;
 
-fn plan() -> Plan {
+fn setup() -> Setup {
     let (sidecars, projects) = super::size();
-    Plan {
+    let plan = Plan {
         way: Way::Admission,
         sidecars,
         projects,
@@ -55,40 +60,43 @@ fn plan() -> Plan {
         offers_fetch: false,
         memo: 1.0,
         pushes_all_back: false,
-        repeats: 0.1,
         seconds: 600,
         poisoned: (projects / 100).max(1),
         seed: SEED,
         tuning: Tuning::DEFAULT,
-    }
+    };
+    let repeats = 0.1;
+    Setup { plan, repeats }
 }
 
 impl Scenario {
-    fn observe(&self, way: Way, tuning: Tuning, seed: u64) -> (Observed, Plan) {
-        let mut plan = plan();
-        (self.plan)(&mut plan);
-        (plan.way, plan.tuning, plan.seed) = (way, tuning, seed);
-        let mut world = World::new(plan.clone());
+    fn observe(&self, way: Way, tuning: Tuning, seed: u64) -> (Oracle, Setup) {
+        let mut setup = setup();
+        (self.plan)(&mut setup);
+        (setup.way, setup.tuning, setup.seed) = (way, tuning, seed);
+        let mut world = World::new(setup.plan.clone(), Oracle::new(&setup));
         (self.script)(&mut world);
-        (world.run(), plan)
+        let (observed, oracle) = world.run();
+        (oracle.with(observed), setup)
     }
 
-    /// What is broken when a fleet goes through this.
+    /// What is broken when many sidecars go through this.
     fn broken(&self, tuning: Tuning) -> Broken {
         self.judged(Way::Admission, tuning).1
     }
 
-    fn judged(&self, way: Way, tuning: Tuning) -> (Observed, Broken) {
+    fn judged(&self, way: Way, tuning: Tuning) -> (Oracle, Broken) {
         let (observed, plan) = self.observe(way, tuning, SEED);
         let mut broken = always(&observed, &plan);
         broken.extend((self.judge)(&observed, &plan));
-        if std::env::var_os("EVENKEEL_FLEET_SHOW").is_some() {
+        if std::env::var_os("EVENKEEL_SIMULATE_SHOW").is_some() {
             show(self.name, &observed, &plan);
         }
         (observed, broken)
     }
 
-    /// Asserts that what always has to hold does in runs of five seeds, and what this scenario judges in most of them.
+    /// Asserts that what always has to hold does in runs of five seeds, and what this scenario
+    /// judges in most of them.
     fn holds_in_most_runs(&self) {
         let runs: Vec<_> = (SEED..SEED + 5)
             .map(|seed| self.observe(Way::Admission, Tuning::DEFAULT, seed))
@@ -106,7 +114,7 @@ impl Scenario {
     }
 }
 
-fn show(name: &str, observed: &Observed, plan: &Plan) {
+fn show(name: &str, observed: &Oracle, plan: &Setup) {
     println!("{name}: {}", observed.summary(plan));
     for from in (0..plan.seconds).step_by(30) {
         let to = from + 30;
@@ -158,7 +166,8 @@ fn without_any_of_the_controllers_some_scenario_fails() {
     }
 }
 
-/// The simulator can tell: the incident's way fails lookups of what was held, and breaks what admission keeps.
+/// The simulator can tell: the incident's way fails lookups of what was held, and breaks what
+/// admission keeps.
 #[test]
 fn the_way_of_the_incident_fails_lookups_and_does_not_recover() {
     for scenario in [RELEASE, SLOW, POISON] {
@@ -175,7 +184,8 @@ fn the_way_of_the_incident_fails_lookups_and_does_not_recover() {
     assert!(is_stuck, "goodput came back: {broken:?}");
 }
 
-/// Prints which scenarios fail without which controller: `cargo test --lib admission::fleet -- --ignored --nocapture`.
+/// Prints which scenarios fail without which controller: `cargo test --lib simulator -- --ignored
+/// --nocapture`.
 #[test]
 #[ignore = "it is a table for people, and takes minutes"]
 fn which_scenario_needs_which_controller() {
@@ -195,7 +205,8 @@ fn a_release_with_few_permits_tells_truly_when_to_come_back() {
     SCARCE.holds_in_most_runs();
 }
 
-/// One run says little here: the slowest of a hundred sidecars is the one that was refused by chance most often.
+/// One run says little here: the slowest of a hundred sidecars is the one that was refused by
+/// chance most often.
 #[test]
 fn a_renderer_that_takes_few_calls_at_once() {
     FEW_AT_ONCE.holds_in_most_runs();

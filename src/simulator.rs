@@ -1,0 +1,38 @@
+//! Runs many sidecars against one renderer in virtual time, to tell what would happen.
+//!
+//! Each sidecar is a real [`Admission`](crate::admission::Admission), driven through its public
+//! face as the product drives it. Around it stand models: a renderer with cores, a queue and a
+//! store ([`Renderer`]), a network with a little latency, and applications that look projects up. A
+//! run of minutes takes seconds, and the same seed gives the same run.
+//!
+//! Say in a [`Plan`] what the world is made of, put into the [`World`] what happens when, and let
+//! it run: [`Observed`] holds what was seen. A [`Watch`] hears of every decision while the world
+//! runs. What lies beyond admission is not simulated: payloads, sockets, and what the sidecar's
+//! cache evicts when it is full.
+
+mod applications;
+mod calls;
+mod fate;
+mod incident;
+mod landing;
+mod observed;
+mod plan;
+mod pod;
+mod renderer;
+mod sidecar;
+mod watch;
+mod world;
+
+pub use self::{
+    calls::Answer,
+    fate::{Fate, Poison},
+    observed::{Observed, Seconds},
+    plan::{COLD_PATIENCE, PATIENCE, Plan, Way},
+    renderer::{Failure, Mood, Renderer, Store},
+    sidecar::{Convergence, ProjectId, Sidecar},
+    watch::{Launch, Unwatched, Watch},
+    world::World,
+};
+
+#[cfg(test)]
+mod tests;

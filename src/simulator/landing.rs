@@ -1,0 +1,238 @@
+//! What admission decided is carried out, and what calls bring is held and told. It stands in for
+//! the room `refresh`, and does as that does.
+
+use std::time::Duration;
+
+use super::{
+    calls::{Answer, Call, number},
+    plan::Way,
+    renderer::{CallId, Failure},
+    sidecar::{Caller, ProjectId, Waiting},
+    watch::{Launch, Watch},
+    world::{Event, World},
+};
+use crate::{
+    admission::{Action, CallFailure, FetchLanding, HeldMark, Landing, Outcome, Verdict},
+    revision::{Order, Project},
+};
+
+impl<W: Watch> World<W> {
+    /// Carries out what the machine decided, and sets its alarm. Those who wait wake after that.
+    pub(super) fn settle(&mut self, id: usize) {
+        let mut resolved = Vec::new();
+        for action in self.sidecars[id].admission.take_actions() {
+            match action {
+                Action::Render {
+                    project,
+                    rollout,
+                    class,
+                    attempt,
+                    ..
+                } => self.launch(id, &project, rollout, Launch::Render { class, attempt }),
+                Action::Fetch { project, .. } => self.launch(id, &project, 0, Launch::Fetch),
+                // Nothing is missed here, and each sidecar's budget is its own.
+                Action::Confirm { .. } | Action::Reserve { .. } | Action::Return { .. } => {}
+                Action::Redial { connection } => self.redial(id, connection),
+                Action::Resolve { project, outcome } => resolved.push((project, outcome)),
+            }
+        }
+        let sidecar = &mut self.sidecars[id];
+        let next = sidecar.admission.next_wake();
+        if let Some(next) = next
+            && sidecar.wakes_at.is_none_or(|at| next < at)
+        {
+            sidecar.wakes_at = Some(next);
+            let wake = Event::Wake(id, sidecar.incarnation);
+            self.at_moment(next, wake);
+        }
+        for (project, outcome) in resolved {
+            self.resolve(id, &project, outcome);
+        }
+    }
+
+    /// Sends a render or a fetch on its way.
+    fn launch(&mut self, id: usize, name: &Project, rollout: u64, launch: Launch) {
+        let (project, now) = (self.names.id(name), self.now);
+        let sidecar = &mut self.sidecars[id];
+        self.watch.launched(sidecar, project, launch, now);
+        sidecar.slots[project].quiet = None;
+        let (is_fetch, deadline) = match launch {
+            Launch::Render { class, .. } => {
+                self.observed.admitted(now, class);
+                (false, self.plan.deadline)
+            }
+            Launch::Fetch => (true, self.plan.fetch_deadline),
+        };
+        let call = Call {
+            sidecar: id,
+            incarnation: sidecar.incarnation,
+            project,
+            is_fetch,
+            connection: sidecar.connection,
+            replica: sidecar.replica,
+            rollout,
+            sent_at: now,
+            is_answered: false,
+            tries: 0,
+        };
+        self.send(call, deadline);
+    }
+
+    /// Connects a sidecar anew, to any of the replicas.
+    fn redial(&mut self, id: usize, connection: u64) {
+        let replica = self.rng.f64();
+        let sidecar = &mut self.sidecars[id];
+        if sidecar.connection == connection {
+            sidecar.connection += 1;
+            sidecar.replica = replica;
+        }
+    }
+
+    fn resolve(&mut self, id: usize, name: &Project, outcome: Outcome) {
+        let project = self.names.id(name);
+        let waiting = &mut self.sidecars[id].waiting;
+        let resolved: Vec<_> = waiting
+            .extract_if(.., |waiting| waiting.project == project)
+            .collect();
+        for Waiting { caller, .. } in resolved {
+            match outcome {
+                Outcome::Landed => self.look_again(id, project, caller),
+                Outcome::NotFound => {}
+                Outcome::Refused(refusal) => self.told(id, project, refusal, caller),
+            }
+        }
+    }
+
+    /// A caller for whom something landed: what is held now is its answer, fresh or not.
+    fn look_again(&mut self, id: usize, project: ProjectId, caller: Caller) {
+        let sidecar = &self.sidecars[id];
+        self.watch.woken(sidecar, project, self.now);
+        if sidecar.slots[project].held.is_none() {
+            return;
+        }
+        if caller.is_missing {
+            self.observed.missing_answered(self.now);
+        }
+        if sidecar.is_fresh(project) {
+            return;
+        }
+        if let Verdict::Refused(refused) = self.want(id, project, None) {
+            let is_missing = false;
+            let caller = Caller {
+                is_missing,
+                ..caller
+            };
+            self.refused(id, project, refused.refusal, caller);
+        }
+    }
+
+    pub(super) fn answered(&mut self, call: CallId, answer: Answer) {
+        if std::mem::replace(&mut self.calls[call].is_answered, true) {
+            return;
+        }
+        let call = self.calls[call];
+        if self.plan.way == Way::Incident {
+            return self.incident_lands(call, answer);
+        }
+        if self.sidecars[call.sidecar].incarnation != call.incarnation {
+            return;
+        }
+        if call.is_fetch {
+            self.fetched(call, answer);
+        } else {
+            self.landed(call, answer);
+        }
+        self.settle(call.sidecar);
+        let sidecar = &self.sidecars[call.sidecar];
+        self.watch.answered(sidecar, call.project, answer, self.now);
+    }
+
+    fn fetched(&mut self, call: Call, answer: Answer) {
+        let landing = match answer {
+            Answer::Stored { order: Some(order) } => FetchLanding::Held(self.store(call, order)),
+            Answer::Unimplemented => FetchLanding::Unimplemented,
+            Answer::Failed(Failure::Unauthenticated) => {
+                FetchLanding::Failed(CallFailure::Unauthenticated)
+            }
+            Answer::Stored { order: None } | Answer::Rendered { .. } | Answer::NotFound => {
+                FetchLanding::Nothing
+            }
+            Answer::Unavailable => FetchLanding::Failed(CallFailure::Unavailable),
+            Answer::Broken | Answer::Failed(_) => FetchLanding::Failed(CallFailure::Other),
+            Answer::Exhausted(pushback) => FetchLanding::Failed(CallFailure::Exhausted(pushback)),
+            Answer::Refused => FetchLanding::Failed(CallFailure::Refused),
+            Answer::DeadlineExceeded => FetchLanding::Failed(CallFailure::DeadlineExceeded),
+        };
+        let (name, now) = (self.names.of(call.project), self.now);
+        let sidecar = &mut self.sidecars[call.sidecar];
+        self.watch.fetched(sidecar, call.project, landing, now);
+        sidecar.admission.fetched(name, landing, now);
+    }
+
+    fn landed(&mut self, call: Call, answer: Answer) {
+        let now = self.now;
+        let sidecar = &mut self.sidecars[call.sidecar];
+        let before = sidecar.slots[call.project].held;
+        sidecar.progress.rendered(now.since(call.sent_at));
+        let landing = match answer {
+            Answer::Rendered { rollout } => {
+                Landing::Held(self.store(call, Order::new(rollout, number(now))))
+            }
+            Answer::NotFound => {
+                let slot = &mut self.sidecars[call.sidecar].slots[call.project];
+                slot.absent_until = now + Duration::from_secs(30);
+                Landing::NotFound
+            }
+            Answer::Unavailable => Landing::Failed(CallFailure::Unavailable),
+            Answer::Failed(failure) => failed(failure),
+            Answer::Broken | Answer::Stored { .. } | Answer::Unimplemented => {
+                Landing::Failed(CallFailure::Other)
+            }
+            Answer::Exhausted(pushback) => Landing::Failed(CallFailure::Exhausted(pushback)),
+            Answer::Refused => Landing::Failed(CallFailure::Refused),
+            Answer::DeadlineExceeded => Landing::Failed(CallFailure::DeadlineExceeded),
+        };
+        self.observed.landed(now, &landing);
+        let name = self.names.of(call.project);
+        let sidecar = &mut self.sidecars[call.sidecar];
+        self.watch
+            .landed(sidecar, call.project, landing, before, now);
+        let admission = &mut sidecar.admission;
+        admission.came_over(name, call.connection, landing, now);
+        admission.landed(name, landing, now);
+    }
+
+    /// Holds what a call brought, if it is newer, and tells what is held then.
+    pub(super) fn store(&mut self, call: Call, order: Order) -> HeldMark {
+        let now = self.now;
+        let sidecar = &mut self.sidecars[call.sidecar];
+        let was_fresh = sidecar.is_fresh(call.project);
+        let target = Order::rollout(sidecar.target);
+        let slot = &mut sidecar.slots[call.project];
+        let was_behind = slot.held.is_none_or(|held| held.order < target);
+        let order = slot.held.map_or(order, |held| held.order.max(order));
+        let held = HeldMark {
+            order,
+            validated_at: now,
+        };
+        slot.held = Some(held);
+        if was_behind && order >= target {
+            sidecar.progress.catch_up(now);
+        }
+        if !was_fresh && sidecar.is_fresh(call.project) {
+            sidecar.slots[call.project].become_fresh();
+            self.watch.became_fresh(sidecar, call.project, now);
+            self.observed.useful(now);
+        }
+        held
+    }
+}
+
+fn failed(failure: Failure) -> Landing {
+    Landing::Failed(match failure {
+        Failure::Rejected => return Landing::Rejected,
+        Failure::Internal => CallFailure::Other,
+        Failure::Aborted => CallFailure::Aborted,
+        Failure::Unauthenticated => CallFailure::Unauthenticated,
+    })
+}
