@@ -506,8 +506,13 @@ fn mark(held: &Held) -> HeldMark {
     }
 }
 
+/// How long lookups have the lock to themselves between two steps that follow each other at once: the lock is not fair, and
+/// on a busy core a step that follows without a pause always takes it before those who wait.
+const PAUSE: Duration = Duration::from_millis(1);
+
 /// Ticks admission when it asks to be woken, for as long as there is one.
 async fn keep_time(shared: Weak<Shared>, rearm: Arc<Notify>) {
+    let mut pauses_until = Moment::START;
     loop {
         let deadline = {
             let Some(shared) = shared.upgrade() else {
@@ -515,12 +520,15 @@ async fn keep_time(shared: Weak<Shared>, rearm: Arc<Notify>) {
             };
             let mut state = shared.lock();
             let now = shared.clock.now();
-            if state.wakes_at.is_some_and(|at| at <= now) {
+            let is_due = |at: Moment| at.max(pauses_until) <= now;
+            if state.wakes_at.is_some_and(is_due) {
                 state.admission.tick(now);
                 state.complaints.tick(now);
                 shared.perform(&mut state);
+                pauses_until = now + PAUSE;
             }
-            state.wakes_at.map(|at| shared.clock.instant(at))
+            let wakes_at = state.wakes_at.map(|at| at.max(pauses_until));
+            wakes_at.map(|at| shared.clock.instant(at))
         };
         tokio::select! {
             () = rearm.notified() => {}

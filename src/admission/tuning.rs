@@ -278,7 +278,7 @@ impl Tuning {
             outdated: 10,
             probe_candidates: 64,
             reviewed: 64,
-            swept: 256,
+            swept: 16,
         },
         budget: Shares {
             first_token: 1.0,
