@@ -15,6 +15,7 @@ pub mod freshness;
 #[doc(hidden)]
 #[cfg(any(test, feature = "fuzz"))]
 pub mod fuzz;
+pub mod log;
 #[cfg(test)]
 mod logged;
 pub mod lookup;
@@ -33,5 +34,4 @@ pub mod serve;
 pub mod settings;
 pub mod share;
 pub mod simulator;
-pub mod telemetry;
 pub mod upstream;

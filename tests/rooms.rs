@@ -36,7 +36,7 @@ const EDGE: [&str; 24] = [
     "crate::upstream",
     "crate::metrics",
     "crate::settings",
-    "crate::telemetry",
+    "crate::log",
     "crate::app",
     "crate::cli",
     "crate::demo",

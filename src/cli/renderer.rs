@@ -19,9 +19,9 @@ use super::{
 };
 use crate::{
     drain::Signals,
+    log::{self, Format},
     renderer::{Cost, FaultOrder, Options, Renderer},
     serve::listener::bind_tcp_all,
-    telemetry::{self, Format},
 };
 
 /// How long renders that run may go on after the signal to end: less than the 30 s that Kubernetes gives a pod.
@@ -77,7 +77,7 @@ pub(super) struct Args {
 
 /// Runs it until SIGINT or SIGTERM, and on until the renders that run have ended; a second signal breaks them off.
 pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
-    let _log = telemetry::install(Format::Text, "info".parse()?)?;
+    let _log = log::install(Format::Text, "info".parse()?)?;
     runtime::Builder::new_current_thread()
         .enable_all()
         .build()?

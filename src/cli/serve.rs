@@ -15,8 +15,8 @@ use crate::{
     app::{self, Sidecar},
     descriptors,
     drain::Signals,
+    log::{self, Format, Log},
     settings::{self, Flags, Invalid, Loaded, LogFormat, Settings, Sources},
-    telemetry::{self, Format, Log},
 };
 
 const SETTINGS: &str = "\
@@ -132,7 +132,7 @@ fn install_log(settings: &Settings, sources: &Sources) -> anyhow::Result<Log> {
         LogFormat::Text => Format::Text,
         LogFormat::Json => Format::Json,
     };
-    let log = telemetry::install(format, settings.log.level.as_str().parse()?)?;
+    let log = log::install(format, settings.log.level.as_str().parse()?)?;
     tracing::info!(version = env!("CARGO_PKG_VERSION"), "evenkeel starts");
     for hint in sources.hints() {
         tracing::warn!("{hint}");

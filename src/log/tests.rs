@@ -146,7 +146,7 @@ fn fields_follow_the_message_of_a_text_line() {
         tracing::info!(rollout = 2, after = %"41s", "an event of ours");
     });
     assert!(
-        text.ends_with("evenkeel::telemetry::tests: an event of ours rollout=2 after=41s\n"),
+        text.ends_with("evenkeel::log::tests: an event of ours rollout=2 after=41s\n"),
         "{text}"
     );
 }
