@@ -321,9 +321,10 @@ impl Core {
                 self.unread.clone(),
                 self.closing.clone(),
             );
-            serve::lookup::service(configs, &self.health, &terms)
+            serve::lookup_listeners::service(configs, &self.health, &terms)
         };
-        let threads = serve::lookup::start(settings.lookup.threads, &listeners, lookups, &terms);
+        let threads =
+            serve::lookup_listeners::start(settings.lookup.threads, &listeners, lookups, &terms);
         let bound = listeners
             .iter()
             .map(|listener| listener.address().clone())

@@ -6,7 +6,7 @@
 pub mod admin;
 pub mod health;
 pub mod listener;
-pub mod lookup;
+pub mod lookup_listeners;
 pub mod reasons;
 pub mod telemetry;
 
@@ -15,19 +15,19 @@ mod answers;
 mod arrival;
 mod body;
 mod calls;
-mod config;
+mod config_service;
 mod connections;
 mod framed;
 #[cfg(any(test, feature = "fuzz"))]
 pub(crate) mod fuzz;
 mod gathered;
-mod grpc;
+mod get_config;
+mod grpc_listener;
 mod messages;
 mod reading;
 mod reflection;
 mod request;
 mod response;
-mod service;
 mod status;
 mod threads;
 mod trace;
@@ -43,9 +43,9 @@ pub use self::{
     accept::{Accepting, Terms},
     answers::{Answers, Watching},
     calls::Calls,
-    config::Configs,
+    config_service::Configs,
     connections::Connections,
-    service::Lookups,
+    get_config::Lookups,
     threads::{ThreadFailed, Threads},
     unfit::Unfit,
     unread::Unread,

@@ -6,7 +6,8 @@ use tonic::service::Routes;
 use tonic_health::pb::health_server::SERVICE_NAME;
 
 use super::{
-    accept::Terms, grpc, health::Health, listener::Listener, reflection, service::Methods,
+    accept::Terms, get_config::Methods, grpc_listener, health::Health, listener::Listener,
+    reflection,
 };
 
 /// Serves until the terms say that it closes, and a second longer at most.
@@ -18,7 +19,7 @@ pub async fn serve(listener: Listener, health: &Health, terms: Terms) -> io::Res
     routes.add_service(health.service());
     reflection::add(&mut routes, &[SERVICE_NAME]);
     let methods = Methods::new(routes.routes(), terms.calls.clone());
-    grpc::serve(listener, methods, terms).await
+    grpc_listener::serve(listener, methods, terms).await
 }
 
 #[cfg(test)]

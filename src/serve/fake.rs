@@ -22,8 +22,8 @@ use tower::service_fn;
 use super::{
     Accepting, Answers, Calls, Connections, Terms, Unread, Watching,
     gathered::{Gathered, Room},
-    grpc, response,
-    service::Service,
+    get_config::Service,
+    grpc_listener, response,
 };
 use crate::{
     answer::{Answer, Failure, Outdated, Served},
@@ -257,7 +257,7 @@ pub(super) async fn connect(service: impl Service, terms: &Terms) -> Channel {
     let (ours, theirs) = tokio::io::duplex(64 * 1024);
     let theirs = Gathered::new(theirs, Room::default());
     let seat = terms.connections.enter(&terms.closing);
-    tokio::spawn(grpc::serve_connection(
+    tokio::spawn(grpc_listener::serve_connection(
         theirs,
         service,
         seat,

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use prost::Message as _;
 
-use super::{arrival, request, service, trace};
+use super::{arrival, get_config, request, trace};
 use crate::{proto::v1, revision::Project};
 
 /// The longest `google.protobuf.Duration`.
@@ -23,7 +23,7 @@ pub(crate) fn traceparent(text: &str) -> Option<String> {
 /// A message of any method, read in each way.
 pub(crate) fn request(message: &[u8]) {
     let decoded = v1::GetConfigRequest::decode(message);
-    if let Some((project, known)) = service::plain(message) {
+    if let Some((project, known)) = get_config::plain(message) {
         let decoded = decoded.as_ref().expect("what is plain can be decoded");
         assert_eq!(
             (project, known),

@@ -7,7 +7,7 @@ use tonic_health::{
     server::{HealthReporter, HealthService},
 };
 
-use super::config::MAX_REQUEST_BYTES;
+use super::config_service::MAX_REQUEST_BYTES;
 use crate::proto::v1::config_service_server::SERVICE_NAME;
 
 /// The name that is SERVING while the sidecar is *not* degraded. A name of its own: being degraded must not take a pod out of

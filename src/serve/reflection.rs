@@ -3,7 +3,7 @@
 use tonic::{codec::CompressionEncoding, service::RoutesBuilder};
 use tonic_reflection::server::Builder;
 
-use super::config::MAX_REQUEST_BYTES;
+use super::config_service::MAX_REQUEST_BYTES;
 use crate::proto;
 
 /// Adds reflection of `services`, in both versions that clients speak.

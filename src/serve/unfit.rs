@@ -8,12 +8,12 @@ use tonic::{Request, Response, Status, codec::CompressionEncoding, service::Rout
 use super::{
     accept::Terms,
     arrival::Arrival,
-    config::MAX_BATCH_REQUEST_BYTES,
-    grpc,
+    config_service::MAX_BATCH_REQUEST_BYTES,
+    get_config::Methods,
+    grpc_listener,
     health::Health,
     listener::Listener,
     reflection,
-    service::Methods,
     status::{Jitter, Refused},
 };
 use crate::{
@@ -52,7 +52,7 @@ impl<F: Fn() -> String + Clone + Send + Sync + 'static> Unfit<F> {
             &[SERVICE_NAME, tonic_health::pb::health_server::SERVICE_NAME],
         );
         let methods = Methods::new(routes.routes(), terms.calls.clone());
-        grpc::serve(listener, methods, terms).await
+        grpc_listener::serve(listener, methods, terms).await
     }
 
     fn refuse<T>(&self, request: &Request<T>) -> Status {

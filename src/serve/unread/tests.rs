@@ -16,8 +16,8 @@ use crate::{
         Configs, Lookups, Terms,
         fake::{self, Scripted, fresh},
         gathered::{Gathered, Room},
-        grpc,
-        lookup::service,
+        grpc_listener,
+        lookup_listeners::service,
     },
 };
 
@@ -110,7 +110,7 @@ impl Edge {
     async fn connect(&self, window: u32) -> (SendRequest<Bytes>, JoinHandle<()>) {
         let (ours, theirs) = duplex(64 * 1024);
         let seat = self.terms.connections.enter(&self.terms.closing);
-        tokio::spawn(grpc::serve_connection(
+        tokio::spawn(grpc_listener::serve_connection(
             Gathered::new(theirs, Room::default()),
             self.lookups.clone(),
             seat,

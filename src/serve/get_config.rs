@@ -27,7 +27,7 @@ use super::{
     arrival::{Arrival, Arriving, Comes, Piece, Problem},
     body::{Beside, Body, Brings, Framing},
     calls::{Call, Calls},
-    config::{Configs, MAX_BATCH_REQUEST_BYTES, MAX_REQUEST_BYTES},
+    config_service::{Configs, MAX_BATCH_REQUEST_BYTES, MAX_REQUEST_BYTES},
     framed::{Framed, PREFIX},
     reading::{Caller, Lasting},
     request::MAX_DIGEST,

@@ -21,7 +21,7 @@ use crate::{
     serve::{
         fake::{self, Scripted, fresh, outdated},
         gathered::{Gathered, Room},
-        grpc::serve_connection,
+        grpc_listener::serve_connection,
         request,
     },
 };

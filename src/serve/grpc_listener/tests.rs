@@ -36,8 +36,8 @@ use crate::{
         Configs, Connections, Lookups,
         accept::CLOSE_WITHIN,
         fake::{self, Scripted, fresh},
+        get_config::Methods,
         listener::{Access, Address},
-        service::Methods,
     },
 };
 

@@ -14,7 +14,7 @@ use crate::{
         Terms,
         fake::{self, Scripted, fresh, nothing_held, outdated},
         health::Health,
-        lookup::service,
+        lookup_listeners::service,
     },
 };
 

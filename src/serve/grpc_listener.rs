@@ -17,9 +17,9 @@ use super::{
     accept::{self, Host, Socket, Terms},
     connections::{Leaves, Seat},
     gathered::{Gathered, Room},
+    get_config::Service,
     listener::Listener,
     reading::Caller,
-    service::Service,
 };
 
 /// How many calls may be cancelled before they were accepted, and how many streams may end in an error of ours, before a

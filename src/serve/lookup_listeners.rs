@@ -10,12 +10,12 @@ use tonic::service::Routes;
 use super::{
     accept::Terms,
     answers::Answers,
-    config::Configs,
-    grpc,
+    config_service::Configs,
+    get_config::{Lookups, Methods},
+    grpc_listener,
     health::Health,
     listener::Listener,
     reflection,
-    service::{Lookups, Methods},
     threads::Threads,
 };
 use crate::proto::v1::config_service_server::SERVICE_NAME;
@@ -53,7 +53,11 @@ pub fn start<A: Answers>(
             .iter()
             .map(|listener| {
                 let listener = listener.try_clone()?;
-                Ok(grpc::serve(listener, lookups.clone(), terms.clone()))
+                Ok(grpc_listener::serve(
+                    listener,
+                    lookups.clone(),
+                    terms.clone(),
+                ))
             })
             .collect::<io::Result<Vec<_>>>()?;
         started.spawn(format!("lookup-{number}"), "lookups", try_join_all(serving))?;
