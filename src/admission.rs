@@ -12,6 +12,7 @@ mod action;
 mod budget;
 mod confirming;
 mod dispatch;
+mod drops;
 mod explain;
 mod fetched;
 mod fetches;
@@ -22,6 +23,8 @@ mod limits;
 mod register;
 mod replica;
 mod reserve;
+mod share;
+mod splay;
 mod throttle;
 mod tuning;
 mod view;
@@ -32,10 +35,13 @@ use std::{num::NonZeroU32, time::Duration};
 pub use self::{
     action::{Action, FetchPermit, Lease, Permit},
     budget::{FirstRenders, MIN_RATE, Permits},
+    drops::{Dropping, Drops},
     explain::Explanation,
     gates::{Gate, Shut},
     limits::{FetchLimits, Limits},
     reserve::{AskId, Local, Remote, Reserve, Reserved},
+    share::{Fleet, Share},
+    splay::Splay,
     tuning::{
         Breaking, CoolDowns, Faults, Fetching, Guesses, Holding, Interest, Learning, Pacing, Range,
         Retries, Shares, Tuning, Turns,

@@ -32,6 +32,5 @@ pub mod renderer;
 pub mod revision;
 pub mod serve;
 pub mod settings;
-pub mod share;
 pub mod simulator;
 pub mod upstream;

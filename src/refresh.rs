@@ -13,7 +13,7 @@ mod snapshot;
 mod waiter;
 
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::HashMap,
     num::NonZeroU32,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError, Weak,
@@ -39,7 +39,7 @@ pub use self::{
 };
 use crate::{
     admission::{
-        Action, Admission, Explanation, HeldMark, Limits, Link, Stops, Verdict, Want, Wish,
+        Action, Admission, Drops, Explanation, HeldMark, Limits, Link, Stops, Verdict, Want, Wish,
     },
     cache::{Cache, Held},
     freshness::{Freshness, TargetChange},
@@ -121,7 +121,7 @@ struct State {
     complaints: Complaints,
     notices: Notices,
     /// When held projects were recently dropped because the renderer no longer knows them.
-    drops: VecDeque<Moment>,
+    drops: Drops,
 }
 
 impl Refresh {
@@ -145,7 +145,7 @@ impl Refresh {
                 wakes_at: None,
                 complaints: Complaints::default(),
                 notices: Notices::default(),
-                drops: VecDeque::new(),
+                drops: Drops::default(),
             }),
             rearm: Arc::default(),
             epoch: AtomicU16::new(0),

@@ -7,7 +7,10 @@ use tokio::time::{Instant, sleep_until};
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::{Core, plain};
-use crate::{settings::Settings, share::Share};
+use crate::{
+    admission::{Share, Splay},
+    settings::Settings,
+};
 
 /// How often a rising share is looked at.
 const STEP: Duration = Duration::from_secs(1);
@@ -30,10 +33,7 @@ pub(super) async fn follow(core: Arc<Core>) {
 
 struct Hot {
     share: Share,
-    /// The part of the splay that this host waits.
-    part: f64,
-    /// A rollout that is to be picked up, and when.
-    release: Option<(u64, Instant)>,
+    splay: Splay,
 }
 
 impl Hot {
@@ -41,15 +41,15 @@ impl Hot {
         let now = core.refresh.clock().now();
         Self {
             share: Share::new(settings.admission.rate(), plain::fleet(settings), now),
-            part: part_of(&host_name()),
-            release: None,
+            splay: Splay::new(part_of(&host_name())),
         }
     }
 
     fn wake(&self, core: &Core) -> Option<Instant> {
-        let is_rising = self.share.is_rising(core.refresh.clock().now());
+        let clock = core.refresh.clock();
+        let is_rising = self.share.is_rising(clock.now());
         let step = is_rising.then(|| Instant::now() + STEP);
-        let release = self.release.map(|(_, at)| at);
+        let release = self.splay.wakes_at().map(|at| clock.instant(at));
         [step, release].into_iter().flatten().min()
     }
 
@@ -62,28 +62,11 @@ impl Hot {
         core.lookup.set_limits(plain::lookup(settings));
         core.unread
             .set_most(plain::bytes(settings.lookup.max_unread));
-        core.refresh.set_max_age(settings.lookup.max_age);
-        if let Some(rollout) = self.due(core.freshness.target(), settings) {
+        core.freshness.set_max_age(settings.lookup.max_age);
+        let (rollout, splay) = (settings.rollout.get(), settings.admission.splay);
+        if let Some(rollout) = self.splay.due(core.freshness.target(), rollout, splay, now) {
             core.refresh.set_target(rollout);
         }
-    }
-
-    /// The rollout that is to be the target now, if it is another.
-    fn due(&mut self, target: u64, settings: &Settings) -> Option<u64> {
-        let rollout = settings.rollout.get();
-        let waits = settings.admission.splay.mul_f64(self.part);
-        if rollout <= target || waits.is_zero() {
-            self.release = None;
-            return (rollout != target).then_some(rollout);
-        }
-        let at = match self.release {
-            // A newer one does not start the wait anew: releases in quick succession would never be picked up.
-            Some((_, at)) => at,
-            None => Instant::now() + waits,
-        };
-        let is_due = at <= Instant::now();
-        self.release = (!is_due).then_some((rollout, at));
-        is_due.then_some(rollout)
     }
 }
 
@@ -102,48 +85,6 @@ fn host_name() -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::moment::Moment;
-
-    fn settings(rollout: u64, splay: Duration) -> Settings {
-        let mut settings = Settings {
-            rollout: rollout.try_into().unwrap(),
-            ..Settings::default()
-        };
-        settings.admission.splay = splay;
-        settings
-    }
-
-    fn hot() -> Hot {
-        Hot {
-            share: Share::new(5.0, None, Moment::START),
-            part: 0.25,
-            release: None,
-        }
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_release_is_picked_up_after_the_host_s_part_of_the_splay() {
-        let mut hot = hot();
-        let settings = settings(2, Duration::from_secs(40));
-        assert_eq!(hot.due(1, &settings), None);
-        tokio::time::advance(Duration::from_secs(9)).await;
-        assert_eq!(
-            hot.due(1, &settings),
-            None,
-            "reading it again does not put it off"
-        );
-        let next = self::settings(3, Duration::from_secs(40));
-        assert_eq!(hot.due(1, &next), None, "nor does a newer one");
-        tokio::time::advance(Duration::from_secs(1)).await;
-        assert_eq!(hot.due(1, &next), Some(3));
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn without_a_splay_and_on_the_way_down_it_is_picked_up_at_once() {
-        assert_eq!(hot().due(1, &settings(2, Duration::ZERO)), Some(2));
-        assert_eq!(hot().due(3, &settings(2, Duration::from_secs(40))), Some(2));
-        assert_eq!(hot().due(2, &settings(2, Duration::from_secs(40))), None);
-    }
 
     #[test]
     fn hosts_have_different_parts() {

@@ -1,11 +1,10 @@
 //! Settings as the plain values that the rooms take.
 
 use crate::{
-    admission::{self, FetchLimits},
+    admission::{self, FetchLimits, Fleet},
     lookup,
     serve::listener::Address,
     settings::{Listen, Settings, Size},
-    share::Fleet,
 };
 
 /// The limits, but for the rate, which may be on its way up.

@@ -7,22 +7,12 @@ use std::{
 
 use super::{Complaints, Shared, State, complaints::Complaint, mark, observe::RenderResult};
 use crate::{
-    admission::{CallFailure, Class, FetchLanding, Landing},
+    admission::{CallFailure, Class, Dropping, Drops, FetchLanding, Landing},
     cache::{Held, Stored, Word},
     moment::Moment,
     render::{Answered, Confirmed, Rejected, RenderError},
     revision::{Order, Project, Revision},
 };
-
-/// A held project is dropped only if a second NOT_FOUND comes this long after the first, over another
-/// connection.
-const GONE_AFTER: Duration = Duration::from_secs(30);
-/// The same for a pod that holds few projects, and so cannot tell a bad replica by the others.
-const FEW: u64 = 20;
-const FEW_GONE_AFTER: Duration = Duration::from_secs(300);
-/// At most this share of the held projects, and always one, is dropped within [`DROP_WINDOW`].
-const MAX_DROPPED: f64 = 0.05;
-const DROP_WINDOW: Duration = Duration::from_secs(300);
 
 impl Shared {
     pub(super) fn render_landed(
@@ -338,31 +328,17 @@ impl Shared {
         state
             .complaints
             .raise(Complaint::Gone, project, &RenderError::NotFound, now);
-        let after = if self.parts.cache.len() < FEW {
-            FEW_GONE_AFTER
-        } else {
-            GONE_AFTER
-        };
-        if !first.is_confirmed_by(word, after) {
+        let held = self.parts.cache.len();
+        if !first.is_confirmed_by(word, Drops::confirmed_after(held)) {
             return Landing::Gone;
         }
-        while state
-            .drops
-            .front()
-            .is_some_and(|&at| now.since(at) > DROP_WINDOW)
-        {
-            state.drops.pop_front();
+        match state.drops.decide(held, now) {
+            Dropping::Allowed => {}
+            Dropping::Suspended { attempted: dropped } => {
+                tracing::warn!(%project, dropped, held, "too many held projects are NOT_FOUND at once; dropping is suspended");
+                return Landing::Gone;
+            }
         }
-        #[expect(clippy::cast_precision_loss, reason = "no cache holds that many")]
-        let (dropped, held) = (
-            (state.drops.len() + 1) as f64,
-            self.parts.cache.len() as f64,
-        );
-        if dropped > (held * MAX_DROPPED).max(1.0) {
-            tracing::warn!(%project, dropped, held, "too many held projects are NOT_FOUND at once; dropping is suspended");
-            return Landing::Gone;
-        }
-        state.drops.push_back(now);
         tracing::info!(%project, "dropped a project that no longer exists");
         state.complaints.settle(project, None);
         self.parts.cache.remove(project);

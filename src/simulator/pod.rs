@@ -9,10 +9,16 @@ use super::{
     watch::Watch,
     world::{Event, World},
 };
-use crate::{admission::HeldMark, revision::Order};
+use crate::{
+    admission::{Fleet, HeldMark},
+    revision::Order,
+};
 
 /// How soon after each other an application that starts looks its projects up.
 const LOOKED_UP_EVERY: Duration = Duration::from_millis(25);
+
+/// How often a rising share is put in force, as in the product.
+const RISES_EVERY: Duration = Duration::from_secs(1);
 
 impl<W: Watch> World<W> {
     /// Leaves the renderer that part of its cores, from 0 to 1.
@@ -28,6 +34,31 @@ impl<W: Watch> World<W> {
         for sidecar in 0..self.sidecars.len() {
             let after = spread.mul_f64(self.rng.f64());
             self.at(after, Event::Learn(sidecar, rollout));
+        }
+    }
+
+    /// Raises the rollout of the settings, which every sidecar reads within `spread` and picks up
+    /// after its part of `splay`.
+    pub fn release_with_splay(&mut self, spread: Duration, splay: Duration) {
+        self.fate.target += 1;
+        let rollout = self.fate.target;
+        for sidecar in 0..self.sidecars.len() {
+            let after = spread.mul_f64(self.rng.f64());
+            self.at(after, Event::Splay(sidecar, rollout, splay));
+        }
+    }
+
+    /// Has every sidecar believe that the rate of the fleet, which is that of the plan, is shared
+    /// by as many sidecars.
+    pub fn set_fleet_size(&mut self, size: u32) {
+        let fleet = Fleet {
+            rate: self.plan.total_rate(),
+            size,
+        };
+        for id in 0..self.sidecars.len() {
+            let share = &mut self.sidecars[id].share;
+            share.set(fleet.rate / f64::from(size), Some(fleet), self.now);
+            self.rise(id);
         }
     }
 
@@ -66,6 +97,26 @@ impl<W: Watch> World<W> {
         sidecar.admission.set_limits(limits, now);
         self.watch.limits_set(sidecar, now);
         self.settle(id);
+    }
+
+    /// Puts a sidecar's share in force, and again every second while it rises.
+    pub(super) fn rise(&mut self, id: usize) {
+        let share = self.sidecars[id].share;
+        self.set_rate(id, share.rate(self.now));
+        if share.is_rising(self.now) {
+            self.at(RISES_EVERY, Event::Rise(id));
+        }
+    }
+
+    /// Has a sidecar pick a rollout up when its part of the splay is over.
+    pub(super) fn pick_up(&mut self, id: usize, rollout: u64, splay: Duration) {
+        let sidecar = &mut self.sidecars[id];
+        let due = sidecar.splay.due(sidecar.target, rollout, splay, self.now);
+        if let Some(rollout) = due {
+            self.learn(id, rollout);
+        } else if let Some(at) = self.sidecars[id].splay.wakes_at() {
+            self.at_moment(at, Event::Splay(id, rollout, splay));
+        }
     }
 
     pub(super) fn new_sidecar(&mut self, id: usize) -> Sidecar {

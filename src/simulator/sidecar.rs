@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::plan::Plan;
 use crate::{
-    admission::{Admission, HeldMark, Link, Want},
+    admission::{Admission, HeldMark, Link, Share, Splay, Want},
     moment::Moment,
     revision::Order,
 };
@@ -67,6 +67,10 @@ pub struct Sidecar {
     /// Counts restarts: what was meant for an earlier one is void.
     pub(super) incarnation: u32,
     pub(super) target: u64,
+    /// Its part of the fleet's rate.
+    pub(super) share: Share,
+    /// When it picks a release up.
+    pub(super) splay: Splay,
     pub(super) slots: Vec<Slot>,
     pub(super) waiting: Vec<Waiting>,
     pub(super) wakes_at: Option<Moment>,
@@ -122,6 +126,8 @@ impl Sidecar {
             replica,
             incarnation: 0,
             target,
+            share: Share::new(plan.rate, None, now),
+            splay: Splay::new(fastrand::Rng::with_seed(seed).f64()),
             slots: vec![Slot::default(); plan.projects + plan.unknown],
             waiting: Vec::new(),
             wakes_at: None,

@@ -35,6 +35,10 @@ pub(super) enum Event {
     Typo,
     Wake(usize, u32),
     Learn(usize, u64),
+    /// The settings name a rollout, which is picked up after a splay of this length.
+    Splay(usize, u64, Duration),
+    /// A share of the fleet's rate rises.
+    Rise(usize),
     Leave(usize, u32, u64),
     Return(usize, ProjectId, u32),
     Arrive(CallId),
@@ -52,6 +56,8 @@ impl Event {
             Self::Lookup(sidecar)
             | Self::Wake(sidecar, _)
             | Self::Learn(sidecar, _)
+            | Self::Splay(sidecar, ..)
+            | Self::Rise(sidecar)
             | Self::Leave(sidecar, ..)
             | Self::Return(sidecar, ..) => Some(sidecar),
             Self::Answered(call, _) => Some(calls[call].sidecar),
@@ -253,6 +259,8 @@ impl<W: Watch> World<W> {
             Event::Typo => self.mistype(),
             Event::Wake(sidecar, incarnation) => self.wake(sidecar, incarnation),
             Event::Learn(sidecar, rollout) => self.learn(sidecar, rollout),
+            Event::Splay(sidecar, rollout, splay) => self.pick_up(sidecar, rollout, splay),
+            Event::Rise(sidecar) => self.rise(sidecar),
             Event::Leave(sidecar, incarnation, waiter) => self.leave(sidecar, incarnation, waiter),
             Event::Return(sidecar, project, tries) => self.look_up(sidecar, project, tries),
             Event::Arrive(call) => self.arrive(call),

@@ -7,10 +7,11 @@ mod pods;
 mod projects;
 mod refusals;
 mod releases;
+mod shares;
 
 use std::time::Duration;
 
-use self::{faults::*, pods::*, projects::*, refusals::*, releases::*};
+use self::{faults::*, pods::*, projects::*, refusals::*, releases::*, shares::*};
 use super::{
     controllers::Controller,
     oracle::Oracle,
@@ -277,4 +278,6 @@ scenarios! {
     a_slow_store: STORE_SLOW,
     a_store_that_never_answers: STORE_AWAY,
     a_store_that_pushes_back: STORE_PUSHES_BACK,
+    a_fleet_that_is_counted_too_small_for_a_minute: MISCOUNTED,
+    a_release_with_splay: SPLAYED,
 }

@@ -1,5 +1,6 @@
-//! This sidecar's share of the fleet's rate: it falls at once when the fleet grows, and rises gently when it shrinks, for the count
-//! of a fleet is seldom right at once, and the budget of all is the sum of what each believes.
+//! This sidecar's share of the fleet's rate: it falls at once when the fleet grows, and rises
+//! gently when it shrinks, for the count of a fleet is seldom right at once, and the budget of all
+//! is the sum of what each believes.
 
 use std::time::Duration;
 
@@ -39,7 +40,8 @@ impl Share {
         }
     }
 
-    /// Takes another rate: at once, unless all that changed is the size of the fleet. A rise that is under way then goes on.
+    /// Takes another rate: at once, unless all that changed is the size of the fleet. A rise that
+    /// is under way then goes on.
     pub fn set(&mut self, rate: f64, fleet: Option<Fleet>, now: Moment) {
         if self.goal == rate && self.fleet == fleet {
             return;
