@@ -19,6 +19,7 @@ mod observed;
 mod plan;
 mod pod;
 mod renderer;
+mod reserver;
 mod sidecar;
 mod watch;
 mod world;
@@ -29,6 +30,7 @@ pub use self::{
     observed::{Observed, Seconds},
     plan::{COLD_PATIENCE, PATIENCE, Plan, Way},
     renderer::{Failure, Mood, Renderer, Store},
+    reserver::{Reserver, Reserving},
     sidecar::{Convergence, ProjectId, Sidecar},
     watch::{Launch, Unwatched, Watch},
     world::World,

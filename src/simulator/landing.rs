@@ -12,7 +12,7 @@ use super::{
     world::{Event, World},
 };
 use crate::{
-    admission::{Action, CallFailure, FetchLanding, HeldMark, Landing, Outcome, Verdict},
+    admission::{Action, AskId, CallFailure, FetchLanding, HeldMark, Landing, Outcome, Verdict},
     revision::{Order, Project},
 };
 
@@ -30,8 +30,11 @@ impl<W: Watch> World<W> {
                     ..
                 } => self.launch(id, &project, rollout, Launch::Render { class, attempt }),
                 Action::Fetch { project, .. } => self.launch(id, &project, 0, Launch::Fetch),
-                // Nothing is missed here, and each sidecar's budget is its own.
-                Action::Confirm { .. } | Action::Reserve { .. } | Action::Return { .. } => {}
+                Action::Reserve {
+                    ask, candidates, ..
+                } => self.ask(id, ask, candidates.len()),
+                // Nothing is missed here, and the reserver counts no leases.
+                Action::Confirm { .. } | Action::Return { .. } => {}
                 Action::Redial { connection } => self.redial(id, connection),
                 Action::Resolve { project, outcome } => resolved.push((project, outcome)),
             }
@@ -47,6 +50,16 @@ impl<W: Watch> World<W> {
         }
         for (project, outcome) in resolved {
             self.resolve(id, &project, outcome);
+        }
+    }
+
+    /// Asks the reserver whether that many renders may start.
+    fn ask(&mut self, id: usize, ask: AskId, candidates: usize) {
+        let sidecar = &self.sidecars[id];
+        self.watch.asks(sidecar, self.now);
+        let answer = Event::Reserved(id, sidecar.incarnation, ask, candidates);
+        if !self.reserver.is_dead {
+            self.at(self.reserver.takes, answer);
         }
     }
 

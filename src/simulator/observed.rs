@@ -45,6 +45,8 @@ pub struct Observed {
     pub fetched: Seconds,
     /// Fetches that were plainly refused.
     pub fetch_refused: Seconds,
+    /// Asks for renders that were answered by the reserver.
+    pub asks_answered: Seconds,
     /// Renders that took longer than their deadline.
     pub timed_out: Seconds,
     /// Launches in the class of outdated projects.
@@ -67,7 +69,7 @@ pub struct Observed {
 pub struct Seconds(Vec<u32>);
 
 impl Seconds {
-    fn add(&mut self, now: Moment) {
+    pub(super) fn add(&mut self, now: Moment) {
         #[expect(clippy::cast_possible_truncation, reason = "a run is short")]
         let second = now.since_start().as_secs() as usize;
         if self.0.len() <= second {
@@ -103,6 +105,11 @@ impl Observed {
     pub(super) fn offered(&mut self, now: Moment) {
         let bin = now.since_start().as_millis() / BIN.as_millis();
         self.offered[usize::try_from(bin).expect("BUG: a run is short")] += 1;
+    }
+
+    /// How long the run lasted, in seconds.
+    pub fn seconds(&self) -> u64 {
+        (self.offered.len() / BINS) as u64 - 1
     }
 
     /// The most renders that were offered in any second from one second up to another.

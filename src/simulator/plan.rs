@@ -3,6 +3,7 @@
 
 use std::{num::NonZeroU32, time::Duration};
 
+use super::reserver::Reserving;
 use crate::admission::{FetchLimits, Limits, Permits, Tuning};
 
 /// How long a lookup waits for a project of which something is held: the default of
@@ -57,6 +58,8 @@ pub struct Plan {
     pub lookups: f64,
     /// Whether the renderer offers Fetch.
     pub offers_fetch: bool,
+    /// Where renders are reserved.
+    pub reserving: Reserving,
     /// What a render costs that the renderer has done before, as a share of its work.
     pub memo: f64,
     /// Whether the renderer's pushback is for every project.

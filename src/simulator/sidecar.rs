@@ -3,9 +3,9 @@
 
 use std::time::Duration;
 
-use super::plan::Plan;
+use super::{plan::Plan, reserver::Reserving};
 use crate::{
-    admission::{Admission, HeldMark, Link, Share, Splay, Want},
+    admission::{Admission, HeldMark, Link, Remote, Share, Splay, Want},
     moment::Moment,
     revision::Order,
 };
@@ -118,6 +118,9 @@ impl Sidecar {
     ) -> Self {
         let mut admission = Admission::with_tuning(plan.tuning, plan.limits(), target, seed, now)
             .with_deadline(plan.deadline);
+        if plan.reserving == Reserving::Remote {
+            admission = admission.with_reserve(Box::new(Remote));
+        }
         admission.set_link(Link::Up, now);
         Self {
             id,

@@ -6,7 +6,7 @@ use super::{
     sidecar::{ProjectId, Sidecar},
 };
 use crate::{
-    admission::{Class, Explanation, FetchLanding, HeldMark, Landing},
+    admission::{Class, Explanation, FetchLanding, HeldMark, Landing, Reserved},
     moment::Moment,
     reason::Refusal,
 };
@@ -50,6 +50,12 @@ pub trait Watch: Sized {
 
     /// A caller who waited is woken because something landed.
     fn woken(&mut self, sidecar: &Sidecar, project: ProjectId, now: Moment) {}
+
+    /// A sidecar asks elsewhere whether renders may start.
+    fn asks(&mut self, sidecar: &Sidecar, now: Moment) {}
+
+    /// An answer has come, of which admission has not heard yet.
+    fn reserved(&mut self, sidecar: &Sidecar, answers: &[Reserved], now: Moment) {}
 
     /// A render or a fetch is launched.
     fn launched(&mut self, sidecar: &Sidecar, project: ProjectId, launch: Launch, now: Moment) {}

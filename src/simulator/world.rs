@@ -12,10 +12,12 @@ use super::{
     observed::Observed,
     plan::Plan,
     renderer::{CallId, Renderer},
+    reserver::Reserver,
     sidecar::{ProjectId, Sidecar},
     watch::{Unwatched, Watch},
 };
 use crate::{
+    admission::AskId,
     moment::Moment,
     revision::{Order, Project},
 };
@@ -40,6 +42,8 @@ pub(super) enum Event {
     /// A share of the fleet's rate rises.
     Rise(usize),
     Leave(usize, u32, u64),
+    /// An ask for that many renders is answered.
+    Reserved(usize, u32, AskId, usize),
     Return(usize, ProjectId, u32),
     Arrive(CallId),
     /// The store has an answer.
@@ -59,6 +63,7 @@ impl Event {
             | Self::Splay(sidecar, ..)
             | Self::Rise(sidecar)
             | Self::Leave(sidecar, ..)
+            | Self::Reserved(sidecar, ..)
             | Self::Return(sidecar, ..) => Some(sidecar),
             Self::Answered(call, _) => Some(calls[call].sidecar),
             Self::Act
@@ -109,6 +114,9 @@ pub struct World<W = Unwatched> {
     pub fate: Fate,
     /// The renderer.
     pub renderer: Renderer,
+    /// Who is asked whether renders may start, where they are [reserved](Plan::reserving)
+    /// elsewhere.
+    pub reserver: Reserver,
     pub(super) watch: W,
     pub(super) now: Moment,
     pub(super) rng: fastrand::Rng,
@@ -160,6 +168,7 @@ impl<W: Watch> World<W> {
             now: Moment::START,
             sidecars: Vec::new(),
             renderer: Renderer::new(plan.capacity() * plan.work, plan.projects),
+            reserver: Reserver::new(),
             observed: Observed::new(&plan),
             fate: Fate::new(&plan),
             watch,
@@ -263,6 +272,9 @@ impl<W: Watch> World<W> {
             Event::Rise(sidecar) => self.rise(sidecar),
             Event::Leave(sidecar, incarnation, waiter) => self.leave(sidecar, incarnation, waiter),
             Event::Return(sidecar, project, tries) => self.look_up(sidecar, project, tries),
+            Event::Reserved(sidecar, incarnation, ask, candidates) => {
+                self.reserved(sidecar, incarnation, ask, candidates);
+            }
             Event::Arrive(call) => self.arrive(call),
             Event::Stored(call) => self.stored(call),
             Event::Ended(ends) if ends == self.ends => self.renders_end(),

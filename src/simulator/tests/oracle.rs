@@ -9,7 +9,7 @@ use std::{
 
 use super::{ledger::Ledger, setup::Setup, witness::Witness};
 use crate::{
-    admission::{Explanation, FetchLanding, HeldMark, Landing},
+    admission::{Explanation, FetchLanding, HeldMark, Landing, Reserved},
     moment::Moment,
     reason::{NotRefreshed, Refusal},
     simulator::{Answer, Fate, Launch, Observed, Plan, ProjectId, Sidecar, Watch, Way},
@@ -58,6 +58,8 @@ struct Book {
     promises: Vec<(ProjectId, Moment, Refusal)>,
     witness: Witness,
     ledger: Ledger,
+    /// Until when renders may wait for an answer from elsewhere, or for the end of a denial.
+    asked_until: Moment,
 }
 
 /// What it noted of one project.
@@ -218,6 +220,7 @@ impl Watch for Oracle {
             promises: Vec::new(),
             witness: Witness::new(limits, projects, now),
             ledger,
+            asked_until: Moment::START,
         };
         match self.books.get_mut(sidecar.id()) {
             Some(last) => *last = book,
@@ -292,6 +295,21 @@ impl Watch for Oracle {
 
     fn woken(&mut self, sidecar: &Sidecar, project: ProjectId, _: Moment) {
         self.forgotten += usize::from(sidecar.held(project).is_none());
+    }
+
+    fn asks(&mut self, sidecar: &Sidecar, now: Moment) {
+        let answered_by = now + self.plan.tuning.budget.ask_deadline;
+        let book = &mut self.books[sidecar.id()];
+        book.asked_until = book.asked_until.max(answered_by);
+    }
+
+    fn reserved(&mut self, sidecar: &Sidecar, answers: &[Reserved], _: Moment) {
+        for answer in answers {
+            if let Reserved::Denied { retry_at } = answer {
+                let book = &mut self.books[sidecar.id()];
+                book.asked_until = book.asked_until.max(*retry_at);
+            }
+        }
     }
 
     fn launched(&mut self, sidecar: &Sidecar, project: ProjectId, launch: Launch, now: Moment) {
@@ -394,6 +412,11 @@ impl Book {
         reason: NotRefreshed,
         now: Moment,
     ) -> bool {
+        // What is asked for elsewhere may start at any moment: it counts as in flight, and others wait.
+        let waits = [NotRefreshed::Throttled, NotRefreshed::ConcurrencyLimited];
+        if waits.contains(&reason) && self.asked_until > now {
+            return true;
+        }
         let held = sidecar.held(project);
         let limits = sidecar.admission().limits();
         self.witness

@@ -7,6 +7,7 @@ mod pods;
 mod projects;
 mod refusals;
 mod releases;
+mod reserved;
 mod shares;
 
 use std::time::Duration;
@@ -20,7 +21,7 @@ use super::{
 };
 use crate::{
     admission::Tuning,
-    simulator::{Plan, Way, World},
+    simulator::{Plan, Reserving, Way, World},
 };
 
 /// Something that happens to many sidecars.
@@ -59,6 +60,7 @@ fn setup() -> Setup {
         missing: 0.2,
         lookups: 2.0,
         offers_fetch: false,
+        reserving: Reserving::Local,
         memo: 1.0,
         pushes_all_back: false,
         seconds: 600,
