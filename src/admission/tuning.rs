@@ -278,7 +278,7 @@ impl Tuning {
             outdated: 10,
             probe_candidates: 64,
             reviewed: 64,
-            swept: 16,
+            swept: 128,
         },
         budget: Shares {
             first_token: 1.0,
