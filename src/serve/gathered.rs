@@ -17,7 +17,7 @@ use std::{
 
 use super::reading::{Reading, Took};
 use tokio::{
-    io::{AsyncRead, AsyncReadExt as _, AsyncWrite, ReadBuf, Take},
+    io::{AsyncRead, AsyncWrite, ReadBuf},
     task::yield_now,
 };
 
@@ -35,12 +35,13 @@ const MUCH: usize = 8 * 1024 * 1024;
 /// thread for as long as that takes.
 const WRITTEN_AT_ONCE: usize = 1024 * 1024;
 
-/// How many bytes are read of a connection before others have their turn, and of all connections of a
-/// thread in one round, after which what was asked is answered first. Frames come in any number, some of
-/// them cost a lot for their size, and each call takes memory until it has had its turn. A neighbour of a
-/// flood of calls waits for a round two or three times: with 16 KiB it waited 10 to 40 times as long as
-/// alone, with this 2 to 8 times. Lookups by the thousand are as many a second as with 16 KiB.
-const READ_AT_ONCE: usize = 2 * 1024;
+/// How many bytes of a connection are read before others have their turn: frames come in any number, and some of them cost a lot
+/// for their size.
+const READ_AT_ONCE: usize = 8 * 1024;
+
+/// How many bytes all connections of a thread read in one round, after which what was asked is answered first: each call
+/// takes memory until it has had its turn.
+const READ_IN_A_ROUND: usize = 16 * 1024;
 
 /// Room for what is kept, lent to whichever connection of a thread writes. A connection seldom keeps anything for longer than a
 /// poll takes: so there is one buffer, which stays in the processor's cache, instead of one for each connection.
@@ -74,8 +75,7 @@ pub(super) struct Gathered<S> {
 
 #[derive(Debug)]
 struct Socket<S> {
-    /// Its limit is what may be read at once.
-    socket: Take<S>,
+    socket: S,
     kept: Vec<u8>,
     /// How many of the bytes kept were written.
     written: usize,
@@ -83,9 +83,6 @@ struct Socket<S> {
     full: usize,
     /// How many bytes may be read before others have their turn.
     readable: usize,
-    /// Whether all that had come was read. What comes next is then read at once, however much others
-    /// have sent: who seldom asks does not wait for a round.
-    is_idle: bool,
     /// How many bytes may be written before others have their turn, beside what is kept then.
     writable: usize,
     reading: Reading,
@@ -102,26 +99,26 @@ impl Default for Room {
             lent: Arc::default(),
             rounds: Arc::new(Rounds {
                 number: AtomicUsize::new(0),
-                left: AtomicUsize::new(READ_AT_ONCE),
+                left: AtomicUsize::new(READ_IN_A_ROUND),
             }),
         }
     }
 }
 
 impl Rounds {
-    /// How many bytes are left to read, for one that was refused in the round `refused`, if in any. The first that comes
+    /// Whether there is something left to read, for one that was refused in the round `refused`, if in any. The first that comes
     /// back after a refusal begins the next round: those who were refused wait until nothing else is ready.
-    fn left(&self, refused: &mut Option<usize>) -> usize {
+    fn may_read(&self, refused: &mut Option<usize>) -> bool {
         let number = self.number.load(Relaxed);
         if refused.take() == Some(number) {
             self.number.store(number.wrapping_add(1), Relaxed);
-            self.left.store(READ_AT_ONCE, Relaxed);
+            self.left.store(READ_IN_A_ROUND, Relaxed);
         }
-        let left = self.left.load(Relaxed);
-        if left == 0 {
-            *refused = Some(self.number.load(Relaxed));
+        if self.left.load(Relaxed) > 0 {
+            return true;
         }
-        left
+        *refused = Some(self.number.load(Relaxed));
+        false
     }
 
     fn has_read(&self, bytes: usize) {
@@ -151,16 +148,15 @@ impl Room {
     }
 }
 
-impl<S: AsyncRead + Unpin> Gathered<S> {
+impl<S> Gathered<S> {
     pub(super) fn new(socket: S, room: Room) -> Self {
         Self {
             shared: Arc::new(Mutex::new(Socket {
-                socket: socket.take(0),
+                socket,
                 kept: Vec::new(),
                 written: 0,
                 full: FULL,
                 readable: READ_AT_ONCE,
-                is_idle: true,
                 writable: WRITTEN_AT_ONCE,
                 reading: Reading::default(),
                 refused: None,
@@ -169,9 +165,7 @@ impl<S: AsyncRead + Unpin> Gathered<S> {
             })),
         }
     }
-}
 
-impl<S> Gathered<S> {
     /// Whether the other side reads.
     pub(super) fn reading(&self) -> Reading {
         self.lock().reading.clone()
@@ -182,7 +176,7 @@ impl<S> Gathered<S> {
     }
 }
 
-impl<S: AsyncRead + AsyncWrite + Unpin> Gathered<S> {
+impl<S: AsyncWrite + Unpin> Gathered<S> {
     /// Writes what was kept. To be called after every poll of what reads and writes here.
     pub(super) fn poll_drain(&self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         let mut socket = self.lock();
@@ -200,12 +194,12 @@ impl<S> Clone for Gathered<S> {
     }
 }
 
-impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
+impl<S: AsyncWrite + Unpin> Socket<S> {
     fn poll_drain(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         let before = self.written;
         while self.written < self.kept.len() {
             let rest = &self.kept[self.written..];
-            match Pin::new(self.socket.get_mut()).poll_write(context, rest)? {
+            match Pin::new(&mut self.socket).poll_write(context, rest)? {
                 Poll::Ready(0) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
                 Poll::Ready(written) => self.written += written,
                 Poll::Pending => {
@@ -279,27 +273,20 @@ impl<S: AsyncRead + Unpin> AsyncRead for Gathered<S> {
     ) -> Poll<io::Result<()>> {
         let mut socket = self.lock();
         let socket = &mut *socket;
-        let may_read = match socket.readable {
-            0 => 0,
-            readable if socket.is_idle => readable,
-            readable => readable.min(socket.room.rounds.left(&mut socket.refused)),
-        };
-        if may_read == 0 {
+        if socket.readable == 0 || !socket.room.rounds.may_read(&mut socket.refused) {
             // Not before the others that are ready, and those to whom something came meanwhile.
             return pin!(yield_now()).poll(context).map(Ok);
         }
-        socket.socket.set_limit(may_read as u64);
         let before = buffer.filled().len();
         let read = Pin::new(&mut socket.socket).poll_read(context, buffer);
         let came = buffer.filled().len() - before;
         socket.readable = socket.readable.saturating_sub(came);
-        socket.is_idle = read.is_pending();
         socket.room.rounds.has_read(came);
         read
     }
 }
 
-impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Gathered<S> {
+impl<S: AsyncWrite + Unpin> AsyncWrite for Gathered<S> {
     fn poll_write(
         self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -339,7 +326,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Gathered<S> {
     fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         let mut socket = self.lock();
         ready!(socket.poll_drain(context))?;
-        Pin::new(socket.socket.get_mut()).poll_shutdown(context)
+        Pin::new(&mut socket.socket).poll_shutdown(context)
     }
 }
 
@@ -357,9 +344,9 @@ fn lock<T>(shared: &Mutex<T>) -> MutexGuard<'_, T> {
 mod tests {
     use std::task::Waker;
 
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream, duplex};
+
     use super::*;
-    use futures_util::FutureExt as _;
-    use tokio::io::{AsyncWriteExt as _, DuplexStream, duplex};
 
     /// A connection to a caller who does not read, as far as its socket takes nothing.
     fn connect(room: &Room) -> (Gathered<DuplexStream>, DuplexStream) {
@@ -448,30 +435,18 @@ mod tests {
     fn a_round_begins_anew_once_those_who_were_refused_come_back() {
         let rounds = Room::default().rounds;
         let (mut first, mut second) = (None, None);
-        assert_eq!(rounds.left(&mut first), READ_AT_ONCE);
-        rounds.has_read(READ_AT_ONCE - 1);
-        assert_eq!(rounds.left(&mut second), 1);
+        assert!(rounds.may_read(&mut first));
+        rounds.has_read(READ_IN_A_ROUND - 1);
+        assert!(rounds.may_read(&mut second));
         rounds.has_read(READ_AT_ONCE);
-        assert_eq!((rounds.left(&mut first), rounds.left(&mut second)), (0, 0));
-        assert_eq!(rounds.left(&mut first), READ_AT_ONCE);
-        rounds.has_read(READ_AT_ONCE);
-        assert_eq!(rounds.left(&mut second), 0, "it is the same round for both");
-        assert_eq!(rounds.left(&mut second), READ_AT_ONCE);
-    }
-
-    #[tokio::test]
-    async fn what_comes_to_an_idle_connection_is_read_though_others_used_the_round_up() {
-        let room = Room::default();
-        let (mut caller, theirs) = duplex(100);
-        let mut connection = Gathered::new(theirs, room.clone());
-        caller.write_all(b"asks").await.unwrap();
-        room.rounds.has_read(READ_AT_ONCE);
-        let mut buffer = [0; 4];
-        let read = connection.read(&mut buffer).now_or_never();
-        assert_eq!(read.unwrap().unwrap(), 4);
-        // It was not seen to be idle since.
-        caller.write_all(b"more").await.unwrap();
-        assert!(connection.read(&mut buffer).now_or_never().is_none());
+        assert!(!rounds.may_read(&mut first) && !rounds.may_read(&mut second));
+        assert!(rounds.may_read(&mut first));
+        rounds.has_read(READ_IN_A_ROUND);
+        assert!(
+            !rounds.may_read(&mut second),
+            "it is the same round for both"
+        );
+        assert!(rounds.may_read(&mut second));
     }
 
     #[tokio::test]
