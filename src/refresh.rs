@@ -233,28 +233,29 @@ impl Refresh {
 
     /// Raises or lowers the target.
     pub fn set_target(&self, rollout: u64) {
-        let shared = &self.shared;
-        let mut state = shared.lock();
-        // Read under the lock: what lands is told apart by whether it was validated before the raise.
-        let now = shared.clock.now();
-        let is_raised = match shared.parts.freshness.set_target(rollout, now) {
-            TargetChange::None => return,
-            TargetChange::Raised(before) => {
-                shared.parts.cache.note_raise(now);
-                tracing::info!(rollout, before, "target raised");
-                true
-            }
-            TargetChange::Lowered(before) => {
-                tracing::warn!(rollout, before, "target lowered; nothing becomes outdated");
-                false
-            }
-        };
-        state.notices.targets(rollout, is_raised, now);
-        state.admission.set_target(rollout, now);
-        shared.epoch.fetch_add(1, Relaxed);
-        shared.perform(&mut state);
-        drop(state);
-        shared.target.send_replace(rollout);
+        let Parts {
+            cache, freshness, ..
+        } = &self.shared.parts;
+        // Under the lock: what lands is told apart by whether it was validated before the raise.
+        self.shared.tell_state(|state, now| {
+            let is_raised = match freshness.set_target(rollout, now) {
+                TargetChange::None => return,
+                TargetChange::Raised(before) => {
+                    cache.note_raise(now);
+                    tracing::info!(rollout, before, "target raised");
+                    true
+                }
+                TargetChange::Lowered(before) => {
+                    tracing::warn!(rollout, before, "target lowered; nothing becomes outdated");
+                    false
+                }
+            };
+            state.notices.targets(rollout, is_raised, now);
+            state.admission.set_target(rollout, now);
+        });
+        self.shared
+            .target
+            .send_if_modified(|target| std::mem::replace(target, rollout) != rollout);
     }
 
     /// Sets the age at which a revision is outdated, whatever its rollout. Lookups follow at once; how many projects are too old is

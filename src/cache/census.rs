@@ -1,8 +1,8 @@
 //! How many projects are held, by what makes them outdated, so that neither a scrape nor a landing walks over them.
 //!
-//! The census puts what is held into groups: by rollout, by whether a change is lacking, and by whether it is older than the last
-//! raise of the target. There are as many groups as rollouts are held, about. Only age makes projects outdated one by one: their ages
-//! stand in order, and whoever looks counts those that have passed since the last look, each once.
+//! The census puts projects into groups: by the rollout that is held, by whether a change is lacking, and by whether the project
+//! was last validated before the last raise of the target. There are about as many groups as rollouts. Only age makes projects
+//! outdated one by one. The census keeps their ages in order, and each look counts the ages that have passed since the last one.
 
 use std::{
     collections::BTreeMap,

@@ -53,8 +53,8 @@ static GRPC_ENCODING: HeaderName = HeaderName::from_static("grpc-encoding");
 
 const GRPC: HeaderValue = HeaderValue::from_static("application/grpc");
 
-/// What a request is answered with. A failure is a response, too: it has a status.
-pub(super) type Answered = Result<Response<Body>, Infallible>;
+/// A response as hyper takes it. A failure is a response, too: it has a status.
+pub(super) type HyperResult = Result<Response<Body>, Infallible>;
 
 /// Answers requests. Clones answer the same.
 pub(super) trait Service: Clone + Send + 'static {
@@ -64,7 +64,7 @@ pub(super) trait Service: Clone + Send + 'static {
         self,
         request: Request<Incoming>,
         caller: &Caller,
-    ) -> impl Future<Output = Answered> + Send + use<Self>;
+    ) -> impl Future<Output = HyperResult> + Send + use<Self>;
 }
 
 /// What generated code serves.
@@ -207,7 +207,7 @@ impl Service for Methods {
         self,
         request: Request<Incoming>,
         caller: &Caller,
-    ) -> impl Future<Output = Answered> + Send + use<> {
+    ) -> impl Future<Output = HyperResult> + Send + use<> {
         let arrival = Arrival::now(request.headers());
         let lasting = caller.begin();
         Box::pin(async move { Ok(self.serve(request, arrival, lasting).await) })
@@ -219,7 +219,7 @@ impl<A: Answers> Service for Lookups<A> {
         self,
         request: Request<Incoming>,
         caller: &Caller,
-    ) -> impl Future<Output = Answered> + Send + use<A> {
+    ) -> impl Future<Output = HyperResult> + Send + use<A> {
         let arrival = Arrival::now(request.headers());
         let Self { shared } = self;
         if is_get_config(&request) {
@@ -239,7 +239,7 @@ impl<A: Answers> Shared<A> {
         self: Arc<Self>,
         request: Request<Incoming>,
         arrival: Arrival,
-    ) -> impl Future<Output = Answered> + Send + use<A> {
+    ) -> impl Future<Output = HyperResult> + Send + use<A> {
         let (parts, body) = request.into_parts();
         let mut body = Arriving::new(body, arrival, Comes::AtOnce);
         async move {

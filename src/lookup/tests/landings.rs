@@ -12,7 +12,7 @@ use crate::{
 /// How long the release is watched, at 1,000 renders per second.
 const WATCHED: Duration = millis(150);
 
-/// A core that holds so many projects, all of them outdated and wanted, and whose rate is 0.
+/// A core with a rate of 0 that holds this number of projects, each outdated and wanted.
 async fn outdated(projects: usize) -> Core {
     let core = Core::paced(0.0, 1).await;
     core.renderer.costs(millis(1));
