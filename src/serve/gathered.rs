@@ -8,16 +8,13 @@ use std::{
     future::Future as _,
     io,
     pin::{Pin, pin},
-    sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicUsize, Ordering::Relaxed},
-    },
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     task::{Context, Poll, ready},
 };
 
 use super::reading::{Reading, Took};
 use tokio::{
-    io::{AsyncRead, AsyncWrite, ReadBuf},
+    io::{AsyncRead, AsyncReadExt as _, AsyncWrite, ReadBuf, Take},
     task::yield_now,
 };
 
@@ -35,28 +32,15 @@ const MUCH: usize = 8 * 1024 * 1024;
 /// thread for as long as that takes.
 const WRITTEN_AT_ONCE: usize = 1024 * 1024;
 
-/// How many bytes of a connection are read before others have their turn: frames come in any number, and some of them cost a lot
-/// for their size.
-const READ_AT_ONCE: usize = 8 * 1024;
-
-/// How many bytes all connections of a thread read in one round, after which what was asked is answered first: each call
-/// takes memory until it has had its turn.
-const READ_IN_A_ROUND: usize = 16 * 1024;
+/// How many bytes of a connection are read before others have their turn. Frames come in any number, and some of them cost a lot
+/// for their size: a call is some fifty bytes and is answered while it is read.
+const READ_AT_ONCE: usize = 1024;
 
 /// Room for what is kept, lent to whichever connection of a thread writes. A connection seldom keeps anything for longer than a
 /// poll takes: so there is one buffer, which stays in the processor's cache, instead of one for each connection.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Room {
     lent: Arc<Mutex<Lent>>,
-    rounds: Arc<Rounds>,
-}
-
-/// The rounds in which connections read.
-#[derive(Debug)]
-struct Rounds {
-    number: AtomicUsize,
-    /// The bytes that may be read in this one.
-    left: AtomicUsize,
 }
 
 #[derive(Debug, Default)]
@@ -75,56 +59,19 @@ pub(super) struct Gathered<S> {
 
 #[derive(Debug)]
 struct Socket<S> {
-    socket: S,
+    /// Its limit is what may be read before others have their turn.
+    socket: Take<S>,
     kept: Vec<u8>,
     /// How many of the bytes kept were written.
     written: usize,
     /// How many bytes are kept before more are written.
     full: usize,
-    /// How many bytes may be read before others have their turn.
-    readable: usize,
     /// How many bytes may be written before others have their turn, beside what is kept then.
     writable: usize,
     reading: Reading,
-    /// The round in which it was refused to read, if it was just now.
-    refused: Option<usize>,
     /// What of the kept counts as unread.
     unread: usize,
     room: Room,
-}
-
-impl Default for Room {
-    fn default() -> Self {
-        Self {
-            lent: Arc::default(),
-            rounds: Arc::new(Rounds {
-                number: AtomicUsize::new(0),
-                left: AtomicUsize::new(READ_IN_A_ROUND),
-            }),
-        }
-    }
-}
-
-impl Rounds {
-    /// Whether there is something left to read, for one that was refused in the round `refused`, if in any. The first that comes
-    /// back after a refusal begins the next round: those who were refused wait until nothing else is ready.
-    fn may_read(&self, refused: &mut Option<usize>) -> bool {
-        let number = self.number.load(Relaxed);
-        if refused.take() == Some(number) {
-            self.number.store(number.wrapping_add(1), Relaxed);
-            self.left.store(READ_IN_A_ROUND, Relaxed);
-        }
-        if self.left.load(Relaxed) > 0 {
-            return true;
-        }
-        *refused = Some(self.number.load(Relaxed));
-        false
-    }
-
-    fn has_read(&self, bytes: usize) {
-        let left = self.left.load(Relaxed);
-        self.left.store(left.saturating_sub(bytes), Relaxed);
-    }
 }
 
 impl Room {
@@ -148,24 +95,24 @@ impl Room {
     }
 }
 
-impl<S> Gathered<S> {
+impl<S: AsyncRead + Unpin> Gathered<S> {
     pub(super) fn new(socket: S, room: Room) -> Self {
         Self {
             shared: Arc::new(Mutex::new(Socket {
-                socket,
+                socket: socket.take(READ_AT_ONCE as u64),
                 kept: Vec::new(),
                 written: 0,
                 full: FULL,
-                readable: READ_AT_ONCE,
                 writable: WRITTEN_AT_ONCE,
                 reading: Reading::default(),
-                refused: None,
                 unread: 0,
                 room,
             })),
         }
     }
+}
 
+impl<S> Gathered<S> {
     /// Whether the other side reads.
     pub(super) fn reading(&self) -> Reading {
         self.lock().reading.clone()
@@ -176,11 +123,11 @@ impl<S> Gathered<S> {
     }
 }
 
-impl<S: AsyncWrite + Unpin> Gathered<S> {
+impl<S: AsyncRead + AsyncWrite + Unpin> Gathered<S> {
     /// Writes what was kept. To be called after every poll of what reads and writes here.
     pub(super) fn poll_drain(&self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         let mut socket = self.lock();
-        socket.readable = READ_AT_ONCE;
+        socket.socket.set_limit(READ_AT_ONCE as u64);
         socket.writable = WRITTEN_AT_ONCE;
         socket.poll_drain(context)
     }
@@ -194,12 +141,12 @@ impl<S> Clone for Gathered<S> {
     }
 }
 
-impl<S: AsyncWrite + Unpin> Socket<S> {
+impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
     fn poll_drain(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         let before = self.written;
         while self.written < self.kept.len() {
             let rest = &self.kept[self.written..];
-            match Pin::new(&mut self.socket).poll_write(context, rest)? {
+            match Pin::new(self.socket.get_mut()).poll_write(context, rest)? {
                 Poll::Ready(0) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
                 Poll::Ready(written) => self.written += written,
                 Poll::Pending => {
@@ -272,21 +219,15 @@ impl<S: AsyncRead + Unpin> AsyncRead for Gathered<S> {
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let mut socket = self.lock();
-        let socket = &mut *socket;
-        if socket.readable == 0 || !socket.room.rounds.may_read(&mut socket.refused) {
+        if socket.socket.limit() == 0 {
             // Not before the others that are ready, and those to whom something came meanwhile.
             return pin!(yield_now()).poll(context).map(Ok);
         }
-        let before = buffer.filled().len();
-        let read = Pin::new(&mut socket.socket).poll_read(context, buffer);
-        let came = buffer.filled().len() - before;
-        socket.readable = socket.readable.saturating_sub(came);
-        socket.room.rounds.has_read(came);
-        read
+        Pin::new(&mut socket.socket).poll_read(context, buffer)
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for Gathered<S> {
+impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Gathered<S> {
     fn poll_write(
         self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -326,7 +267,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Gathered<S> {
     fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         let mut socket = self.lock();
         ready!(socket.poll_drain(context))?;
-        Pin::new(&mut socket.socket).poll_shutdown(context)
+        Pin::new(socket.socket.get_mut()).poll_shutdown(context)
     }
 }
 
@@ -344,7 +285,7 @@ fn lock<T>(shared: &Mutex<T>) -> MutexGuard<'_, T> {
 mod tests {
     use std::task::Waker;
 
-    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream, duplex};
+    use tokio::io::{AsyncWriteExt as _, DuplexStream, duplex};
 
     use super::*;
 
@@ -428,25 +369,7 @@ mod tests {
             }
         })
         .await;
-        assert!(turns >= 3, "{turns}");
-    }
-
-    #[test]
-    fn a_round_begins_anew_once_those_who_were_refused_come_back() {
-        let rounds = Room::default().rounds;
-        let (mut first, mut second) = (None, None);
-        assert!(rounds.may_read(&mut first));
-        rounds.has_read(READ_IN_A_ROUND - 1);
-        assert!(rounds.may_read(&mut second));
-        rounds.has_read(READ_AT_ONCE);
-        assert!(!rounds.may_read(&mut first) && !rounds.may_read(&mut second));
-        assert!(rounds.may_read(&mut first));
-        rounds.has_read(READ_IN_A_ROUND);
-        assert!(
-            !rounds.may_read(&mut second),
-            "it is the same round for both"
-        );
-        assert!(rounds.may_read(&mut second));
+        assert_eq!(turns, 3);
     }
 
     #[tokio::test]

@@ -5,8 +5,10 @@
 
 use std::{
     future::Future,
-    pin::pin,
+    panic::{AssertUnwindSafe, catch_unwind},
+    pin::{Pin, pin},
     sync::{Arc, Mutex, PoisonError},
+    task::{Context, Poll, Waker},
 };
 
 use tokio::{
@@ -155,10 +157,16 @@ where
     F: Future + Send + 'static,
     F::Output: Send,
 {
+    /// A call is polled once here, as part of its connection, and becomes a task only if it has to wait: what is answered from
+    /// memory leaves with the connection's next write, without waiting in the thread's queue behind the calls of others.
     fn execute(&self, call: F) {
         let ending = self.lock().take();
         match ending {
-            None => drop(tokio::spawn(call)),
+            None => {
+                if let Some(waiting) = poll_once(Box::pin(call)) {
+                    drop(tokio::spawn(waiting));
+                }
+            }
             Some(ending) => drop(tokio::spawn(async move {
                 let over = pin!(ending.over());
                 tokio::select! {
@@ -169,5 +177,81 @@ where
                 }
             })),
         }
+    }
+}
+
+/// Polls a call, and returns it if it has to wait: it is then to be polled again in any case, so that nothing it was to be woken
+/// by is missed. A panic ends the call alone, as it would in a task of its own.
+fn poll_once<F: Future>(mut call: Pin<Box<F>>) -> Option<Pin<Box<F>>> {
+    let mut context = Context::from_waker(Waker::noop());
+    match catch_unwind(AssertUnwindSafe(|| call.as_mut().poll(&mut context))) {
+        Ok(Poll::Pending) => Some(call),
+        Ok(Poll::Ready(_)) | Err(_) => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::FutureExt as _;
+    use hyper::rt::Executor as _;
+    use tokio::{
+        sync::oneshot,
+        task::yield_now,
+        time::{Duration, advance},
+    };
+
+    use super::*;
+
+    fn caller() -> Caller {
+        let connections =
+            super::super::connections::Connections::at_most(std::num::NonZeroUsize::MIN);
+        let seat = connections.enter(&tokio_util::sync::CancellationToken::new());
+        Caller::new(Reading::default(), seat.turn_out())
+    }
+
+    #[tokio::test]
+    async fn a_call_that_need_not_wait_is_over_before_anything_else_runs() {
+        let (done, is_done) = oneshot::channel();
+        caller().tasks().execute(async { done.send(()).unwrap() });
+        assert_eq!(is_done.now_or_never(), Some(Ok(())));
+    }
+
+    #[tokio::test]
+    async fn a_call_that_waits_goes_on_as_a_task() {
+        let (answer, answered) = oneshot::channel();
+        let (done, is_done) = oneshot::channel();
+        caller().tasks().execute(async {
+            yield_now().await;
+            done.send(answered.await.unwrap()).unwrap();
+        });
+        answer.send("late").unwrap();
+        assert_eq!(is_done.await, Ok("late"));
+    }
+
+    #[tokio::test]
+    async fn a_call_that_panics_takes_nothing_else_with_it() {
+        let tasks = caller().tasks();
+        tasks.execute(async { panic!("on purpose") });
+        let (done, is_done) = oneshot::channel();
+        tasks.execute(async { done.send(()).unwrap() });
+        assert_eq!(is_done.now_or_never(), Some(Ok(())));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_call_that_may_last_is_ended_from_outside() {
+        let caller = caller();
+        let lasting = caller.begin();
+        let (held, is_dropped) = oneshot::channel::<()>();
+        caller.tasks().execute(async {
+            let _held = held;
+            std::future::pending::<()>().await;
+        });
+        lasting.ends_at(Instant::now() + Duration::from_secs(30));
+        advance(Duration::from_secs(29)).await;
+        let mut is_dropped = is_dropped;
+        yield_now().await;
+        assert!((&mut is_dropped).now_or_never().is_none());
+        advance(Duration::from_secs(2)).await;
+        assert!(is_dropped.await.is_err());
     }
 }

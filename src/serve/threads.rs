@@ -8,6 +8,10 @@ use tokio::{
     sync::watch,
 };
 
+/// How many tasks of a thread run before it looks what came to its sockets. A connection's turn is long where its caller sends
+/// call after call, so that tokio's 61 have a neighbour wait for that many; looking costs little beside a turn.
+const TURNS: u32 = 4;
+
 /// Threads that were started together.
 #[derive(Debug, Default)]
 pub struct Threads {
@@ -53,6 +57,7 @@ impl Threads {
     ) -> io::Result<()> {
         let runtime = runtime::Builder::new_current_thread()
             .enable_all()
+            .event_interval(TURNS)
             .build()?;
         let running = Running::new(&self.progress, what);
         thread::Builder::new()
