@@ -18,8 +18,8 @@ mod table;
 
 pub use self::{
     exposition::Exposition,
-    labels::{Outcome, Role},
-    page::{Process, Snapshot},
+    labels::{LookupResult, Role},
+    page::{Gauges, Process},
     table::{Kind, Row, table},
 };
 
@@ -56,7 +56,7 @@ struct Recorded {
 #[derive(Debug)]
 #[repr(align(128))]
 struct Lookups {
-    outcomes: Counters<{ Outcome::COUNT }>,
+    results: Counters<{ LookupResult::COUNT }>,
     durations: [Histogram<{ LOOKUP_BOUNDS.len() }>; Served::ALL.len()],
 }
 
@@ -122,7 +122,7 @@ impl Default for Recorded {
 impl Default for Lookups {
     fn default() -> Self {
         Self {
-            outcomes: Counters::default(),
+            results: Counters::default(),
             durations: Served::ALL.map(|_| Histogram::new(LOOKUP_BOUNDS)),
         }
     }
@@ -148,9 +148,9 @@ impl Metrics {
     }
 
     /// Records a lookup that was answered, or failed, `took` after its request's headers arrived.
-    pub fn looked_up(&self, outcome: Outcome, took: Duration) {
-        self.lookups.outcomes.add(outcome.index());
-        self.lookups.durations[outcome.served() as usize].observe(took);
+    pub fn looked_up(&self, result: LookupResult, took: Duration) {
+        self.lookups.results.add(result.index());
+        self.lookups.durations[result.served() as usize].observe(took);
     }
 
     /// Records that a listener of this role could not accept a connection.
@@ -158,9 +158,9 @@ impl Metrics {
         self.recorded.accept_errors.add(role as usize);
     }
 
-    /// Writes everything, with the gauges of `snapshot`.
-    pub fn text(&self, snapshot: Snapshot, exposition: Exposition) -> String {
-        page::text(Arc::clone(&self.recorded), snapshot, exposition)
+    /// Writes everything, with `gauges`.
+    pub fn text(&self, gauges: Gauges, exposition: Exposition) -> String {
+        page::text(Arc::clone(&self.recorded), gauges, exposition)
     }
 }
 
@@ -175,11 +175,11 @@ impl Recorded {
         self.lookups.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn lookups(&self, outcome: Outcome) -> u64 {
-        let at = outcome.index();
+    fn lookups(&self, result: LookupResult) -> u64 {
+        let at = result.index();
         self.places()
             .iter()
-            .map(|place| place.outcomes.get(at))
+            .map(|place| place.results.get(at))
             .sum()
     }
 

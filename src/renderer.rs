@@ -43,7 +43,7 @@ pub use self::{
     cost::{Cost, InvalidCost},
     fault::{FLAP, Fault, FaultOrder, Faults, Garbage, InvalidFault, SLOWNESS},
     generation::LowerRollout,
-    journal::{Outcome, ProjectRenders, RenderCall, Renders},
+    journal::{CallState, ProjectRenders, RenderCall, Renders},
     template::InvalidTemplate,
 };
 use crate::proto::{self, v1::render_service_server::RenderServiceServer};

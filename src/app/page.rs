@@ -3,13 +3,13 @@
 use std::sync::Arc;
 
 use super::Core;
-use crate::metrics::{Exposition, Snapshot};
+use crate::metrics::{Exposition, Gauges};
 
 impl Core {
     pub(super) fn page(self: &Arc<Self>, exposition: Exposition) -> String {
         let core = self.refresh.snapshot();
         let settings = self.settings.borrow().clone();
-        let snapshot = Snapshot {
+        let gauges = Gauges {
             in_flight: core.in_flight,
             bucket_level: core.bucket_level,
             rate: core.limits.rate,
@@ -46,6 +46,6 @@ impl Core {
             settings_pending: settings.pending.len(),
             process: self.process.read(),
         };
-        self.metrics.text(snapshot, exposition)
+        self.metrics.text(gauges, exposition)
     }
 }

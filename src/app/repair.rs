@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 use super::{Error, OPERATORS_STREAMS, calls, ended_early, plain};
 use crate::{
     descriptors::Shares,
-    metrics::{Metrics, Role, Snapshot},
+    metrics::{Gauges, Metrics, Role},
     serve::{
         self, Accepting, Connections, Terms, Unfit,
         health::Health,
@@ -84,7 +84,7 @@ async fn serve(
     tracing::info!(address = %telemetry.address(), "probes and metrics are served");
     let page = {
         let metrics = metrics.clone();
-        move |exposition| metrics.text(snapshot(), exposition)
+        move |exposition| metrics.text(gauges(), exposition)
     };
     let pending = {
         let words = words.clone();
@@ -112,11 +112,11 @@ async fn serve(
 }
 
 /// There is no target, no limit and nothing held.
-fn snapshot() -> Snapshot {
-    Snapshot {
+fn gauges() -> Gauges {
+    Gauges {
         ready: false,
         degraded: true,
         settings_valid: false,
-        ..Snapshot::default()
+        ..Gauges::default()
     }
 }

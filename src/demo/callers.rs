@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::{
     Release, Terms,
-    load::{Outcome, Sample},
+    load::{Sample, SampleResult},
     observed::Observed,
 };
 
@@ -47,7 +47,7 @@ pub(super) fn longest_of_held(seen: &Observed, terms: &Terms) -> Duration {
     };
     let mut held_since = vec![None; terms.projects.get()];
     let by_new = seen.samples.iter().filter(|it| !is_old(it));
-    for sample in by_new.filter(|it| it.outcome != Outcome::Failed) {
+    for sample in by_new.filter(|it| it.result != SampleResult::Failed) {
         held_since[sample.project].get_or_insert(sample.at);
     }
     let is_held =
@@ -63,9 +63,9 @@ impl Sample {
     }
 
     fn is_fresh(&self) -> bool {
-        match self.outcome {
-            Outcome::Fresh | Outcome::Rendered => true,
-            Outcome::Outdated(_) | Outcome::Failed => false,
+        match self.result {
+            SampleResult::Fresh | SampleResult::Rendered => true,
+            SampleResult::Outdated(_) | SampleResult::Failed => false,
         }
     }
 }
@@ -74,18 +74,18 @@ impl Sample {
 mod tests {
     use super::*;
 
-    fn seen(samples: &[(u64, usize, Outcome)]) -> Observed {
+    fn seen(samples: &[(u64, usize, SampleResult)]) -> Observed {
         let millis = Duration::from_millis;
         Observed {
             release: millis(900),
             learned: millis(1000),
             samples: samples
                 .iter()
-                .map(|&(at, project, outcome)| Sample {
+                .map(|&(at, project, result)| Sample {
                     at: millis(at),
                     took: millis(10),
                     project,
-                    outcome,
+                    result,
                 })
                 .collect(),
             ..Observed::default()
@@ -95,12 +95,12 @@ mod tests {
     #[test]
     fn a_project_is_fresh_when_the_last_that_callers_got_of_it_was() {
         let seen = seen(&[
-            (1005, 1, Outcome::Outdated("THROTTLED")),
-            (1010, 0, Outcome::Outdated("THROTTLED")),
-            (1020, 1, Outcome::Rendered),
-            (1300, 0, Outcome::Rendered),
-            (1400, 0, Outcome::Failed),
-            (1500, 0, Outcome::Fresh),
+            (1005, 1, SampleResult::Outdated("THROTTLED")),
+            (1010, 0, SampleResult::Outdated("THROTTLED")),
+            (1020, 1, SampleResult::Rendered),
+            (1300, 0, SampleResult::Rendered),
+            (1400, 0, SampleResult::Failed),
+            (1500, 0, SampleResult::Fresh),
         ]);
         let last_outdated = Duration::from_millis(1400);
         let of = |not_fresh| Convergence {
@@ -118,9 +118,9 @@ mod tests {
     #[test]
     fn a_lookup_waits_long_only_where_nothing_is_held() {
         let mut seen = seen(&[
-            (500, 0, Outcome::Fresh),
-            (1100, 0, Outcome::Rendered),
-            (1200, 0, Outcome::Fresh),
+            (500, 0, SampleResult::Fresh),
+            (1100, 0, SampleResult::Rendered),
+            (1200, 0, SampleResult::Fresh),
         ]);
         seen.samples[1].took = Duration::from_millis(90);
         let terms = |release| Terms {
@@ -134,7 +134,7 @@ mod tests {
 
     #[test]
     fn what_was_asked_before_the_release_was_known_says_nothing() {
-        let seen = seen(&[(1005, 0, Outcome::Fresh)]);
+        let seen = seen(&[(1005, 0, SampleResult::Fresh)]);
         let nothing = Convergence {
             last_outdated: seen.learned,
             not_fresh: 1,

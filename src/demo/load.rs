@@ -43,7 +43,7 @@ pub(super) type Client = ConfigServiceClient<Channel>;
 
 /// What became of a lookup.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Outcome {
+pub(super) enum SampleResult {
     /// Answered with what was held fresh.
     Fresh,
     /// Answered with what became fresh meanwhile.
@@ -64,7 +64,7 @@ pub(super) struct Sample {
     /// Whose configuration, by the place of the project among those of the load.
     pub(super) project: usize,
     /// What became of it.
-    pub(super) outcome: Outcome,
+    pub(super) result: SampleResult,
 }
 
 /// Callers that go on until this is ended or dropped.
@@ -185,7 +185,9 @@ impl Load {
     /// How many lookups ended so far, and how many of them failed.
     pub(super) fn count(&self) -> (usize, usize) {
         let samples = self.shared.lock();
-        let failed = samples.iter().filter(|it| it.outcome == Outcome::Failed);
+        let failed = samples
+            .iter()
+            .filter(|it| it.result == SampleResult::Failed);
         (samples.len(), failed.count())
     }
 
@@ -247,13 +249,13 @@ async fn look_up(shared: &Shared, caller: usize, project: usize) -> Result<(), D
     let name = &shared.projects[project];
     let answered = timeout(deadline, client.get_config(asking(name, deadline))).await;
     let took = asked.elapsed();
-    let (outcome, breath) = match answered {
-        Err(_) => (Outcome::Failed, Duration::ZERO),
-        Ok(Err(status)) => (Outcome::Failed, breath(&status)),
-        Ok(Ok(answer)) => match outcome(answer.get_ref(), name, target) {
-            Outcome::Failed => (Outcome::Failed, BREATH),
-            outcome @ (Outcome::Fresh | Outcome::Rendered | Outcome::Outdated(_)) => {
-                (outcome, Duration::ZERO)
+    let (result, breath) = match answered {
+        Err(_) => (SampleResult::Failed, Duration::ZERO),
+        Ok(Err(status)) => (SampleResult::Failed, breath(&status)),
+        Ok(Ok(answer)) => match result(answer.get_ref(), name, target) {
+            SampleResult::Failed => (SampleResult::Failed, BREATH),
+            result @ (SampleResult::Fresh | SampleResult::Rendered | SampleResult::Outdated(_)) => {
+                (result, Duration::ZERO)
             }
         },
     };
@@ -261,12 +263,12 @@ async fn look_up(shared: &Shared, caller: usize, project: usize) -> Result<(), D
         at: shared.began.elapsed(),
         took,
         project,
-        outcome,
+        result,
     };
     shared.lock().push(sample);
-    match outcome {
-        Outcome::Failed => Err(breath),
-        Outcome::Fresh | Outcome::Rendered | Outcome::Outdated(_) => Ok(()),
+    match result {
+        SampleResult::Failed => Err(breath),
+        SampleResult::Fresh | SampleResult::Rendered | SampleResult::Outdated(_) => Ok(()),
     }
 }
 
@@ -291,26 +293,28 @@ fn breath(status: &Status) -> Duration {
 }
 
 /// An answer that is not what was asked for is none, and what it says of its freshness is not taken on trust.
-fn outcome(answer: &GetConfigResponse, project: &str, target: u64) -> Outcome {
+fn result(answer: &GetConfigResponse, project: &str, target: u64) -> SampleResult {
     let revision = answer.revision.as_ref();
     let Some(revision) = revision.filter(|it| it.project == project) else {
-        return Outcome::Failed;
+        return SampleResult::Failed;
     };
     if answer.payload.is_empty() {
-        return Outcome::Failed;
+        return SampleResult::Failed;
     }
     match answer.served() {
-        Served::Fresh | Served::Rendered if revision.rollout < target => Outcome::Outdated(UNSAID),
-        Served::Fresh => Outcome::Fresh,
-        Served::Rendered => Outcome::Rendered,
+        Served::Fresh | Served::Rendered if revision.rollout < target => {
+            SampleResult::Outdated(UNSAID)
+        }
+        Served::Fresh => SampleResult::Fresh,
+        Served::Rendered => SampleResult::Rendered,
         Served::Outdated if answer.not_refreshed() == NotRefreshed::Unspecified => {
-            Outcome::Outdated(UNSAID)
+            SampleResult::Outdated(UNSAID)
         }
         Served::Outdated => {
             let reason = answer.not_refreshed().as_str_name();
-            Outcome::Outdated(reason.trim_start_matches("NOT_REFRESHED_"))
+            SampleResult::Outdated(reason.trim_start_matches("NOT_REFRESHED_"))
         }
-        Served::Unspecified => Outcome::Failed,
+        Served::Unspecified => SampleResult::Failed,
     }
 }
 
@@ -337,28 +341,28 @@ mod tests {
 
     #[test]
     fn an_answer_that_is_empty_or_of_another_project_is_a_failure() {
-        let throttled = Outcome::Outdated("THROTTLED");
-        assert_eq!(outcome(&answer(), "ada", 2), throttled);
-        assert_eq!(outcome(&answer(), "bob", 2), Outcome::Failed);
+        let throttled = SampleResult::Outdated("THROTTLED");
+        assert_eq!(result(&answer(), "ada", 2), throttled);
+        assert_eq!(result(&answer(), "bob", 2), SampleResult::Failed);
         let empty = GetConfigResponse {
             payload: Bytes::new(),
             ..answer()
         };
-        assert_eq!(outcome(&empty, "ada", 2), Outcome::Failed);
+        assert_eq!(result(&empty, "ada", 2), SampleResult::Failed);
     }
 
     #[test]
     fn an_answer_of_an_older_rollout_is_outdated_whatever_it_calls_itself() {
         for (served, is) in [
-            (Served::Fresh, Outcome::Fresh),
-            (Served::Rendered, Outcome::Rendered),
+            (Served::Fresh, SampleResult::Fresh),
+            (Served::Rendered, SampleResult::Rendered),
         ] {
             let answer = GetConfigResponse {
                 served: served.into(),
                 ..answer()
             };
-            assert_eq!(outcome(&answer, "ada", 1), is);
-            assert_eq!(outcome(&answer, "ada", 2), Outcome::Outdated(UNSAID));
+            assert_eq!(result(&answer, "ada", 1), is);
+            assert_eq!(result(&answer, "ada", 2), SampleResult::Outdated(UNSAID));
         }
     }
 
@@ -368,7 +372,7 @@ mod tests {
             not_refreshed: NotRefreshed::Unspecified.into(),
             ..answer()
         };
-        assert_eq!(outcome(&answer, "ada", 2), Outcome::Outdated(UNSAID));
+        assert_eq!(result(&answer, "ada", 2), SampleResult::Outdated(UNSAID));
     }
 
     #[tokio::test]

@@ -7,7 +7,7 @@ use serde::Serialize;
 use super::{
     Terms,
     callers::{Convergence, longest_of_held},
-    load::{Outcome, Sample, UNSAID},
+    load::{Sample, SampleResult, UNSAID},
     observed::Observed,
 };
 use crate::renderer::Fault;
@@ -104,10 +104,10 @@ impl Measured {
     pub(super) fn of(seen: &Observed, terms: &Terms) -> Self {
         let (before, after): (Vec<&Sample>, Vec<&Sample>) =
             seen.samples.iter().partition(|it| it.at < seen.release);
-        let came_to = |outcome: Outcome| after.iter().filter(|it| it.outcome == outcome).count();
+        let came_to = |result: SampleResult| after.iter().filter(|it| it.result == result).count();
         let mut outdated = BTreeMap::new();
         for sample in &after {
-            if let Outcome::Outdated(reason) = sample.outcome {
+            if let SampleResult::Outdated(reason) = sample.result {
                 *outdated.entry(reason).or_default() += 1;
             }
         }
@@ -124,13 +124,13 @@ impl Measured {
         let recovered_after = seen.fault.zip(fresh_at);
         Self {
             lasted: seen.length.saturating_sub(seen.release),
-            fresh: came_to(Outcome::Fresh),
-            rendered: came_to(Outcome::Rendered),
+            fresh: came_to(SampleResult::Fresh),
+            rendered: came_to(SampleResult::Rendered),
             outdated,
-            failed: came_to(Outcome::Failed),
+            failed: came_to(SampleResult::Failed),
             failed_before: before
                 .iter()
-                .filter(|it| it.outcome == Outcome::Failed)
+                .filter(|it| it.result == SampleResult::Failed)
                 .count(),
             longest_of_held: longest_of_held(seen, terms),
             latencies: Latencies::of(after.iter().map(|it| it.took).collect()),
@@ -204,9 +204,9 @@ impl Series {
             fault: seen
                 .fault
                 .map(|(from, to)| (from.as_secs_f64(), to.as_secs_f64())),
-            fresh: ends(|it| matches!(it.outcome, Outcome::Fresh | Outcome::Rendered)),
-            outdated: ends(|it| matches!(it.outcome, Outcome::Outdated(_))),
-            failed: ends(|it| it.outcome == Outcome::Failed),
+            fresh: ends(|it| matches!(it.result, SampleResult::Fresh | SampleResult::Rendered)),
+            outdated: ends(|it| matches!(it.result, SampleResult::Outdated(_))),
+            failed: ends(|it| it.result == SampleResult::Failed),
             renders: per_second(arrivals, seen.length),
             projects_fresh: projects_fresh.collect(),
         }

@@ -26,7 +26,7 @@ impl Served {
 
 /// What a lookup got.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Outcome {
+pub enum LookupResult {
     /// A revision that was held fresh.
     Fresh,
     /// A revision that became fresh while the caller waited.
@@ -39,11 +39,11 @@ pub enum Outcome {
 
 const REASONS: usize = NotRefreshed::ALL.len();
 
-impl Outcome {
+impl LookupResult {
     /// How many there are.
     pub(super) const COUNT: usize = 2 + 2 * REASONS + FailureReason::OTHERS.len();
 
-    /// Every outcome, in the order of its index.
+    /// Every result, in the order of its index.
     pub(super) fn all() -> impl Iterator<Item = Self> {
         let failures = NotRefreshed::ALL.map(FailureReason::NotRefreshed);
         [Self::Fresh, Self::Rendered]

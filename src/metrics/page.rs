@@ -1,4 +1,4 @@
-//! Writes what was recorded, and a snapshot of the gauges.
+//! Writes what was recorded, and the gauges.
 
 use std::{fmt, sync::Arc, time::Duration};
 
@@ -8,7 +8,9 @@ use prometheus_client::{
     registry::Registry,
 };
 
-use super::{Exposition, Outcome, Recorded, Role, histogram::Observed, labels::Served, table::ALL};
+use super::{
+    Exposition, LookupResult, Recorded, Role, histogram::Observed, labels::Served, table::ALL,
+};
 use crate::{
     admission::{Class, Gate},
     refresh::RenderResult,
@@ -17,7 +19,7 @@ use crate::{
 /// The gauges, as they are when someone looks.
 #[derive(Clone, Debug, Default)]
 #[expect(missing_docs, reason = "the list of metrics says what they are")]
-pub struct Snapshot {
+pub struct Gauges {
     pub in_flight: usize,
     pub bucket_level: f64,
     /// Renders per second.
@@ -74,9 +76,9 @@ pub struct Process {
 }
 
 /// Everything recorded, and the gauges beside it.
-pub(super) fn text(recorded: Arc<Recorded>, snapshot: Snapshot, exposition: Exposition) -> String {
+pub(super) fn text(recorded: Arc<Recorded>, gauges: Gauges, exposition: Exposition) -> String {
     let mut registry = Registry::default();
-    registry.register_collector(Box::new(Page { recorded, snapshot }));
+    registry.register_collector(Box::new(Page { recorded, gauges }));
     let mut text = String::new();
     text::encode(&mut text, &registry).expect("BUG: a string takes what is written to it");
     exposition.of(text)
@@ -86,7 +88,7 @@ pub(super) fn text(recorded: Arc<Recorded>, snapshot: Snapshot, exposition: Expo
 #[derive(Debug)]
 pub(super) struct Page {
     recorded: Arc<Recorded>,
-    snapshot: Snapshot,
+    gauges: Gauges,
 }
 
 impl Collector for Page {
@@ -103,12 +105,12 @@ impl Collector for Page {
 
 impl Page {
     pub(super) fn lookups(&self, mut to: MetricEncoder<'_>) -> fmt::Result {
-        Outcome::all().try_for_each(|outcome| {
+        LookupResult::all().try_for_each(|result| {
             let labels = [
-                ("served", outcome.served().as_str()),
-                ("reason", outcome.reason()),
+                ("served", result.served().as_str()),
+                ("reason", result.reason()),
             ];
-            count(&mut to, labels, self.recorded.lookups(outcome))
+            count(&mut to, labels, self.recorded.lookups(result))
         })
     }
 
@@ -159,7 +161,7 @@ impl Page {
     }
 
     pub(super) fn limits(&self, to: MetricEncoder<'_>) -> fmt::Result {
-        let now = &self.snapshot;
+        let now = &self.gauges;
         let limits = [
             ("rate", now.rate),
             ("burst", now.burst.into()),
@@ -170,7 +172,7 @@ impl Page {
     }
 
     pub(super) fn concurrency_in_force(&self, to: MetricEncoder<'_>) -> fmt::Result {
-        let now = &self.snapshot;
+        let now = &self.gauges;
         let at_once = [
             ("render", now.renders_at_once.into()),
             ("fetch", now.fetches_at_once.into()),
@@ -179,7 +181,7 @@ impl Page {
     }
 
     pub(super) fn projects(&self, to: MetricEncoder<'_>) -> fmt::Result {
-        let now = &self.snapshot;
+        let now = &self.gauges;
         let projects = [
             ("fresh", now.projects_fresh as f64),
             ("outdated", now.projects_outdated as f64),
@@ -189,31 +191,31 @@ impl Page {
 
     pub(super) fn wanted(&self, to: MetricEncoder<'_>) -> fmt::Result {
         let wanted = Class::ALL.map(|class| {
-            let count = self.snapshot.projects_wanted[class as usize];
+            let count = self.gauges.projects_wanted[class as usize];
             (class.as_str(), count as f64)
         });
         gauges(to, "class", wanted)
     }
 
     pub(super) fn evictions(&self, mut to: MetricEncoder<'_>) -> fmt::Result {
-        to.encode_counter::<NoLabelSet, _, u64>(&self.snapshot.evictions_total, None)
+        to.encode_counter::<NoLabelSet, _, u64>(&self.gauges.evictions_total, None)
     }
 
     pub(super) fn unread_ended(&self, mut to: MetricEncoder<'_>) -> fmt::Result {
-        to.encode_counter::<NoLabelSet, _, u64>(&self.snapshot.unread_ended_total, None)
+        to.encode_counter::<NoLabelSet, _, u64>(&self.gauges.unread_ended_total, None)
     }
 
     pub(super) fn cpu_seconds(&self, mut to: MetricEncoder<'_>) -> fmt::Result {
-        let seconds = self.snapshot.process.cpu_time.as_secs_f64();
+        let seconds = self.gauges.process.cpu_time.as_secs_f64();
         to.encode_counter::<NoLabelSet, _, u64>(&seconds, None)
     }
 
     pub(super) fn evicted_wanted(&self, mut to: MetricEncoder<'_>) -> fmt::Result {
-        to.encode_counter::<NoLabelSet, _, u64>(&self.snapshot.evicted_wanted_total, None)
+        to.encode_counter::<NoLabelSet, _, u64>(&self.gauges.evicted_wanted_total, None)
     }
 
     pub(super) fn settings(&self, mut to: MetricEncoder<'_>) -> fmt::Result {
-        to.encode_info(&[("hash", self.snapshot.settings_hash.as_str())])
+        to.encode_info(&[("hash", self.gauges.settings_hash.as_str())])
     }
 
     pub(super) fn build(&self, mut to: MetricEncoder<'_>) -> fmt::Result {
@@ -224,9 +226,9 @@ impl Page {
     pub(super) fn gauge(
         &self,
         mut to: MetricEncoder<'_>,
-        value: impl FnOnce(&Snapshot) -> f64,
+        value: impl FnOnce(&Gauges) -> f64,
     ) -> fmt::Result {
-        to.encode_gauge(&value(&self.snapshot))
+        to.encode_gauge(&value(&self.gauges))
     }
 }
 

@@ -6,7 +6,7 @@ fn page(metrics: &Metrics) -> String {
 }
 
 fn page_as(metrics: &Metrics, exposition: Exposition) -> String {
-    let snapshot = Snapshot {
+    let gauges = Gauges {
         rate: 0.5,
         burst: 10,
         target_rollout: 7,
@@ -17,9 +17,9 @@ fn page_as(metrics: &Metrics, exposition: Exposition) -> String {
             max_descriptors: 1024,
             ..Process::default()
         },
-        ..Snapshot::default()
+        ..Gauges::default()
     };
-    metrics.text(snapshot, exposition)
+    metrics.text(gauges, exposition)
 }
 
 #[track_caller]
@@ -31,10 +31,10 @@ fn assert_has(page: &str, line: &str) {
 fn counts_lookups_by_how_they_were_served_and_why() {
     let metrics = Metrics::new();
     let took = Duration::from_millis(60);
-    metrics.looked_up(Outcome::Fresh, Duration::from_micros(3));
-    metrics.looked_up(Outcome::Outdated(NotRefreshed::Throttled), took);
-    metrics.looked_up(Outcome::Outdated(NotRefreshed::Throttled), took);
-    metrics.looked_up(Outcome::Failed(FailureReason::DemandNotMet), took);
+    metrics.looked_up(LookupResult::Fresh, Duration::from_micros(3));
+    metrics.looked_up(LookupResult::Outdated(NotRefreshed::Throttled), took);
+    metrics.looked_up(LookupResult::Outdated(NotRefreshed::Throttled), took);
+    metrics.looked_up(LookupResult::Failed(FailureReason::DemandNotMet), took);
     let page = page(&metrics);
     assert_has(
         &page,
@@ -57,7 +57,7 @@ fn counts_lookups_by_how_they_were_served_and_why() {
 #[test]
 fn a_histogram_tells_a_lookup_within_its_patience_from_one_beyond() {
     let metrics = Metrics::new();
-    let throttled = Outcome::Outdated(NotRefreshed::Throttled);
+    let throttled = LookupResult::Outdated(NotRefreshed::Throttled);
     metrics.looked_up(throttled, Duration::from_millis(50));
     metrics.looked_up(throttled, Duration::from_millis(100));
     metrics.looked_up(throttled, Duration::from_millis(101));
@@ -91,10 +91,10 @@ fn a_histogram_tells_a_lookup_within_its_patience_from_one_beyond() {
 fn shows_the_sum_of_what_threads_count_apart() {
     let metrics = Metrics::new();
     for metrics in [&metrics, &metrics.for_thread(), &metrics.for_thread()] {
-        metrics.looked_up(Outcome::Fresh, Duration::from_micros(60));
+        metrics.looked_up(LookupResult::Fresh, Duration::from_micros(60));
         metrics
             .clone()
-            .looked_up(Outcome::Fresh, Duration::from_secs(40));
+            .looked_up(LookupResult::Fresh, Duration::from_secs(40));
     }
     let page = page(&metrics);
     for line in [
@@ -133,7 +133,7 @@ fn counts_renders_fetches_and_refusals() {
 }
 
 #[test]
-fn shows_the_snapshot() {
+fn shows_the_gauges() {
     let page = page(&Metrics::new());
     assert_has(&page, r#"evenkeel_limit{setting="rate"} 0.5"#);
     assert_has(&page, r#"evenkeel_limit{setting="burst"} 10.0"#);
@@ -196,7 +196,7 @@ fn what_is_of_the_process_goes_by_the_names_that_every_program_has() {
 }
 
 #[test]
-fn every_outcome_has_a_place_of_its_own() {
-    let indices: Vec<_> = Outcome::all().map(Outcome::index).collect();
-    assert_eq!(indices, (0..Outcome::COUNT).collect::<Vec<_>>());
+fn every_result_has_a_place_of_its_own() {
+    let indices: Vec<_> = LookupResult::all().map(LookupResult::index).collect();
+    assert_eq!(indices, (0..LookupResult::COUNT).collect::<Vec<_>>());
 }

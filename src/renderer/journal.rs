@@ -20,7 +20,7 @@ const REMEMBERED: usize = 500_000;
 /// What became of a call of `Render`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Outcome {
+pub enum CallState {
     /// It is not answered yet.
     Open,
     /// It caused a render and was answered with it.
@@ -49,7 +49,7 @@ pub struct RenderCall {
     /// The rollout it asks for.
     pub rollout: u64,
     /// What became of it.
-    pub outcome: Outcome,
+    pub state: CallState,
 }
 
 /// What a renderer did so far.
@@ -88,9 +88,9 @@ pub struct ProjectRenders {
 
 impl Renders {
     /// How many calls of `Render` came to this.
-    pub fn count(&self, outcome: Outcome) -> usize {
+    pub fn count(&self, state: CallState) -> usize {
         let calls = self.calls.iter();
-        calls.filter(|call| call.outcome == outcome).count()
+        calls.filter(|call| call.state == state).count()
     }
 }
 
@@ -117,12 +117,12 @@ struct Pages {
     renders: Renders,
 }
 
-/// A call that was written down; dropped without an outcome, it was abandoned.
+/// A call that was written down; dropped without a final state, it was abandoned.
 #[derive(Debug)]
 pub(super) struct Entry {
     journal: Arc<Journal>,
     number: u64,
-    outcome: Outcome,
+    state: CallState,
 }
 
 // === impl Journal ===
@@ -152,12 +152,12 @@ impl Journal {
             arrived,
             project: project.clone(),
             rollout,
-            outcome: Outcome::Open,
+            state: CallState::Open,
         });
         Entry {
             journal: Arc::clone(self),
             number: pages.first + pages.calls.len() as u64 - 1,
-            outcome: Outcome::Abandoned,
+            state: CallState::Abandoned,
         }
     }
 
@@ -199,8 +199,8 @@ impl Pages {
 
 impl Entry {
     /// Writes down what became of the call.
-    pub(super) fn close(mut self, outcome: Outcome) {
-        self.outcome = outcome;
+    pub(super) fn close(mut self, state: CallState) {
+        self.state = state;
     }
 }
 
@@ -213,7 +213,7 @@ impl Drop for Entry {
             .checked_sub(pages.first)
             .and_then(|index| usize::try_from(index).ok());
         if let Some(call) = index.and_then(|index| pages.calls.get_mut(index)) {
-            call.outcome = self.outcome;
+            call.state = self.state;
         }
     }
 }
@@ -230,18 +230,18 @@ mod tests {
         tokio::time::advance(Duration::from_millis(1500)).await;
         let second = journal.arrived(&project, 4);
         assert_eq!(journal.read().in_flight, 2);
-        assert_eq!(journal.read().count(Outcome::Open), 2);
+        assert_eq!(journal.read().count(CallState::Open), 2);
 
         journal.rendered(&project);
-        first.close(Outcome::Rendered);
+        first.close(CallState::Rendered);
         drop(second);
         let renders = journal.read();
         assert_eq!(
             (renders.in_flight, renders.most_in_flight, renders.rendered),
             (0, 2, 1)
         );
-        let outcomes: Vec<_> = renders.calls.iter().map(|call| call.outcome).collect();
-        assert_eq!(outcomes, [Outcome::Rendered, Outcome::Abandoned]);
+        let states: Vec<_> = renders.calls.iter().map(|call| call.state).collect();
+        assert_eq!(states, [CallState::Rendered, CallState::Abandoned]);
 
         let json = serde_json::to_value(&renders).unwrap();
         assert_eq!(json["arrived_ms"], serde_json::json!([0.0, 1500.0]));

@@ -14,7 +14,7 @@ use tonic::{Request, Response, Status};
 use super::{
     fault::{Fault, Faults, Garbage},
     generation::Generation,
-    journal::{Journal, Outcome},
+    journal::{CallState, Journal},
     projects::Projects,
     store::Component,
     workers::{Job, WorkError, Workers},
@@ -81,14 +81,14 @@ impl RenderService for Service {
                 (rollout, Answering::Truly)
             }
             Some(Fault::Busy) => {
-                entry.close(Outcome::Refused);
+                entry.close(CallState::Refused);
                 return Err(exhausted("the renderer is busy", BUSY));
             }
             Some(Fault::Behind) => (rollout.saturating_sub(1).max(1), Answering::Truly),
             Some(Fault::Garbage) => (rollout, Answering::Garbled),
         };
         let Some(input) = self.projects.borrow().find(&project) else {
-            entry.close(Outcome::Failed);
+            entry.close(CallState::Failed);
             return Err(no_such_project(&project));
         };
         let job = Job {
@@ -97,22 +97,22 @@ impl RenderService for Service {
             rollout,
             input,
         };
-        let (outcome, work) = self.workers.render(job).await;
+        let (state, work) = self.workers.render(job).await;
         let revision = match work {
             Ok(revision) => revision,
             Err(error) => {
-                entry.close(outcome);
+                entry.close(state);
                 return Err(status(&error));
             }
         };
-        let (outcome, response) = match answering {
-            Answering::Truly => (outcome, response(&revision, request.held.as_ref())),
+        let (state, response) = match answering {
+            Answering::Truly => (state, response(&revision, request.held.as_ref())),
             Answering::Garbled => {
                 let garbled = garbled(self.faults.next_garbage(), &revision);
-                (Outcome::Garbled, garbled)
+                (CallState::Garbled, garbled)
             }
         };
-        entry.close(outcome);
+        entry.close(state);
         Ok(Response::new(response))
     }
 

@@ -128,9 +128,9 @@ async fn equal_requests_share_one_render_and_a_kept_one_costs_nothing() {
     let renders = running.renders();
     assert_eq!((renders.asked, renders.rendered), (21, 1));
     assert_eq!(renders.most_in_flight, 20);
-    assert_eq!(renders.count(Outcome::Rendered), 1);
-    assert_eq!(renders.count(Outcome::Joined), 19);
-    assert_eq!(renders.count(Outcome::Memoised), 1);
+    assert_eq!(renders.count(CallState::Rendered), 1);
+    assert_eq!(renders.count(CallState::Joined), 19);
+    assert_eq!(renders.count(CallState::Memoised), 1);
 
     raise(&running, 2);
     render(&mut client.clone(), "brewbird", 2).await;
@@ -149,13 +149,13 @@ async fn a_render_that_nobody_waits_for_is_broken_off() {
     let call = tokio::spawn(async move { asking.render(ask("brewbird", 1)).await });
     until(&running, |renders| renders.in_flight == 1).await;
     call.abort();
-    until(&running, |renders| renders.count(Outcome::Abandoned) == 1).await;
+    until(&running, |renders| renders.count(CallState::Abandoned) == 1).await;
 
     let mut request = Request::new(ask("brewbird", 1));
     request.set_timeout(Duration::from_millis(50));
     let status = client.clone().render(request).await.unwrap_err();
     assert_eq!(status.code(), Code::Cancelled);
-    until(&running, |renders| renders.count(Outcome::Abandoned) == 2).await;
+    until(&running, |renders| renders.count(CallState::Abandoned) == 2).await;
     assert_eq!(running.renders().rendered, 0);
 }
 
@@ -174,8 +174,8 @@ async fn a_joined_render_outlives_the_caller_that_started_it() {
     until(&running, |renders| renders.asked == 2).await;
     first.abort();
     assert!(!second.await.unwrap().payload.is_empty());
-    assert_eq!(running.renders().count(Outcome::Abandoned), 1);
-    assert_eq!(running.renders().count(Outcome::Joined), 1);
+    assert_eq!(running.renders().count(CallState::Abandoned), 1);
+    assert_eq!(running.renders().count(CallState::Joined), 1);
 }
 
 #[tokio::test]
@@ -198,7 +198,7 @@ async fn a_full_queue_pushes_back() {
         status.metadata().get("grpc-retry-pushback-ms").unwrap(),
         "120000"
     );
-    assert_eq!(running.renders().count(Outcome::Refused), 1);
+    assert_eq!(running.renders().count(CallState::Refused), 1);
 }
 
 #[tokio::test]

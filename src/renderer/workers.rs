@@ -20,7 +20,7 @@ use tokio::{sync::Semaphore, time::sleep};
 use super::{
     cost::Cost,
     fault::{Fault, Faults, SLOWNESS},
-    journal::{Journal, Outcome},
+    journal::{CallState, Journal},
     projects::Input,
     store::{Component, Store},
     template::{Context, Template},
@@ -130,34 +130,34 @@ impl Workers {
     }
 
     /// Renders, or shares a render that is under way, or takes the kept one; also tells which.
-    pub(super) async fn render(self: &Arc<Self>, job: Job) -> (Outcome, Work) {
+    pub(super) async fn render(self: &Arc<Self>, job: Job) -> (CallState, Work) {
         let kept = self.store.get(&job.project, &job.component, job.order());
         if let Some(revision) = kept {
-            return (Outcome::Memoised, Ok(revision));
+            return (CallState::Memoised, Ok(revision));
         }
-        let (outcome, work) = match self.join_or_start(job) {
+        let (state, work) = match self.join_or_start(job) {
             Ok(shared) => shared,
-            Err(full) => return (Outcome::Refused, Err(full)),
+            Err(full) => return (CallState::Refused, Err(full)),
         };
         let work = work.await;
-        let outcome = if work.is_ok() {
-            outcome
+        let state = if work.is_ok() {
+            state
         } else {
-            Outcome::Failed
+            CallState::Failed
         };
-        (outcome, work)
+        (state, work)
     }
 
     fn join_or_start(
         self: &Arc<Self>,
         job: Job,
-    ) -> Result<(Outcome, Shared<BoxFuture<'static, Work>>), WorkError> {
+    ) -> Result<(CallState, Shared<BoxFuture<'static, Work>>), WorkError> {
         let mut under_way = self
             .under_way
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
         if let Some(work) = under_way.get(&job.key()).and_then(WeakShared::upgrade) {
-            return Ok((Outcome::Joined, work));
+            return Ok((CallState::Joined, work));
         }
         let Ok(place) = Arc::clone(&self.places).try_acquire_owned() else {
             return Err(self.queue_full());
@@ -171,7 +171,7 @@ impl Workers {
         };
         let work = work.boxed().shared();
         under_way.extend(work.downgrade().map(|weak| (key, weak)));
-        Ok((Outcome::Rendered, work))
+        Ok((CallState::Rendered, work))
     }
 
     async fn work(&self, job: &Job) -> Work {

@@ -23,7 +23,7 @@ use super::{
 use crate::{
     answer::{Answer, Failure, Served},
     lookup::Query,
-    metrics::{Metrics, Outcome},
+    metrics::{LookupResult, Metrics},
     proto::v1::{
         self,
         config_service_server::{ConfigService, ConfigServiceServer},
@@ -215,18 +215,18 @@ impl<A: Answers> Configs<A> {
     }
 
     fn record(&self, project: &str, told: Result<&Answer, &Refused>, arrival: Arrival) {
-        let outcome = match told {
+        let result = match told {
             Ok(answer) => match answer.served {
-                Served::Fresh => Outcome::Fresh,
-                Served::Rendered => Outcome::Rendered,
-                Served::Outdated(outdated) => Outcome::Outdated(outdated.refusal.reason),
+                Served::Fresh => LookupResult::Fresh,
+                Served::Rendered => LookupResult::Rendered,
+                Served::Outdated(outdated) => LookupResult::Outdated(outdated.refusal.reason),
             },
-            Err(refused) => Outcome::Failed(refused.reason()),
+            Err(refused) => LookupResult::Failed(refused.reason()),
         };
         let took = arrival.at.elapsed();
-        self.metrics.looked_up(outcome, took);
+        self.metrics.looked_up(result, took);
         if let Some(trace) = arrival.trace {
-            tracing::debug!(target: LOOKUPS, %trace, project, ?outcome, ?took, "looked up");
+            tracing::debug!(target: LOOKUPS, %trace, project, outcome = ?result, ?took, "looked up");
         }
     }
 }

@@ -17,7 +17,7 @@ use super::{
     status::{Jitter, Refused},
 };
 use crate::{
-    metrics::{Metrics, Outcome},
+    metrics::{LookupResult, Metrics},
     proto::v1::{
         self,
         config_service_server::{ConfigService, ConfigServiceServer, SERVICE_NAME},
@@ -59,7 +59,7 @@ impl<F: Fn() -> String + Clone + Send + Sync + 'static> Unfit<F> {
         let refused = Refused::unfit(&(self.problem)());
         let took = Arrival::of(request.extensions()).at.elapsed();
         self.metrics
-            .looked_up(Outcome::Failed(refused.reason()), took);
+            .looked_up(LookupResult::Failed(refused.reason()), took);
         refused.status(Jitter::draw())
     }
 }

@@ -91,9 +91,9 @@ async fn run(mut reload: Reload, demand: Arc<Notify>, sender: Sender<Arc<InForce
             return;
         };
         match reload.see(readings, cause) {
-            Some(outcome) => {
+            Some(result) => {
                 sender.send_replace(Arc::new(reload.in_force.clone()));
-                outcome.log();
+                result.log();
             }
             None if cause == Cause::Demand => {
                 tracing::info!(hash = %reload.in_force.hash, "settings read, nothing changed");
@@ -132,15 +132,15 @@ impl Reload {
         }
     }
 
-    /// Looks at what was read, and takes over what is to be taken. Each content has one outcome, however often it is read.
-    fn see(&mut self, readings: Vec<Reading>, cause: Cause) -> Option<Outcome> {
+    /// Looks at what was read, and takes over what is to be taken. Each content has one result, however often it is read.
+    fn see(&mut self, readings: Vec<Reading>, cause: Cause) -> Option<ReloadResult> {
         let readings = self.watch.see(readings, cause)?;
         let hash = Hash::of(&readings);
         Some(match resolve(&self.sources, readings) {
-            Ok(loaded) => Outcome::Reloaded(self.adopt(loaded)),
+            Ok(loaded) => ReloadResult::Reloaded(self.adopt(loaded)),
             Err(invalid) => {
                 self.in_force.is_valid = false;
-                Outcome::Rejected { invalid, hash }
+                ReloadResult::Rejected { invalid, hash }
             }
         })
     }
@@ -168,7 +168,7 @@ impl Reload {
 
 /// What came of a change of the files.
 #[derive(Clone, Debug, PartialEq)]
-enum Outcome {
+enum ReloadResult {
     /// They are fit, and their hot fields are in force.
     Reloaded(Reloaded),
     /// They are not fit, and nothing changed.
@@ -192,7 +192,7 @@ struct Reloaded {
     ignored: Vec<Pinned>,
 }
 
-impl Outcome {
+impl ReloadResult {
     /// Writes one line.
     fn log(&self) {
         match self {

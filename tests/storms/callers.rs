@@ -7,7 +7,7 @@ use std::sync::{
 
 use evenkeel::{
     proto::v1::{Served, config_service_client::ConfigServiceClient},
-    renderer::Outcome,
+    renderer::CallState,
 };
 use hyper_util::rt::TokioIo;
 use serde_json::json;
@@ -59,7 +59,7 @@ async fn a_lone_caller_that_hangs_up_leaves_its_result_behind() {
     sidecar.until_fresh(1, HUNG).await;
     let answer = sidecar.get(project).await.unwrap();
     assert_eq!(answer.served(), Served::Fresh);
-    assert_eq!(renderer.renders().count(Outcome::Rendered), 1);
+    assert_eq!(renderer.renders().count(CallState::Rendered), 1);
 }
 
 /// h2 ends a connection on which too many streams are reset (its limit of pending resets, against "rapid reset").
@@ -95,5 +95,5 @@ async fn applications_that_cancel_by_the_hundred_keep_their_connection_and_cance
     assert_eq!(answer.unwrap().get_ref().served(), Served::Fresh);
     assert_eq!(dials.load(Relaxed), 1, "one connection lasted");
     let renders = renderer.renders();
-    assert_eq!((renders.asked, renders.count(Outcome::Rendered)), (8, 8));
+    assert_eq!((renders.asked, renders.count(CallState::Rendered)), (8, 8));
 }

@@ -58,24 +58,24 @@ fn what_the_budget_allows_is_not_beyond_it_and_one_more_is() {
 }
 
 #[test]
-fn lookups_are_counted_by_outcome_from_the_release_on() {
-    let sample = |at, outcome| Sample {
+fn lookups_are_counted_by_result_from_the_release_on() {
+    let sample = |at, result| Sample {
         at: Duration::from_millis(at),
         took: Duration::from_millis(3),
         project: 0,
-        outcome,
+        result,
     };
     let seen = Observed {
         length: Duration::from_secs(4),
         release: Duration::from_secs(1),
         learned: Duration::from_secs(1),
         samples: vec![
-            sample(500, Outcome::Failed),
-            sample(1500, Outcome::Outdated("THROTTLED")),
-            sample(1600, Outcome::Outdated("THROTTLED")),
-            sample(1700, Outcome::Rendered),
-            sample(2000, Outcome::Failed),
-            sample(3000, Outcome::Fresh),
+            sample(500, SampleResult::Failed),
+            sample(1500, SampleResult::Outdated("THROTTLED")),
+            sample(1600, SampleResult::Outdated("THROTTLED")),
+            sample(1700, SampleResult::Rendered),
+            sample(2000, SampleResult::Failed),
+            sample(3000, SampleResult::Fresh),
         ],
         fresh: [(500, 1), (1000, 1), (1100, 0), (2900, 0), (3100, 1)]
             .map(|(at, fresh)| (Duration::from_millis(at), fresh))
@@ -110,11 +110,11 @@ fn lookups_are_counted_by_outcome_from_the_release_on() {
 
 #[test]
 fn what_counts_itself_fresh_while_callers_get_the_old_is_not() {
-    let told = |at, outcome| Sample {
+    let told = |at, result| Sample {
         at: Duration::from_millis(at),
         took: Duration::from_millis(3),
         project: 0,
-        outcome,
+        result,
     };
     let terms = Terms {
         projects: NonZeroUsize::MIN,
@@ -122,14 +122,14 @@ fn what_counts_itself_fresh_while_callers_get_the_old_is_not() {
     };
     let mut seen = Observed {
         length: Duration::from_secs(3),
-        samples: vec![told(1500, Outcome::Outdated(UNSAID))],
+        samples: vec![told(1500, SampleResult::Outdated(UNSAID))],
         fresh: vec![(Duration::from_millis(100), 1)],
         ..Observed::default()
     };
     let measured = Measured::of(&seen, &terms);
     assert_eq!((measured.fresh_after, measured.not_fresh), (None, 1));
     assert_eq!(measured.unsaid(), 1);
-    seen.samples.push(told(2000, Outcome::Fresh));
+    seen.samples.push(told(2000, SampleResult::Fresh));
     let measured = Measured::of(&seen, &terms);
     let late = Some(Duration::from_millis(1500));
     assert_eq!((measured.fresh_after, measured.not_fresh), (late, 0));

@@ -53,7 +53,7 @@ async fn a_dead_renderer_refuses_connections_and_comes_back_on_the_same_port() {
 
     running.faults().set(Fault::Dead);
     assert!(call.await.unwrap().is_err());
-    until(&running, |renders| renders.count(Outcome::Abandoned) == 1).await;
+    until(&running, |renders| renders.count(CallState::Abandoned) == 1).await;
     for _ in 0..3 {
         running.faults().set(Fault::Dead);
         until_port(address(&running), Port::Closed).await;
@@ -127,7 +127,7 @@ async fn a_hanging_renderer_accepts_and_never_answers() {
     running.faults().clear();
     render(&mut client.clone(), "brewbird", 1).await;
     assert!(!hung.is_finished() && !fetched.is_finished());
-    assert_eq!(running.renders().count(Outcome::Open), 1);
+    assert_eq!(running.renders().count(CallState::Open), 1);
 }
 
 #[tokio::test]

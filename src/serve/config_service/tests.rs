@@ -5,7 +5,7 @@ use tonic_types::StatusExt as _;
 use super::*;
 use crate::{
     answer::Failure,
-    metrics::{Exposition, Snapshot},
+    metrics::{Exposition, Gauges},
     proto::v1::{
         config_result, config_service_client::ConfigServiceClient, watch_config_response::Event,
     },
@@ -418,7 +418,7 @@ async fn records_each_lookup_with_the_time_from_its_headers() {
     edge.get(asks("a")).await.unwrap();
     edge.get(asks("no spaces")).await.unwrap_err();
     edge.batch(&["a", "nowhere"]).await.unwrap();
-    let page = edge.metrics.text(Snapshot::default(), Exposition::Classic);
+    let page = edge.metrics.text(Gauges::default(), Exposition::Classic);
     for line in [
         r#"evenkeel_lookups_total{served="outdated",reason="THROTTLED"} 2"#,
         r#"evenkeel_lookups_total{served="failed",reason="INVALID_PROJECT"} 1"#,

@@ -7,7 +7,7 @@ use tokio::{
 
 use super::*;
 use crate::{
-    metrics::{Metrics, Snapshot},
+    metrics::{Gauges, Metrics},
     serve::{
         fake::terms,
         listener::{Access, Address},
@@ -41,7 +41,7 @@ async fn answers_probes_and_scrapes() {
         }
     };
     let metrics = Metrics::new();
-    let routes = routes(move |as_| metrics.text(Snapshot::default(), as_), pending);
+    let routes = routes(move |as_| metrics.text(Gauges::default(), as_), pending);
     let listener = Listener::bind(&"127.0.0.1:0".parse().unwrap(), Access::Everyone).unwrap();
     let address = listener.address().clone();
     let terms = terms();

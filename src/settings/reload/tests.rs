@@ -44,13 +44,13 @@ impl Stage {
         self.folder.path().join("settings.yaml")
     }
 
-    fn poll(&mut self) -> Option<Outcome> {
+    fn poll(&mut self) -> Option<ReloadResult> {
         let readings = vec![Reading::of(&self.file())];
         self.reload.see(readings, Cause::Poll)
     }
 
     /// What comes of five polls.
-    fn polls(&mut self) -> Vec<Outcome> {
+    fn polls(&mut self) -> Vec<ReloadResult> {
         (0..5).filter_map(|_| self.poll()).collect()
     }
 
@@ -68,10 +68,10 @@ fn names(differences: &[Difference]) -> Vec<&'static str> {
     paths.collect()
 }
 
-fn reloaded(outcomes: &[Outcome]) -> &Reloaded {
-    match outcomes {
-        [Outcome::Reloaded(reloaded)] => reloaded,
-        _ => panic!("{outcomes:?}"),
+fn reloaded(results: &[ReloadResult]) -> &Reloaded {
+    match results {
+        [ReloadResult::Reloaded(reloaded)] => reloaded,
+        _ => panic!("{results:?}"),
     }
 }
 
@@ -158,10 +158,10 @@ fn an_invalid_file_keeps_the_old_limits_and_says_so_once() {
         let hash = stage.reload.in_force.hash.clone();
         fs::write(stage.file(), bad).unwrap();
         match stage.polls().as_slice() {
-            [Outcome::Rejected { invalid, .. }] => {
+            [ReloadResult::Rejected { invalid, .. }] => {
                 assert!(invalid.to_string().contains(why), "{invalid}");
             }
-            outcomes => panic!("{outcomes:?}"),
+            results => panic!("{results:?}"),
         }
         let in_force = &stage.reload.in_force;
         assert!(!in_force.is_valid && in_force.hash == hash);
@@ -178,7 +178,7 @@ fn a_missing_file_is_a_bad_file() {
     fs::remove_file(stage.file()).unwrap();
     assert!(matches!(
         stage.polls().as_slice(),
-        [Outcome::Rejected { .. }]
+        [ReloadResult::Rejected { .. }]
     ));
     assert_eq!(stage.rate(), 3.0);
 }
@@ -213,11 +213,11 @@ fn changed_restart_only_fields_are_pending_and_block_no_hot_ones() {
     let mut stage = Stage::new(&rate(1));
     let content = format!("{}upstream: {{deadline: 7s}}\nrollout: 2\n", rate(2));
     fs::write(stage.file(), content).unwrap();
-    let outcomes = stage.polls();
-    let outcome = reloaded(&outcomes);
-    assert_eq!(names(&outcome.changed), ["rollout", "admission.rate"]);
+    let results = stage.polls();
+    let result = reloaded(&results);
+    assert_eq!(names(&result.changed), ["rollout", "admission.rate"]);
     assert_eq!(
-        outcome.to_string(),
+        result.to_string(),
         "rollout 1 → 2, admission.rate 1 → 2; pending until a restart upstream.deadline 30s → 7s"
     );
     let in_force = &stage.reload.in_force;
@@ -331,8 +331,8 @@ fn every_field_shows_its_value_as_a_file_would_have_it() {
     let layers = "upstream: {url: 'http://renderer:1'}\ncache: {max_bytes: 64MiB}\nlookup: {max_age: 90s, listen: ['127.0.0.1:1', 'unix:/a']}\nadmission: {fleet_rate: 0.5, fleet_size: 3}\nadmin: {listen: 'unix:/b'}\nlog: {level: debug}\n";
     let mut stage = Stage::new("rollout: 1\n");
     fs::write(stage.file(), format!("rollout: 1\n{layers}")).unwrap();
-    let outcomes = stage.polls();
-    let said = reloaded(&outcomes).to_string();
+    let results = stage.polls();
+    let said = reloaded(&results).to_string();
     for change in [
         "lookup.max_age null → 1m 30s",
         "admission.fleet_rate null → 0.5",
