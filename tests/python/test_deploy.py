@@ -391,7 +391,8 @@ def test_times_and_sizes_fit_together():
 
 def test_only_pods_with_the_label_of_the_sidecar_reach_the_renderer(renderer):
     labels = template(renderer)["metadata"]["labels"]
-    service, policy = only(of_kind("example", "Service")), only(of_kind("example", "NetworkPolicy"))
+    service = only([one for one in of_kind("example", "Service") if one["metadata"]["name"] == renderer["metadata"]["name"]])
+    policy = only(of_kind("example", "NetworkPolicy"))
     (port,) = container(renderer, "renderer")["ports"]
     name, namespace = service["metadata"]["name"], service["metadata"]["namespace"]
     assert settings_of_the_example()["upstream"]["url"] == f"http://{name}.{namespace}.svc:{service['spec']['ports'][0]['port']}"
