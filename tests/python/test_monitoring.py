@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import math
 import re
 import shutil
 import subprocess
@@ -170,6 +171,14 @@ def test_the_dashboard_has_twelve_panels_that_say_what_they_show():
     assert len(covered) == len(set(covered)) and max(x for x, _ in covered) == 23
     assert all(panel["description"] and panel["datasource"]["uid"] == "${datasource}" for panel in panels)
     assert {variable["name"] for variable in DASHBOARD["templating"]["list"]} == {"datasource", "namespace"}
+
+
+def test_the_sizes_in_the_readme_add_up():
+    rows = re.findall(r"^\| ([\d,]+) \| (\d+) \| (\d+) \| ([\d,]+) s \| (\d+) \| ([\d,]+) \|$", README, re.MULTILINE)
+    assert len(rows) == 3
+    for sidecars, projects, rate, takes, workers, series in ([int(cell.replace(",", "")) for cell in row] for row in rows):
+        assert (takes, workers) == (sidecars * projects / rate, math.ceil(rate * 0.2 / 0.65))
+        assert series == sidecars * SERIES
 
 
 # As a real Prometheus sees it
