@@ -1,6 +1,7 @@
 """Floods of frames from a caller, and nonsense from a renderer. No held project is lost by it, nobody else's call fails, and it takes
 no more memory than the cache and 64 MiB. EVENKEEL_HOSTILE=full is the size of tests/long/hostile, where other clients also have
-to be served with a p99 of at most three times the calm one."""
+to be served with a p99 of at most three times what it is while the same flood goes to another sidecar: a flood takes processor time
+from all on the machine, and only what it costs beyond that is the sidecar's doing."""
 
 import os
 import socket
@@ -69,29 +70,44 @@ def p99(sidecar, lookups: int = 2000) -> float:
 
 
 @pytest.fixture
-def holding(start_sidecar):
-    """A sidecar with the cache of the manifest that holds a project fresh."""
-    sidecar = start_sidecar(cache=SMALL_CACHE, log={"level": "info"}, upstream={"deadline": "1s"})
-    sidecar.get(HELD, patience=5)
-    return sidecar
+def start_holding(start_sidecar):
+    """Starts sidecars with the cache of the manifest, each of which holds a project fresh."""
+
+    def start():
+        sidecar = start_sidecar(cache=SMALL_CACHE, log={"level": "info"}, upstream={"deadline": "1s"})
+        sidecar.get(HELD, patience=5)
+        return sidecar
+
+    return start
+
+
+@pytest.fixture
+def holding(start_holding):
+    return start_holding()
 
 
 @pytest.mark.parametrize("reads", [True, False] if FULL else [True], ids=["read", "unread"] if FULL else ["read"])
 @pytest.mark.parametrize("flood", floods.FLOODS if FULL else FEW)
-def test_a_flood_costs_no_neighbour_a_call_and_little_memory(holding, flood, reads):
+def test_a_flood_costs_no_neighbour_a_call_and_little_memory(start_holding, flood, reads):
+    flooded = start_holding()
     if not FULL:
-        with flooding(holding.address, flood, reads=reads):
-            p99(holding, 20)
-        assert peak(holding) < BOUND
+        with flooding(flooded.address, flood, reads=reads):
+            p99(flooded, 20)
+        assert peak(flooded) < BOUND
         return
-    ratios = []
+    other = start_holding()
+    calm, elsewhere, here = [], [], []
     for _ in range(ROUNDS):
-        calm = p99(holding)
-        with flooding(holding.address, flood, reads=reads):
-            ratios.append(p99(holding) / calm)
-    print(f"p99 {statistics.median(ratios):.1f} × calm, {peak(holding) / MIB:.0f} MiB")
-    assert peak(holding) < BOUND
-    assert statistics.median(ratios) <= 3, ratios
+        calm.append(p99(flooded))
+        with flooding(other.address, flood, reads=reads):
+            elsewhere.append(p99(flooded))
+        with flooding(flooded.address, flood, reads=reads):
+            here.append(p99(flooded))
+    calm, elsewhere, here = map(statistics.median, (calm, elsewhere, here))
+    of_calm = f"{here / calm:.1f} × calm ({elsewhere / calm:.1f} when another is flooded)"
+    print(f"p99 {here / elsewhere:.1f} × that while another is flooded; {of_calm}; {peak(flooded) / MIB:.0f} MiB")
+    assert peak(flooded) < BOUND
+    assert here <= 3 * max(calm, elsewhere), of_calm
 
 
 # A renderer of frames. Each mode is told a connection, and does with it what it likes.
