@@ -34,3 +34,4 @@ pub mod serve;
 pub mod settings;
 pub mod simulator;
 pub mod upstream;
+pub mod verdict;

@@ -3,13 +3,17 @@
 //! Decisions take a `Moment` and never read a clock, so that they can be tested, replayed and simulated. The clock beneath
 //! is tokio's, monotonic and under a test's control; wall-clock time is only ever shown.
 
+mod spoken;
 mod within;
 
 use std::{ops, time::Duration};
 
 use tokio::time::Instant;
 
-pub use self::within::{by, within};
+pub use self::{
+    spoken::spoken,
+    within::{by, within},
+};
 
 /// A point in time, as the duration since the [`Clock`] started.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]

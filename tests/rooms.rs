@@ -131,6 +131,15 @@ fn the_simulator_names_nothing_but_admission_and_what_that_may_name() {
     names_only("simulator", &ours, &["std", "fastrand"]);
 }
 
+#[test]
+fn the_verdict_knows_numbers_alone() {
+    names_only(
+        "verdict",
+        &["crate::verdict", "crate::moment"],
+        &["std", "serde", "Code"],
+    );
+}
+
 /// Asserts that a room names of ours and of other crates only these.
 fn names_only(room: &str, ours: &[&str], crates: &[&str]) {
     let files: Vec<_> = sources()

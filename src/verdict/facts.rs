@@ -1,0 +1,511 @@
+//! What a verdict is about: numbers of one sidecar at a moment, and what became of them in between.
+
+use std::{collections::VecDeque, time::Duration};
+
+use serde::{Deserialize, Serialize};
+
+/// A window ends at the last landings: enough of them to tell a share.
+const LANDINGS: u64 = 20;
+/// It is at most this long.
+const LONGEST: Duration = Duration::from_secs(60);
+/// It is at least this long, so that a share of its time means something.
+const SHORTEST: Duration = Duration::from_secs(2);
+/// After so long with nothing wanted and nothing landed, what was before is over.
+const QUIET: Duration = Duration::from_secs(10);
+/// A failure is news for so long, or until a render succeeds, whichever is longer.
+const NEWS: Duration = Duration::from_secs(10);
+/// A renderer hangs whose oldest render takes so long, and so many times longer than usual.
+const HANG: (Duration, u32) = (Duration::from_secs(5), 10);
+/// The part of the permits that refreshes of outdated projects may hold.
+const PERMITS_OF_REFRESHES: f64 = 0.75;
+
+/// What can be read of one sidecar at one moment: gauges, and counters since its start.
+#[derive(Clone, Debug, Default, PartialEq)]
+#[expect(missing_docs, reason = "the names of the metrics say it")]
+pub struct Sample {
+    /// When it was taken, since the start.
+    pub at: Duration,
+    pub settings_valid: bool,
+    pub connected: bool,
+    pub breaker_open: bool,
+    pub pushed_back: bool,
+    /// Renders per second.
+    pub rate: f64,
+    pub rate_in_force: f64,
+    pub concurrency: u32,
+    pub fresh: usize,
+    pub outdated: usize,
+    /// Wanted projects, those in flight included.
+    pub wanted_missing: usize,
+    pub wanted_outdated: usize,
+    pub failing: usize,
+    pub in_flight: usize,
+    /// How long the oldest render has been in flight.
+    pub oldest_render: Duration,
+    /// Since the renderer last answered a render, whatever it said.
+    pub answered_ago: Duration,
+    /// Since a render last brought a revision; none if none has.
+    pub succeeded_ago: Option<Duration>,
+    /// Since a render last failed, was rejected or behind; none if none has.
+    pub failed_ago: Option<Duration>,
+    /// How long the last renders took; zero while none has landed.
+    pub median_render: Duration,
+    /// The same over the hour before; zero while that is not known.
+    pub usual_render: Duration,
+    pub lookups: u64,
+    pub lookups_outdated: u64,
+    pub lookups_failed: u64,
+    pub lookups_queue_full: u64,
+    pub landed: Landed<u64>,
+    pub evicted_wanted: u64,
+    /// Evicted projects that were stored again.
+    pub returned: u64,
+    /// How long each gate was the first to stop what was wanted.
+    pub bound: Bound<Duration>,
+}
+
+/// Renders that ended, by result.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+#[expect(missing_docs, reason = "the fields are the results")]
+pub struct Landed<Count> {
+    pub stored: Count,
+    pub validated: Count,
+    pub behind: Count,
+    pub rejected: Count,
+    /// Of a held project.
+    pub gone: Count,
+    /// Of what was never held.
+    pub not_found: Count,
+    pub deadline_exceeded: Count,
+    pub unavailable: Count,
+    pub unreachable: Count,
+    pub exhausted: Count,
+    pub refused: Count,
+    /// Any other failure.
+    pub failed: Count,
+}
+
+/// A value for each gate, in the order of asking.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+#[expect(missing_docs, reason = "the fields are the gates")]
+pub struct Bound<Value> {
+    pub draining: Value,
+    pub breaker: Value,
+    pub connection: Value,
+    pub hold: Value,
+    pub project: Value,
+    pub queue: Value,
+    pub concurrency: Value,
+    pub tokens: Value,
+}
+
+/// What two samples of a sidecar say together, or those of a fleet: gauges as they are now, and counts within a window.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Facts {
+    /// How many sidecars these are the facts of.
+    pub sidecars: u32,
+    /// Those whose settings files are bad.
+    pub settings_bad: u32,
+    /// Those without a connection.
+    pub disconnected: u32,
+    /// Those whose breaker is open.
+    pub broken: u32,
+    /// Those whom the renderer pushed back.
+    pub pushed_back: u32,
+    /// Those whose renders are accepted and not answered.
+    pub hanging: u32,
+    /// Those whose last landing failed, or one within 10 s did.
+    pub failing_now: u32,
+    /// Renders per second that are set, all together.
+    pub rate: f64,
+    /// What is left of them.
+    pub rate_in_force: f64,
+    /// Permits.
+    pub concurrency: u32,
+    /// Held projects that are fresh.
+    pub fresh: u32,
+    /// Held projects that are outdated, wanted or not.
+    pub outdated: u32,
+    /// Wanted projects of which nothing is held.
+    pub wanted_missing: u32,
+    /// Wanted projects of which something is held.
+    pub wanted_outdated: u32,
+    /// Projects whose last render failed, was rejected or behind.
+    pub failing: u32,
+    /// Renders in flight.
+    pub in_flight: u32,
+    /// The age of the oldest of them, in seconds.
+    pub oldest_seconds: f64,
+    /// How long a render usually takes now; 0 when that is not known.
+    pub median_seconds: f64,
+    /// How long it took in the hour before; 0 when that is not known.
+    pub usual_seconds: f64,
+    /// When all that is wanted is fresh, if all goes on as it does; none when nothing tells.
+    pub done_in_seconds: Option<f64>,
+    /// How long the window is.
+    pub window_seconds: f64,
+    /// Lookups within it.
+    pub lookups: u32,
+    /// Those of them that were answered outdated.
+    pub lookups_outdated: u32,
+    /// Those that failed.
+    pub lookups_failed: u32,
+    /// Those that failed because too many waited.
+    pub lookups_queue_full: u32,
+    /// Wanted projects that were evicted within the window.
+    pub evicted_wanted: u32,
+    /// Evicted projects that were stored again.
+    pub returned: u32,
+    /// Renders that landed, per second.
+    pub renders_per_second: f64,
+    /// Renders that landed within the window.
+    pub landed: Landed<u32>,
+    /// The part of the window in which each gate was the first to stop what was wanted; of a fleet the sum of the parts.
+    pub bound: Bound<f64>,
+}
+
+/// The sample at which the window before `now` begins, of those `kept` in the order of time: the last 20 landings, a minute, or ten
+/// seconds in which nothing was wanted and nothing landed, whichever is shortest.
+pub fn window<'a>(kept: &'a VecDeque<Sample>, now: &Sample) -> Option<&'a Sample> {
+    let mut quiet = now.wanted() == 0;
+    let mut begin = None;
+    for sample in kept.iter().rev() {
+        let age = now.at.saturating_sub(sample.at);
+        if age > LONGEST && begin.is_some() {
+            break;
+        }
+        begin = Some(sample);
+        let landed = now.landed.sum().saturating_sub(sample.landed.sum());
+        let refused = now.lookups_queue_full != sample.lookups_queue_full;
+        quiet = quiet && sample.wanted() == 0 && landed == 0 && !refused;
+        if (landed >= LANDINGS && age >= SHORTEST) || (quiet && age >= QUIET) {
+            break;
+        }
+    }
+    begin
+}
+
+impl Sample {
+    fn wanted(&self) -> usize {
+        self.wanted_missing + self.wanted_outdated
+    }
+
+    /// Whether renders are accepted and not answered: the oldest takes long, and no other was answered for as long.
+    fn is_hanging(&self) -> bool {
+        let (least, times) = HANG;
+        let long = least.max(self.median_render.saturating_mul(times));
+        self.in_flight > 0 && self.oldest_render > long && self.answered_ago > long
+    }
+
+    /// Whether renders fail: the last one did, or one a moment ago.
+    fn is_failing_now(&self) -> bool {
+        let Some(failed) = self.failed_ago else {
+            return false;
+        };
+        failed <= NEWS || self.succeeded_ago.is_none_or(|ago| ago >= failed)
+    }
+
+    /// When all that is wanted is fresh by the rate in force and the permits.
+    fn done_in(&self) -> Option<f64> {
+        let wanted = self.wanted();
+        if wanted == 0 || wanted <= self.failing {
+            return None;
+        }
+        let by_permits = if self.median_render.is_zero() {
+            f64::INFINITY
+        } else {
+            PERMITS_OF_REFRESHES * f64::from(self.concurrency) / self.median_render.as_secs_f64()
+        };
+        let rate = self.rate_in_force.min(by_permits);
+        #[expect(clippy::cast_precision_loss, reason = "no cache holds that many")]
+        let seconds = wanted as f64 / rate;
+        (seconds.is_finite() && seconds < MOST).then(|| rounded(seconds))
+    }
+}
+
+// === impl Facts ===
+
+impl Facts {
+    /// What became of one sidecar from one sample to a later one.
+    pub fn between(before: &Sample, now: &Sample) -> Self {
+        let window = now.at.saturating_sub(before.at);
+        let landed = now.landed.since(&before.landed);
+        let renders = f64::from(landed.sum());
+        let seconds = window.as_secs_f64().max(0.001);
+        Self {
+            sidecars: 1,
+            settings_bad: (!now.settings_valid).into(),
+            disconnected: (!now.connected).into(),
+            broken: now.breaker_open.into(),
+            pushed_back: now.pushed_back.into(),
+            hanging: now.is_hanging().into(),
+            failing_now: now.is_failing_now().into(),
+            rate: rounded(now.rate),
+            rate_in_force: rounded(now.rate_in_force),
+            concurrency: now.concurrency,
+            fresh: count(now.fresh as u64),
+            outdated: count(now.outdated as u64),
+            wanted_missing: count(now.wanted_missing as u64),
+            wanted_outdated: count(now.wanted_outdated as u64),
+            failing: count(now.failing as u64),
+            in_flight: count(now.in_flight as u64),
+            oldest_seconds: rounded(now.oldest_render.as_secs_f64()),
+            median_seconds: rounded(now.median_render.as_secs_f64()),
+            usual_seconds: rounded(now.usual_render.as_secs_f64()),
+            done_in_seconds: now.done_in(),
+            window_seconds: rounded(window.as_secs_f64()),
+            lookups: rise(now.lookups, before.lookups),
+            lookups_outdated: rise(now.lookups_outdated, before.lookups_outdated),
+            lookups_failed: rise(now.lookups_failed, before.lookups_failed),
+            lookups_queue_full: rise(now.lookups_queue_full, before.lookups_queue_full),
+            evicted_wanted: rise(now.evicted_wanted, before.evicted_wanted),
+            returned: rise(now.returned, before.returned),
+            renders_per_second: rounded(renders / seconds),
+            landed,
+            bound: now.bound.part_of(&before.bound, seconds),
+        }
+    }
+
+    /// The facts of a fleet: counts and rates are sums, ages the highest, medians those of the sidecar in the middle.
+    pub fn sum<'a>(all: impl IntoIterator<Item = &'a Self>) -> Self {
+        let mut sum = Self::default();
+        let (mut medians, mut usual) = (Vec::new(), Vec::new());
+        for one in all {
+            sum.add(one);
+            medians.extend((one.median_seconds > 0.0).then_some(one.median_seconds));
+            usual.extend((one.usual_seconds > 0.0).then_some(one.usual_seconds));
+        }
+        sum.median_seconds = middle(medians);
+        sum.usual_seconds = middle(usual);
+        sum
+    }
+
+    fn add(&mut self, one: &Self) {
+        for (sum, one) in [
+            (&mut self.sidecars, one.sidecars),
+            (&mut self.settings_bad, one.settings_bad),
+            (&mut self.disconnected, one.disconnected),
+            (&mut self.broken, one.broken),
+            (&mut self.pushed_back, one.pushed_back),
+            (&mut self.hanging, one.hanging),
+            (&mut self.failing_now, one.failing_now),
+            (&mut self.concurrency, one.concurrency),
+            (&mut self.fresh, one.fresh),
+            (&mut self.outdated, one.outdated),
+            (&mut self.wanted_missing, one.wanted_missing),
+            (&mut self.wanted_outdated, one.wanted_outdated),
+            (&mut self.failing, one.failing),
+            (&mut self.in_flight, one.in_flight),
+            (&mut self.lookups, one.lookups),
+            (&mut self.lookups_outdated, one.lookups_outdated),
+            (&mut self.lookups_failed, one.lookups_failed),
+            (&mut self.lookups_queue_full, one.lookups_queue_full),
+            (&mut self.evicted_wanted, one.evicted_wanted),
+            (&mut self.returned, one.returned),
+        ] {
+            *sum = sum.saturating_add(one);
+        }
+        for (sum, one) in self.landed.all_mut().into_iter().zip(one.landed.all()) {
+            *sum = sum.saturating_add(one);
+        }
+        for (sum, one) in self.bound.all_mut().into_iter().zip(one.bound.all()) {
+            *sum = rounded(*sum + one);
+        }
+        for (sum, one) in [
+            (&mut self.rate, one.rate),
+            (&mut self.rate_in_force, one.rate_in_force),
+            (&mut self.renders_per_second, one.renders_per_second),
+        ] {
+            *sum = rounded(*sum + one);
+        }
+        self.oldest_seconds = self.oldest_seconds.max(one.oldest_seconds);
+        self.window_seconds = self.window_seconds.max(one.window_seconds);
+        let done = [self.done_in_seconds, one.done_in_seconds];
+        self.done_in_seconds = done.into_iter().flatten().reduce(f64::max);
+    }
+
+    /// Wanted projects that are not fresh.
+    pub fn left(&self) -> u32 {
+        self.wanted_missing.saturating_add(self.wanted_outdated)
+    }
+
+    /// A part of the sidecars.
+    pub(super) fn part(&self, of: u32) -> f64 {
+        f64::from(of) / f64::from(self.sidecars.max(1))
+    }
+
+    /// A part of the landings; 0 without one.
+    pub(super) fn part_landed(&self, of: u32) -> f64 {
+        f64::from(of) / f64::from(self.landed.sum().max(1))
+    }
+
+    /// The part of the time in which a gate was the first to stop what was wanted, on average of the sidecars.
+    pub fn part_bound(&self, by: f64) -> f64 {
+        by / f64::from(self.sidecars.max(1))
+    }
+
+    /// Landings that say that the renderer cannot do its work.
+    pub(super) fn failures(&self) -> u32 {
+        let landed = &self.landed;
+        [landed.unavailable, landed.failed, landed.deadline_exceeded]
+            .into_iter()
+            .fold(0, u32::saturating_add)
+    }
+}
+
+impl Landed<u64> {
+    fn sum(&self) -> u64 {
+        self.all().into_iter().sum()
+    }
+
+    fn since(&self, before: &Self) -> Landed<u32> {
+        let mut landed = Landed::default();
+        let both = self.all().into_iter().zip(before.all());
+        for (to, (now, before)) in landed.all_mut().into_iter().zip(both) {
+            *to = rise(now, before);
+        }
+        landed
+    }
+}
+
+impl Landed<u32> {
+    /// All of them.
+    pub fn sum(&self) -> u32 {
+        self.all().into_iter().fold(0, u32::saturating_add)
+    }
+}
+
+impl<Count: Copy> Landed<Count> {
+    /// The names of the results, as metrics have them.
+    pub const NAMES: [&str; 12] = [
+        "stored",
+        "validated",
+        "behind",
+        "rejected",
+        "gone",
+        "not_found",
+        "deadline_exceeded",
+        "unavailable",
+        "unreachable",
+        "exhausted",
+        "refused",
+        "failed",
+    ];
+
+    /// Each, in the order of the names.
+    pub fn all(&self) -> [Count; 12] {
+        [
+            self.stored,
+            self.validated,
+            self.behind,
+            self.rejected,
+            self.gone,
+            self.not_found,
+            self.deadline_exceeded,
+            self.unavailable,
+            self.unreachable,
+            self.exhausted,
+            self.refused,
+            self.failed,
+        ]
+    }
+
+    fn all_mut(&mut self) -> [&mut Count; 12] {
+        [
+            &mut self.stored,
+            &mut self.validated,
+            &mut self.behind,
+            &mut self.rejected,
+            &mut self.gone,
+            &mut self.not_found,
+            &mut self.deadline_exceeded,
+            &mut self.unavailable,
+            &mut self.unreachable,
+            &mut self.exhausted,
+            &mut self.refused,
+            &mut self.failed,
+        ]
+    }
+}
+
+impl Bound<Duration> {
+    fn part_of(&self, before: &Self, seconds: f64) -> Bound<f64> {
+        let mut parts = Bound::default();
+        let both = self.all().into_iter().zip(before.all());
+        for (to, (now, before)) in parts.all_mut().into_iter().zip(both) {
+            *to = rounded((now.saturating_sub(before).as_secs_f64() / seconds).min(1.0));
+        }
+        parts
+    }
+}
+
+impl<Value: Copy> Bound<Value> {
+    /// What each gate is called.
+    pub const NAMES: [&str; 8] = [
+        "draining",
+        "breaker",
+        "connection",
+        "hold",
+        "cool-down",
+        "queue",
+        "concurrency",
+        "tokens",
+    ];
+
+    /// Each, in the order of asking.
+    pub fn all(&self) -> [Value; 8] {
+        [
+            self.draining,
+            self.breaker,
+            self.connection,
+            self.hold,
+            self.project,
+            self.queue,
+            self.concurrency,
+            self.tokens,
+        ]
+    }
+
+    fn all_mut(&mut self) -> [&mut Value; 8] {
+        [
+            &mut self.draining,
+            &mut self.breaker,
+            &mut self.connection,
+            &mut self.hold,
+            &mut self.project,
+            &mut self.queue,
+            &mut self.concurrency,
+            &mut self.tokens,
+        ]
+    }
+}
+
+/// Beyond this, a figure tells no more than that it is large: so that what is shown has a longest length.
+const MOST: f64 = 1e9;
+
+/// A figure with three decimals, or the precision of three digits below that.
+fn rounded(figure: f64) -> f64 {
+    if !figure.is_finite() {
+        return 0.0;
+    }
+    let figure = figure.clamp(0.0, MOST);
+    let steps = if figure < 0.1 { 1e6 } else { 1e3 };
+    (figure * steps).round() / steps
+}
+
+fn count(of: u64) -> u32 {
+    u32::try_from(of).unwrap_or(u32::MAX)
+}
+
+fn rise(now: u64, before: u64) -> u32 {
+    count(now.saturating_sub(before))
+}
+
+/// The one in the middle; 0 without one.
+fn middle(mut figures: Vec<f64>) -> f64 {
+    figures.sort_by(f64::total_cmp);
+    figures.get(figures.len() / 2).copied().unwrap_or_default()
+}
