@@ -28,7 +28,7 @@ use crate::{
     admission::Stops,
     cache::Cache,
     descriptors::Shares,
-    drain::{self, Drain, Ended},
+    drain::{self, Drain, DrainEnd},
     freshness::Freshness,
     lookup::Lookup,
     metrics::{Metrics, Role},
@@ -36,9 +36,9 @@ use crate::{
     readiness::{Block, Readiness},
     refresh::{self, Refresh},
     serve::{
-        self, Accepting, Calls, Configs, Connections, Terms, ThreadFailed, Threads, Unread,
+        self, Accepting, Calls, Configs, Connections, RoleState, ThreadFailed, Threads, Unread,
         health::Health,
-        listener::{Access, Address, BindError, Listener},
+        listener::{Access, BindError, ListenAddress, Listener},
     },
     settings::{
         Loaded, Settings, Sources,
@@ -96,11 +96,11 @@ pub struct Sidecar {
 #[derive(Clone, Debug)]
 pub struct Addresses {
     /// For lookups.
-    pub lookup: Vec<Address>,
+    pub lookup: Vec<ListenAddress>,
     /// For operators, if anywhere.
-    pub admin: Option<Address>,
+    pub admin: Option<ListenAddress>,
     /// For probes and metrics.
-    pub telemetry: Address,
+    pub telemetry: ListenAddress,
 }
 
 /// What the parts of a sidecar share.
@@ -143,7 +143,7 @@ impl Sidecar {
         let listening = core.readiness.block("listeners");
         let contact = core.readiness.block("first contact with the renderer");
         let mut operators = JoinSet::new();
-        let telemetry = Address::Tcp(settings.telemetry.listen);
+        let telemetry = ListenAddress::Tcp(settings.telemetry.listen);
         let (telemetry, telemetry_threads) = core.serve_telemetry(&telemetry)?;
         let admin = settings.admin.listen.as_ref().map(plain::address);
         let admin = admin
@@ -219,7 +219,7 @@ impl Sidecar {
         mut self,
         stop: impl Future<Output = ()>,
         again: impl Future<Output = ()>,
-    ) -> Result<Ended, Error> {
+    ) -> Result<DrainEnd, Error> {
         tokio::select! {
             () = stop => {}
             ended = self.threads.ended() => {
@@ -303,10 +303,10 @@ impl Core {
         }
     }
 
-    fn serve_lookups(&self, settings: &Settings) -> Result<(Vec<Address>, Threads), Error> {
+    fn serve_lookups(&self, settings: &Settings) -> Result<(Vec<ListenAddress>, Threads), Error> {
         let addresses = settings.lookup.listen.iter().map(plain::address);
         let listeners = Listener::bind_all(addresses, Access::Everyone)?;
-        let terms = Terms {
+        let role_state = RoleState {
             connections: self.connections.clone(),
             closing: self.closing.clone(),
             accepting: self.accepting.of(Role::Lookup),
@@ -321,10 +321,14 @@ impl Core {
                 self.unread.clone(),
                 self.closing.clone(),
             );
-            serve::lookup_listeners::service(configs, &self.health, &terms)
+            serve::lookup_listeners::service(configs, &self.health, &role_state)
         };
-        let threads =
-            serve::lookup_listeners::start(settings.lookup.threads, &listeners, lookups, &terms);
+        let threads = serve::lookup_listeners::start(
+            settings.lookup.threads,
+            &listeners,
+            lookups,
+            &role_state,
+        );
         let bound = listeners
             .iter()
             .map(|listener| listener.address().clone())
@@ -334,24 +338,27 @@ impl Core {
 
     fn serve_admin(
         &self,
-        address: &Address,
+        address: &ListenAddress,
         tasks: &mut JoinSet<io::Result<()>>,
-    ) -> Result<Address, Error> {
+    ) -> Result<ListenAddress, Error> {
         let listener = Listener::bind(address, Access::Owner)?;
         let bound = listener.address().clone();
         let health = self.health.clone();
-        let terms = Terms {
+        let role_state = RoleState {
             connections: Connections::at_most(self.shares.admin),
             closing: self.closing.clone(),
             accepting: self.accepting.of(Role::Admin),
             max_streams: OPERATORS_STREAMS,
             calls: calls(OPERATORS_STREAMS),
         };
-        tasks.spawn(async move { serve::admin::serve(listener, &health, terms).await });
+        tasks.spawn(async move { serve::admin::serve(listener, &health, role_state).await });
         Ok(bound)
     }
 
-    fn serve_telemetry(self: &Arc<Self>, address: &Address) -> Result<(Address, Threads), Error> {
+    fn serve_telemetry(
+        self: &Arc<Self>,
+        address: &ListenAddress,
+    ) -> Result<(ListenAddress, Threads), Error> {
         let listener = Listener::bind(address, Access::Everyone)?;
         let bound = listener.address().clone();
         let (core, readiness) = (Arc::clone(self), self.readiness.clone());
@@ -359,14 +366,14 @@ impl Core {
             move |as_text| core.page(as_text),
             move || readiness.pending(),
         );
-        let terms = Terms {
+        let role_state = RoleState {
             connections: Connections::at_most(self.shares.telemetry),
             closing: self.gone.clone(),
             accepting: self.accepting.of(Role::Telemetry),
             max_streams: OPERATORS_STREAMS,
             calls: calls(OPERATORS_STREAMS),
         };
-        let threads = serve::telemetry::start(listener, routes, terms);
+        let threads = serve::telemetry::start(listener, routes, role_state);
         Ok((bound, threads.map_err(Error::Operators)?))
     }
 

@@ -472,7 +472,7 @@ fn spread(project: &Project) -> f64 {
 
 fn cost(revision: &Revision) -> usize {
     allocated(revision.payload.len())
-        + allocated(revision.stamp_before_payload().len())
+        + allocated(revision.encoded_with_payload_head().len())
         + allocated(revision.content_type.len())
         + allocated(revision.project.as_str().len())
         + ENTRY_BYTES

@@ -1,6 +1,6 @@
 //! A client of a sidecar, for people: one lookup, or a watch, and what became of it in plain types.
 //!
-//! Knows how a lookup travels, and tells the sidecar's own word (a [`Refused`]) from a connection that failed it. Does not
+//! Knows how a lookup travels, and tells the sidecar's own word (a [`SidecarStatus`]) from a connection that failed it. Does not
 //! know how any of it is shown, nor retries a lookup: what the sidecar said is what the caller gets.
 
 use std::{
@@ -23,9 +23,12 @@ mod watch;
 
 pub use self::watch::{News, NoSidecar, Watcher};
 use crate::{
-    proto::v1::{
-        self, GetConfigRequest, GetConfigResponse, MinRevision,
-        config_service_client::ConfigServiceClient,
+    proto::{
+        code_name,
+        v1::{
+            self, GetConfigRequest, GetConfigResponse, MinRevision,
+            config_service_client::ConfigServiceClient,
+        },
     },
     revision::{Order, Project},
 };
@@ -36,12 +39,12 @@ const MAX_ANSWER_BYTES: usize = (1 << 30) + (1 << 20);
 
 /// Where a sidecar listens: `HOST:PORT` or `unix:/PATH`.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Address(String);
+pub struct SidecarAddress(String);
 
 /// What is no address of a sidecar.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("expected HOST:PORT or unix:/PATH")]
-pub struct InvalidAddress;
+pub struct InvalidSidecarAddress;
 
 /// A lookup, as [`GetConfigRequest`] has it.
 #[derive(Clone, Debug)]
@@ -98,7 +101,7 @@ pub enum LookupError {
     #[error("no sidecar answers at {address}")]
     Unreachable {
         /// Where it was looked for.
-        address: Address,
+        address: SidecarAddress,
         /// What went wrong.
         source: tonic::transport::Error,
     },
@@ -106,7 +109,7 @@ pub enum LookupError {
     #[error("the connection to the sidecar at {address} broke")]
     Broken {
         /// Where the sidecar is.
-        address: Address,
+        address: SidecarAddress,
         /// What went wrong.
         source: Box<Status>,
     },
@@ -114,19 +117,19 @@ pub enum LookupError {
     #[error("the sidecar at {address} did not answer within {timeout:?}")]
     Unanswered {
         /// Where the sidecar is.
-        address: Address,
+        address: SidecarAddress,
         /// How long the caller waited.
         timeout: Duration,
     },
     /// The sidecar answered with a status.
     #[error(transparent)]
-    Refused(Refused),
+    SidecarStatus(SidecarStatus),
 }
 
 /// The status that a sidecar answered with.
 #[derive(Clone, Debug, thiserror::Error)]
 #[error("{}: {message}", code_name(*.code))]
-pub struct Refused {
+pub struct SidecarStatus {
     /// Its code.
     pub code: Code,
     /// The reason of its `ErrorInfo`; empty when it carries none.
@@ -142,7 +145,7 @@ pub struct Refused {
 /// # Errors
 /// When the sidecar cannot be reached, does not answer in time, or answers with a status.
 pub async fn lookup(
-    address: &Address,
+    address: &SidecarAddress,
     lookup: Lookup,
     timeout: Duration,
 ) -> Result<Reply, LookupError> {
@@ -151,7 +154,11 @@ pub async fn lookup(
         .unwrap_or_else(|_| Err(unanswered(address, timeout)))
 }
 
-async fn call(address: &Address, lookup: Lookup, timeout: Duration) -> Result<Reply, LookupError> {
+async fn call(
+    address: &SidecarAddress,
+    lookup: Lookup,
+    timeout: Duration,
+) -> Result<Reply, LookupError> {
     let channel = address.connect(timeout).await?;
     let mut client = ConfigServiceClient::new(channel).max_decoding_message_size(MAX_ANSWER_BYTES);
 
@@ -166,16 +173,16 @@ async fn call(address: &Address, lookup: Lookup, timeout: Duration) -> Result<Re
     }
 }
 
-fn unanswered(address: &Address, timeout: Duration) -> LookupError {
+fn unanswered(address: &SidecarAddress, timeout: Duration) -> LookupError {
     LookupError::Unanswered {
         address: address.clone(),
         timeout,
     }
 }
 
-// === impl Address ===
+// === impl SidecarAddress ===
 
-impl Address {
+impl SidecarAddress {
     fn endpoint(&self) -> Result<Endpoint, tonic::transport::Error> {
         if self.0.starts_with("unix:") {
             Endpoint::from_shared(self.0.clone())
@@ -197,7 +204,7 @@ impl Address {
     /// What became of a call that ended with a status: the sidecar's own word, or the connection's end.
     fn ended(&self, status: Status) -> LookupError {
         if status.source().is_none() {
-            return LookupError::Refused(status.into());
+            return LookupError::SidecarStatus(status.into());
         }
         LookupError::Broken {
             address: self.clone(),
@@ -206,10 +213,10 @@ impl Address {
     }
 }
 
-impl FromStr for Address {
-    type Err = InvalidAddress;
+impl FromStr for SidecarAddress {
+    type Err = InvalidSidecarAddress;
 
-    fn from_str(text: &str) -> Result<Self, InvalidAddress> {
+    fn from_str(text: &str) -> Result<Self, InvalidSidecarAddress> {
         let is_address = match text.strip_prefix("unix:") {
             Some(path) => path.starts_with('/'),
             None => text.rsplit_once(':').is_some_and(|(host, port)| {
@@ -222,12 +229,12 @@ impl FromStr for Address {
         if is_address && address.endpoint().is_ok() {
             Ok(address)
         } else {
-            Err(InvalidAddress)
+            Err(InvalidSidecarAddress)
         }
     }
 }
 
-impl fmt::Display for Address {
+impl fmt::Display for SidecarAddress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
     }
@@ -320,9 +327,9 @@ fn length(duration: prost_types::Duration) -> Option<Duration> {
     Some(Duration::new(u64::try_from(seconds).ok()?, nanos?))
 }
 
-// === impl Refused ===
+// === impl SidecarStatus ===
 
-impl From<Status> for Refused {
+impl From<Status> for SidecarStatus {
     fn from(status: Status) -> Self {
         Self {
             code: status.code(),
@@ -336,7 +343,7 @@ impl From<Status> for Refused {
     }
 }
 
-impl From<v1::Failure> for Refused {
+impl From<v1::Failure> for SidecarStatus {
     fn from(failure: v1::Failure) -> Self {
         Self {
             code: Code::from_i32(failure.code),
@@ -347,33 +354,10 @@ impl From<v1::Failure> for Refused {
     }
 }
 
-impl Refused {
+impl SidecarStatus {
     /// The name of its code, as the gRPC specification spells it.
     pub fn code_name(&self) -> &'static str {
         code_name(self.code)
-    }
-}
-
-/// The name of a code, as the gRPC specification spells it.
-pub fn code_name(code: Code) -> &'static str {
-    match code {
-        Code::Ok => "OK",
-        Code::Cancelled => "CANCELLED",
-        Code::Unknown => "UNKNOWN",
-        Code::InvalidArgument => "INVALID_ARGUMENT",
-        Code::DeadlineExceeded => "DEADLINE_EXCEEDED",
-        Code::NotFound => "NOT_FOUND",
-        Code::AlreadyExists => "ALREADY_EXISTS",
-        Code::PermissionDenied => "PERMISSION_DENIED",
-        Code::ResourceExhausted => "RESOURCE_EXHAUSTED",
-        Code::FailedPrecondition => "FAILED_PRECONDITION",
-        Code::Aborted => "ABORTED",
-        Code::OutOfRange => "OUT_OF_RANGE",
-        Code::Unimplemented => "UNIMPLEMENTED",
-        Code::Internal => "INTERNAL",
-        Code::Unavailable => "UNAVAILABLE",
-        Code::DataLoss => "DATA_LOSS",
-        Code::Unauthenticated => "UNAUTHENTICATED",
     }
 }
 
@@ -389,7 +373,7 @@ mod tests {
             "localhost:1",
             "unix:/run/evenkeel/lookup.sock",
         ] {
-            assert!(address.parse::<Address>().is_ok(), "{address}");
+            assert!(address.parse::<SidecarAddress>().is_ok(), "{address}");
         }
         for not_one in [
             "",
@@ -404,7 +388,7 @@ mod tests {
             "localhost:70700",
             "localhost#:80",
         ] {
-            assert!(not_one.parse::<Address>().is_err(), "{not_one}");
+            assert!(not_one.parse::<SidecarAddress>().is_err(), "{not_one}");
         }
     }
 

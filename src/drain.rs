@@ -31,7 +31,7 @@ pub trait Drain {
 
 /// How a drain ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Ended {
+pub enum DrainEnd {
     /// All of it was done, or its time was over.
     Drained,
     /// It was told to leave at once.
@@ -44,14 +44,14 @@ pub async fn drain(
     sidecar: &impl Drain,
     grace: Duration,
     again: impl Future<Output = ()>,
-) -> Ended {
+) -> DrainEnd {
     tokio::select! {
         biased;
         () = again => {
             tracing::warn!("second signal to stop; exiting at once");
-            Ended::AtOnce
+            DrainEnd::AtOnce
         }
-        () = in_order(sidecar, grace) => Ended::Drained,
+        () = in_order(sidecar, grace) => DrainEnd::Drained,
     }
 }
 
@@ -164,7 +164,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn keeps_the_order_and_leaves_as_soon_as_it_can() {
         let sidecar = Notes::new(Duration::from_secs(1), Duration::from_secs(3));
-        assert_eq!(drain(&sidecar, GRACE, pending()).await, Ended::Drained);
+        assert_eq!(drain(&sidecar, GRACE, pending()).await, DrainEnd::Drained);
         assert_eq!(
             sidecar.taken(),
             [
@@ -180,14 +180,14 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn flights_get_what_is_left_of_the_grace() {
         let sidecar = Notes::new(Duration::from_secs(1), Duration::MAX);
-        assert_eq!(drain(&sidecar, GRACE, pending()).await, Ended::Drained);
+        assert_eq!(drain(&sidecar, GRACE, pending()).await, DrainEnd::Drained);
         assert_eq!(sidecar.began.elapsed(), GRACE);
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_connection_that_stays_open_is_closed_when_the_grace_ends() {
         let sidecar = Notes::new(Duration::MAX, Duration::ZERO);
-        assert_eq!(drain(&sidecar, GRACE, pending()).await, Ended::Drained);
+        assert_eq!(drain(&sidecar, GRACE, pending()).await, DrainEnd::Drained);
         assert_eq!(
             sidecar.taken()[2..],
             [("lookups closed", 10_000), ("landed", 10_100)]
@@ -198,8 +198,8 @@ mod tests {
     async fn a_second_signal_leaves_at_once() {
         let sidecar = Notes::new(Duration::MAX, Duration::MAX);
         let again = sleep(Duration::from_secs(2));
-        assert_eq!(drain(&sidecar, GRACE, again).await, Ended::AtOnce);
+        assert_eq!(drain(&sidecar, GRACE, again).await, DrainEnd::AtOnce);
         assert_eq!(sidecar.began.elapsed(), Duration::from_secs(2));
-        assert_eq!(drain(&sidecar, GRACE, ready(())).await, Ended::AtOnce);
+        assert_eq!(drain(&sidecar, GRACE, ready(())).await, DrainEnd::AtOnce);
     }
 }

@@ -24,7 +24,7 @@ use tokio::time::Instant;
 pub use self::watch::Watch;
 use self::{
     patience::Patience,
-    wait::{CameTo, Ended},
+    wait::{CameTo, WaitResult},
 };
 use crate::{
     answer::{Answer, Failure, Outdated, Served},
@@ -239,9 +239,14 @@ impl Lookup {
     }
 
     /// Answers with what is held now, or is in hand, or fails.
-    fn conclude(&self, query: &Query, ended: Ended, patience: Patience) -> Result<Answer, Failure> {
+    fn conclude(
+        &self,
+        query: &Query,
+        ended: WaitResult,
+        patience: Patience,
+    ) -> Result<Answer, Failure> {
         let now = self.clock.now();
-        let Ended { came_to, in_hand } = ended;
+        let WaitResult { came_to, in_hand } = ended;
         let (project, demands) = (query.project.as_str(), query.demands());
         let held = self.cache.get(project);
         let absent_for = match (came_to, &held) {

@@ -1,9 +1,13 @@
-//! The contract's generated code: messages, clients and servers of `evenkeel.v1`, and its descriptors.
+//! The contract's generated code: messages, clients and servers of `evenkeel.v1`, and its descriptors. Also the names of gRPC's
+//! codes, which tonic does not spell as the specification does.
 
 use std::marker::PhantomData;
 
 use prost::Message;
-use tonic::codec::{self, BufferSettings};
+use tonic::{
+    Code,
+    codec::{self, BufferSettings},
+};
 use tonic_prost::ProstCodec;
 
 /// Package `evenkeel.v1`.
@@ -25,6 +29,29 @@ pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/evenkee
 /// How many bytes an open stream keeps to encode its next message in, and how many it sends at the most before it lets others go on.
 /// tonic keeps 8 KiB, of each of a thousand watchers; the latter is its own.
 const BUFFER: (usize, usize) = (1024, 32 * 1024);
+
+/// The name of a code, as the gRPC specification spells it.
+pub const fn code_name(code: Code) -> &'static str {
+    match code {
+        Code::Ok => "OK",
+        Code::Cancelled => "CANCELLED",
+        Code::Unknown => "UNKNOWN",
+        Code::InvalidArgument => "INVALID_ARGUMENT",
+        Code::DeadlineExceeded => "DEADLINE_EXCEEDED",
+        Code::NotFound => "NOT_FOUND",
+        Code::AlreadyExists => "ALREADY_EXISTS",
+        Code::PermissionDenied => "PERMISSION_DENIED",
+        Code::ResourceExhausted => "RESOURCE_EXHAUSTED",
+        Code::FailedPrecondition => "FAILED_PRECONDITION",
+        Code::Aborted => "ABORTED",
+        Code::OutOfRange => "OUT_OF_RANGE",
+        Code::Unimplemented => "UNIMPLEMENTED",
+        Code::Internal => "INTERNAL",
+        Code::Unavailable => "UNAVAILABLE",
+        Code::DataLoss => "DATA_LOSS",
+        Code::Unauthenticated => "UNAUTHENTICATED",
+    }
+}
 
 /// The codec of the generated code: prost's, with small buffers.
 #[derive(Debug)]

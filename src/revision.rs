@@ -3,7 +3,8 @@
 //! Revisions are ordered by `(rollout, number)` alone, never by a clock or a digest. This room knows nothing of how they
 //! are rendered, held or sent.
 
-mod stamp;
+mod encoded;
+pub mod varint;
 
 use std::{borrow::Borrow, fmt, sync::Arc, time::SystemTime};
 
@@ -11,7 +12,7 @@ use bytes::Bytes;
 use sha2::{Digest as _, Sha256};
 use xxhash_rust::xxh3::xxh3_64;
 
-use self::stamp::Stamp;
+use self::encoded::EncodedRevision;
 
 /// The name of a project: 1 to 253 bytes of `[A-Za-z0-9._:/-]`. Cheap to clone.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -174,7 +175,7 @@ pub struct Revision {
     pub content_type: Arc<str>,
     /// The configuration.
     pub payload: Bytes,
-    stamp: Stamp,
+    encoded: EncodedRevision,
 }
 
 impl Revision {
@@ -187,7 +188,8 @@ impl Revision {
         payload: &[u8],
     ) -> Self {
         let digest = Digest::of(payload);
-        let stamp = Stamp::new(&project, order, rendered_at, digest, &content_type, payload);
+        let encoded =
+            EncodedRevision::new(&project, order, rendered_at, digest, &content_type, payload);
         Self {
             project,
             order,
@@ -195,7 +197,7 @@ impl Revision {
             digest,
             content_type,
             payload: Bytes::copy_from_slice(payload),
-            stamp,
+            encoded,
         }
     }
 
@@ -217,13 +219,13 @@ impl Revision {
     }
 
     /// The field `revision` of the contract's `GetConfigResponse`, as it is sent.
-    pub fn stamp(&self) -> Bytes {
-        self.stamp.revision()
+    pub fn encoded(&self) -> Bytes {
+        self.encoded.revision()
     }
 
     /// The same, and what the field `payload` begins with: the payload has to follow.
-    pub const fn stamp_before_payload(&self) -> &Bytes {
-        self.stamp.before_payload()
+    pub const fn encoded_with_payload_head(&self) -> &Bytes {
+        self.encoded.with_payload_head()
     }
 }
 

@@ -40,7 +40,7 @@ mod whole;
 mod fake;
 
 pub use self::{
-    accept::{Accepting, Terms},
+    accept::{Accepting, RoleState},
     answers::{Answers, Watching},
     calls::Calls,
     config_service::Configs,

@@ -5,7 +5,7 @@
 
 use std::{env, fs, path::Path, process::Command};
 
-use evenkeel::{client::code_name, metrics, serve::reasons, settings};
+use evenkeel::{metrics, proto::code_name, serve::reasons, settings};
 
 /// The pages that show what the code says, and what people type.
 const PAGES: [&str; 4] = [

@@ -3,7 +3,7 @@
 use crate::{
     admission::{self, FetchLimits, Fleet},
     lookup,
-    serve::listener::Address,
+    serve::listener::ListenAddress,
     settings::{Listen, Settings, Size},
 };
 
@@ -37,10 +37,10 @@ pub(super) fn lookup(settings: &Settings) -> lookup::Limits {
     }
 }
 
-pub(super) fn address(listen: &Listen) -> Address {
+pub(super) fn address(listen: &Listen) -> ListenAddress {
     match listen {
-        Listen::Tcp(address) => Address::Tcp(*address),
-        Listen::Unix(path) => Address::Unix(path.clone()),
+        Listen::Tcp(address) => ListenAddress::Tcp(*address),
+        Listen::Unix(path) => ListenAddress::Unix(path.clone()),
     }
 }
 

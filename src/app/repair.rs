@@ -14,9 +14,9 @@ use crate::{
     descriptors::Shares,
     metrics::{Gauges, Metrics, Role},
     serve::{
-        self, Accepting, Connections, Terms, Unfit,
+        self, Accepting, Connections, RoleState, Unfit,
         health::Health,
-        listener::{Access, Address, Listener},
+        listener::{Access, ListenAddress, Listener},
     },
     settings::{Invalid, Loaded, Repair, Settings, Sources},
 };
@@ -70,7 +70,7 @@ async fn serve(
     let (metrics, health) = (Metrics::new(), Health::new().await);
     health.set_degraded(true).await;
     let (shares, accepting) = (Shares::in_force(), Accepting::new(metrics.clone()));
-    let terms = |role, most, max_streams| Terms {
+    let role_state = |role, most, max_streams| RoleState {
         connections: Connections::at_most(most),
         closing: CancellationToken::new(),
         accepting: accepting.of(role),
@@ -79,7 +79,7 @@ async fn serve(
     };
     let mut serving = JoinSet::new();
 
-    let telemetry = Address::Tcp(settings.telemetry.listen);
+    let telemetry = ListenAddress::Tcp(settings.telemetry.listen);
     let telemetry = Listener::bind(&telemetry, Access::Everyone)?;
     tracing::info!(address = %telemetry.address(), "probes and metrics are served");
     let page = {
@@ -91,22 +91,22 @@ async fn serve(
         move || vec![format!("settings: {}", words())]
     };
     let routes = serve::telemetry::routes(page, pending);
-    let of_telemetry = terms(Role::Telemetry, shares.telemetry, OPERATORS_STREAMS);
-    serving.spawn(serve::telemetry::serve(telemetry, routes, of_telemetry));
+    let telemetry_state = role_state(Role::Telemetry, shares.telemetry, OPERATORS_STREAMS);
+    serving.spawn(serve::telemetry::serve(telemetry, routes, telemetry_state));
 
     if let Some(admin) = &settings.admin.listen {
         let admin = Listener::bind(&plain::address(admin), Access::Owner)?;
         let health = health.clone();
-        let terms = terms(Role::Admin, shares.admin, OPERATORS_STREAMS);
-        serving.spawn(async move { serve::admin::serve(admin, &health, terms).await });
+        let role_state = role_state(Role::Admin, shares.admin, OPERATORS_STREAMS);
+        serving.spawn(async move { serve::admin::serve(admin, &health, role_state).await });
     }
-    let terms = terms(Role::Lookup, shares.lookup, settings.lookup.max_streams);
+    let role_state = role_state(Role::Lookup, shares.lookup, settings.lookup.max_streams);
     let lookups = settings.lookup.listen.iter().map(plain::address);
     for lookup in Listener::bind_all(lookups, Access::Everyone)? {
         tracing::info!(address = %lookup.address(), "lookups are refused");
         let unfit = Unfit::new(words.clone(), metrics.clone());
-        let (health, terms) = (health.clone(), terms.clone());
-        serving.spawn(async move { unfit.serve(lookup, &health, terms).await });
+        let (health, role_state) = (health.clone(), role_state.clone());
+        serving.spawn(async move { unfit.serve(lookup, &health, role_state).await });
     }
     Ok(serving)
 }

@@ -16,7 +16,7 @@ use super::{
     terminal::{complain, print},
 };
 use crate::{
-    client::{self, Address, Lookup, LookupError, Refused},
+    client::{self, Lookup, LookupError, SidecarAddress, SidecarStatus},
     revision::{Order, Project},
 };
 
@@ -54,7 +54,7 @@ pub(super) struct Args {
 
     /// Where the sidecar listens: HOST:PORT or unix:/PATH
     #[arg(long, env = "EVENKEEL_ADDRESS", default_value = "127.0.0.1:7400")]
-    address: Address,
+    address: SidecarAddress,
 
     /// What to print
     #[arg(long, value_enum, default_value_t = Output::Text)]
@@ -147,13 +147,13 @@ pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
     })
 }
 
-fn failed(error: LookupError, address: &Address) -> ExitCode {
+fn failed(error: LookupError, address: &SidecarAddress) -> ExitCode {
     let (message, code) = match error {
-        LookupError::Refused(refused) if refused.code == tonic::Code::Unimplemented => (
+        LookupError::SidecarStatus(status) if status.code == tonic::Code::Unimplemented => (
             format!("what answers at {address} is no sidecar"),
             UNREACHABLE,
         ),
-        LookupError::Refused(refused) => (refusal(&refused), exit_code(&refused)),
+        LookupError::SidecarStatus(status) => (refusal(&status), exit_code(&status)),
         unanswered @ (LookupError::Unreachable { .. }
         | LookupError::Broken { .. }
         | LookupError::Unanswered { .. }) => (with_root_cause(unanswered), UNREACHABLE),
@@ -162,10 +162,10 @@ fn failed(error: LookupError, address: &Address) -> ExitCode {
     ExitCode::from(code)
 }
 
-fn exit_code(refused: &Refused) -> u8 {
-    if refused.code == tonic::Code::NotFound {
+fn exit_code(status: &SidecarStatus) -> u8 {
+    if status.code == tonic::Code::NotFound {
         NOT_FOUND
-    } else if refused.retry_after.is_some() {
+    } else if status.retry_after.is_some() {
         NOT_NOW
     } else {
         FAILED

@@ -10,7 +10,7 @@ use serde_json::value::RawValue;
 
 use self::harmless::write_line;
 use crate::{
-    client::{LookupError, Refused, Reply},
+    client::{LookupError, Reply, SidecarStatus},
     printable::printable,
     revision::Project,
 };
@@ -28,21 +28,21 @@ pub(super) fn with_root_cause(error: LookupError) -> String {
 }
 
 /// `UNAVAILABLE (RENDER_FAILED): nothing is held; retry after 3.2s`
-pub(super) fn refusal(refused: &Refused) -> String {
-    let mut line = refused.code_name().to_owned();
-    if !refused.reason.is_empty() {
-        line += &format!(" ({})", printable(&refused.reason, MAX_SAID));
+pub(super) fn refusal(status: &SidecarStatus) -> String {
+    let mut line = status.code_name().to_owned();
+    if !status.reason.is_empty() {
+        line += &format!(" ({})", printable(&status.reason, MAX_SAID));
     }
-    line += &format!(": {}", printable(&refused.message, MAX_SAID));
-    if let Some(after) = refused.retry_after {
+    line += &format!(": {}", printable(&status.message, MAX_SAID));
+    if let Some(after) = status.retry_after {
         line += &format!("; retry after {}", shown(after));
     }
     line
 }
 
 /// `FAILED demo/shop UNAVAILABLE (RENDER_FAILED): nothing is held; retry after 3.2s`
-pub(super) fn failure_line(project: &Project, refused: &Refused) -> String {
-    format!("FAILED {project} {}", refusal(refused))
+pub(super) fn failure_line(project: &Project, status: &SidecarStatus) -> String {
+    format!("FAILED {project} {}", refusal(status))
 }
 
 /// `OUTDATED demo/shop rollout 2 number 7 digest 9f31c0… outdated for 6m 41s: THROTTLED, retry after 3.2s`
@@ -83,10 +83,10 @@ pub(super) fn write_json(reply: &Reply, writer: &mut impl io::Write) -> io::Resu
 /// Writes a failure as a line of JSON.
 pub(super) fn write_failure_as_json(
     project: &Project,
-    refused: &Refused,
+    status: &SidecarStatus,
     writer: &mut impl io::Write,
 ) -> io::Result<()> {
-    write_line(&FailureAsJson::new(project, refused), writer)
+    write_line(&FailureAsJson::new(project, status), writer)
 }
 
 #[derive(Serialize)]
@@ -99,13 +99,13 @@ struct FailureAsJson<'a> {
 }
 
 impl<'a> FailureAsJson<'a> {
-    fn new(project: &'a Project, refused: &'a Refused) -> Self {
+    fn new(project: &'a Project, status: &'a SidecarStatus) -> Self {
         Self {
             project: project.as_str(),
-            code: refused.code_name(),
-            reason: &refused.reason,
-            message: &refused.message,
-            retry_after_seconds: refused.retry_after.map(|it| it.as_secs_f64()),
+            code: status.code_name(),
+            reason: &status.reason,
+            message: &status.message,
+            retry_after_seconds: status.retry_after.map(|it| it.as_secs_f64()),
         }
     }
 }

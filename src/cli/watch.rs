@@ -13,7 +13,7 @@ use super::{
     terminal::{complain, print, reader_left, say},
 };
 use crate::{
-    client::{Address, News, Watcher},
+    client::{News, SidecarAddress, Watcher},
     drain::Signals,
     revision::Project,
 };
@@ -43,7 +43,7 @@ pub(super) struct Args {
 
     /// Where the sidecar listens: HOST:PORT or unix:/PATH
     #[arg(long, env = "EVENKEEL_ADDRESS", default_value = "127.0.0.1:7400")]
-    address: Address,
+    address: SidecarAddress,
 
     /// What to print
     #[arg(long, value_enum, default_value_t = Output::Text)]
@@ -99,13 +99,13 @@ async fn print_news(args: Args) -> anyhow::Result<ExitCode> {
     }
 }
 
-fn show(news: News, address: &Address, output: Output) -> anyhow::Result<()> {
+fn show(news: News, address: &SidecarAddress, output: Output) -> anyhow::Result<()> {
     match (news, output) {
         (News::Changed(reply), Output::Text) => say(summary(&reply)),
         (News::Changed(reply), Output::Json) => print(|stdout| write_json(&reply, stdout)),
-        (News::Failed { project, refused }, Output::Text) => say(failure_line(&project, &refused)),
-        (News::Failed { project, refused }, Output::Json) => {
-            print(|stdout| write_failure_as_json(&project, &refused, stdout))
+        (News::Failed { project, status }, Output::Text) => say(failure_line(&project, &status)),
+        (News::Failed { project, status }, Output::Json) => {
+            print(|stdout| write_failure_as_json(&project, &status, stdout))
         }
         (News::Broken(why), _) => {
             let why = with_root_cause(why);

@@ -15,7 +15,7 @@ use tokio::{
 };
 use tonic::{Code, Status, transport::Channel};
 
-use super::{Address, LookupError, MAX_ANSWER_BYTES, Refused, Reply};
+use super::{LookupError, MAX_ANSWER_BYTES, Reply, SidecarAddress, SidecarStatus};
 use crate::{
     proto::v1::{
         WatchConfigRequest, WatchConfigResponse, config_service_client::ConfigServiceClient,
@@ -37,9 +37,9 @@ const GOOD_AFTER: Duration = Duration::from_secs(10);
 /// Follows projects of one sidecar.
 #[derive(Debug)]
 pub struct Watcher {
-    address: Address,
+    address: SidecarAddress,
     told: BTreeMap<Project, Told>,
-    connection: Option<Connection>,
+    connection: Option<WatchCalls>,
     dial_at: Instant,
     back_off: BackOff,
     is_broken: bool,
@@ -56,7 +56,7 @@ pub enum News {
         /// Whose configuration.
         project: Project,
         /// Why.
-        refused: Refused,
+        status: SidecarStatus,
     },
     /// The sidecar is not there; it is dialled until it is.
     Broken(LookupError),
@@ -67,11 +67,11 @@ pub enum News {
 /// What answers at the address is no sidecar.
 #[derive(Debug, thiserror::Error)]
 #[error("what answers at {0} is no sidecar")]
-pub struct NoSidecar(pub Address);
+pub struct NoSidecar(pub SidecarAddress);
 
 /// One call for each project, all over one connection. Dropping it ends them.
 #[derive(Debug)]
-struct Connection {
+struct WatchCalls {
     messages: mpsc::Receiver<(Project, Result<WatchConfigResponse, Status>)>,
     since: Instant,
     _calls: JoinSet<()>,
@@ -102,7 +102,7 @@ struct BackOff {
 
 impl Watcher {
     /// Will follow these projects, of the sidecar at that address.
-    pub fn new(address: Address, projects: impl IntoIterator<Item = Project>) -> Self {
+    pub fn new(address: SidecarAddress, projects: impl IntoIterator<Item = Project>) -> Self {
         Self {
             address,
             told: projects
@@ -140,7 +140,7 @@ impl Watcher {
     async fn connect(&mut self) {
         sleep_until(self.dial_at).await;
         match self.address.connect(CONNECT_TIMEOUT).await {
-            Ok(channel) => self.connection = Some(Connection::open(&channel, &self.told)),
+            Ok(channel) => self.connection = Some(WatchCalls::open(&channel, &self.told)),
             Err(error) => self.broke(error),
         }
     }
@@ -180,9 +180,9 @@ impl Watcher {
     }
 }
 
-// === impl Connection ===
+// === impl WatchCalls ===
 
-impl Connection {
+impl WatchCalls {
     fn open(channel: &Channel, told: &BTreeMap<Project, Told>) -> Self {
         // Room for one: a reader that stops is not read ahead for, and resumes at the newest.
         let (sender, messages) = mpsc::channel(1);
@@ -241,15 +241,15 @@ impl Told {
                 (state, News::Changed(Box::new(reply)))
             }
             Event::Failure(failure) => {
-                let refused = Refused::from(failure);
-                if refused.code == Code::NotFound {
+                let status = SidecarStatus::from(failure);
+                if status.code == Code::NotFound {
                     self.digest.clear();
                 }
-                let (code, reason) = (refused.code, refused.reason.clone());
+                let (code, reason) = (status.code, status.reason.clone());
                 let project = project.clone();
                 (
                     State::Failed { code, reason },
-                    News::Failed { project, refused },
+                    News::Failed { project, status },
                 )
             }
         };

@@ -15,7 +15,7 @@ use tokio::{
 use super::{Error, Release, Stage, Terms, terms::FETCH, way::Way};
 use crate::{
     app::Sidecar,
-    serve::listener::Address,
+    serve::listener::ListenAddress,
     settings::{self, Sources},
 };
 
@@ -154,10 +154,10 @@ impl Pod {
     }
 }
 
-fn tcp(address: &Address) -> Option<SocketAddr> {
+fn tcp(address: &ListenAddress) -> Option<SocketAddr> {
     match address {
-        Address::Tcp(address) => Some(*address),
-        Address::Unix(_) => None,
+        ListenAddress::Tcp(address) => Some(*address),
+        ListenAddress::Unix(_) => None,
     }
 }
 

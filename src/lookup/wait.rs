@@ -23,7 +23,7 @@ impl Lookup {
         query: &Query,
         mut in_hand: Option<Arc<Held>>,
         patience: Patience,
-    ) -> Ended {
+    ) -> WaitResult {
         let demands = query.demands();
         let waits = Waits::count(&self.waiting, self.limits.load().max_waiting);
         let mut asked = Asked {
@@ -32,7 +32,7 @@ impl Lookup {
         };
         loop {
             let mut waiter = match self.refresh.want(&query.project, asked) {
-                Told::LookAgain => return Ended::with(CameTo::Landed, in_hand),
+                Told::LookAgain => return WaitResult::with(CameTo::Landed, in_hand),
                 Told::Refused(mut refusal) => {
                     // Where a gate refused, that stays the reason.
                     if !waits.has_room() && is_under_way(refusal) {
@@ -41,26 +41,26 @@ impl Lookup {
                             self.refresh.note_crowded(self.limits.load().max_waiting);
                         }
                     }
-                    return Ended::with(CameTo::Refused(refusal), in_hand);
+                    return WaitResult::with(CameTo::Refused(refusal), in_hand);
                 }
                 Told::Wait(waiter) => waiter,
             };
             let until = asked.until.unwrap_or_default();
             let waited = moment::by(self.clock.instant(until), waiter.outcome()).await;
             let Some(Resolved { outcome, held }) = waited else {
-                return Ended::with(CameTo::PatienceOver, in_hand);
+                return WaitResult::with(CameTo::PatienceOver, in_hand);
             };
             in_hand = held.or(in_hand);
             let now = self.clock.now();
             match outcome {
-                Outcome::NotFound => return Ended::with(CameTo::NotFound, in_hand),
+                Outcome::NotFound => return WaitResult::with(CameTo::NotFound, in_hand),
                 Outcome::Refused(refusal) => {
-                    return Ended::with(CameTo::Refused(refusal), in_hand);
+                    return WaitResult::with(CameTo::Refused(refusal), in_hand);
                 }
                 Outcome::Landed => {
                     let landed = in_hand.as_deref();
                     if landed.is_some_and(|held| self.is_fresh(demands, held, now)) {
-                        return Ended::with(CameTo::Landed, in_hand);
+                        return WaitResult::with(CameTo::Landed, in_hand);
                     }
                     if self.meets(demands, landed, now) {
                         asked.until = None;
@@ -93,13 +93,13 @@ pub(super) enum CameTo {
 }
 
 /// How the wait of a lookup ended.
-pub(super) struct Ended {
+pub(super) struct WaitResult {
     pub(super) came_to: CameTo,
     /// The last that was seen held of the project.
     pub(super) in_hand: Option<Arc<Held>>,
 }
 
-impl Ended {
+impl WaitResult {
     pub(super) fn with(came_to: CameTo, in_hand: Option<Arc<Held>>) -> Self {
         Self { came_to, in_hand }
     }

@@ -72,7 +72,7 @@ async fn serve_open(
     let connections = TcpListenerStream::new(listener).filter_map(|accepted| {
         let stream = accepted.ok()?;
         stream.set_nodelay(true).ok()?;
-        Some(Ok::<_, io::Error>(Connection {
+        Some(Ok::<_, io::Error>(CuttableConnection {
             stream,
             cut: Box::pin(cut.clone().cancelled_owned()),
         }))
@@ -97,12 +97,12 @@ fn reserve(address: SocketAddr) -> io::Result<TcpSocket> {
 }
 
 /// A connection that can be cut: from then on reading fails.
-struct Connection {
+struct CuttableConnection {
     stream: TcpStream,
     cut: Pin<Box<WaitForCancellationFutureOwned>>,
 }
 
-impl AsyncRead for Connection {
+impl AsyncRead for CuttableConnection {
     fn poll_read(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -115,7 +115,7 @@ impl AsyncRead for Connection {
     }
 }
 
-impl AsyncWrite for Connection {
+impl AsyncWrite for CuttableConnection {
     fn poll_write(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -145,7 +145,7 @@ impl AsyncWrite for Connection {
     }
 }
 
-impl Connected for Connection {
+impl Connected for CuttableConnection {
     type ConnectInfo = TcpConnectInfo;
 
     fn connect_info(&self) -> Self::ConnectInfo {

@@ -37,7 +37,7 @@ const WELL_AFTER: Duration = Duration::from_secs(3);
 
 /// What the listeners of one role share: who is connected, when they close, and what goes wrong.
 #[derive(Clone, Debug)]
-pub struct Terms {
+pub struct RoleState {
     /// Who is connected.
     pub connections: Connections,
     /// Is cancelled when connections are to close.
@@ -87,7 +87,7 @@ impl Accepting {
         }
     }
 
-    fn has_failed(&self, error: &io::Error) {
+    fn record_failure(&self, error: &io::Error) {
         self.metrics.accept_failed(self.role);
         let listener = self.role.as_str();
         if self.lock().replace(Instant::now()).is_none() {
@@ -95,7 +95,7 @@ impl Accepting {
         }
     }
 
-    fn went_well(&self) {
+    fn record_success(&self) {
         let mut failed = self.lock();
         if failed.is_some_and(|at| at.elapsed() >= WELL_AFTER) {
             *failed = None;
@@ -108,40 +108,44 @@ impl Accepting {
     }
 }
 
-/// Hosts every connection of a listener until its terms say that it closes; those left then have [`CLOSE_WITHIN`].
+/// Hosts every connection of a listener until its role is closing; those left then have [`CLOSE_WITHIN`].
 ///
 /// # Errors
 /// When the listener cannot be used.
-pub(super) async fn serve(listener: Listener, host: impl Host, terms: Terms) -> io::Result<()> {
+pub(super) async fn serve(
+    listener: Listener,
+    host: impl Host,
+    role_state: RoleState,
+) -> io::Result<()> {
     match listener.into_bound() {
-        Bound::Tcp(socket) => accept_all(TcpListener::from_std(socket)?, host, terms).await,
+        Bound::Tcp(socket) => accept_all(TcpListener::from_std(socket)?, host, role_state).await,
         Bound::Unix(socket, _file) => {
-            accept_all(UnixListener::from_std(socket)?, host, terms).await;
+            accept_all(UnixListener::from_std(socket)?, host, role_state).await;
         }
     }
     Ok(())
 }
 
-async fn accept_all(listener: impl Accept, host: impl Host, terms: Terms) {
+async fn accept_all(listener: impl Accept, host: impl Host, role_state: RoleState) {
     let hosted = TaskTracker::new();
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept_one() => accepted,
-            () = terms.closing.cancelled() => break,
+            () = role_state.closing.cancelled() => break,
         };
         match accepted {
             Ok(socket) => {
-                terms.accepting.went_well();
-                let seat = terms.connections.enter(&terms.closing);
+                role_state.accepting.record_success();
+                let seat = role_state.connections.enter(&role_state.closing);
                 hosted.spawn(host.host(socket, seat));
-                if terms.connections.are_full() {
+                if role_state.connections.are_full() {
                     // A connection that was told to leave gives its descriptor back before another is accepted.
                     yield_now().await;
                 }
             }
             Err(error) if is_of_one_connection(&error) => {}
             Err(error) => {
-                terms.accepting.has_failed(&error);
+                role_state.accepting.record_failure(&error);
                 sleep(AFTER_ERROR).await;
             }
         }

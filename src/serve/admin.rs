@@ -6,20 +6,20 @@ use tonic::service::Routes;
 use tonic_health::pb::health_server::SERVICE_NAME;
 
 use super::{
-    accept::Terms, get_config::Methods, grpc_listener, health::Health, listener::Listener,
+    accept::RoleState, get_config::Methods, grpc_listener, health::Health, listener::Listener,
     reflection,
 };
 
-/// Serves until the terms say that it closes, and a second longer at most.
+/// Serves until its role is closing, and a second longer at most.
 ///
 /// # Errors
 /// When the listener cannot be used.
-pub async fn serve(listener: Listener, health: &Health, terms: Terms) -> io::Result<()> {
+pub async fn serve(listener: Listener, health: &Health, role_state: RoleState) -> io::Result<()> {
     let mut routes = Routes::builder();
     routes.add_service(health.service());
     reflection::add(&mut routes, &[SERVICE_NAME]);
-    let methods = Methods::new(routes.routes(), terms.calls.clone());
-    grpc_listener::serve(listener, methods, terms).await
+    let methods = Methods::new(routes.routes(), role_state.calls.clone());
+    grpc_listener::serve(listener, methods, role_state).await
 }
 
 #[cfg(test)]
@@ -34,19 +34,19 @@ mod tests {
 
     use super::*;
     use crate::serve::{
-        fake::terms,
-        listener::{Access, Address},
+        fake::role_state,
+        listener::{Access, ListenAddress},
     };
 
     #[tokio::test]
     async fn tells_health_on_a_socket_of_its_own() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("admin.sock");
-        let listener = Listener::bind(&Address::Unix(path.clone()), Access::Owner).unwrap();
-        let (health, terms) = (Health::new().await, terms());
+        let listener = Listener::bind(&ListenAddress::Unix(path.clone()), Access::Owner).unwrap();
+        let (health, role_state) = (Health::new().await, role_state());
         let serving = tokio::spawn({
-            let (health, terms) = (health.clone(), terms.clone());
-            async move { serve(listener, &health, terms).await }
+            let (health, role_state) = (health.clone(), role_state.clone());
+            async move { serve(listener, &health, role_state).await }
         });
         health.set_ready(true).await;
         let connector = {
@@ -62,7 +62,7 @@ mod tests {
             .check(HealthCheckRequest::default())
             .await;
         assert_eq!(told.unwrap().into_inner().status(), ServingStatus::Serving);
-        terms.closing.cancel();
+        role_state.closing.cancel();
         serving.await.unwrap().unwrap();
         assert!(!path.exists());
     }

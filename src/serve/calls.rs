@@ -17,7 +17,7 @@ use tonic::Status;
 
 use super::{
     arrival::{Piece, Problem},
-    status::{Jitter, Refused},
+    status::{FailedLookup, Jitter},
 };
 
 /// The most bytes of requests that have not come to their end: some 30 of the largest, or thousands of the usual ones.
@@ -66,7 +66,7 @@ impl Calls {
     ///
     /// # Errors
     /// When there are too many.
-    pub(super) fn enter(&self) -> Result<Call, Box<Refused>> {
+    pub(super) fn enter(&self) -> Result<Call, Box<FailedLookup>> {
         let call = Call {
             calls: self.clone(),
         };
@@ -74,7 +74,7 @@ impl Calls {
         if open < self.shared.most {
             Ok(call)
         } else {
-            Err(Box::new(Refused::too_many_calls()))
+            Err(Box::new(FailedLookup::too_many_calls()))
         }
     }
 
@@ -101,7 +101,7 @@ impl<B> Coming<B> {
         if before + bytes <= MAX_COMING {
             Ok(())
         } else {
-            Err(Refused::too_many_calls().status(Jitter::draw()))
+            Err(FailedLookup::too_many_calls().status(Jitter::draw()))
         }
     }
 
@@ -123,9 +123,9 @@ where
         let bytes = |frame: &Frame<Bytes>| frame.data_ref().map_or(0, Bytes::len);
         let came = piece.as_ref().and_then(|piece| piece.as_ref().ok());
         if let Some(bytes) = came.map(bytes)
-            && let Err(refused) = self.takes(bytes)
+            && let Err(failure) = self.takes(bytes)
         {
-            return Poll::Ready(Some(Err(refused.into())));
+            return Poll::Ready(Some(Err(failure.into())));
         }
         if self.body.is_end_stream() || piece.is_none() {
             self.gives_back();

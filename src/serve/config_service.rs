@@ -14,8 +14,8 @@ use super::{
     framed::Framed,
     messages::{self, BatchResult, Messages},
     reading::Lasting,
-    request::{self, Asked, AskedBatch},
-    status::{Jitter, Refused},
+    request::{self, BatchRequest, LookupRequest},
+    status::{FailedLookup, Jitter},
     trace::LOOKUPS,
     unread::{self, Pin, Unread},
     watch,
@@ -91,17 +91,17 @@ impl<A: Answers> Configs<A> {
         &self,
         request: v1::GetConfigRequest,
         arrival: Arrival,
-    ) -> Result<(Answer, String), Refused> {
+    ) -> Result<(Answer, String), FailedLookup> {
         let project = request.project.clone();
         let told = match request::get(request, arrival.deadline) {
-            Ok(Asked {
+            Ok(LookupRequest {
                 query,
                 known_digest,
             }) => match self.look_up(query).await {
                 Ok(answer) => Ok((answer, known_digest)),
-                Err(failure) => Err(Refused::because_of(&failure)),
+                Err(failure) => Err(FailedLookup::because_of(&failure)),
             },
-            Err(invalid) => Err(Refused::invalid(invalid)),
+            Err(invalid) => Err(FailedLookup::invalid(invalid)),
         };
         let answer = told.as_ref().map(|(answer, _)| answer);
         self.record(&project, answer, arrival);
@@ -127,8 +127,8 @@ impl<A: Answers> Configs<A> {
         request: v1::BatchGetConfigsRequest,
         arrival: Arrival,
         lasting: Option<Lasting>,
-    ) -> Result<Messages, Refused> {
-        let asked = request::batch(request).map_err(Refused::invalid)?;
+    ) -> Result<Messages, FailedLookup> {
+        let asked = request::batch(request).map_err(FailedLookup::invalid)?;
         let stream = self.unread.open(lasting);
         let told = self.look_up_all(&asked, asked.patience, arrival).await;
         if let Some(pins) = stream.pin(own_bytes(&told), pinned(&told)) {
@@ -144,7 +144,7 @@ impl<A: Answers> Configs<A> {
                     return (told, pins);
                 }
                 drop(told);
-                turn.has_more_room().await;
+                turn.wait_for_room().await;
             }
         };
         let late = async {
@@ -156,8 +156,8 @@ impl<A: Answers> Configs<A> {
         let (told, pins) = tokio::select! {
             biased;
             in_turn = in_turn => in_turn,
-            () = late => return Err(Refused::late()),
-            () = self.closing.cancelled() => return Err(Refused::draining()),
+            () = late => return Err(FailedLookup::late()),
+            () = self.closing.cancelled() => return Err(FailedLookup::draining()),
         };
         Ok(self.messages(asked, told, pins, arrival, stream.clone()))
     }
@@ -165,7 +165,7 @@ impl<A: Answers> Configs<A> {
     /// Looks up every project that was asked for, and takes as many answers as fit into a batch.
     async fn look_up_all(
         &self,
-        asked: &AskedBatch,
+        asked: &BatchRequest,
         patience: Option<Duration>,
         arrival: Arrival,
     ) -> Vec<Told> {
@@ -182,9 +182,9 @@ impl<A: Answers> Configs<A> {
             Ok(_) => results
                 .next()
                 .expect("BUG: one result for each project")
-                .map_err(|failure| Refused::because_of(&failure))
+                .map_err(|failure| FailedLookup::because_of(&failure))
                 .and_then(|answer| fit(answer, &mut room)),
-            Err(invalid) => Err(Refused::invalid(invalid.clone())),
+            Err(invalid) => Err(FailedLookup::invalid(invalid.clone())),
         });
         told.collect()
     }
@@ -192,7 +192,7 @@ impl<A: Answers> Configs<A> {
     /// Frames what a batch found, and records it.
     fn messages(
         &self,
-        asked: AskedBatch,
+        asked: BatchRequest,
         told: Vec<Told>,
         pins: Vec<Pin>,
         arrival: Arrival,
@@ -207,21 +207,21 @@ impl<A: Answers> Configs<A> {
                     let framed = Framed::new(&answer, "").without_prefix();
                     BatchResult::Answer(framed, pins.next())
                 }
-                Err(refused) => BatchResult::Failure(refused.message(&name, Jitter::draw())),
+                Err(failure) => BatchResult::Failure(failure.message(&name, Jitter::draw())),
             }
         });
         let chunks = messages::batch(results.collect(), own, stream);
         Messages::new(stream::iter(chunks.map(Ok)))
     }
 
-    fn record(&self, project: &str, told: Result<&Answer, &Refused>, arrival: Arrival) {
+    fn record(&self, project: &str, told: Result<&Answer, &FailedLookup>, arrival: Arrival) {
         let result = match told {
             Ok(answer) => match answer.served {
                 Served::Fresh => LookupResult::Fresh,
                 Served::Rendered => LookupResult::Rendered,
                 Served::Outdated(outdated) => LookupResult::Outdated(outdated.refusal.reason),
             },
-            Err(refused) => LookupResult::Failed(refused.reason()),
+            Err(failure) => LookupResult::Failed(failure.reason()),
         };
         let took = arrival.at.elapsed();
         self.metrics.looked_up(result, took);
@@ -232,18 +232,18 @@ impl<A: Answers> Configs<A> {
 }
 
 /// Takes an answer's payload out of the room that is left, or refuses it.
-fn fit(answer: Answer, room: &mut usize) -> Result<Answer, Refused> {
+fn fit(answer: Answer, room: &mut usize) -> Result<Answer, FailedLookup> {
     match room.checked_sub(answer.revision.payload.len()) {
         Some(left) => {
             *room = left;
             Ok(answer)
         }
-        None => Err(Refused::batch_too_large()),
+        None => Err(FailedLookup::batch_too_large()),
     }
 }
 
 /// What became of one project of a batch.
-type Told = Result<Answer, Refused>;
+type Told = Result<Answer, FailedLookup>;
 
 /// The bytes that the results of a batch take by themselves.
 fn own_bytes(told: &[Told]) -> usize {
@@ -267,7 +267,7 @@ impl<A: Answers> ConfigService for Configs<A> {
         let arrival = Arrival::of(request.extensions());
         match self.get(request.into_inner(), arrival).await {
             Ok((answer, known)) => Ok(beside(Framing::Answer(Framed::new(&answer, &known)))),
-            Err(refused) => Err(refused.status(Jitter::draw())),
+            Err(failure) => Err(failure.status(Jitter::draw())),
         }
     }
 
@@ -280,7 +280,7 @@ impl<A: Answers> ConfigService for Configs<A> {
         self.look_up_batch(request.into_inner(), arrival, lasting)
             .await
             .map(|messages| beside(Framing::Messages(messages)))
-            .map_err(|refused| refused.status(Jitter::draw()))
+            .map_err(|failure| failure.status(Jitter::draw()))
     }
 
     type WatchConfigStream = stream::Empty<Result<v1::WatchConfigResponse, Status>>;
@@ -295,7 +295,7 @@ impl<A: Answers> ConfigService for Configs<A> {
             known_digest,
         } = request.into_inner();
         let project = request::watch(&project, &known_digest)
-            .map_err(|invalid| Refused::invalid(invalid).status(Jitter::draw()))?;
+            .map_err(|invalid| FailedLookup::invalid(invalid).status(Jitter::draw()))?;
         let watch = self.answers.watch(project.clone());
         let (stream, closing) = (self.unread.open(lasting), self.closing.clone());
         let chunks = watch::messages(watch, project, known_digest, stream, closing);

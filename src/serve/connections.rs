@@ -151,7 +151,7 @@ fn make_room(places: &mut VecDeque<Weak<Place>>) {
 
 impl Seat {
     /// Tells that the connection is of use: something is asked.
-    pub(super) fn is_used(&self) {
+    pub(super) fn mark_used(&self) {
         self.place.used.store(true, Relaxed);
         self.place.was_used.store(true, Relaxed);
     }
@@ -247,7 +247,7 @@ mod tests {
     fn where_all_seats_are_taken_the_one_unused_for_longest_leaves() {
         let (connections, closing) = at_most(3);
         let seats: Vec<_> = (0..3).map(|_| connections.enter(&closing)).collect();
-        seats[0].is_used();
+        seats[0].mark_used();
         let newest = connections.enter(&closing);
         assert!(stays(&seats[0]) && !stays(&seats[1]) && stays(&seats[2]));
         assert!(stays(&newest), "a new one is never turned away");
@@ -261,7 +261,7 @@ mod tests {
         let used = connections.enter(&closing);
         let mut idle = VecDeque::new();
         for _ in 0..1000 {
-            used.is_used();
+            used.mark_used();
             idle.push_back(connections.enter(&closing));
             while idle.front().is_some_and(|seat| !stays(seat)) {
                 idle.pop_front();
@@ -275,7 +275,7 @@ mod tests {
     fn even_if_all_are_used_the_new_one_is_let_in() {
         let (connections, closing) = at_most(2);
         let seats = [connections.enter(&closing), connections.enter(&closing)];
-        seats.iter().for_each(Seat::is_used);
+        seats.iter().for_each(Seat::mark_used);
         let newest = connections.enter(&closing);
         assert!(!stays(&seats[0]) && stays(&seats[1]) && stays(&newest));
     }
@@ -284,7 +284,7 @@ mod tests {
     fn one_that_was_used_may_say_goodbye_unless_many_leave() {
         let (connections, closing) = at_most(8);
         let mut seats: Vec<_> = (0..8).map(|_| connections.enter(&closing)).collect();
-        seats[1].is_used();
+        seats[1].mark_used();
         seats.extend((0..10).map(|_| connections.enter(&closing)));
         assert!(!stays(&seats[1]));
         assert_eq!([seats[0].leaves(), seats[1].leaves()], [Leaves::Now; 2]);

@@ -20,7 +20,7 @@ use tonic::transport::{Channel, Endpoint};
 use tower::service_fn;
 
 use super::{
-    Accepting, Answers, Calls, Connections, Terms, Unread, Watching,
+    Accepting, Answers, Calls, Connections, RoleState, Unread, Watching,
     gathered::{Gathered, Room},
     get_config::Service,
     grpc_listener, response,
@@ -241,9 +241,9 @@ pub(super) fn unread() -> Unread {
     Unread::at_most(usize::MAX)
 }
 
-/// Terms that stand in nobody's way.
-pub(super) fn terms() -> Terms {
-    Terms {
+/// Limits wide enough for any test.
+pub(super) fn role_state() -> RoleState {
+    RoleState {
         connections: Connections::at_most(NonZeroUsize::MAX),
         closing: CancellationToken::new(),
         accepting: Accepting::new(Metrics::new()),
@@ -253,15 +253,15 @@ pub(super) fn terms() -> Terms {
 }
 
 /// Serves until the terms close, and connects to that, all in memory.
-pub(super) async fn connect(service: impl Service, terms: &Terms) -> Channel {
+pub(super) async fn connect(service: impl Service, role_state: &RoleState) -> Channel {
     let (ours, theirs) = tokio::io::duplex(64 * 1024);
     let theirs = Gathered::new(theirs, Room::default());
-    let seat = terms.connections.enter(&terms.closing);
+    let seat = role_state.connections.enter(&role_state.closing);
     tokio::spawn(grpc_listener::serve_connection(
         theirs,
         service,
         seat,
-        terms.max_streams,
+        role_state.max_streams,
     ));
     let mut ours = Some(ours);
     let connector = service_fn(move |_| {

@@ -8,7 +8,10 @@ use std::{io::IoSlice, time::Duration};
 use bytes::{Buf, Bytes};
 
 use super::response::{self, FIELDS};
-use crate::answer::{Answer, Outdated, Served};
+use crate::{
+    answer::{Answer, Outdated, Served},
+    revision::varint,
+};
 
 /// What a gRPC frame begins with: whether it is compressed, and its length.
 pub(super) const PREFIX: usize = 5;
@@ -51,10 +54,10 @@ impl Framed {
         let revision = &answer.revision;
         if not_modified {
             head.put_number(FIELDS.not_modified, 1);
-            head.finish(revision.stamp(), Bytes::new())
+            head.finish(revision.encoded(), Bytes::new())
         } else {
-            let stamp = revision.stamp_before_payload().clone();
-            head.finish(stamp, revision.payload.clone())
+            let encoded = revision.encoded_with_payload_head().clone();
+            head.finish(encoded, revision.payload.clone())
         }
     }
 
@@ -116,12 +119,8 @@ impl Head {
         self.length += 1;
     }
 
-    fn put_varint(&mut self, mut number: u64) {
-        while number >= 0x80 {
-            self.put(number.to_le_bytes()[0] | 0x80);
-            number >>= 7;
-        }
-        self.put(number.to_le_bytes()[0]);
+    fn put_varint(&mut self, number: u64) {
+        varint::write(number, |byte| self.put(byte));
     }
 
     /// A field with a small number; 0 is left out.

@@ -31,7 +31,7 @@ use super::{
     framed::{Framed, PREFIX},
     reading::{Caller, Lasting},
     request::MAX_DIGEST,
-    status::{Jitter, Refused},
+    status::{FailedLookup, Jitter},
     whole::{self, Whole},
 };
 use crate::{answer::Answer, proto::v1};
@@ -120,7 +120,7 @@ impl Methods {
         }
         let call = match self.reflections.enter() {
             Ok(call) => call,
-            Err(refused) => return failed(*refused),
+            Err(failure) => return failed(*failure),
         };
         let request = request.map(|body| Arriving::new(body, arrival, Comes::AsStream));
         self.route(request.map(tonic::body::Body::new), arrival, call)
@@ -134,7 +134,7 @@ impl Methods {
     {
         let call = match self.calls.enter() {
             Ok(call) => call,
-            Err(refused) => return failed(*refused),
+            Err(failure) => return failed(*failure),
         };
         let most = match request.uri().path() {
             BATCH => MAX_BATCH_REQUEST_BYTES,
@@ -153,7 +153,7 @@ impl Methods {
     {
         let call = match self.calls.enter() {
             Ok(call) => call,
-            Err(refused) => return failed(*refused),
+            Err(failure) => return failed(*failure),
         };
         let coming = |body| tonic::body::Body::new(self.calls.coming(body));
         self.route(request.map(coming), arrival, call).await
@@ -246,7 +246,7 @@ impl<A: Answers> Shared<A> {
             let mut waits = Waits::of(&self.methods.calls);
             let first = match waits.for_next(&mut body).await {
                 Ok(first) => first,
-                Err(refused) => return Ok(failed(*refused)),
+                Err(failure) => return Ok(failed(*failure)),
             };
             // What cannot be read is refused without waiting for more, as the generated code does.
             let Some((message, plain)) = first.as_ref().and_then(readable) else {
@@ -260,7 +260,7 @@ impl<A: Answers> Shared<A> {
             };
             let second = match waits.for_next(&mut body).await {
                 Ok(second) => second,
-                Err(refused) => return Ok(failed(*refused)),
+                Err(failure) => return Ok(failed(*failure)),
             };
             if second.is_none()
                 && let Some((project, known)) = plain
@@ -275,7 +275,7 @@ impl<A: Answers> Shared<A> {
             // A lookup that waits is large, and rare.
             Ok(match Box::pin(self.configs.get(asked, arrival)).await {
                 Ok((answer, known)) => well(&answer, &known),
-                Err(refused) => failed(refused),
+                Err(failure) => failed(failure),
             })
         }
     }
@@ -298,8 +298,8 @@ fn well(answer: &Answer, known: &str) -> Response<Body> {
     response
 }
 
-fn failed(refused: Refused) -> Response<Body> {
-    refused.status(Jitter::draw()).into_http().map(Body::status)
+fn failed(failure: FailedLookup) -> Response<Body> {
+    failure.status(Jitter::draw()).into_http().map(Body::status)
 }
 
 /// The wait for a request that is not there at once: an open call.
@@ -317,15 +317,15 @@ impl<'a> Waits<'a> {
     ///
     /// # Errors
     /// When too many calls are open to wait for it.
-    async fn for_next(&mut self, body: &mut Arriving) -> Result<Option<Piece>, Box<Refused>> {
+    async fn for_next(&mut self, body: &mut Arriving) -> Result<Option<Piece>, Box<FailedLookup>> {
         while !body.is_end_stream() {
             let piece = poll_fn(|context| {
                 let piece = Pin::new(&mut *body).poll_frame(context);
                 if piece.is_pending()
                     && self.call.is_none()
-                    && let Err(refused) = self.enter()
+                    && let Err(failure) = self.enter()
                 {
-                    return Poll::Ready(Err(refused));
+                    return Poll::Ready(Err(failure));
                 }
                 piece.map(Ok)
             });
@@ -340,7 +340,7 @@ impl<'a> Waits<'a> {
         Ok(None)
     }
 
-    fn enter(&mut self) -> Result<(), Box<Refused>> {
+    fn enter(&mut self) -> Result<(), Box<FailedLookup>> {
         self.call = Some(self.calls.enter()?);
         Ok(())
     }

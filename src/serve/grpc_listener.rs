@@ -14,7 +14,7 @@ use hyper_util::rt::TokioIo;
 use tokio::time::sleep;
 
 use super::{
-    accept::{self, Host, Socket, Terms},
+    accept::{self, Host, RoleState, Socket},
     connections::{Leaves, Seat},
     gathered::{Gathered, Room},
     get_config::Service,
@@ -36,22 +36,22 @@ const STREAM_WINDOW: u32 = 64 * 1024;
 /// How long a connection whose seat is needed may go on with its calls after it was told to go away.
 const LEAVE_WITHIN: Duration = Duration::from_millis(100);
 
-/// Serves on a listener until its terms say that it closes.
+/// Serves on a listener until its role is closing.
 ///
 /// # Errors
 /// When the listener cannot be used.
 pub(super) async fn serve(
     listener: Listener,
     service: impl Service,
-    terms: Terms,
+    role_state: RoleState,
 ) -> io::Result<()> {
-    let max_streams = terms.max_streams;
+    let max_streams = role_state.max_streams;
     let host = Calls {
         service,
         room: Room::default(),
         max_streams,
     };
-    accept::serve(listener, host, terms).await
+    accept::serve(listener, host, role_state).await
 }
 
 /// Hosts connections of gRPC.
@@ -81,7 +81,7 @@ pub(super) async fn serve_connection<S: Socket>(
     let caller = Caller::new(gathered.reading(), seat.turn_out());
     let tasks = caller.tasks();
     let answering = hyper::service::service_fn(move |request| {
-        seat.is_used();
+        seat.mark_used();
         service.clone().answer(request, &caller)
     });
     let mut connection = pin!(

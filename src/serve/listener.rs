@@ -19,7 +19,7 @@ use socket2::{Domain, SockAddr, Socket, Type};
 
 /// An address to listen on.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Address {
+pub enum ListenAddress {
     /// A TCP address; port 0 takes any that is free.
     Tcp(SocketAddr),
     /// The path of a Unix socket.
@@ -31,14 +31,14 @@ pub enum Address {
 #[error(
     "{0:?} is no address: an address is an IP address and a port, such as 127.0.0.1:7400, or unix:/path/of/a.sock"
 )]
-pub struct InvalidAddress(String);
+pub struct InvalidListenAddress(String);
 
 /// Why an address cannot be listened on.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot listen on {address}")]
 pub struct BindError {
     /// The address.
-    pub address: Address,
+    pub address: ListenAddress,
     /// What the system says.
     #[source]
     pub cause: io::Error,
@@ -57,7 +57,7 @@ pub enum Access {
 #[derive(Debug)]
 pub struct Listener {
     socket: Bound,
-    address: Address,
+    address: ListenAddress,
 }
 
 /// The socket itself.
@@ -77,13 +77,13 @@ pub(super) struct SocketFile {
 /// How many connections wait to be accepted, at most: a pod's applications may all start at once.
 const BACKLOG: i32 = 1024;
 
-// === impl Address ===
+// === impl ListenAddress ===
 
-impl FromStr for Address {
-    type Err = InvalidAddress;
+impl FromStr for ListenAddress {
+    type Err = InvalidListenAddress;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let invalid = || InvalidAddress(text.to_owned());
+        let invalid = || InvalidListenAddress(text.to_owned());
         match text.strip_prefix("unix:") {
             Some("") => Err(invalid()),
             Some(path) => Ok(Self::Unix(path.into())),
@@ -92,7 +92,7 @@ impl FromStr for Address {
     }
 }
 
-impl fmt::Display for Address {
+impl fmt::Display for ListenAddress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Tcp(address) => address.fmt(f),
@@ -108,10 +108,10 @@ impl Listener {
     ///
     /// # Errors
     /// When the system refuses, or somebody listens on it already.
-    pub fn bind(address: &Address, access: Access) -> Result<Self, BindError> {
+    pub fn bind(address: &ListenAddress, access: Access) -> Result<Self, BindError> {
         let bound = match address {
-            Address::Tcp(address) => bind_tcp(*address).and_then(Self::of_tcp),
-            Address::Unix(path) => bind_unix(path, access),
+            ListenAddress::Tcp(address) => bind_tcp(*address).and_then(Self::of_tcp),
+            ListenAddress::Unix(path) => bind_unix(path, access),
         };
         bound.map_err(|cause| BindError {
             address: address.clone(),
@@ -124,7 +124,7 @@ impl Listener {
     /// # Errors
     /// As [`bind`](Self::bind).
     pub fn bind_all(
-        addresses: impl IntoIterator<Item = Address>,
+        addresses: impl IntoIterator<Item = ListenAddress>,
         access: Access,
     ) -> Result<Vec<Self>, BindError> {
         let bind = |address| Self::bind(&address, access);
@@ -133,13 +133,13 @@ impl Listener {
 
     fn of_tcp(socket: net::TcpListener) -> io::Result<Self> {
         Ok(Self {
-            address: Address::Tcp(socket.local_addr()?),
+            address: ListenAddress::Tcp(socket.local_addr()?),
             socket: Bound::Tcp(socket),
         })
     }
 
     /// The address that it was bound to, with the port that it got.
-    pub const fn address(&self) -> &Address {
+    pub const fn address(&self) -> &ListenAddress {
         &self.address
     }
 
@@ -189,7 +189,7 @@ pub fn bind_tcp_all(
 ) -> Result<Vec<net::TcpListener>, BindError> {
     bind_each(addresses.into_iter().map(|address| {
         bind_tcp(address).map_err(|cause| BindError {
-            address: Address::Tcp(address),
+            address: ListenAddress::Tcp(address),
             cause,
         })
     }))
@@ -240,7 +240,7 @@ fn leave_out_ipv6<T>(
 
 impl BindError {
     fn is_without_ipv6(&self) -> bool {
-        let is_ipv6 = matches!(self.address, Address::Tcp(address) if address.is_ipv6());
+        let is_ipv6 = matches!(self.address, ListenAddress::Tcp(address) if address.is_ipv6());
         is_ipv6 && is_without_family(&self.cause)
     }
 }
@@ -268,7 +268,7 @@ fn bind_unix(path: &Path, access: Access) -> io::Result<Listener> {
     fs::set_permissions(path, fs::Permissions::from_mode(mode))?;
     Ok(Listener {
         socket: Bound::Unix(listen(socket)?.into(), Arc::new(file)),
-        address: Address::Unix(path.to_owned()),
+        address: ListenAddress::Unix(path.to_owned()),
     })
 }
 
@@ -334,10 +334,10 @@ mod tests {
             "[::1]:0",
             "unix:/run/evenkeel/lookup.sock",
         ] {
-            assert_eq!(text.parse::<Address>().unwrap().to_string(), text);
+            assert_eq!(text.parse::<ListenAddress>().unwrap().to_string(), text);
         }
         for text in ["", "unix:", "localhost:7400", "7400", "/run/a.sock"] {
-            assert!(text.parse::<Address>().is_err(), "{text}");
+            assert!(text.parse::<ListenAddress>().is_err(), "{text}");
         }
     }
 
@@ -356,7 +356,7 @@ mod tests {
     fn the_unspecified_ipv6_address_takes_ipv4_in_too() {
         let any = "[::]:0".parse().unwrap();
         let listener = Listener::bind(&any, Access::Everyone).unwrap();
-        let Address::Tcp(bound) = listener.address() else {
+        let ListenAddress::Tcp(bound) = listener.address() else {
             panic!("{listener:?}");
         };
         net::TcpStream::connect((Ipv4Addr::LOCALHOST, bound.port())).unwrap();
@@ -419,7 +419,7 @@ mod tests {
             }
         };
         assert_eq!(full, io::ErrorKind::WouldBlock);
-        let error = Listener::bind(&Address::Unix(path), Access::Everyone).unwrap_err();
+        let error = Listener::bind(&ListenAddress::Unix(path), Access::Everyone).unwrap_err();
         assert_eq!(error.cause.kind(), io::ErrorKind::AddrInUse);
     }
 
@@ -427,7 +427,7 @@ mod tests {
     fn a_unix_socket_has_its_mode_and_goes_with_the_last_listener() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("admin.sock");
-        let listener = Listener::bind(&Address::Unix(path.clone()), Access::Owner).unwrap();
+        let listener = Listener::bind(&ListenAddress::Unix(path.clone()), Access::Owner).unwrap();
         assert_eq!(mode(&path), 0o600);
         let other = listener.try_clone().unwrap();
         drop(listener);
@@ -435,7 +435,8 @@ mod tests {
         drop(other);
         assert!(!path.exists());
 
-        let listener = Listener::bind(&Address::Unix(path.clone()), Access::Everyone).unwrap();
+        let listener =
+            Listener::bind(&ListenAddress::Unix(path.clone()), Access::Everyone).unwrap();
         assert_eq!(mode(&path), 0o666);
         drop(listener);
     }
@@ -444,7 +445,7 @@ mod tests {
     fn replaces_a_socket_left_behind_but_none_in_use_and_no_other_file() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("lookup.sock");
-        let address = Address::Unix(path.clone());
+        let address = ListenAddress::Unix(path.clone());
         drop(unix::net::UnixListener::bind(&path).unwrap());
         assert!(path.exists());
         let listener = Listener::bind(&address, Access::Everyone).unwrap();
@@ -463,7 +464,8 @@ mod tests {
     fn leaves_the_socket_of_a_successor_alone() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("lookup.sock");
-        let listener = Listener::bind(&Address::Unix(path.clone()), Access::Everyone).unwrap();
+        let listener =
+            Listener::bind(&ListenAddress::Unix(path.clone()), Access::Everyone).unwrap();
         fs::rename(&path, folder.path().join("elsewhere")).unwrap();
         let successor = unix::net::UnixListener::bind(&path).unwrap();
         drop(listener);

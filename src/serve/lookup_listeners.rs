@@ -8,7 +8,7 @@ use futures_util::future::try_join_all;
 use tonic::service::Routes;
 
 use super::{
-    accept::Terms,
+    accept::RoleState,
     answers::Answers,
     config_service::Configs,
     get_config::{Lookups, Methods},
@@ -21,7 +21,11 @@ use super::{
 use crate::proto::v1::config_service_server::SERVICE_NAME;
 
 /// Everything that a lookup listener serves: the configurations, health and reflection.
-pub fn service<A: Answers>(configs: Configs<A>, health: &Health, terms: &Terms) -> Lookups<A> {
+pub fn service<A: Answers>(
+    configs: Configs<A>,
+    health: &Health,
+    role_state: &RoleState,
+) -> Lookups<A> {
     let batches = Routes::new(configs.clone().into_batches());
     let mut routes = Routes::builder();
     routes
@@ -31,11 +35,11 @@ pub fn service<A: Answers>(configs: Configs<A>, health: &Health, terms: &Terms) 
         &mut routes,
         &[SERVICE_NAME, tonic_health::pb::health_server::SERVICE_NAME],
     );
-    let methods = Methods::new(routes.routes(), terms.calls.clone()).with_batches(batches);
+    let methods = Methods::new(routes.routes(), role_state.calls.clone()).with_batches(batches);
     Lookups::new(configs, methods)
 }
 
-/// Starts the threads that serve lookups. Each serves lookups of its own on every listener until the terms say that they close: then
+/// Starts the threads that serve lookups. Each serves lookups of its own on every listener until their role is closing: then
 /// connections are told to go away, and a second later they are closed.
 ///
 /// # Errors
@@ -44,7 +48,7 @@ pub fn start<A: Answers>(
     threads: NonZeroUsize,
     listeners: &[Listener],
     lookups: impl Fn() -> Lookups<A>,
-    terms: &Terms,
+    role_state: &RoleState,
 ) -> io::Result<Threads> {
     let started = Threads::new();
     for number in 0..threads.get() {
@@ -56,7 +60,7 @@ pub fn start<A: Answers>(
                 Ok(grpc_listener::serve(
                     listener,
                     lookups.clone(),
-                    terms.clone(),
+                    role_state.clone(),
                 ))
             })
             .collect::<io::Result<Vec<_>>>()?;

@@ -195,7 +195,7 @@ impl Messages {
         &mut self,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Chunk, Status>>> {
-        if self.taken.is_under_way(context) {
+        if self.taken.poll_under_way(context) {
             return Poll::Pending;
         }
         self.chunks.as_mut().poll_next(context).map_ok(|mut chunk| {
@@ -219,7 +219,7 @@ impl fmt::Debug for Messages {
 
 impl Taken {
     /// Whether a chunk is under way; whoever asks is woken when it is not.
-    fn is_under_way(&self, context: &Context<'_>) -> bool {
+    fn poll_under_way(&self, context: &Context<'_>) -> bool {
         let mut waits = self.waits.lock().unwrap_or_else(PoisonError::into_inner);
         let is_under_way = self.is_under_way.load(Relaxed);
         *waits = is_under_way.then(|| context.waker().clone());
@@ -250,7 +250,7 @@ impl Buf for Chunk {
     }
 
     fn advance(&mut self, count: usize) {
-        self.stream.is_taken();
+        self.stream.mark_taken();
         let of_head = count.min(self.head.len());
         self.head.advance(of_head);
         if let Some(framed) = &mut self.framed {

@@ -22,14 +22,14 @@ const MAX_SECONDS: i64 = 315_576_000_000;
 
 /// A request that was read.
 #[derive(Debug)]
-pub(super) struct Asked {
+pub(super) struct LookupRequest {
     pub(super) query: Query,
     pub(super) known_digest: String,
 }
 
 /// A batch that was read.
 #[derive(Debug)]
-pub(super) struct AskedBatch {
+pub(super) struct BatchRequest {
     /// The names in the order asked.
     pub(super) names: Vec<String>,
     /// The projects of these names, or what is wrong with the name.
@@ -92,7 +92,7 @@ impl From<Violation> for Invalid {
 pub(super) fn get(
     request: v1::GetConfigRequest,
     deadline: Option<Instant>,
-) -> Result<Asked, Invalid> {
+) -> Result<LookupRequest, Invalid> {
     match (
         name(&request.project),
         digest(&request.known_digest),
@@ -100,16 +100,18 @@ pub(super) fn get(
         min_revision(request.min_revision),
         duration("max_outdated", request.max_outdated),
     ) {
-        (Ok(project), Ok(()), Ok(patience), Ok(min_revision), Ok(max_outdated)) => Ok(Asked {
-            query: Query {
-                project,
-                patience,
-                deadline,
-                min_revision,
-                max_outdated,
-            },
-            known_digest: request.known_digest,
-        }),
+        (Ok(project), Ok(()), Ok(patience), Ok(min_revision), Ok(max_outdated)) => {
+            Ok(LookupRequest {
+                query: Query {
+                    project,
+                    patience,
+                    deadline,
+                    min_revision,
+                    max_outdated,
+                },
+                known_digest: request.known_digest,
+            })
+        }
         (project, digest, patience, min_revision, max_outdated) => Err(Invalid(
             [
                 project.err(),
@@ -129,7 +131,7 @@ pub(super) fn get(
 ///
 /// # Errors
 /// When it asks for nothing, for too much, or with a patience that is not accepted.
-pub(super) fn batch(request: v1::BatchGetConfigsRequest) -> Result<AskedBatch, Invalid> {
+pub(super) fn batch(request: v1::BatchGetConfigsRequest) -> Result<BatchRequest, Invalid> {
     let asked = request.projects.len();
     if !(1..=MAX_BATCH).contains(&asked) {
         return Err(Invalid::from(Violation {
@@ -137,7 +139,7 @@ pub(super) fn batch(request: v1::BatchGetConfigsRequest) -> Result<AskedBatch, I
             description: format!("asks for {asked} projects: a batch is of 1 to {MAX_BATCH}"),
         }));
     }
-    Ok(AskedBatch {
+    Ok(BatchRequest {
         patience: duration("patience", request.patience)?,
         projects: request.projects.iter().map(|name| project(name)).collect(),
         names: request.projects,
@@ -242,7 +244,7 @@ mod tests {
             max_outdated: of(MAX_SECONDS, 999_999_999),
             ..asks("shop/eu-1")
         };
-        let Asked {
+        let LookupRequest {
             query,
             known_digest,
         } = get(request, deadline).unwrap();

@@ -36,7 +36,7 @@ const PUSHBACK: &str = "grpc-retry-pushback-ms";
 
 /// What a failed lookup is told.
 #[derive(Clone, Debug)]
-pub(super) struct Refused {
+pub(super) struct FailedLookup {
     code: Code,
     message: String,
     reason: FailureReason,
@@ -45,7 +45,7 @@ pub(super) struct Refused {
     violations: Vec<Violation>,
 }
 
-impl Refused {
+impl FailedLookup {
     /// Tells a failure of the core.
     pub(super) fn because_of(failure: &Failure) -> Self {
         let (is_deadline, retry_after) = match *failure {

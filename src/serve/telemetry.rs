@@ -17,7 +17,7 @@ use axum::{
 
 use self::connection::Pages;
 use super::{
-    accept::{self, Terms},
+    accept::{self, RoleState},
     listener::Listener,
     threads::Threads,
 };
@@ -61,23 +61,23 @@ fn ready(pending: &[impl AsRef<str>]) -> Response {
     (StatusCode::SERVICE_UNAVAILABLE, format!("pending:\n{list}")).into_response()
 }
 
-/// Serves on a thread of its own until the terms say that it closes: probes are answered for as long as the process lives.
+/// Serves on a thread of its own until its role is closing: probes are answered for as long as the process lives.
 ///
 /// # Errors
 /// When a thread is not to be had.
-pub fn start(listener: Listener, routes: Router, terms: Terms) -> io::Result<Threads> {
+pub fn start(listener: Listener, routes: Router, role_state: RoleState) -> io::Result<Threads> {
     let threads = Threads::new();
-    let serving = serve(listener, routes, terms);
+    let serving = serve(listener, routes, role_state);
     threads.spawn("telemetry".to_owned(), "probes and metrics", serving)?;
     Ok(threads)
 }
 
-/// Serves on the current runtime until the terms say that it closes.
+/// Serves on the current runtime until its role is closing.
 ///
 /// # Errors
 /// When the listener cannot be used.
-pub async fn serve(listener: Listener, routes: Router, terms: Terms) -> io::Result<()> {
-    accept::serve(listener, Pages { routes }, terms).await
+pub async fn serve(listener: Listener, routes: Router, role_state: RoleState) -> io::Result<()> {
+    accept::serve(listener, Pages { routes }, role_state).await
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ use futures_util::Stream;
 use tonic::{Request, Response, Status, codec::CompressionEncoding, service::Routes};
 
 use super::{
-    accept::Terms,
+    accept::RoleState,
     arrival::Arrival,
     config_service::MAX_BATCH_REQUEST_BYTES,
     get_config::Methods,
@@ -14,7 +14,7 @@ use super::{
     health::Health,
     listener::Listener,
     reflection,
-    status::{Jitter, Refused},
+    status::{FailedLookup, Jitter},
 };
 use crate::{
     metrics::{LookupResult, Metrics},
@@ -37,11 +37,16 @@ impl<F: Fn() -> String + Clone + Send + Sync + 'static> Unfit<F> {
         Self { problem, metrics }
     }
 
-    /// Serves health and reflection too, until the terms say that it closes, and a second longer at most.
+    /// Serves health and reflection too, until its role is closing, and a second longer at most.
     ///
     /// # Errors
     /// When the listener cannot be used.
-    pub async fn serve(self, listener: Listener, health: &Health, terms: Terms) -> io::Result<()> {
+    pub async fn serve(
+        self,
+        listener: Listener,
+        health: &Health,
+        role_state: RoleState,
+    ) -> io::Result<()> {
         let config = ConfigServiceServer::new(self)
             .accept_compressed(CompressionEncoding::Gzip)
             .max_decoding_message_size(MAX_BATCH_REQUEST_BYTES);
@@ -51,16 +56,16 @@ impl<F: Fn() -> String + Clone + Send + Sync + 'static> Unfit<F> {
             &mut routes,
             &[SERVICE_NAME, tonic_health::pb::health_server::SERVICE_NAME],
         );
-        let methods = Methods::new(routes.routes(), terms.calls.clone());
-        grpc_listener::serve(listener, methods, terms).await
+        let methods = Methods::new(routes.routes(), role_state.calls.clone());
+        grpc_listener::serve(listener, methods, role_state).await
     }
 
     fn refuse<T>(&self, request: &Request<T>) -> Status {
-        let refused = Refused::unfit(&(self.problem)());
+        let failed = FailedLookup::unfit(&(self.problem)());
         let took = Arrival::of(request.extensions()).at.elapsed();
         self.metrics
-            .looked_up(LookupResult::Failed(refused.reason()), took);
-        refused.status(Jitter::draw())
+            .looked_up(LookupResult::Failed(failed.reason()), took);
+        failed.status(Jitter::draw())
     }
 }
 

@@ -170,7 +170,7 @@ impl Shared {
     }
 
     /// Ends the largest stream whose caller has taken nothing for too long; tells whether there was one.
-    fn end_one(&self) -> Ended {
+    fn end_one(&self) -> Eviction {
         let now = Instant::now();
         let streams = self.pinned();
         let stuck = streams
@@ -185,7 +185,7 @@ impl Shared {
             })
             .max_by_key(|(open, _)| open.bytes.load(Relaxed));
         let Some((open, lasting)) = stuck else {
-            return Ended::Nothing;
+            return Eviction::Nothing;
         };
         open.is_ended.store(true, Relaxed);
         self.ended.fetch_add(1, Relaxed);
@@ -195,13 +195,13 @@ impl Shared {
             "ended a stream: its caller reads nothing, and others wait"
         );
         lasting.end();
-        Ended::One
+        Eviction::One
     }
 }
 
 /// What a look for a stream to end came to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Ended {
+enum Eviction {
     One,
     Nothing,
 }
@@ -218,7 +218,7 @@ impl Stream {
     }
 
     /// Tells that the caller took some of it.
-    pub(super) fn is_taken(&self) {
+    pub(super) fn mark_taken(&self) {
         let now = self.shared().now();
         self.open.taken.store(now, Relaxed);
     }
@@ -283,7 +283,7 @@ impl Stream {
             })
             .collect();
         drop(pinned);
-        self.is_taken();
+        self.mark_taken();
         Some(pins)
     }
 }
@@ -316,7 +316,7 @@ impl Turn<'_> {
     }
 
     /// Waits until there may be more room than before, and sees to it that there is.
-    pub(super) async fn has_more_room(&mut self) {
+    pub(super) async fn wait_for_room(&mut self) {
         loop {
             tokio::select! {
                 freed = self.freed.changed() => {
@@ -324,8 +324,8 @@ impl Turn<'_> {
                 }
                 () = sleep(self.look_in) => {
                     self.look_in = match self.stream.shared().end_one() {
-                        Ended::One => LOOK_AGAIN,
-                        Ended::Nothing => LOOK,
+                        Eviction::One => LOOK_AGAIN,
+                        Eviction::Nothing => LOOK,
                     };
                 }
             }

@@ -8,7 +8,7 @@ use super::{
     answers::Watching,
     framed::Framed,
     messages::Chunk,
-    status::{Jitter, Refused},
+    status::{FailedLookup, Jitter},
     unread::{self, Pin},
 };
 use crate::{
@@ -45,7 +45,7 @@ pub(super) fn messages(
         tokio::select! {
             biased;
             () = closing.cancelled() => {
-                Some((Err(Refused::draining().status(Jitter::draw())), None))
+                Some((Err(FailedLookup::draining().status(Jitter::draw())), None))
             }
             chunk = told.next() => Some((Ok(chunk), Some((told, closing)))),
         }
@@ -68,7 +68,7 @@ impl<W: Watching> Told<W> {
                     return self.message(next, pins);
                 }
                 drop(next);
-                turn.has_more_room().await;
+                turn.wait_for_room().await;
             }
         }
     }
@@ -95,8 +95,8 @@ impl<W: Watching> Told<W> {
                     // The caller may have thrown away what it had.
                     self.known.clear();
                 }
-                let refused = Refused::because_of(&failure);
-                let failure = refused.message(self.project.as_str(), Jitter::draw());
+                let failed = FailedLookup::because_of(&failure);
+                let failure = failed.message(self.project.as_str(), Jitter::draw());
                 let event = Some(Event::Failure(failure));
                 Chunk::message(&v1::WatchConfigResponse { event }, self.unread.clone())
             }

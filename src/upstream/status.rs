@@ -10,7 +10,10 @@ use tonic::{Code, Status};
 use tonic_types::pb;
 
 use super::exchange::Broken;
-use crate::render::{Message, Pushback, Rejected, RenderError};
+use crate::{
+    proto::code_name,
+    render::{Message, Pushback, Rejected, RenderError},
+};
 
 const PUSHBACK: &str = "grpc-retry-pushback-ms";
 const PUSHBACK_SCOPE: &str = "evenkeel-pushback-scope";
@@ -31,7 +34,7 @@ pub(super) struct Circumstances {
 pub(super) fn read(status: &Status, circumstances: Circumstances) -> RenderError {
     let message = Message::new(status.message());
     let failed = |code| RenderError::Failed {
-        code,
+        code: code_name(code),
         message: message.clone(),
     };
     if let Some(broken) = status
@@ -57,8 +60,7 @@ pub(super) fn read(status: &Status, circumstances: Circumstances) -> RenderError
         }
         Code::ResourceExhausted => RenderError::Refused(message),
         // What is not to be repeated is no sign of a renderer that is away for a moment.
-        Code::Unavailable if is_never => failed("UNAVAILABLE"),
-        Code::Aborted if is_never => failed("ABORTED"),
+        code @ (Code::Unavailable | Code::Aborted) if is_never => failed(code),
         Code::Unavailable => RenderError::Unavailable(message),
         Code::Aborted => RenderError::Aborted(message),
         Code::NotFound => RenderError::NotFound,
@@ -66,19 +68,19 @@ pub(super) fn read(status: &Status, circumstances: Circumstances) -> RenderError
         Code::DeadlineExceeded | Code::Cancelled if circumstances.is_past_deadline => {
             RenderError::DeadlineExceeded
         }
-        Code::DeadlineExceeded => failed("DEADLINE_EXCEEDED"),
-        Code::Cancelled => failed("CANCELLED"),
-        Code::Internal => failed("INTERNAL"),
-        Code::Ok => failed("OK"),
-        Code::Unknown => failed("UNKNOWN"),
-        Code::InvalidArgument => failed("INVALID_ARGUMENT"),
-        Code::AlreadyExists => failed("ALREADY_EXISTS"),
-        Code::PermissionDenied => failed("PERMISSION_DENIED"),
-        Code::FailedPrecondition => failed("FAILED_PRECONDITION"),
-        Code::OutOfRange => failed("OUT_OF_RANGE"),
-        Code::DataLoss => failed("DATA_LOSS"),
         Code::Unauthenticated if circumstances.is_said => RenderError::Unauthenticated(message),
-        Code::Unauthenticated => failed("UNAUTHENTICATED"),
+        code @ (Code::DeadlineExceeded
+        | Code::Cancelled
+        | Code::Internal
+        | Code::Ok
+        | Code::Unknown
+        | Code::InvalidArgument
+        | Code::AlreadyExists
+        | Code::PermissionDenied
+        | Code::FailedPrecondition
+        | Code::OutOfRange
+        | Code::DataLoss
+        | Code::Unauthenticated) => failed(code),
     }
 }
 
@@ -138,11 +140,14 @@ fn read_reset(reason: h2::Reason) -> RenderError {
         h2::Reason::REFUSED_STREAM | h2::Reason::ENHANCE_YOUR_CALM => {
             return RenderError::Refused(message);
         }
-        h2::Reason::CANCEL => "CANCELLED",
-        h2::Reason::INADEQUATE_SECURITY => "PERMISSION_DENIED",
-        _ => "INTERNAL",
+        h2::Reason::CANCEL => Code::Cancelled,
+        h2::Reason::INADEQUATE_SECURITY => Code::PermissionDenied,
+        _ => Code::Internal,
     };
-    RenderError::Failed { code, message }
+    RenderError::Failed {
+        code: code_name(code),
+        message,
+    }
 }
 
 /// Why a stream was reset; none when it was the connection that broke.

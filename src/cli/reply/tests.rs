@@ -30,8 +30,8 @@ fn outdated() -> Reply {
     }
 }
 
-fn refused() -> Refused {
-    Refused {
+fn refused() -> SidecarStatus {
+    SidecarStatus {
         code: tonic::Code::Unavailable,
         reason: "RENDER_FAILED".into(),
         message: "nothing is held".into(),
@@ -53,7 +53,7 @@ fn json_line(reply: &Reply) -> String {
     String::from_utf8(line).unwrap()
 }
 
-fn failure_json_line(refused: &Refused) -> String {
+fn failure_json_line(refused: &SidecarStatus) -> String {
     let mut line = Vec::new();
     write_failure_as_json(&project(), refused, &mut line).unwrap();
     String::from_utf8(line).unwrap()
@@ -139,7 +139,7 @@ fn says_in_json_why_an_answer_is_outdated() {
 /// A sidecar passes a renderer's words on; they may hold what forges a line or commands a terminal.
 #[test]
 fn what_was_said_from_outside_stays_in_its_line_and_is_short() {
-    let refused = Refused {
+    let refused = SidecarStatus {
         message: format!("no\nevenkeel: all is well\x1b[2J{}", "!".repeat(9_000)),
         reason: "NO\u{202e}T".into(),
         ..refused()
@@ -191,7 +191,7 @@ fn a_reply_as_json_holds_nothing_that_a_terminal_obeys_and_means_the_same() {
 
 #[test]
 fn a_failure_as_json_holds_nothing_that_a_terminal_obeys_and_means_the_same() {
-    let line = failure_json_line(&Refused {
+    let line = failure_json_line(&SidecarStatus {
         message: format!("no\nevenkeel: all is well{HOSTILE}"),
         reason: HOSTILE.into(),
         ..refused()
@@ -287,7 +287,7 @@ mod conversions {
             message in ".{0,400}",
             retry_after in prop::option::of(wire_duration()),
         ) {
-            let refused = Refused::from(Failure { code, message, retry_after, ..Failure::default() });
+            let refused = SidecarStatus::from(Failure { code, message, retry_after, ..Failure::default() });
             let line = refusal(&refused);
             prop_assert!(!line.contains(char::is_control), "{line:?}");
             let project = Project::new("demo/shop").unwrap();
@@ -304,7 +304,7 @@ mod conversions {
             let status = tonic_types::Status { details: vec![info], ..tonic_types::Status::default() };
             for details in [status.encode_to_vec(), spoiled] {
                 let status = tonic::Status::with_details(tonic::Code::Unavailable, "", details.into());
-                let refused = Refused::from(status);
+                let refused = SidecarStatus::from(status);
                 prop_assert!(delay.seconds >= 0 || refused.retry_after.is_none());
                 refusal(&refused);
             }

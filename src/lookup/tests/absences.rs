@@ -314,7 +314,7 @@ async fn one_who_waited_is_told_that_there_is_no_such_project_though_that_was_fo
         until: None,
         is_deadline: false,
     };
-    let ended = Ended::with(CameTo::NotFound, None);
+    let ended = WaitResult::with(CameTo::NotFound, None);
     let told = core.lookup.conclude(&query, ended, patience);
     let retry_after = LEAST_ABSENCE;
     assert_eq!(told.unwrap_err(), Failure::ProjectNotFound { retry_after });

@@ -11,7 +11,7 @@ use crate::{
     },
     revision::Order,
     serve::{
-        Terms,
+        RoleState,
         fake::{self, Scripted, fresh, nothing_held, outdated},
         health::Health,
         lookup_listeners::service,
@@ -22,24 +22,24 @@ use crate::{
 struct Edge {
     script: Scripted,
     metrics: Metrics,
-    terms: Terms,
+    role_state: RoleState,
     client: ConfigServiceClient<Channel>,
 }
 
 async fn edge(script: Scripted) -> Edge {
-    let (metrics, terms) = (Metrics::new(), fake::terms());
+    let (metrics, role_state) = (Metrics::new(), fake::role_state());
     let configs = Configs::new(
         script.clone(),
         metrics.clone(),
         fake::unread(),
-        terms.closing.clone(),
+        role_state.closing.clone(),
     );
-    let lookups = service(configs, &Health::new().await, &terms);
-    let channel = fake::connect(lookups, &terms).await;
+    let lookups = service(configs, &Health::new().await, &role_state);
+    let channel = fake::connect(lookups, &role_state).await;
     Edge {
         script,
         metrics,
-        terms,
+        role_state,
         client: ConfigServiceClient::new(channel).max_decoding_message_size(usize::MAX),
     }
 }
@@ -356,7 +356,7 @@ async fn a_watch_ends_as_draining_when_the_sidecar_closes() {
     edge.script.publishes(Ok(fresh("a", 1, "one")));
     let mut watch = edge.watch("").await;
     answer(&mut watch).await;
-    edge.terms.closing.cancel();
+    edge.role_state.closing.cancel();
     let status = watch.message().await.unwrap_err();
     assert_eq!(status.code(), Code::Unavailable);
     assert_eq!(
@@ -365,7 +365,7 @@ async fn a_watch_ends_as_draining_when_the_sidecar_closes() {
     );
     timeout(
         Duration::from_secs(5),
-        edge.terms.connections.idle(Duration::ZERO),
+        edge.role_state.connections.idle(Duration::ZERO),
     )
     .await
     .unwrap();
@@ -388,13 +388,13 @@ async fn whoever_waits_is_answered_when_the_sidecar_closes() {
         edge.client.get_config(asks("b")),
         async {
             tokio::time::sleep(Duration::from_secs(1)).await;
-            edge.terms.closing.cancel();
+            edge.role_state.closing.cancel();
         },
     );
     assert_eq!(lookup.unwrap().into_inner().served(), v1::Served::Outdated);
     assert_eq!(batch.unwrap().into_inner().results.len(), 1);
     assert!(pushback(&nothing.unwrap_err()) > 0);
-    let idle = edge.terms.connections.idle(Duration::ZERO);
+    let idle = edge.role_state.connections.idle(Duration::ZERO);
     timeout(Duration::from_secs(5), idle).await.unwrap();
 }
 

@@ -268,9 +268,14 @@ impl Client {
     async fn of(service: impl Service) -> Self {
         let (ours, theirs) = duplex(64 * 1024);
         let theirs = Gathered::new(theirs, Room::default());
-        let terms = fake::terms();
-        let seat = terms.connections.enter(&terms.closing);
-        tokio::spawn(serve_connection(theirs, service, seat, terms.max_streams));
+        let role_state = fake::role_state();
+        let seat = role_state.connections.enter(&role_state.closing);
+        tokio::spawn(serve_connection(
+            theirs,
+            service,
+            seat,
+            role_state.max_streams,
+        ));
         Self::on(ours).await
     }
 
@@ -354,7 +359,7 @@ async fn both() -> (Client, Client) {
     let generated = ConfigServiceServer::new(Generated(configs.clone()))
         .accept_compressed(CompressionEncoding::Gzip)
         .max_decoding_message_size(MAX_REQUEST_BYTES);
-    let lookups = Lookups::new(configs, Methods::new(routes, fake::terms().calls));
+    let lookups = Lookups::new(configs, Methods::new(routes, fake::role_state().calls));
     let generated = Client::of_tonic(Routes::new(generated)).await;
     (Client::of(lookups).await, generated)
 }

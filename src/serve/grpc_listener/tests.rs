@@ -37,7 +37,7 @@ use crate::{
         accept::CLOSE_WITHIN,
         fake::{self, Scripted, fresh},
         get_config::Methods,
-        listener::{Access, Address},
+        listener::{Access, ListenAddress},
     },
 };
 
@@ -61,25 +61,25 @@ impl Server {
                 Ok(fresh(&size.to_string(), 1, payload(size))),
             );
         }
-        let terms = fake::terms();
+        let role_state = fake::role_state();
         let configs = Configs::new(
             script,
             Metrics::new(),
             fake::unread(),
-            terms.closing.clone(),
+            role_state.closing.clone(),
         );
-        let methods = Methods::new(Routes::default(), terms.calls.clone());
+        let methods = Methods::new(Routes::default(), role_state.calls.clone());
         let lookups = Lookups::new(configs, methods);
-        let any = Address::Tcp("127.0.0.1:0".parse().unwrap());
+        let any = ListenAddress::Tcp("127.0.0.1:0".parse().unwrap());
         let listener = Listener::bind(&any, Access::Everyone).unwrap();
-        let Address::Tcp(address) = *listener.address() else {
+        let ListenAddress::Tcp(address) = *listener.address() else {
             panic!("{listener:?}")
         };
         Self {
             address,
-            serving: tokio::spawn(serve(listener, lookups, terms.clone())),
-            connections: terms.connections,
-            closing: terms.closing,
+            serving: tokio::spawn(serve(listener, lookups, role_state.clone())),
+            connections: role_state.connections,
+            closing: role_state.closing,
         }
     }
 
@@ -400,19 +400,24 @@ async fn three_hundred_calls_of_one_connection_wait_at_once() {
     const TAKES: Duration = Duration::from_secs(2);
     let script = Scripted::new().takes(TAKES);
     script.answers("200", Ok(fresh("200", 1, payload(200))));
-    let terms = fake::terms();
+    let role_state = fake::role_state();
     let configs = Configs::new(
         script.clone(),
         Metrics::new(),
         fake::unread(),
-        terms.closing.clone(),
+        role_state.closing.clone(),
     );
-    let methods = Methods::new(Routes::default(), terms.calls.clone());
+    let methods = Methods::new(Routes::default(), role_state.calls.clone());
     let lookups = Lookups::new(configs, methods);
     let (ours, theirs) = duplex(64 * KIB);
     let theirs = Gathered::new(theirs, Room::default());
-    let seat = terms.connections.enter(&terms.closing);
-    tokio::spawn(serve_connection(theirs, lookups, seat, terms.max_streams));
+    let seat = role_state.connections.enter(&role_state.closing);
+    tokio::spawn(serve_connection(
+        theirs,
+        lookups,
+        seat,
+        role_state.max_streams,
+    ));
     let client = shake_hands(&Builder::new(), ours).await;
 
     let mut calls = pin!(read_all(&client, 300, 200));

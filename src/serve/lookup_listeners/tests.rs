@@ -36,7 +36,7 @@ use crate::{
         Connections, accept,
         fake::{self, Scripted, fresh},
         health::DEGRADED,
-        listener::{Access, Address},
+        listener::{Access, ListenAddress},
     },
 };
 
@@ -48,30 +48,30 @@ struct Sidecar {
 }
 
 async fn sidecar(script: &Scripted, listeners: Vec<Listener>) -> Sidecar {
-    sidecar_on(fake::terms(), script, listeners).await
+    sidecar_on(fake::role_state(), script, listeners).await
 }
 
-async fn sidecar_on(terms: Terms, script: &Scripted, listeners: Vec<Listener>) -> Sidecar {
+async fn sidecar_on(role_state: RoleState, script: &Scripted, listeners: Vec<Listener>) -> Sidecar {
     let health = Health::new().await;
     let configs = Configs::new(
         script.clone(),
         Metrics::new(),
         fake::unread(),
-        terms.closing.clone(),
+        role_state.closing.clone(),
     );
-    let lookups = service(configs, &health, &terms);
+    let lookups = service(configs, &health, &role_state);
     let two = NonZeroUsize::new(2).unwrap();
     Sidecar {
-        threads: start(two, &listeners, || lookups.clone(), &terms).unwrap(),
-        connections: terms.connections,
-        closing: terms.closing,
+        threads: start(two, &listeners, || lookups.clone(), &role_state).unwrap(),
+        connections: role_state.connections,
+        closing: role_state.closing,
     }
 }
 
 fn loopback() -> (Listener, SocketAddr) {
     let any = "127.0.0.1:0".parse().unwrap();
     let listener = Listener::bind(&any, Access::Everyone).unwrap();
-    let Address::Tcp(address) = *listener.address() else {
+    let ListenAddress::Tcp(address) = *listener.address() else {
         panic!("{listener:?}")
     };
     (listener, address)
@@ -96,7 +96,7 @@ async fn serves_tcp_and_unix_sockets_and_counts_who_is_connected() {
     script.answers("a", Ok(fresh("a", 1, vec![b'x'; 15 << 20])));
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("lookup.sock");
-    let unix = Listener::bind(&Address::Unix(path.clone()), Access::Everyone).unwrap();
+    let unix = Listener::bind(&ListenAddress::Unix(path.clone()), Access::Everyone).unwrap();
     let (tcp, address) = loopback();
     let sidecar = sidecar(&script, vec![tcp, unix]).await;
 
@@ -217,11 +217,11 @@ async fn where_all_seats_are_taken_the_new_connection_is_served() {
     script.answers("a", Ok(fresh("a", 1, "{}")));
     let (tcp, address) = loopback();
     let two = NonZeroUsize::new(2).unwrap();
-    let terms = Terms {
+    let role_state = RoleState {
         connections: Connections::at_most(two),
-        ..fake::terms()
+        ..fake::role_state()
     };
-    let sidecar = sidecar_on(terms, &script, vec![tcp]).await;
+    let sidecar = sidecar_on(role_state, &script, vec![tcp]).await;
     let mut clients = Vec::new();
     for _ in 0..10 {
         let channel = endpoint(address).connect().await.unwrap();
@@ -241,16 +241,16 @@ async fn where_all_seats_are_taken_the_new_connection_is_served() {
 }
 
 async fn in_memory() -> (Channel, Health, CancellationToken) {
-    let (health, terms) = (Health::new().await, fake::terms());
+    let (health, role_state) = (Health::new().await, fake::role_state());
     let configs = Configs::new(
         Scripted::new(),
         Metrics::new(),
         fake::unread(),
-        terms.closing.clone(),
+        role_state.closing.clone(),
     );
-    let lookups = service(configs, &health, &terms);
-    let channel = fake::connect(lookups, &terms).await;
-    (channel, health, terms.closing)
+    let lookups = service(configs, &health, &role_state);
+    let channel = fake::connect(lookups, &role_state).await;
+    (channel, health, role_state.closing)
 }
 
 async fn check(channel: &Channel, service: &str) -> ServingStatus {

@@ -21,7 +21,7 @@ fn pushback_of(status: &Status) -> &str {
 #[test]
 fn every_reason_may_be_asked_again_and_says_when() {
     for reason in NotRefreshed::ALL {
-        let status = Refused::because_of(&not_refreshed(reason)).status(PLAIN);
+        let status = FailedLookup::because_of(&not_refreshed(reason)).status(PLAIN);
         let is_limit = [
             "THROTTLED",
             "CONCURRENCY_LIMITED",
@@ -57,7 +57,7 @@ fn a_deadline_that_was_the_callers_own_says_so() {
         held: false,
         deadline_exceeded: true,
     };
-    let status = Refused::because_of(&failure).status(PLAIN);
+    let status = FailedLookup::because_of(&failure).status(PLAIN);
     assert_eq!(status.code(), Code::DeadlineExceeded);
     assert_eq!(
         status.get_error_details().error_info().unwrap().reason,
@@ -104,14 +104,14 @@ fn what_is_of_no_use_to_ask_again_says_so() {
             "DEMAND_NOT_MET",
         ),
     ] {
-        let status = Refused::because_of(&failure).status(PLAIN);
+        let status = FailedLookup::because_of(&failure).status(PLAIN);
         assert_eq!(status.code(), code);
         assert_eq!(pushback_of(&status), "-1");
         let details = status.get_error_details();
         assert_eq!(details.error_info().unwrap().reason, reason);
         assert!(details.retry_info().is_none());
 
-        let message = Refused::because_of(&failure).message("a", PLAIN);
+        let message = FailedLookup::because_of(&failure).message("a", PLAIN);
         assert_eq!(
             (message.code, message.reason.as_str()),
             (code as i32, reason)
@@ -131,7 +131,7 @@ fn a_bad_request_names_its_fields() {
         ..Default::default()
     };
     let invalid = request::get(asks, None).unwrap_err();
-    let status = Refused::invalid(invalid).status(PLAIN);
+    let status = FailedLookup::invalid(invalid).status(PLAIN);
     assert_eq!(status.code(), Code::InvalidArgument);
     assert_eq!(pushback_of(&status), "-1");
     let details = status.get_error_details();
@@ -148,13 +148,14 @@ fn a_bad_request_names_its_fields() {
 
 #[test]
 fn a_message_among_others_is_the_same_failure() {
-    let message = Refused::because_of(&not_refreshed(NotRefreshed::Throttled)).message("a", PLAIN);
+    let message =
+        FailedLookup::because_of(&not_refreshed(NotRefreshed::Throttled)).message("a", PLAIN);
     assert_eq!(message.project, "a");
     assert_eq!(message.code, Code::ResourceExhausted as i32);
     assert_eq!(message.reason, "THROTTLED");
     assert_eq!(message.retry_after.unwrap().seconds, 1);
     assert_eq!(
-        Refused::batch_too_large()
+        FailedLookup::batch_too_large()
             .message("a", PLAIN)
             .retry_after
             .unwrap(),
@@ -178,7 +179,7 @@ fn a_demand_that_a_release_may_soon_meet_says_when_to_ask_again() {
         newest: Order::new(3, 1),
         retry_after: Some(Duration::from_secs(2)),
     };
-    let status = Refused::because_of(&failure).status(PLAIN);
+    let status = FailedLookup::because_of(&failure).status(PLAIN);
     assert_eq!(status.code(), Code::FailedPrecondition);
     assert_eq!(pushback_of(&status), "2000");
     let details = status.get_error_details();

@@ -46,7 +46,7 @@ impl Host for Pages {
 
 /// How far a connection's next request has come. Clones are of the same connection.
 #[derive(Clone, Debug)]
-struct Progress(Arc<Mutex<Phase>>);
+struct RequestProgress(Arc<Mutex<Phase>>);
 
 #[derive(Clone, Copy, Debug)]
 enum Phase {
@@ -58,22 +58,22 @@ enum Phase {
 
 /// A socket that notes when bytes come.
 #[derive(Debug)]
-struct Heard<S> {
+struct WatchedSocket<S> {
     socket: S,
-    progress: Progress,
+    progress: RequestProgress,
 }
 
 /// Serves a connection until it ends, takes too long, or has to leave.
 async fn serve_connection<S: Socket>(socket: S, routes: Router, seat: Seat) {
-    let progress = Progress::accepted();
-    let heard = Heard {
+    let progress = RequestProgress::accepted();
+    let socket = WatchedSocket {
         socket,
         progress: progress.clone(),
     };
     let (asked, seat) = (progress.clone(), &seat);
     let answering = hyper::service::service_fn(move |request: Request<Incoming>| {
-        asked.is_asked();
-        seat.is_used();
+        asked.request_came();
+        seat.mark_used();
         let mut routes = routes.clone();
         async move { routes.call(request.map(Body::new)).await }
     });
@@ -81,7 +81,7 @@ async fn serve_connection<S: Socket>(socket: S, routes: Router, seat: Seat) {
         http1::Builder::new()
             .max_buf_size(MAX_HEAD)
             .max_header_size(MAX_HEAD)
-            .serve_connection(TokioIo::new(heard), answering)
+            .serve_connection(TokioIo::new(socket), answering)
     );
     let mut over = pin!(sleep_until(progress.ends()));
     let mut leave = pin!(seat.leave().cancelled());
@@ -101,18 +101,18 @@ async fn serve_connection<S: Socket>(socket: S, routes: Router, seat: Seat) {
     .await;
 }
 
-impl Progress {
+impl RequestProgress {
     fn accepted() -> Self {
         Self(Arc::new(Mutex::new(Phase::Coming(Instant::now()))))
     }
 
     // Coming → Asked
-    fn is_asked(&self) {
+    fn request_came(&self) {
         *self.phase() = Phase::Asked(Instant::now());
     }
 
     // Asked → Coming
-    fn is_heard(&self) {
+    fn bytes_came(&self) {
         let mut phase = self.phase();
         if matches!(*phase, Phase::Asked(_)) {
             *phase = Phase::Coming(Instant::now());
@@ -132,7 +132,7 @@ impl Progress {
     }
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for Heard<S> {
+impl<S: AsyncRead + Unpin> AsyncRead for WatchedSocket<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -141,13 +141,13 @@ impl<S: AsyncRead + Unpin> AsyncRead for Heard<S> {
         let before = buffer.filled().len();
         let read = Pin::new(&mut self.socket).poll_read(context, buffer);
         if buffer.filled().len() > before {
-            self.progress.is_heard();
+            self.progress.bytes_came();
         }
         read
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for Heard<S> {
+impl<S: AsyncWrite + Unpin> AsyncWrite for WatchedSocket<S> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,

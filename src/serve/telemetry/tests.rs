@@ -9,17 +9,17 @@ use super::*;
 use crate::{
     metrics::{Gauges, Metrics},
     serve::{
-        fake::terms,
-        listener::{Access, Address},
+        fake::role_state,
+        listener::{Access, ListenAddress},
     },
 };
 
-async fn get(address: &Address, path: &str) -> String {
+async fn get(address: &ListenAddress, path: &str) -> String {
     ask(address, &format!("GET {path}"), "").await
 }
 
-async fn ask(address: &Address, what: &str, headers: &str) -> String {
-    let Address::Tcp(address) = address else {
+async fn ask(address: &ListenAddress, what: &str, headers: &str) -> String {
+    let ListenAddress::Tcp(address) = address else {
         panic!("{address}")
     };
     let mut socket = TcpStream::connect(address).await.unwrap();
@@ -44,8 +44,8 @@ async fn answers_probes_and_scrapes() {
     let routes = routes(move |as_| metrics.text(Gauges::default(), as_), pending);
     let listener = Listener::bind(&"127.0.0.1:0".parse().unwrap(), Access::Everyone).unwrap();
     let address = listener.address().clone();
-    let terms = terms();
-    let threads = start(listener, routes, terms.clone()).unwrap();
+    let role_state = role_state();
+    let threads = start(listener, routes, role_state.clone()).unwrap();
 
     assert!(get(&address, "/livez").await.starts_with("HTTP/1.1 200"));
     let response = get(&address, "/readyz").await;
@@ -103,6 +103,6 @@ async fn answers_probes_and_scrapes() {
 
     let elsewhere = get(&address, "/elsewhere").await;
     assert!(elsewhere.starts_with("HTTP/1.1 404"));
-    terms.closing.cancel();
+    role_state.closing.cancel();
     threads.ended().await.unwrap();
 }

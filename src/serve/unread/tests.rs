@@ -13,7 +13,7 @@ use crate::{
     metrics::Metrics,
     proto::v1,
     serve::{
-        Configs, Lookups, Terms,
+        Configs, Lookups, RoleState,
         fake::{self, Scripted, fresh},
         gathered::{Gathered, Room},
         grpc_listener,
@@ -67,7 +67,7 @@ async fn those_who_wait_get_room_in_order_and_none_overtakes_them() {
             if let Some(pins) = turn.pin(0, [&*large].into_iter()) {
                 return pins;
             }
-            turn.has_more_room().await;
+            turn.wait_for_room().await;
         }
     });
     assert!(timeout(SECOND, waits.as_mut()).await.is_err());
@@ -82,7 +82,7 @@ async fn those_who_wait_get_room_in_order_and_none_overtakes_them() {
 
 /// A sidecar's edge in memory with room for so many unread bytes. It holds `a` to `d`, of 1 MiB each.
 struct Edge {
-    terms: Terms,
+    role_state: RoleState,
     lookups: Lookups<Scripted>,
     unread: Unread,
 }
@@ -94,13 +94,13 @@ impl Edge {
             script.answers(project, Ok(fresh(project, 1, vec![b'x'; MIB])));
         }
         script.publishes(Ok(fresh("a", 1, vec![b'x'; MIB])));
-        let (terms, unread) = (fake::terms(), Unread::at_most(most));
-        let closing = terms.closing.clone();
+        let (role_state, unread) = (fake::role_state(), Unread::at_most(most));
+        let closing = role_state.closing.clone();
         let configs = Configs::new(script, Metrics::new(), unread.clone(), closing);
         let health = crate::serve::health::Health::new().await;
-        let lookups = service(configs, &health, &terms);
+        let lookups = service(configs, &health, &role_state);
         Self {
-            terms,
+            role_state,
             lookups,
             unread,
         }
@@ -109,12 +109,12 @@ impl Edge {
     /// Connects a caller with these windows, whose connection runs until it is aborted.
     async fn connect(&self, window: u32) -> (SendRequest<Bytes>, JoinHandle<()>) {
         let (ours, theirs) = duplex(64 * 1024);
-        let seat = self.terms.connections.enter(&self.terms.closing);
+        let seat = self.role_state.connections.enter(&self.role_state.closing);
         tokio::spawn(grpc_listener::serve_connection(
             Gathered::new(theirs, Room::default()),
             self.lookups.clone(),
             seat,
-            self.terms.max_streams,
+            self.role_state.max_streams,
         ));
         let (client, connection) = Builder::new()
             .initial_window_size(window)

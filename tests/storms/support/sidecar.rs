@@ -13,7 +13,7 @@ use evenkeel::{
         BatchGetConfigsRequest, GetConfigRequest, GetConfigResponse, WatchConfigRequest,
         WatchConfigResponse, config_result, config_service_client::ConfigServiceClient,
     },
-    serve::listener::Address,
+    serve::listener::ListenAddress,
     settings::{self, Sources},
 };
 use serde_json::{Value, json};
@@ -283,8 +283,8 @@ async fn connect(address: SocketAddr) -> Client {
     client.max_decoding_message_size(usize::MAX)
 }
 
-fn tcp(address: &Address) -> SocketAddr {
-    let Address::Tcp(address) = address else {
+fn tcp(address: &ListenAddress) -> SocketAddr {
+    let ListenAddress::Tcp(address) = address else {
         unreachable!("the settings name TCP addresses")
     };
     *address

@@ -10,7 +10,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use bytes::{BufMut, Bytes};
 
-use super::{Digest, Order, Project};
+use super::{Digest, Order, Project, varint};
 
 /// Numbers of the fields of `GetConfigResponse`.
 const REVISION: u32 = 1;
@@ -18,14 +18,14 @@ const PAYLOAD: u32 = 2;
 
 /// An encoded revision.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Stamp {
+pub(super) struct EncodedRevision {
     /// The field `revision`, then the tag and the length of the field `payload`.
     bytes: Bytes,
     /// Where the field `payload` begins.
     revision_ends: usize,
 }
 
-impl Stamp {
+impl EncodedRevision {
     pub(super) fn new(
         project: &Project,
         order: Order,
@@ -68,7 +68,7 @@ impl Stamp {
     }
 
     /// The field `revision`, then the tag and the length of the field `payload`.
-    pub(super) const fn before_payload(&self) -> &Bytes {
+    pub(super) const fn with_payload_head(&self) -> &Bytes {
         &self.bytes
     }
 }
@@ -110,11 +110,6 @@ fn put_head(to: &mut impl BufMut, field: u32, length: usize) {
     put_varint(to, length as u64);
 }
 
-#[expect(clippy::cast_possible_truncation, reason = "seven bits at a time")]
-fn put_varint(to: &mut impl BufMut, mut number: u64) {
-    while number >= 0x80 {
-        to.put_u8(number as u8 | 0x80);
-        number >>= 7;
-    }
-    to.put_u8(number as u8);
+fn put_varint(to: &mut impl BufMut, number: u64) {
+    varint::write(number, |byte| to.put_u8(byte));
 }
