@@ -265,7 +265,8 @@ impl Core {
         let parts = refresh::Parts {
             cache: Arc::clone(&cache),
             freshness: Arc::clone(&freshness),
-            render: Arc::new(upstream),
+            render: Arc::new(upstream.clone()),
+            stored: Arc::new(upstream),
             observe: Arc::new(metrics.clone()),
         };
         let refresh = Refresh::new(

@@ -45,7 +45,7 @@ use crate::{
     freshness::{Freshness, TargetChange},
     moment::{Clock, Moment},
     reason::{NotRefreshed, Refusal},
-    render::Render,
+    render::{Fetch, Render},
     revision::{Order, Project},
 };
 
@@ -69,6 +69,7 @@ pub struct Parts {
     pub cache: Arc<Cache>,
     pub freshness: Arc<Freshness>,
     pub render: Arc<dyn Render>,
+    pub stored: Arc<dyn Fetch>,
     pub observe: Arc<dyn Observe>,
 }
 

@@ -1,4 +1,4 @@
-//! The upstream as the core sees it: the trait [`Render`], and the check that a render passes before it is held.
+//! The upstream as the core sees it: the traits [`Render`] and [`Fetch`], and the check that a render passes before it is held.
 //!
 //! A render consumes a [`Permit`], which only admission makes: rendering without admission does not compile. How the call
 //! travels is known to `upstream` alone; when it is made, to `admission`.
@@ -47,11 +47,17 @@ impl<T> Answered<T> {
     }
 }
 
-/// Calls a renderer. Dropping the future of a call resets it.
+/// Has a renderer render. Dropping the future of a call resets it.
 pub trait Render: Send + Sync + 'static {
     /// Renders a project. The caller enforces `deadline` by dropping the future; it is passed on so that the renderer knows.
     fn render(&self, permit: Permit, ask: Ask, deadline: Duration) -> Call<Rendered>;
 
+    /// Replaces a connection, if it is still the one in use; calls go on over it until the new one stands.
+    fn redial(&self, connection: u64);
+}
+
+/// Asks for what is stored, which costs no render. Dropping the future of a call resets it.
+pub trait Fetch: Send + Sync + 'static {
     /// Fetches the newest stored revision of a project, without rendering. The caller enforces `deadline`.
     fn fetch(&self, permit: FetchPermit, project: Project, deadline: Duration) -> Call<Offer>;
 
@@ -64,9 +70,6 @@ pub trait Render: Send + Sync + 'static {
         held: (Order, Digest),
         deadline: Duration,
     ) -> Call<Confirmation>;
-
-    /// Replaces a connection, if it is still the one in use; calls go on over it until the new one stands.
-    fn redial(&self, connection: u64);
 }
 
 /// What is asked of a renderer.

@@ -1,4 +1,4 @@
-//! The client of the renderer: implements [`Render`] over one HTTP/2 connection that it keeps in the background,
+//! The client of the renderer: implements [`Render`] and [`Fetch`] over one HTTP/2 connection that it keeps in the background,
 //! and one more for changes where the renderer takes few streams over one.
 //!
 //! A call is sent on the connection there is or fails at once; only while a connection that was of use is being replaced does
@@ -50,7 +50,9 @@ pub use self::{
 use crate::{
     admission::{FetchPermit, Permit},
     proto::v1,
-    render::{Answered, Ask, Call, Confirmation, Offer, Rejected, Render, RenderError, Rendered},
+    render::{
+        Answered, Ask, Call, Confirmation, Fetch, Offer, Rejected, Render, RenderError, Rendered,
+    },
     revision::{Digest, Order, Project},
 };
 
@@ -268,7 +270,9 @@ impl Render for Upstream {
             link.age();
         }
     }
+}
 
+impl Fetch for Upstream {
     fn fetch(&self, _: FetchPermit, project: Project, deadline: Duration) -> Call<Offer> {
         let request = messages::fetch_request(&project, &self.component, None);
         self.fetch_over_link(request, deadline, messages::fetched)

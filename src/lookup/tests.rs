@@ -123,6 +123,7 @@ impl Core {
             cache: Arc::clone(&cache),
             freshness: Arc::clone(&freshness),
             render: Arc::new(renderer.clone()),
+            stored: Arc::new(renderer.clone()),
             observe: Arc::new(()),
         };
         let refresh = Refresh::new(clock, options, limits, parts);

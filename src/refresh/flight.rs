@@ -55,9 +55,9 @@ pub(super) async fn fetch(shared: Arc<Shared>, project: Project, permit: FetchPe
     let deadline = shared.options.fetch_deadline;
     let started = Instant::now();
     let call = {
-        let render = Arc::clone(&shared.parts.render);
+        let stored = Arc::clone(&shared.parts.stored);
         let project = project.clone();
-        async move { within(deadline, render.fetch(permit, project, deadline)).await }
+        async move { within(deadline, stored.fetch(permit, project, deadline)).await }
     };
     let brought: Answered<Offer> = uncrashed(call).await;
     let brought = brought.and_then(|offer| Ok(offer.check(&project, shared.options.max_payload)?));
@@ -77,10 +77,10 @@ pub(super) async fn confirm(shared: Arc<Shared>, project: Project, permit: Fetch
     let deadline = shared.options.fetch_deadline;
     let started = Instant::now();
     let call = {
-        let render = Arc::clone(&shared.parts.render);
+        let stored = Arc::clone(&shared.parts.stored);
         let known = (held.revision.order, held.revision.digest);
         let project = project.clone();
-        async move { within(deadline, render.confirm(permit, project, known, deadline)).await }
+        async move { within(deadline, stored.confirm(permit, project, known, deadline)).await }
     };
     let said: Answered<Confirmation> = uncrashed(call).await;
     let max_payload = shared.options.max_payload;

@@ -8,7 +8,7 @@ use std::{
 
 use tokio::time::{Instant, sleep};
 
-use super::{Answered, Ask, Call, Confirmation, Offer, Render, RenderError, Rendered};
+use super::{Answered, Ask, Call, Confirmation, Fetch, Offer, Render, RenderError, Rendered};
 use crate::{
     admission::{FetchPermit, Permit},
     revision::{Digest, Order, Project},
@@ -254,7 +254,9 @@ impl Render for FakeRenderer {
     fn redial(&self, connection: u64) {
         self.lock().redials.push(connection);
     }
+}
 
+impl Fetch for FakeRenderer {
     fn fetch(&self, _: FetchPermit, project: Project, _: Duration) -> Call<Offer> {
         let mut state = self.lock();
         state.fetches.push(project.clone());

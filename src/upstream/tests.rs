@@ -18,7 +18,7 @@ use tokio::{sync::watch, time::timeout};
 use self::network::{CONNECT_TIMEOUT, Network};
 use crate::{
     admission::tests::{fetch_permit, permit},
-    render::{Ask, Call, Offer, Render as _, RenderError, RenderReason, Rendered},
+    render::{Ask, Call, Fetch as _, Offer, Render as _, RenderError, RenderReason, Rendered},
     revision::Project,
     upstream::{Connection, Options, Upstream},
 };

@@ -73,6 +73,7 @@ impl Core {
             cache: Arc::clone(&cache),
             freshness: Arc::clone(&freshness),
             render: Arc::new(upstream.clone()),
+            stored: Arc::new(upstream.clone()),
             observe: Arc::new(()),
         };
         let refresh = Refresh::new(clock, options, limits, parts);
