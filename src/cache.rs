@@ -9,7 +9,6 @@ mod changes;
 mod note;
 mod subscribers;
 mod tally;
-mod word;
 
 use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -24,8 +23,8 @@ pub use self::{
     changes::Change,
     note::Note,
     subscribers::{Subscribers, Subscription},
-    word::Word,
 };
+pub use crate::revision::Word;
 use crate::{
     moment::Moment,
     revision::{Order, Project, Revision},

@@ -3,20 +3,13 @@
 
 use std::{collections::VecDeque, time::Duration};
 
+use super::tuning::{Faults, Tuning};
 use crate::moment::Moment;
 
-/// At most this share of the held projects, and always one, is dropped within [`WINDOW`].
-const SHARE: f64 = 0.05;
-const WINDOW: Duration = Duration::from_secs(300);
-/// A held project is dropped only if a second NOT_FOUND comes this long after the first.
-const AFTER: Duration = Duration::from_secs(30);
-/// The same where fewer than [`FEW`] are held, which cannot tell a bad replica by the others.
-const FEW_AFTER: Duration = Duration::from_secs(300);
-const FEW: u64 = 20;
-
 /// The drops of late.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Drops {
+    tuning: Faults,
     at: VecDeque<Moment>,
 }
 
@@ -32,20 +25,44 @@ pub enum Dropping {
     },
 }
 
+impl Default for Drops {
+    fn default() -> Self {
+        Self::new(Tuning::DEFAULT.fault)
+    }
+}
+
 impl Drops {
+    /// Starts without a drop.
+    ///
+    /// # Panics
+    ///
+    /// When the share is negative.
+    pub fn new(tuning: Faults) -> Self {
+        assert!(tuning.drop_share >= 0.0, "a share of drops is not negative");
+        Self {
+            tuning,
+            at: VecDeque::new(),
+        }
+    }
+
     /// How long after the first NOT_FOUND of a project a second one counts, where `held` projects
     /// are held.
-    pub fn confirmed_after(held: u64) -> Duration {
-        if held < FEW { FEW_AFTER } else { AFTER }
+    pub fn confirmed_after(&self, held: u64) -> Duration {
+        if held < self.tuning.few {
+            self.tuning.few_dropped_after
+        } else {
+            self.tuning.dropped_after
+        }
     }
 
     /// Decides about one whose NOT_FOUND is confirmed, where `held` projects are held.
     pub fn decide(&mut self, held: u64, now: Moment) -> Dropping {
-        let is_over = |at: &mut Moment| now.since(*at) > WINDOW;
+        let window = self.tuning.drop_window;
+        let is_over = |at: &mut Moment| now.since(*at) > window;
         while self.at.pop_front_if(is_over).is_some() {}
         let attempted = self.at.len() + 1;
         #[expect(clippy::cast_precision_loss, reason = "no cache holds that many")]
-        if attempted as f64 > (held as f64 * SHARE).max(1.0) {
+        if attempted as f64 > (held as f64 * self.tuning.drop_share).max(1.0) {
             return Dropping::Suspended { attempted };
         }
         self.at.push_back(now);
@@ -77,7 +94,8 @@ mod tests {
 
     #[test]
     fn where_few_are_held_a_second_not_found_counts_later() {
-        assert_eq!(Drops::confirmed_after(19), Duration::from_secs(300));
-        assert_eq!(Drops::confirmed_after(20), Duration::from_secs(30));
+        let drops = Drops::default();
+        assert_eq!(drops.confirmed_after(19), Duration::from_secs(300));
+        assert_eq!(drops.confirmed_after(20), Duration::from_secs(30));
     }
 }

@@ -195,7 +195,7 @@ pub struct Pacing {
 }
 
 /// When a fault is the renderer's.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Faults {
     /// Different projects whose renders fail in a row.
     pub projects: usize,
@@ -207,6 +207,17 @@ pub struct Faults {
     pub behind_answers: u32,
     /// The least time between two redials for that, × U(0.5, 1).
     pub behind_redial: Range,
+    /// The share of the held projects that may be dropped within the window, because the renderer no
+    /// longer knows them; one always may. `f64::INFINITY`: all may.
+    pub drop_share: f64,
+    /// The window.
+    pub drop_window: Duration,
+    /// A held project may be dropped by a second NOT_FOUND this long after the first.
+    pub dropped_after: Duration,
+    /// Fewer held projects cannot tell a bad replica by the others …
+    pub few: u64,
+    /// … so that one of them may be dropped only this long after the first.
+    pub few_dropped_after: Duration,
 }
 
 /// What is learned from refusals.
@@ -333,6 +344,11 @@ impl Tuning {
             behind_projects: 3,
             behind_answers: 5,
             behind_redial: Range::millis(5_000, 300_000),
+            drop_share: 0.05,
+            drop_window: Duration::from_secs(300),
+            dropped_after: Duration::from_secs(30),
+            few: 20,
+            few_dropped_after: Duration::from_secs(300),
         },
         learned: Learning {
             decrease: 0.7,

@@ -7,7 +7,7 @@ use std::{
 
 use super::{Complaints, Shared, State, complaints::Complaint, mark, observe::RenderResult};
 use crate::{
-    admission::{CallFailure, Class, Dropping, Drops, FetchLanding, Landing},
+    admission::{CallFailure, Class, Dropping, FetchLanding, Landing},
     cache::{Held, Stored, Word},
     moment::Moment,
     render::{Answered, Confirmed, Rejected, RenderError},
@@ -329,7 +329,7 @@ impl Shared {
             .complaints
             .raise(Complaint::Gone, project, &RenderError::NotFound, now);
         let held = self.parts.cache.len();
-        if !first.is_confirmed_by(word, Drops::confirmed_after(held)) {
+        if !first.is_confirmed_by(word, state.drops.confirmed_after(held)) {
             return Landing::Gone;
         }
         match state.drops.decide(held, now) {

@@ -167,7 +167,7 @@ impl<W: Watch> World<W> {
                 Poison::None | Poison::Crash | Poison::Kill => {}
             }
         }
-        if call.project >= self.plan.projects {
+        if self.is_unknown(call) {
             return self.plan.work / 10.0;
         }
         let stored = self.renderer.stored[call.project];
@@ -175,6 +175,13 @@ impl<W: Watch> World<W> {
         let memo = if is_known { self.plan.memo } else { 1.0 };
         let spread = 0.25 - 0.75 * (1.0 - self.rng.f64()).ln();
         self.plan.work * spread * memo * self.fate.slowness
+    }
+
+    /// Whether the replica that a call reaches knows no such project.
+    fn is_unknown(&self, call: Call) -> bool {
+        call.project >= self.plan.projects
+            || call.project < self.fate.deleted
+            || call.replica < self.fate.unknowing
     }
 
     pub(super) fn is_poison(&self, project: ProjectId) -> bool {
@@ -191,7 +198,7 @@ impl<W: Watch> World<W> {
     pub(super) fn renders_end(&mut self) {
         for id in self.renderer.ended(self.now) {
             let call = self.calls[id];
-            let answer = if call.project >= self.plan.projects {
+            let answer = if self.is_unknown(call) {
                 Answer::NotFound
             } else if self.is_poison(call.project) && self.fate.poison == Poison::Crash {
                 Answer::Broken

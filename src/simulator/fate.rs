@@ -20,6 +20,10 @@ pub struct Fate {
     pub behind: f64,
     /// What the [poisoned](super::Plan::poisoned) projects do to the renderer.
     pub poison: Poison,
+    /// The part of the renderer's replicas that answer NOT_FOUND to everything.
+    pub unknowing: f64,
+    /// How many projects, from the first, no longer exist.
+    pub deleted: usize,
     /// A project whose every render is pushed back by 5 s.
     pub quota: Option<ProjectId>,
     /// How long applications wait at most.
@@ -51,6 +55,8 @@ impl Fate {
             missing: plan.missing,
             slowness: 1.0,
             behind: 0.0,
+            unknowing: 0.0,
+            deleted: 0,
             poison: Poison::None,
             quota: None,
             callers_leave_after: Duration::MAX,

@@ -12,9 +12,14 @@ use super::{
     world::{Event, World},
 };
 use crate::{
-    admission::{Action, AskId, CallFailure, FetchLanding, HeldMark, Landing, Outcome, Verdict},
-    revision::{Order, Project},
+    admission::{
+        Action, AskId, CallFailure, Dropping, FetchLanding, HeldMark, Landing, Outcome, Verdict,
+    },
+    revision::{Order, Project, Word},
 };
+
+/// For how long a project that is not found is taken for absent.
+const ABSENCE: Duration = Duration::from_secs(30);
 
 impl<W: Watch> World<W> {
     /// Carries out what the machine decided, and sets its alarm. Those who wait wake after that.
@@ -89,6 +94,14 @@ impl<W: Watch> World<W> {
             tries: 0,
         };
         self.send(call, deadline);
+    }
+
+    /// Connects every sidecar anew, each to any of the replicas, as when the renderer's pods are
+    /// replaced.
+    pub fn redial_all(&mut self) {
+        for id in 0..self.sidecars.len() {
+            self.redial(id, self.sidecars[id].connection);
+        }
     }
 
     /// Connects a sidecar anew, to any of the replicas.
@@ -191,11 +204,7 @@ impl<W: Watch> World<W> {
             Answer::Rendered { rollout } => {
                 Landing::Held(self.store(call, Order::new(rollout, number(now))))
             }
-            Answer::NotFound => {
-                let slot = &mut self.sidecars[call.sidecar].slots[call.project];
-                slot.absent_until = now + Duration::from_secs(30);
-                Landing::NotFound
-            }
+            Answer::NotFound => self.not_found(call),
             Answer::Unavailable => Landing::Failed(CallFailure::Unavailable),
             Answer::Failed(failure) => failed(failure),
             Answer::Broken | Answer::Stored { .. } | Answer::Unimplemented => {
@@ -215,6 +224,31 @@ impl<W: Watch> World<W> {
         admission.landed(name, landing, now);
     }
 
+    /// A missing project is absent for a while. A held one is held until a second NOT_FOUND over
+    /// another connection, and longer while too many would be dropped at once.
+    fn not_found(&mut self, call: Call) -> Landing {
+        let now = self.now;
+        let sidecar = &mut self.sidecars[call.sidecar];
+        if sidecar.slots[call.project].held.is_some() {
+            let word = Word {
+                at: now,
+                connection: Some(call.connection),
+            };
+            let first = *sidecar.slots[call.project].gone.get_or_insert(word);
+            let held = sidecar.count_held() as u64;
+            if !first.is_confirmed_by(word, sidecar.drops.confirmed_after(held))
+                || sidecar.drops.decide(held, now) != Dropping::Allowed
+            {
+                return Landing::Gone;
+            }
+            self.watch.dropped(sidecar, call.project, now);
+            self.observed.dropped(now);
+            sidecar.evict(call.project);
+        }
+        sidecar.slots[call.project].absent_until = now + ABSENCE;
+        Landing::NotFound
+    }
+
     /// Holds what a call brought, if it is newer, and tells what is held then.
     pub(super) fn store(&mut self, call: Call, order: Order) -> HeldMark {
         let now = self.now;
@@ -228,7 +262,7 @@ impl<W: Watch> World<W> {
             order,
             validated_at: now,
         };
-        slot.held = Some(held);
+        (slot.held, slot.gone) = (Some(held), None);
         if was_behind && order >= target {
             sidecar.progress.catch_up(now);
         }

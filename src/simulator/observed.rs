@@ -57,6 +57,8 @@ pub struct Observed {
     pub missing_answered: Seconds,
     /// Of them, those that ended in an error.
     pub missing_failed: Seconds,
+    /// Held projects that were dropped because the renderer no longer knew them.
+    pub dropped: Seconds,
     offered: Vec<u32>,
     /// Renders that the rates in force allowed in each bin.
     allowed: Vec<f64>,
@@ -184,6 +186,10 @@ impl Observed {
 
     pub(super) fn fetch_refused(&mut self, now: Moment) {
         self.fetch_refused.add(now);
+    }
+
+    pub(super) fn dropped(&mut self, now: Moment) {
+        self.dropped.add(now);
     }
 
     pub(super) fn missing_asked(&mut self, now: Moment) {

@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use super::{plan::Plan, reserver::Reserving};
 use crate::{
-    admission::{Admission, HeldMark, Link, Remote, Share, Splay, Want},
+    admission::{Admission, Drops, HeldMark, Link, Remote, Share, Splay, Want},
     moment::Moment,
-    revision::Order,
+    revision::{Order, Word},
 };
 
 /// The number of a project: those of the plan from 0, then the names that are none.
@@ -24,6 +24,8 @@ pub(super) struct Slot {
     pub(super) quiet: Option<(Moment, u64)>,
     pub(super) told_in: u64,
     pub(super) absent_until: Moment,
+    /// When the renderer first said that it does not know the held project.
+    pub(super) gone: Option<Word>,
     /// Without a sidecar: something was held until it was forgotten.
     pub(super) was_forgotten: bool,
 }
@@ -71,6 +73,8 @@ pub struct Sidecar {
     pub(super) share: Share,
     /// When it picks a release up.
     pub(super) splay: Splay,
+    /// Held projects that were dropped of late.
+    pub(super) drops: Drops,
     pub(super) slots: Vec<Slot>,
     pub(super) waiting: Vec<Waiting>,
     pub(super) wakes_at: Option<Moment>,
@@ -131,6 +135,7 @@ impl Sidecar {
             target,
             share: Share::new(plan.rate, None, now),
             splay: Splay::new(fastrand::Rng::with_seed(seed).f64()),
+            drops: Drops::new(plan.tuning.fault),
             slots: vec![Slot::default(); plan.projects + plan.unknown],
             waiting: Vec::new(),
             wakes_at: None,
@@ -184,6 +189,11 @@ impl Sidecar {
     /// The project of each lookup that waits.
     pub fn waited_for(&self) -> impl Iterator<Item = ProjectId> {
         self.waiting.iter().map(|waiting| waiting.project)
+    }
+
+    /// How many projects it holds.
+    pub fn count_held(&self) -> usize {
+        self.slots.iter().filter(|slot| slot.held.is_some()).count()
     }
 
     /// Drops what is held of a project, as a full cache does. What is known of its changes stays:

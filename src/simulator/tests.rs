@@ -2,6 +2,7 @@
 
 mod confirming;
 mod controllers;
+mod gone;
 mod ledger;
 mod oracle;
 mod scenarios;

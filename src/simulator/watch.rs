@@ -26,6 +26,9 @@ pub trait Watch: Sized {
     /// A project is dropped from what a sidecar holds.
     fn evicted(&mut self, sidecar: &Sidecar, project: ProjectId, now: Moment) {}
 
+    /// A held project that the renderer no longer knows is about to be dropped.
+    fn dropped(&mut self, sidecar: &Sidecar, project: ProjectId, now: Moment) {}
+
     /// A project is looked up that is not fresh.
     fn looked_up(&mut self, sidecar: &Sidecar, project: ProjectId, now: Moment) {}
 

@@ -59,7 +59,10 @@ fn the_table_of_constants_is_that_of_the_architecture_page() {
         breaker: Breaking { failures, open, ramp, ramp_start, probes }
         hold: Holding { projects, window, most, ramp }
         pace: Pacing { on_pushback, on_failure, epoch, recovery, least, step }
-        fault: Faults { projects, outcomes, behind_projects, behind_answers, behind_redial }
+        fault: Faults {
+            projects, outcomes, behind_projects, behind_answers, behind_redial, drop_share,
+            drop_window, dropped_after, few, few_dropped_after,
+        }
         learned: Learning { decrease, lasts, stop, strikes, failures, answered }
         fetch: Fetching {
             backoff, failures, fail_after, refused_after, run_forgotten, asked_again, confirming,

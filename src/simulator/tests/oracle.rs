@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use super::{ledger::Ledger, setup::Setup, witness::Witness};
+use super::{gone::Gone, ledger::Ledger, setup::Setup, witness::Witness};
 use crate::{
     admission::{Explanation, FetchLanding, HeldMark, Landing, Reserved},
     moment::Moment,
@@ -42,6 +42,8 @@ pub(super) struct Oracle {
     /// Projects that are outdated though they were looked up long ago, and within the time that
     /// interest lasts.
     pub(super) unfresh: usize,
+    /// Held projects that were dropped against the rule.
+    pub(super) wrongly_dropped: usize,
     pub(super) untrue: Vec<(Moment, usize, ProjectId, NotRefreshed)>,
     /// How long things took, and what was promised.
     promises: BTreeMap<NotRefreshed, Vec<(Moment, f64, f64)>>,
@@ -58,6 +60,7 @@ struct Book {
     promises: Vec<(ProjectId, Moment, Refusal)>,
     witness: Witness,
     ledger: Ledger,
+    gone: Gone,
     /// Until when renders may wait for an answer from elsewhere, or for the end of a denial.
     asked_until: Moment,
 }
@@ -96,6 +99,7 @@ impl Oracle {
             largest_excess: 0.0,
             forgotten: 0,
             unfresh: 0,
+            wrongly_dropped: 0,
             untrue: Vec::new(),
             promises: BTreeMap::new(),
         }
@@ -220,6 +224,7 @@ impl Watch for Oracle {
             promises: Vec::new(),
             witness: Witness::new(limits, projects, now),
             ledger,
+            gone: Gone::new(projects),
             asked_until: Moment::START,
         };
         match self.books.get_mut(sidecar.id()) {
@@ -249,6 +254,13 @@ impl Watch for Oracle {
     fn evicted(&mut self, sidecar: &Sidecar, project: ProjectId, _: Moment) {
         let promises = &mut self.books[sidecar.id()].promises;
         promises.retain(|(promised, ..)| *promised != project);
+    }
+
+    fn dropped(&mut self, sidecar: &Sidecar, project: ProjectId, now: Moment) {
+        let book = &mut self.books[sidecar.id()];
+        let is_rightful = book.gone.dropped(sidecar, project, now);
+        self.wrongly_dropped += usize::from(!is_rightful);
+        book.promises.retain(|(promised, ..)| *promised != project);
     }
 
     fn looked_up(&mut self, sidecar: &Sidecar, project: ProjectId, now: Moment) {
@@ -324,6 +336,7 @@ impl Watch for Oracle {
         let book = &mut self.books[id];
         book.witness
             .launched(project, launch, sidecar.want(project), now);
+        book.gone.launched(sidecar, project);
         book.scheduled
             .retain(|(scheduled, _)| *scheduled != project);
         let Launch::Render { attempt, .. } = launch else {
@@ -368,6 +381,7 @@ impl Watch for Oracle {
         if landing == Landing::NotFound {
             book.pages[project].wanted_since = None;
         }
+        book.gone.landed(project, &landing, now);
         book.witness.landed(project, &landing, before, now);
     }
 
@@ -387,7 +401,8 @@ impl Watch for Oracle {
     fn ended(&mut self, sidecars: &[Sidecar], fate: &Fate, now: Moment) {
         let lasts = self.plan.tuning.interest.lasts;
         for (sidecar, book) in sidecars.iter().zip(&self.books) {
-            let known = (0..self.plan.projects).filter(|project| Some(*project) != fate.quota);
+            let known =
+                (fate.deleted..self.plan.projects).filter(|project| Some(*project) != fate.quota);
             let is_late = |project: &ProjectId| {
                 let page = book.pages[*project];
                 let is_long_ago = |at| at + self.recovery <= now;

@@ -3,6 +3,7 @@
 //! measured, with `--nocapture`.
 
 mod faults;
+mod gone;
 mod pods;
 mod projects;
 mod refusals;
@@ -12,7 +13,7 @@ mod shares;
 
 use std::time::Duration;
 
-use self::{faults::*, pods::*, projects::*, refusals::*, releases::*, shares::*};
+use self::{faults::*, gone::*, pods::*, projects::*, refusals::*, releases::*, shares::*};
 use super::{
     controllers::Controller,
     oracle::Oracle,
@@ -282,4 +283,7 @@ scenarios! {
     a_store_that_pushes_back: STORE_PUSHES_BACK,
     a_fleet_that_is_counted_too_small_for_a_minute: MISCOUNTED,
     a_release_with_splay: SPLAYED,
+    a_renderer_that_knows_no_project: UNKNOWING,
+    a_replica_that_knows_no_project: REPLICA_UNKNOWING,
+    projects_that_are_deleted: DELETED,
 }

@@ -58,6 +58,14 @@ pub(super) fn always(observed: &Oracle, plan: &Setup) -> Broken {
             "P5: {late} projects are outdated that were looked up {patience:.0?} ago or earlier"
         ),
     );
+    let (dropped, told) = (
+        observed.wrongly_dropped,
+        observed.dropped.sum(0, plan.seconds),
+    );
+    holds(
+        dropped == 0,
+        format!("drops: {dropped} of {told} held projects were dropped wrongly"),
+    );
     let sidecars = plan.sidecars as f64;
     let share = observed.offered_share(sidecars * f64::from(plan.burst));
     holds(

@@ -63,6 +63,8 @@ struct Seen {
     gate: Option<(NotRefreshed, Moment)>,
     /// The longest that its last cool-down can have been.
     longest: Duration,
+    /// Renders in a row that did not find it though it is held.
+    gone: u32,
     /// Plain refusals of its renders or fetches in a row.
     refusals: u32,
     /// After a render for a raised target.
@@ -302,7 +304,8 @@ impl Witness {
                 self.has_seen_unknown = true;
                 self.projects[project].failed(NotRefreshed::CoolingDown, before, now);
             }
-            Landing::Failed(_) | Landing::Rejected | Landing::Gone | Landing::Unreachable => {
+            Landing::Gone => self.projects[project].gone(now),
+            Landing::Failed(_) | Landing::Rejected | Landing::Unreachable => {
                 let seen = &mut self.projects[project];
                 seen.is_failing = true;
                 seen.failed_at = Some(now);
@@ -446,8 +449,9 @@ impl Witness {
                     || (held.is_none() && self.fetches_held > now)
             }
             NotRefreshed::RendererBehind | NotRefreshed::Rejected => is_left_alone(),
+            NotRefreshed::ProjectGone => held.is_some() && is_left_alone(),
             NotRefreshed::QueueFull => true,
-            NotRefreshed::Unreachable | NotRefreshed::ProjectGone | NotRefreshed::Draining => false,
+            NotRefreshed::Unreachable | NotRefreshed::Draining => false,
         }
     }
 
@@ -471,6 +475,7 @@ fn may_take_fewer(refused: Option<Moment>, flying: u32, now: Moment) -> bool {
 impl Seen {
     fn forgive(&mut self) {
         (self.gate, self.longest, self.is_failing) = (None, Duration::ZERO, false);
+        self.gone = 0;
     }
 
     /// So often in a row it may be the project's fault.
@@ -480,6 +485,14 @@ impl Seen {
             (self.is_failing, self.failed_at) = (true, Some(now));
             self.failed(NotRefreshed::CoolingDown, before, now);
         }
+    }
+
+    /// It is asked for again after a wait that doubles.
+    fn gone(&mut self, now: Moment) {
+        let range = TUNING.cool_down.gone;
+        let wait = (range.first * 2_u32.pow(self.gone.min(8))).min(range.most);
+        self.gone += 1;
+        self.gate = Some((NotRefreshed::ProjectGone, now + wait));
     }
 
     fn brought(&mut self, held: HeldMark, flight: Flight, before: Option<HeldMark>, now: Moment) {
