@@ -5,9 +5,9 @@
 mod follow;
 mod hot;
 mod page;
-mod plain;
 mod process;
 mod repair;
+mod values;
 
 use std::{
     io,
@@ -145,7 +145,7 @@ impl Sidecar {
         let mut operators = JoinSet::new();
         let telemetry = ListenAddress::Tcp(settings.telemetry.listen);
         let (telemetry, telemetry_threads) = core.serve_telemetry(&telemetry)?;
-        let admin = settings.admin.listen.as_ref().map(plain::address);
+        let admin = settings.admin.listen.as_ref().map(values::address);
         let admin = admin
             .map(|admin| core.serve_admin(&admin, &mut operators))
             .transpose()?;
@@ -155,7 +155,7 @@ impl Sidecar {
         let mut followers = JoinSet::new();
         followers.spawn(follow::connection(
             Arc::clone(&core),
-            upstream.connection(),
+            upstream.connection_state(),
             contact,
             settings.start.grace,
         ));
@@ -198,7 +198,7 @@ impl Sidecar {
 
     /// Waits until a lookup can be answered.
     pub async fn ready(&self) {
-        self.core.readiness.until(true).await;
+        self.core.readiness.until_ready().await;
     }
 
     /// What has the settings read at once when it is called, for as long as the sidecar runs.
@@ -251,7 +251,7 @@ impl Core {
         let clock = Clock::start();
         let metrics = Metrics::new();
         let (shares, accepting) = (Shares::in_force(), Accepting::new(metrics.clone()));
-        let cache = Arc::new(Cache::new(plain::bytes(settings.cache.max_bytes)));
+        let cache = Arc::new(Cache::new(values::bytes(settings.cache.max_bytes)));
         let freshness =
             Freshness::new(settings.rollout.get(), settings.lookup.max_age, clock.now());
         let freshness = Arc::new(freshness);
@@ -259,7 +259,7 @@ impl Core {
         let options = refresh::Options {
             deadline: settings.upstream.deadline,
             fetch_deadline: settings.upstream.fetch.deadline,
-            max_payload: plain::bytes(settings.upstream.max_payload),
+            max_payload: values::bytes(settings.upstream.max_payload),
             seed: fastrand::u64(..),
         };
         let parts = refresh::Parts {
@@ -272,7 +272,7 @@ impl Core {
         let refresh = Refresh::new(
             clock,
             options,
-            plain::admission(settings, settings.admission.rate()),
+            values::admission(settings, settings.admission.rate()),
             parts,
         );
         let lookup = Lookup::new(
@@ -280,7 +280,7 @@ impl Core {
             cache,
             Arc::clone(&freshness),
             refresh.clone(),
-            plain::lookup(settings),
+            values::lookup(settings),
         );
         Self {
             stops: refresh.stops(),
@@ -291,7 +291,7 @@ impl Core {
             readiness: Readiness::new(),
             health: Health::new().await,
             connections: Connections::at_most(shares.lookup),
-            unread: Unread::at_most(plain::bytes(settings.lookup.max_unread)),
+            unread: Unread::at_most(values::bytes(settings.lookup.max_unread)),
             shares,
             accepting,
             closing: CancellationToken::new(),
@@ -305,7 +305,7 @@ impl Core {
     }
 
     fn serve_lookups(&self, settings: &Settings) -> Result<(Vec<ListenAddress>, Threads), Error> {
-        let addresses = settings.lookup.listen.iter().map(plain::address);
+        let addresses = settings.lookup.listen.iter().map(values::address);
         let listeners = Listener::bind_all(addresses, Access::Everyone)?;
         let role_state = RoleState {
             connections: self.connections.clone(),
@@ -423,7 +423,7 @@ fn upstream_options(settings: &Settings) -> upstream::Options {
         url: settings.upstream.url.clone(),
         component: settings.component.clone(),
         connect_timeout: settings.upstream.connect_timeout,
-        max_payload: plain::bytes(settings.upstream.max_payload),
+        max_payload: values::bytes(settings.upstream.max_payload),
         seed: fastrand::u64(..),
     }
 }

@@ -6,7 +6,7 @@
 
 mod census;
 mod changes;
-mod note;
+mod lookup_memo;
 mod subscribers;
 mod tally;
 
@@ -21,16 +21,16 @@ use self::{census::Census, changes::Changes, tally::Tally};
 pub use self::{
     census::{Counted, Group, Standing},
     changes::Change,
-    note::Note,
+    lookup_memo::LookupMemo,
     subscribers::{Subscribers, Subscription},
 };
-pub use crate::revision::Word;
+pub use crate::revision::AnswerOrigin;
 use crate::{
     moment::Moment,
     revision::{Order, Project, Revision},
 };
 
-/// What an entry costs beyond its bytes, as measured: the map's nodes, the revision and its note. With a maximal age, its place
+/// What an entry costs beyond its bytes, as measured: the map's nodes, the revision and its memo. With a maximal age, its place
 /// in the order of ages takes some 50 bytes more.
 const ENTRY_BYTES: usize = 720;
 /// How many absent projects are remembered.
@@ -44,7 +44,7 @@ pub const LEAST_ABSENCE: Duration = Duration::from_secs(30);
 /// How long a project is taken to be absent after the first, and after every further NOT_FOUND.
 const ABSENT_FOR: (Duration, Duration) = (LEAST_ABSENCE, Duration::from_secs(60));
 
-/// A revision that is held, and what is known of it; immutable but for its note.
+/// A revision that is held, and what is known of it; immutable but for its memo.
 #[derive(Debug)]
 pub struct Held {
     /// The revision.
@@ -56,13 +56,13 @@ pub struct Held {
     /// The input of the project changed, and this lacks it.
     pub changed: Option<Change>,
     /// When the renderer first said that there is no such project now.
-    pub gone: Option<Word>,
+    pub gone: Option<AnswerOrigin>,
     /// This is of a rollout above the target, and the renderer has answered with a lower order, at the target or above it.
-    pub lower: Option<(Order, Word)>,
+    pub lower: Option<(Order, AnswerOrigin)>,
     /// A revision of this order was held, and gave way to this one or to one between them.
     pub fell_from: Option<Order>,
     /// What lookups leave for each other; it outlives the revision.
-    pub note: Arc<Note>,
+    pub memo: Arc<LookupMemo>,
     /// What the cache counts it as.
     pub standing: Standing,
 }
@@ -139,22 +139,22 @@ impl Cache {
         self.held.get(project)
     }
 
-    /// As [`Cache::store_word`], of a revision of which it is not known over which connection it came.
+    /// As [`Cache::store_from`], of a revision of which it is not known over which connection it came.
     pub fn store(&self, revision: Revision, now: Moment) -> (Stored, Option<Arc<Held>>) {
         let connection = None;
-        let word = Word {
+        let origin = AnswerOrigin {
             at: now,
             connection,
         };
-        self.store_word(revision, word, u64::MAX)
+        self.store_from(revision, origin, u64::MAX)
     }
 
     /// Stores a revision if it is newer than what is held, and tells what is held then. What is ahead of the target gives way to a
     /// lower one, of the target or above it, of which two answers say so: that is the one fall of the order.
-    pub fn store_word(
+    pub fn store_from(
         &self,
         revision: Revision,
-        word: Word,
+        origin: AnswerOrigin,
         target: u64,
     ) -> (Stored, Option<Arc<Held>>) {
         let _writer = self.lock();
@@ -168,10 +168,10 @@ impl Cache {
             None => Stored::Newer,
             Some(held) if revision.order > held.revision.order => Stored::Newer,
             Some(held) if revision.order < held.revision.order => {
-                if !gives_way(held, revision.order, word, target) {
+                if !gives_way(held, revision.order, origin, target) {
                     return (
                         Stored::Older,
-                        Some(self.note_lower(held, &revision, word, target)),
+                        Some(self.record_lower(held, &revision, origin, target)),
                     );
                 }
                 Stored::Lower
@@ -199,13 +199,13 @@ impl Cache {
         });
         let new = Arc::new(Held {
             revision,
-            validated_at: word.at,
+            validated_at: origin.at,
             asked_at: held.as_ref().map_or(Moment::START, |held| held.asked_at),
             changed,
             gone: None,
             lower: None,
             fell_from,
-            note: held.map_or_else(Arc::default, |held| Arc::clone(&held.note)),
+            memo: held.map_or_else(Arc::default, |held| Arc::clone(&held.memo)),
             standing: Standing::default(),
         });
         if is_new {
@@ -221,10 +221,10 @@ impl Cache {
 
     /// Records that the input of a project changed, and that `number` is the first that has the change; true when what is held does
     /// not have it.
-    pub fn note_change(&self, project: &Project, number: u64, now: Moment) -> bool {
+    pub fn record_change(&self, project: &Project, number: u64, now: Moment) -> bool {
         let _writer = self.lock();
         let mut changes = self.changes.get(project).unwrap_or_default();
-        if !changes.note(number, now) {
+        if !changes.record(number, now) {
             return false;
         }
         self.remember_changes(project, &changes);
@@ -245,7 +245,7 @@ impl Cache {
 
     /// Records that a render brought a revision of that number. Where one render too many lacked a change, that is given up: it is
     /// returned, and what is held lacks it no more.
-    pub fn note_rendered(&self, project: &Project, number: u64) -> Option<u64> {
+    pub fn record_rendered(&self, project: &Project, number: u64) -> Option<u64> {
         let _writer = self.lock();
         let mut changes = self.changes.get(project)?;
         let given_up = changes.rendered(number);
@@ -261,7 +261,7 @@ impl Cache {
     }
 
     /// Records that the renderer, asked at `asked`, said all that it can of what is held.
-    pub fn note_confirmed(&self, project: &Project, asked: Moment) {
+    pub fn record_confirmed(&self, project: &Project, asked: Moment) {
         let _writer = self.lock();
         if let Some(held) = self.held.get(project)
             && held.asked_at < asked
@@ -271,13 +271,13 @@ impl Cache {
     }
 
     /// Records that the renderer said that there is no such project; tells when it said so first, if anything is held.
-    pub fn note_gone(&self, project: &Project, word: Word) -> Option<Word> {
+    pub fn record_gone(&self, project: &Project, origin: AnswerOrigin) -> Option<AnswerOrigin> {
         let _writer = self.lock();
         let held = self.held.get(project)?;
         if held.gone.is_none() {
-            self.replace(project, &held, |held| held.gone = Some(word));
+            self.replace(project, &held, |held| held.gone = Some(origin));
         }
-        Some(held.gone.unwrap_or(word))
+        Some(held.gone.unwrap_or(origin))
     }
 
     /// Drops a project.
@@ -296,7 +296,7 @@ impl Cache {
     }
 
     /// Records that there is no such project, as of that target; tells for how long that is taken to hold.
-    pub fn note_absent(&self, project: &Project, target: u64, now: Moment) -> Duration {
+    pub fn record_absent(&self, project: &Project, target: u64, now: Moment) -> Duration {
         let (first, further) = ABSENT_FOR;
         let duration = if self.absent.contains_key(project) {
             further
@@ -359,7 +359,7 @@ impl Cache {
     }
 
     /// Records that the target was raised at `now`; to be told before anything is stored that was validated later.
-    pub fn note_raise(&self, now: Moment) {
+    pub fn record_raise(&self, now: Moment) {
         self.census.raised(now);
     }
 
@@ -390,17 +390,17 @@ impl Cache {
     }
 
     /// Records that a lower revision came while what is held is ahead of the target. One that is yet lower starts anew.
-    fn note_lower(
+    fn record_lower(
         &self,
         held: &Arc<Held>,
         revision: &Revision,
-        word: Word,
+        origin: AnswerOrigin,
         target: u64,
     ) -> Arc<Held> {
         let is_ahead = held.revision.order.rollout > target && revision.order.rollout >= target;
-        let is_noted = held.lower.is_some_and(|(order, _)| order <= revision.order);
-        if is_ahead && !is_noted {
-            let lower = Some((revision.order, word));
+        let is_known = held.lower.is_some_and(|(order, _)| order <= revision.order);
+        if is_ahead && !is_known {
+            let lower = Some((revision.order, origin));
             self.replace(&revision.project, held, |held| held.lower = lower);
         }
         self.held
@@ -411,7 +411,7 @@ impl Cache {
     fn replace(&self, project: &Project, held: &Held, change: impl FnOnce(&mut Held)) {
         let mut new = Held {
             revision: Arc::clone(&held.revision),
-            note: Arc::clone(&held.note),
+            memo: Arc::clone(&held.memo),
             standing: Standing::default(),
             ..*held
         };
@@ -446,11 +446,11 @@ fn latest<V: Clone + Send + Sync + 'static>(most: u64) -> Map<Project, V> {
 }
 
 /// Whether what is held is ahead of the target, and this is the second answer that agrees on a lower order.
-fn gives_way(held: &Held, order: Order, word: Word, target: u64) -> bool {
+fn gives_way(held: &Held, order: Order, origin: AnswerOrigin, target: u64) -> bool {
     let is_ahead = held.revision.order.rollout > target && order.rollout >= target;
     is_ahead
         && held.lower.is_some_and(|(lower, first)| {
-            lower <= order && first.is_confirmed_by(word, GIVES_WAY_AFTER)
+            lower <= order && first.is_confirmed_by(origin, GIVES_WAY_AFTER)
         })
 }
 

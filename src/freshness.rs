@@ -84,7 +84,7 @@ impl Freshness {
     }
 
     /// Records that a revision of this rollout came.
-    pub fn note_landed(&self, rollout: u64) {
+    pub fn record_landed(&self, rollout: u64) {
         self.landed.fetch_max(rollout, Ordering::Relaxed);
     }
 
@@ -255,7 +255,7 @@ mod tests {
             gone: None,
             lower: None,
             fell_from: None,
-            note: Arc::default(),
+            memo: Arc::default(),
             standing: Standing::default(),
         }
     }

@@ -3,6 +3,7 @@
 pub mod admission;
 pub mod answer;
 pub mod app;
+pub mod back_off;
 pub mod cache;
 pub mod charts;
 pub mod cli;

@@ -27,6 +27,7 @@ use self::{
     wait::{CameTo, WaitResult},
 };
 use crate::{
+    admission::Class,
     answer::{Answer, Failure, Outdated, Served},
     cache::{Cache, Held, LEAST_ABSENCE},
     freshness::Freshness,
@@ -143,7 +144,7 @@ impl Lookup {
             return Some(Ok(answer(&held, Served::Fresh)));
         }
         let refusal = self.known_refusal(demands, &held, now)?;
-        held.note
+        held.memo
             .is_told(now)
             .then(|| Ok(self.outdated(&held, refusal, now)))
     }
@@ -167,7 +168,7 @@ impl Lookup {
             && self.known_refusal(demands, held, now).is_some()
         {
             // The other lookups of this second are answered from memory.
-            held.note.claim_second(now);
+            held.memo.claim_second(now);
         }
         if let Some(failure) = self.beyond_reach(demands, held.as_deref()) {
             return Err(failure);
@@ -233,7 +234,7 @@ impl Lookup {
 
     /// Has what is fresh confirmed where it may lack a change that was missed. It is served as before.
     fn have_confirmed(&self, held: &Held, now: Moment) {
-        if !self.freshness.is_confirmed(held) && held.note.claim_second(now) {
+        if !self.freshness.is_confirmed(held) && held.memo.claim_second(now) {
             self.refresh.confirm(&held.revision.project);
         }
     }
@@ -272,11 +273,11 @@ impl Lookup {
             CameTo::Refused(refusal) => refusal,
             // The renderer is slow, or what landed is not enough.
             CameTo::PatienceOver | CameTo::Landed | CameTo::NotFound => {
-                self.explained(&query.project, held.is_some())
+                self.explained(&query.project, Class::by_held(held.is_some()))
             }
         };
         let Some(held) = held else {
-            return Err(not_refreshed(refusal, false, patience));
+            return Err(not_refreshed(refusal, Class::Missing, patience));
         };
         if self.meets(demands, Some(&held), now) {
             return Ok(self.outdated(&held, refusal, now));
@@ -290,7 +291,7 @@ impl Lookup {
                     retry_after: may_come.then_some(refusal.retry_after),
                 }
             } else {
-                not_refreshed(refusal, true, patience)
+                not_refreshed(refusal, Class::Outdated, patience)
             });
         }
         Err(Failure::BeyondMaxOutdated {
@@ -311,15 +312,14 @@ impl Lookup {
         })
     }
 
-    fn explained(&self, project: &Project, is_held: bool) -> Refusal {
+    fn explained(&self, project: &Project, class: Class) -> Refusal {
         match self.refresh.explain(project) {
             Some(explanation) => explanation.refusal,
             // Of a missing project nothing is known where there was no room to remember that it is wanted.
             None => Refusal {
-                reason: if is_held {
-                    NotRefreshed::Scheduled
-                } else {
-                    NotRefreshed::QueueFull
+                reason: match class {
+                    Class::Outdated => NotRefreshed::Scheduled,
+                    Class::Missing => NotRefreshed::QueueFull,
                 },
                 retry_after: CROWDED,
             },
@@ -383,10 +383,10 @@ fn answer(held: &Held, served: Served) -> Answer {
     }
 }
 
-fn not_refreshed(refusal: Refusal, held: bool, patience: Patience) -> Failure {
+fn not_refreshed(refusal: Refusal, class: Class, patience: Patience) -> Failure {
     Failure::NotRefreshed {
         refusal,
-        held,
+        held: class == Class::Outdated,
         deadline_exceeded: is_under_way(refusal) && patience.is_deadline,
     }
 }

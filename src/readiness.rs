@@ -54,11 +54,20 @@ impl Readiness {
         self.pending.borrow().is_empty()
     }
 
-    /// Waits until being ready is `ready`; returns at once when it is so already.
-    pub async fn until(&self, ready: bool) {
+    /// Waits until nothing is pending; returns at once when that is so already.
+    pub async fn until_ready(&self) {
+        self.until(Vec::is_empty).await;
+    }
+
+    /// Waits until something is pending; returns at once when that is so already.
+    pub async fn until_unready(&self) {
+        self.until(|pending| !pending.is_empty()).await;
+    }
+
+    async fn until(&self, is_reached: fn(&Vec<&'static str>) -> bool) {
         self.pending
             .subscribe()
-            .wait_for(|pending| pending.is_empty() == ready)
+            .wait_for(is_reached)
             .await
             .expect("BUG: a readiness outlives those who wait for it");
     }
@@ -89,11 +98,11 @@ mod tests {
 
         drop(listeners);
         assert_eq!(readiness.pending(), ["upstream"]);
-        assert!(readiness.until(true).now_or_never().is_none());
+        assert!(readiness.until_ready().now_or_never().is_none());
 
         drop(upstream);
         assert!(readiness.is_ready());
-        assert!(readiness.until(true).now_or_never().is_some());
+        assert!(readiness.until_ready().now_or_never().is_some());
     }
 
     #[test]
@@ -108,10 +117,10 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn tells_when_it_is_ready_no_longer() {
         let readiness = Readiness::new();
-        readiness.until(true).await;
+        readiness.until_ready().await;
         let waiting = tokio::spawn({
             let readiness = readiness.clone();
-            async move { readiness.until(false).await }
+            async move { readiness.until_unready().await }
         });
         let _draining = readiness.block("draining");
         waiting.await.unwrap();

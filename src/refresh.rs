@@ -4,12 +4,12 @@
 //! meanwhile. It holds its permit until it lands or its deadline ends. Decisions are admission's; calls are the renderer's;
 //! this room owns the tasks, the timer and the waking of those who wait.
 
-mod complaints;
 mod flight;
 mod landing;
 mod notices;
 mod observe;
 mod snapshot;
+mod troubles;
 mod waiter;
 
 use std::{
@@ -29,8 +29,8 @@ use tokio::{
 use tokio_util::task::TaskTracker;
 
 use self::{
-    complaints::{Complaint, Complaints},
     notices::Notices,
+    troubles::{Trouble, Troubles},
 };
 pub use self::{
     observe::{Observe, RenderResult},
@@ -119,7 +119,7 @@ struct State {
     admission: Admission,
     waiters: HashMap<Project, watch::Sender<Option<Resolved>>>,
     wakes_at: Option<Moment>,
-    complaints: Complaints,
+    troubles: Troubles,
     notices: Notices,
     /// When held projects were recently dropped because the renderer no longer knows them.
     drops: Drops,
@@ -144,7 +144,7 @@ impl Refresh {
                 admission,
                 waiters: HashMap::new(),
                 wakes_at: None,
-                complaints: Complaints::default(),
+                troubles: Troubles::default(),
                 notices: Notices::default(),
                 drops: Drops::default(),
             }),
@@ -206,7 +206,7 @@ impl Refresh {
     }
 
     /// Records that a lookup of which nothing is held may not wait, because `waiting` others do.
-    pub fn note_crowded(&self, waiting: usize) {
+    pub fn record_crowded(&self, waiting: usize) {
         let mut state = self.shared.lock();
         let now = self.shared.clock.now();
         state
@@ -217,7 +217,7 @@ impl Refresh {
 
     /// The refusal of what is held that is known to hold at `now`, without a lock.
     pub fn known_refusal(&self, held: &Held, now: Moment) -> Option<Refusal> {
-        held.note.refusal(self.shared.epoch.load(Relaxed), now)
+        held.memo.refusal(self.shared.epoch.load(Relaxed), now)
     }
 
     /// Why a project is not refreshed; none when it is not wanted.
@@ -239,19 +239,18 @@ impl Refresh {
         } = &self.shared.parts;
         // Under the lock: what lands is told apart by whether it was validated before the raise.
         self.shared.tell_state(|state, now| {
-            let is_raised = match freshness.set_target(rollout, now) {
+            match freshness.set_target(rollout, now) {
                 TargetChange::None => return,
                 TargetChange::Raised(before) => {
-                    cache.note_raise(now);
+                    cache.record_raise(now);
                     tracing::info!(rollout, before, "target raised");
-                    true
+                    state.notices.target_raised(rollout, now);
                 }
                 TargetChange::Lowered(before) => {
                     tracing::warn!(rollout, before, "target lowered; nothing becomes outdated");
-                    false
+                    state.notices.target_lowered();
                 }
-            };
-            state.notices.targets(rollout, is_raised, now);
+            }
             state.admission.set_target(rollout, now);
         });
         self.shared
@@ -283,11 +282,9 @@ impl Refresh {
         if order.rollout > target {
             let cause = format!("a change with revision {order} while the target is {target}");
             let mut state = self.shared.lock();
-            state
-                .complaints
-                .raise(Complaint::Ahead, project, &cause, now);
+            state.troubles.raise(Trouble::Ahead, project, &cause, now);
         }
-        if self.shared.parts.cache.note_change(project, number, now) {
+        if self.shared.parts.cache.record_change(project, number, now) {
             self.shared
                 .tell(|admission, now| admission.changed(project, number, now));
         }
@@ -443,9 +440,9 @@ impl Shared {
             }
         }
         let stops = state.admission.stops();
-        state.complaints.note_stops(stops);
+        state.troubles.record_stops(stops);
         let are_given_up = state.admission.has_given_fetches_up();
-        state.complaints.note_fetches(are_given_up);
+        state.troubles.record_fetches(are_given_up);
         self.stops.send_if_modified(|before| {
             let is_modified = *before != stops;
             *before = stops;
@@ -455,7 +452,7 @@ impl Shared {
         state.notices.look(&state.admission, &self.parts.cache, now);
         let wakes = [
             state.admission.next_wake(),
-            state.complaints.next_wake(),
+            state.troubles.next_wake(),
             state.notices.next_look(),
         ];
         let wakes_at = wakes.into_iter().flatten().min();
@@ -484,19 +481,19 @@ impl Shared {
     }
 
     fn remember(&self, held: &Held, refusal: Refusal, now: Moment) {
-        held.note.set_wanted(true);
+        held.memo.set_wanted(true);
         let holds_for_all = !matches!(
             refusal.reason,
             NotRefreshed::Scheduled | NotRefreshed::TimedOut
         );
         if holds_for_all {
-            held.note.remember(refusal, self.epoch.load(Relaxed), now);
+            held.memo.remember(refusal, self.epoch.load(Relaxed), now);
         }
     }
 
     fn forget(&self, project: &Project) {
         if let Some(held) = self.parts.cache.get(project.as_str()) {
-            held.note.forget();
+            held.memo.forget();
         }
     }
 }
@@ -525,7 +522,7 @@ async fn keep_time(shared: Weak<Shared>, rearm: Arc<Notify>) {
             let is_due = |at: Moment| at.max(pauses_until) <= now;
             if state.wakes_at.is_some_and(is_due) {
                 state.admission.tick(now);
-                state.complaints.tick(now);
+                state.troubles.tick(now);
                 shared.perform(&mut state);
                 pauses_until = now + PAUSE;
             }

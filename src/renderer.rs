@@ -35,7 +35,7 @@ use self::{
     generation::Generation,
     journal::Journal,
     projects::Projects,
-    service::Service,
+    service::RendererService,
     template::Template,
     workers::{Capacity, Workers},
 };
@@ -115,7 +115,7 @@ pub enum StartError {
 pub struct Renderer {
     folder: PathBuf,
     projects: watch::Sender<Arc<Projects>>,
-    service: Service,
+    service: RendererService,
 }
 
 /// A renderer that serves. Dropping it stops it and cuts its connections.
@@ -158,7 +158,7 @@ impl Renderer {
         let faults = Faults::default();
         let journal = Arc::new(Journal::start());
         let workers = Workers::new(template, capacity, faults.clone(), Arc::clone(&journal));
-        let service = Service {
+        let service = RendererService {
             projects: projects.subscribe(),
             workers: Arc::new(workers),
             journal,
@@ -224,13 +224,15 @@ impl Renderer {
     }
 }
 
-async fn routes(service: Service) -> Routes {
+async fn routes(service: RendererService) -> Routes {
     let (health, health_service) = tonic_health::server::health_reporter();
-    health.set_serving::<RenderServiceServer<Service>>().await;
+    health
+        .set_serving::<RenderServiceServer<RendererService>>()
+        .await;
     let reflection = tonic_reflection::server::Builder::configure()
         .register_encoded_file_descriptor_set(proto::DESCRIPTORS)
         .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
-        .with_service_name(<RenderServiceServer<Service> as NamedService>::NAME)
+        .with_service_name(<RenderServiceServer<RendererService> as NamedService>::NAME)
         .with_service_name("grpc.health.v1.Health")
         .build_v1()
         .expect("BUG: the descriptors were compiled with the contract");

@@ -4,8 +4,8 @@
 //! are rendered, held or sent.
 
 mod encoded;
+mod origin;
 pub mod varint;
-mod word;
 
 use std::{borrow::Borrow, fmt, sync::Arc, time::SystemTime};
 
@@ -14,7 +14,7 @@ use sha2::{Digest as _, Sha256};
 use xxhash_rust::xxh3::xxh3_64;
 
 use self::encoded::EncodedRevision;
-pub use self::word::Word;
+pub use self::origin::AnswerOrigin;
 
 /// The name of a project: 1 to 253 bytes of `[A-Za-z0-9._:/-]`. Cheap to clone.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]

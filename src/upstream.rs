@@ -13,7 +13,7 @@ mod dial;
 mod exchange;
 #[cfg(any(test, feature = "fuzz"))]
 pub(crate) mod fuzz;
-mod link;
+mod keeper;
 mod messages;
 mod status;
 #[cfg(test)]
@@ -36,16 +36,16 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use tonic::Request;
 
 use self::{
-    changes::Listener,
+    changes::ChangesListener,
     connect::Tcp,
-    connection::{Dialler, Keeper},
-    dial::Backoff,
-    link::{Failed, Link, Terms},
+    connection::{CallOptions, Connection, Failed},
+    dial::Redial,
+    keeper::{Dialler, Keeper},
 };
 pub use self::{
     changes::{Change, ChangesUp, Heard},
     connect::Connect,
-    connection::Connection,
+    keeper::ConnectionState,
 };
 use crate::{
     admission::{FetchPermit, Permit},
@@ -78,9 +78,9 @@ pub struct Options {
 #[derive(Clone)]
 pub struct Upstream {
     component: Arc<str>,
-    connection: watch::Receiver<Connection>,
+    state: watch::Receiver<ConnectionState>,
     /// The connection in use; a closed one while the next is on its way, none while calls are to fail.
-    link: watch::Receiver<Option<Arc<Link>>>,
+    connection: watch::Receiver<Option<Arc<Connection>>>,
     waiting: Arc<watch::Sender<usize>>,
     changes: Arc<Mutex<Option<mpsc::Receiver<Heard>>>>,
     changes_up: ChangesUp,
@@ -97,38 +97,38 @@ impl Upstream {
 
     /// As [`start`](Self::start), over byte streams of another make.
     pub fn start_over(connector: impl Connect, options: Options) -> Self {
-        let (connection, follow_connection) = watch::channel(Connection::Dialling);
-        let (link, follow_link) = watch::channel(None);
+        let (state, follow_state) = watch::channel(ConnectionState::Dialling);
+        let (connection, follow_connection) = watch::channel(None);
         let (waiting, follow_waiting) = watch::channel(0);
         let (heard, changes) = mpsc::channel(CHANGES_WAITING);
         let end = CancellationToken::new();
         let component = Arc::from(options.component.as_str());
-        let listener = Listener::new(options.component, heard, options.seed);
+        let listener = ChangesListener::new(options.component, heard, options.seed);
         let changes_up = listener.up();
         let keeper = Keeper {
             dialler: Dialler {
                 connector,
                 timeout: options.connect_timeout,
-                terms: Terms {
+                options: CallOptions {
                     origin: options.url,
                     max_payload: options.max_payload,
                 },
                 end: end.clone(),
                 dials: Arc::default(),
             },
-            backoff: Backoff::new(options.seed),
+            redial: Redial::new(options.seed),
             listener,
             seed: options.seed,
+            state,
             connection,
-            link,
             waiting: follow_waiting,
             is_reported: false,
         };
         tokio::spawn(end.clone().run_until_cancelled_owned(keeper.run()));
         Self {
             component,
+            state: follow_state,
             connection: follow_connection,
-            link: follow_link,
             waiting: Arc::new(waiting),
             changes: Arc::new(Mutex::new(Some(changes))),
             changes_up,
@@ -136,9 +136,9 @@ impl Upstream {
         }
     }
 
-    /// Follows how the connection stands. The first [`Connection::Up`] is the first contact.
-    pub fn connection(&self) -> watch::Receiver<Connection> {
-        self.connection.clone()
+    /// Follows how the connection stands. The first [`ConnectionState::Up`] is the first contact.
+    pub fn connection_state(&self) -> watch::Receiver<ConnectionState> {
+        self.state.clone()
     }
 
     /// Takes what is heard of changes. To be taken once; dropping it stops listening.
@@ -157,25 +157,25 @@ impl Upstream {
 
     /// Has `call` made over the connection that is in use, and once again when the renderer did not process it: it refused the
     /// stream, or ended the connection before.
-    fn over_link<T, F>(
+    fn over_connection<T, F>(
         &self,
         deadline: Duration,
-        call: impl Fn(Arc<Link>, Duration) -> F + Send + 'static,
+        call: impl Fn(Arc<Connection>, Duration) -> F + Send + 'static,
     ) -> Call<T>
     where
         T: Send + 'static,
         F: Future<Output = Result<T, Failed>> + Send + 'static,
     {
         let began = Instant::now();
-        let (mut links, waiting) = (self.link.clone(), Arc::clone(&self.waiting));
+        let (mut connections, waiting) = (self.connection.clone(), Arc::clone(&self.waiting));
         Box::pin(async move {
             let mut answered = Answered::failed(RenderError::Unreachable);
             for _ in 0..2 {
-                let Some(link) = open_link(&mut links, &waiting).await else {
+                let Some(in_use) = open_connection(&mut connections, &waiting).await else {
                     return Answered::failed(RenderError::Unreachable);
                 };
-                let connection = Some(link.generation());
-                let result = call(link, deadline.saturating_sub(began.elapsed())).await;
+                let connection = Some(in_use.generation());
+                let result = call(in_use, deadline.saturating_sub(began.elapsed())).await;
                 let is_unprocessed = matches!(&result, Err(failed) if failed.is_unprocessed);
                 answered = Answered {
                     connection,
@@ -190,19 +190,19 @@ impl Upstream {
     }
 
     /// Fetches, unless the renderer does not offer that, and has `read` make sense of the answer.
-    fn fetch_over_link<T: Send + 'static>(
+    fn fetch_over_connection<T: Send + 'static>(
         &self,
         message: v1::FetchRequest,
         deadline: Duration,
         read: fn(v1::FetchResponse) -> Result<T, Rejected>,
     ) -> Call<T> {
-        self.over_link(deadline, move |link, deadline| {
+        self.over_connection(deadline, move |connection, deadline| {
             let request = with_timeout(message.clone(), deadline);
             async move {
-                if link.lacks_fetch() {
+                if connection.lacks_fetch() {
                     return Err(RenderError::Unimplemented.into());
                 }
-                let answered = Arc::clone(&link)
+                let answered = Arc::clone(&connection)
                     .call(
                         deadline,
                         |mut client| async move { client.fetch(request).await },
@@ -211,7 +211,7 @@ impl Upstream {
                 let is_lacking =
                     |failed: &Failed| matches!(failed.error, RenderError::Unimplemented);
                 if answered.as_ref().is_err_and(is_lacking) {
-                    link.note_lack_of_fetch();
+                    connection.record_lack_of_fetch();
                 }
                 Ok(read(answered?)?)
             }
@@ -220,31 +220,35 @@ impl Upstream {
 }
 
 /// The connection in use, as soon as it can be used; none when there is none.
-async fn open_link(
-    links: &mut watch::Receiver<Option<Arc<Link>>>,
+async fn open_connection(
+    connections: &mut watch::Receiver<Option<Arc<Connection>>>,
     waiting: &watch::Sender<usize>,
-) -> Option<Arc<Link>> {
-    let is_known = |link: &Option<Arc<Link>>| link.as_ref().is_none_or(|link| link.is_open());
-    let known = links.borrow_and_update().clone();
+) -> Option<Arc<Connection>> {
+    let is_known = |connection: &Option<Arc<Connection>>| {
+        connection
+            .as_ref()
+            .is_none_or(|connection| connection.is_open())
+    };
+    let known = connections.borrow_and_update().clone();
     if is_known(&known) {
         return known;
     }
-    let _waits = Waits::new(waiting);
+    let _waits = WaitingCall::new(waiting);
     // An error tells that the connection is kept no longer.
-    links.wait_for(is_known).await.ok()?.clone()
+    connections.wait_for(is_known).await.ok()?.clone()
 }
 
 /// Counts a call among those that wait for a connection, until it is dropped.
-struct Waits<'a>(&'a watch::Sender<usize>);
+struct WaitingCall<'a>(&'a watch::Sender<usize>);
 
-impl<'a> Waits<'a> {
+impl<'a> WaitingCall<'a> {
     fn new(waiting: &'a watch::Sender<usize>) -> Self {
         waiting.send_modify(|waiting| *waiting += 1);
         Self(waiting)
     }
 }
 
-impl Drop for Waits<'_> {
+impl Drop for WaitingCall<'_> {
     fn drop(&mut self) {
         self.0.send_modify(|waiting| *waiting -= 1);
     }
@@ -253,10 +257,10 @@ impl Drop for Waits<'_> {
 impl Render for Upstream {
     fn render(&self, _: Permit, ask: Ask, deadline: Duration) -> Call<Rendered> {
         let message = messages::render_request(&ask, &self.component);
-        self.over_link(deadline, move |link, deadline| {
+        self.over_connection(deadline, move |connection, deadline| {
             let request = with_timeout(message.clone(), deadline);
             async move {
-                let answered = link.call(deadline, |mut client| async move {
+                let answered = connection.call(deadline, |mut client| async move {
                     client.render(request).await
                 });
                 Ok(messages::rendered(answered.await?)?)
@@ -265,9 +269,9 @@ impl Render for Upstream {
     }
 
     fn redial(&self, connection: u64) {
-        let link = self.link.borrow().clone();
-        if let Some(link) = link.filter(|link| link.generation() == connection) {
-            link.age();
+        let in_use = self.connection.borrow().clone();
+        if let Some(in_use) = in_use.filter(|it| it.generation() == connection) {
+            in_use.age();
         }
     }
 }
@@ -275,7 +279,7 @@ impl Render for Upstream {
 impl Fetch for Upstream {
     fn fetch(&self, _: FetchPermit, project: Project, deadline: Duration) -> Call<Offer> {
         let request = messages::fetch_request(&project, &self.component, None);
-        self.fetch_over_link(request, deadline, messages::fetched)
+        self.fetch_over_connection(request, deadline, messages::fetched)
     }
 
     fn confirm(
@@ -286,14 +290,14 @@ impl Fetch for Upstream {
         deadline: Duration,
     ) -> Call<Confirmation> {
         let request = messages::fetch_request(&project, &self.component, Some(held));
-        self.fetch_over_link(request, deadline, messages::confirmation)
+        self.fetch_over_connection(request, deadline, messages::confirmation)
     }
 }
 
 impl fmt::Debug for Upstream {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Upstream")
-            .field("connection", &*self.connection.borrow())
+            .field("connection", &*self.state.borrow())
             .finish_non_exhaustive()
     }
 }

@@ -211,7 +211,7 @@ fn limits_table() -> String {
 fn reasons_table() -> String {
     let rows = reasons::table().into_iter().map(|row| {
         let code = code_name(row.code);
-        let reasons::Row {
+        let reasons::ReasonRow {
             name,
             meaning,
             advice,

@@ -10,13 +10,13 @@ use tokio::{
 use super::{Block, Core};
 use crate::{
     admission::Link,
-    upstream::{Change, Connection, Heard},
+    upstream::{Change, ConnectionState, Heard},
 };
 
 /// Tells the core of the connection. The first contact, or the end of the grace, lifts the block on readiness.
 pub(super) async fn connection(
     core: Arc<Core>,
-    mut connection: watch::Receiver<Connection>,
+    mut connection: watch::Receiver<ConnectionState>,
     contact: Block,
     grace: Duration,
 ) {
@@ -26,12 +26,12 @@ pub(super) async fn connection(
     loop {
         let now = *connection.borrow_and_update();
         let link = match now {
-            Connection::Dialling => Link::Dialling,
-            Connection::Up { room, .. } => {
+            ConnectionState::Dialling => Link::Dialling,
+            ConnectionState::Up { room, .. } => {
                 core.refresh.set_room(room);
                 Link::Up
             }
-            Connection::Down { retry_at } => Link::Down {
+            ConnectionState::Down { retry_at } => Link::Down {
                 retry_at: core.refresh.clock().moment(retry_at),
             },
         };
@@ -78,9 +78,9 @@ pub(super) async fn changes(core: Arc<Core>, mut changes: mpsc::Receiver<Heard>)
 /// Tells health of readiness.
 pub(super) async fn readiness(core: Arc<Core>) {
     loop {
-        core.readiness.until(true).await;
+        core.readiness.until_ready().await;
         core.health.set_ready(true).await;
-        core.readiness.until(false).await;
+        core.readiness.until_unready().await;
         core.health.set_ready(false).await;
     }
 }

@@ -6,7 +6,7 @@ use std::{fs, sync::Arc, time::Duration};
 use tokio::time::{Instant, sleep_until};
 use xxhash_rust::xxh3::xxh3_64;
 
-use super::{Core, plain};
+use super::{Core, values};
 use crate::{
     admission::{Share, Splay},
     settings::Settings,
@@ -40,7 +40,7 @@ impl Hot {
     fn new(core: &Core, settings: &Settings) -> Self {
         let now = core.refresh.clock().now();
         Self {
-            share: Share::new(settings.admission.rate(), plain::fleet(settings), now),
+            share: Share::new(settings.admission.rate(), values::fleet(settings), now),
             splay: Splay::new(part_of(&host_name())),
         }
     }
@@ -56,12 +56,12 @@ impl Hot {
     fn apply(&mut self, core: &Core, settings: &Settings) {
         let now = core.refresh.clock().now();
         self.share
-            .set(settings.admission.rate(), plain::fleet(settings), now);
+            .set(settings.admission.rate(), values::fleet(settings), now);
         core.refresh
-            .set_limits(plain::admission(settings, self.share.rate(now)));
-        core.lookup.set_limits(plain::lookup(settings));
+            .set_limits(values::admission(settings, self.share.rate(now)));
+        core.lookup.set_limits(values::lookup(settings));
         core.unread
-            .set_most(plain::bytes(settings.lookup.max_unread));
+            .set_most(values::bytes(settings.lookup.max_unread));
         core.freshness.set_max_age(settings.lookup.max_age);
         let (rollout, splay) = (settings.rollout.get(), settings.admission.splay);
         if let Some(rollout) = self.splay.due(core.freshness.target(), rollout, splay, now) {

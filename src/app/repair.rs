@@ -9,7 +9,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::{Error, OPERATORS_STREAMS, calls, ended_early, plain};
+use super::{Error, OPERATORS_STREAMS, calls, ended_early, values};
 use crate::{
     descriptors::Shares,
     metrics::{Gauges, Metrics, Role},
@@ -95,13 +95,13 @@ async fn serve(
     serving.spawn(serve::telemetry::serve(telemetry, routes, telemetry_state));
 
     if let Some(admin) = &settings.admin.listen {
-        let admin = Listener::bind(&plain::address(admin), Access::Owner)?;
+        let admin = Listener::bind(&values::address(admin), Access::Owner)?;
         let health = health.clone();
         let role_state = role_state(Role::Admin, shares.admin, OPERATORS_STREAMS);
         serving.spawn(async move { serve::admin::serve(admin, &health, role_state).await });
     }
     let role_state = role_state(Role::Lookup, shares.lookup, settings.lookup.max_streams);
-    let lookups = settings.lookup.listen.iter().map(plain::address);
+    let lookups = settings.lookup.listen.iter().map(values::address);
     for lookup in Listener::bind_all(lookups, Access::Everyone)? {
         tracing::info!(address = %lookup.address(), "lookups are refused");
         let unfit = Unfit::new(words.clone(), metrics.clone());

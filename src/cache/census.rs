@@ -60,7 +60,7 @@ pub struct Counted {
 
 /// Counts what is held. Each step costs the logarithm of what is held, at most.
 #[derive(Debug, Default)]
-pub(super) struct Census(Mutex<Counts>);
+pub(super) struct Census(Mutex<GroupCounts>);
 
 /// What tells groups apart.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -74,7 +74,7 @@ struct Key {
 type Age = (u64, Key);
 
 #[derive(Debug, Default)]
-struct Counts {
+struct GroupCounts {
     groups: BTreeMap<Key, Count>,
     /// How many projects have lacked a change since that moment.
     changed: BTreeMap<Moment, u32>,
@@ -204,14 +204,14 @@ impl Census {
         passed
     }
 
-    fn lock(&self) -> MutexGuard<'_, Counts> {
+    fn lock(&self) -> MutexGuard<'_, GroupCounts> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-// === impl Counts ===
+// === impl GroupCounts ===
 
-impl Counts {
+impl GroupCounts {
     /// Puts the age of something held in order.
     fn age(&mut self, held: &Held, key: Key) {
         let too_old_at = self.max_age.map(|age| nanos(held.too_old_at(age)));

@@ -31,7 +31,7 @@ pub(super) struct Changes {
 
 impl Changes {
     /// Records that there is a change; false when it was known.
-    pub(super) fn note(&mut self, number: u64, now: Moment) -> bool {
+    pub(super) fn record(&mut self, number: u64, now: Moment) -> bool {
         let Err(place) = self.steps.binary_search_by_key(&number, |&(step, _)| step) else {
             return false;
         };

@@ -35,7 +35,7 @@ impl Tally {
     pub(super) fn evicted(&self, held: &Held) {
         let mut changing = self.lock();
         self.evictions.fetch_add(1, Relaxed);
-        let is_wanted = u64::from(held.note.is_wanted());
+        let is_wanted = u64::from(held.memo.is_wanted());
         self.evicted_wanted.fetch_add(is_wanted, Relaxed);
         let ghost = held.revision.project.hash();
         if changing.gone.insert(ghost) {

@@ -93,7 +93,7 @@ fn the_same_order_is_validated_and_the_first_payload_kept_when_they_differ() {
 fn a_change_marks_what_is_below_it_until_a_revision_has_it() {
     let cache = Cache::new(1 << 20);
     let shop = Project::new("demo/shop").unwrap();
-    assert!(!cache.note_change(&shop, 3, at(1)), "nothing is held");
+    assert!(!cache.record_change(&shop, 3, at(1)), "nothing is held");
     cache.store(revision(1, 2, "a"), at(2));
     assert_eq!(
         held(&cache).changed,
@@ -102,8 +102,8 @@ fn a_change_marks_what_is_below_it_until_a_revision_has_it() {
     );
     cache.store(revision(1, 3, "b"), at(3));
     assert_eq!(held(&cache).changed, None);
-    assert!(cache.note_change(&shop, 4, at(4)));
-    assert!(!cache.note_change(&shop, 4, at(5)));
+    assert!(cache.record_change(&shop, 4, at(4)));
+    assert!(!cache.record_change(&shop, 4, at(5)));
     assert_eq!(held(&cache).changed, change(4, 4));
 }
 
@@ -123,14 +123,20 @@ fn what_is_larger_than_the_cache_is_refused_before_it_empties_it() {
 fn absence_ends_doubles_and_yields_to_a_raised_target() {
     let cache = Cache::new(1 << 20);
     let shop = Project::new("demo/shop").unwrap();
-    assert_eq!(cache.note_absent(&shop, 1, at(0)), Duration::from_secs(30));
+    assert_eq!(
+        cache.record_absent(&shop, 1, at(0)),
+        Duration::from_secs(30)
+    );
     assert_eq!(
         cache.absent_for(shop.as_str(), 1, at(10)),
         Some(Duration::from_secs(20))
     );
     assert_eq!(cache.absent_for(shop.as_str(), 2, at(10)), None);
     assert_eq!(cache.absent_for(shop.as_str(), 1, at(30)), None);
-    assert_eq!(cache.note_absent(&shop, 1, at(30)), Duration::from_secs(60));
+    assert_eq!(
+        cache.record_absent(&shop, 1, at(30)),
+        Duration::from_secs(60)
+    );
 }
 
 /// moka's TinyLFU rejects newcomers: what had just been learned was forgotten.
@@ -141,7 +147,7 @@ fn when_20_000_projects_change_the_changes_of_the_first_are_forgotten_not_the_la
         .map(|i| Project::new(&format!("demo/{i}")).unwrap())
         .collect();
     for project in &projects {
-        cache.note_change(project, 2, at(1));
+        cache.record_change(project, 2, at(1));
     }
     let is_known = |project: &Project| {
         let payload = b"{}";
@@ -159,7 +165,7 @@ fn when_20_000_projects_are_absent_the_first_are_forgotten_not_the_last() {
         .map(|i| Project::new(&format!("demo/{i}")).unwrap())
         .collect();
     for project in &projects {
-        cache.note_absent(project, 1, at(1));
+        cache.record_absent(project, 1, at(1));
     }
     let is_absent = |project: &Project| cache.absent_for(project.as_str(), 1, at(2)).is_some();
     assert!(projects[10_000..].iter().all(is_absent));
@@ -172,7 +178,7 @@ fn what_lands_is_outdated_since_the_first_change_that_it_lacks() {
     let shop = Project::new("demo/shop").unwrap();
     cache.store(revision(1, 4, "a"), at(0));
     for minute in 1..=120 {
-        cache.note_change(&shop, 4 + minute, at(60 * minute));
+        cache.record_change(&shop, 4 + minute, at(60 * minute));
         cache.store(revision(1, 4, "a"), at(60 * minute + 30));
         assert_eq!(
             held(&cache).changed.unwrap().since,
@@ -194,7 +200,7 @@ fn a_change_is_compared_by_its_number_whatever_the_rollouts() {
     let cache = Cache::new(1 << 20);
     let shop = Project::new("demo/shop").unwrap();
     cache.store(revision(2, 5, "a"), at(1));
-    assert!(cache.note_change(&shop, 6, at(2)));
+    assert!(cache.record_change(&shop, 6, at(2)));
     cache.store(revision(3, 5, "b"), at(3));
     assert_eq!(
         held(&cache).changed,
@@ -211,14 +217,17 @@ fn a_change_that_renders_go_on_to_lack_is_given_up_and_a_smaller_one_heard() {
     let cache = Cache::new(1 << 20);
     let shop = Project::new("demo/shop").unwrap();
     cache.store(revision(1, 5, "a"), at(0));
-    cache.note_change(&shop, u64::MAX, at(1));
+    cache.record_change(&shop, u64::MAX, at(1));
     for _ in 1..8 {
-        assert_eq!(cache.note_rendered(&shop, 5), None);
+        assert_eq!(cache.record_rendered(&shop, 5), None);
     }
     assert_eq!(held(&cache).changed, change(u64::MAX, 1));
-    assert_eq!(cache.note_rendered(&shop, 5), Some(u64::MAX));
+    assert_eq!(cache.record_rendered(&shop, 5), Some(u64::MAX));
     assert_eq!(held(&cache).changed, None);
-    assert!(cache.note_change(&shop, 6, at(9)), "a smaller one is heard");
+    assert!(
+        cache.record_change(&shop, 6, at(9)),
+        "a smaller one is heard"
+    );
     assert_eq!(held(&cache).changed, change(6, 9));
 }
 
@@ -227,12 +236,12 @@ fn a_smaller_change_that_came_meanwhile_outlives_the_one_that_is_given_up() {
     let cache = Cache::new(1 << 20);
     let shop = Project::new("demo/shop").unwrap();
     cache.store(revision(1, 5, "a"), at(0));
-    cache.note_change(&shop, u64::MAX, at(1));
-    cache.note_change(&shop, 6, at(2));
+    cache.record_change(&shop, u64::MAX, at(1));
+    cache.record_change(&shop, 6, at(2));
     for _ in 1..8 {
-        cache.note_rendered(&shop, 5);
+        cache.record_rendered(&shop, 5);
     }
-    assert_eq!(cache.note_rendered(&shop, 5), Some(u64::MAX));
+    assert_eq!(cache.record_rendered(&shop, 5), Some(u64::MAX));
     assert_eq!(held(&cache).changed, change(6, 2));
 }
 
@@ -241,9 +250,9 @@ fn a_change_that_what_is_held_has_is_known_to_what_is_fetched_after_an_eviction(
     let cache = Cache::new(1 << 20);
     let shop = Project::new("demo/shop").unwrap();
     cache.store(revision(1, 5, "a"), at(0));
-    cache.note_change(&shop, 6, at(1));
+    cache.record_change(&shop, 6, at(1));
     cache.store(revision(1, 6, "b"), at(2));
-    cache.note_rendered(&shop, 6);
+    cache.record_rendered(&shop, 6);
     cache.evict(&shop);
     cache.store(revision(1, 5, "a"), at(3));
     assert_eq!(held(&cache).changed, change(6, 1));
@@ -267,9 +276,9 @@ fn what_is_held_of_older_rollouts_is_counted_without_a_walk() {
             1 => {
                 let connection = None;
                 let at = at(step);
-                cache.note_gone(&project, Word { at, connection });
+                cache.record_gone(&project, AnswerOrigin { at, connection });
             }
-            2 => drop(cache.note_change(&project, 9, at(step))),
+            2 => drop(cache.record_change(&project, 9, at(step))),
             _ => {
                 let order = Order::new(rng.u64(1..6), rng.u64(1..3));
                 let payload = vec![b'a'; rng.usize(1..2_000)];
@@ -305,28 +314,36 @@ fn a_project_that_was_thrown_out_and_is_stored_again_came_back() {
 #[test]
 fn the_order_falls_only_from_ahead_of_the_target_and_by_two_words_that_agree() {
     let shop = "demo/shop";
-    let word = |seconds, connection| Word {
+    let origin = |seconds, connection| AnswerOrigin {
         at: at(seconds),
         connection: Some(connection),
     };
     let cache = Cache::new(1 << 20);
-    let store = |rollout, number, word| {
+    let store = |rollout, number, origin| {
         let revision = revision(rollout, number, "a");
-        cache.store_word(revision, word, 4).0
+        cache.store_from(revision, origin, 4).0
     };
-    assert_eq!(store(9, 5, word(0, 1)), Stored::Newer);
-    assert_eq!(store(4, 5, word(10, 1)), Stored::Older, "the first word");
-    assert_eq!(store(4, 6, word(60, 1)), Stored::Older, "over the same one");
-    assert_eq!(store(4, 6, word(39, 2)), Stored::Older, "too soon");
-    assert_eq!(store(3, 6, word(60, 2)), Stored::Older, "below the target");
-    assert_eq!(store(4, 4, word(70, 2)), Stored::Older, "it disagrees");
-    assert_eq!(store(4, 6, word(80, 3)), Stored::Older, "and starts anew");
-    assert_eq!(store(4, 6, word(100, 3)), Stored::Lower);
+    assert_eq!(store(9, 5, origin(0, 1)), Stored::Newer);
+    assert_eq!(store(4, 5, origin(10, 1)), Stored::Older, "the first");
+    assert_eq!(
+        store(4, 6, origin(60, 1)),
+        Stored::Older,
+        "over the same one"
+    );
+    assert_eq!(store(4, 6, origin(39, 2)), Stored::Older, "too soon");
+    assert_eq!(
+        store(3, 6, origin(60, 2)),
+        Stored::Older,
+        "below the target"
+    );
+    assert_eq!(store(4, 4, origin(70, 2)), Stored::Older, "it disagrees");
+    assert_eq!(store(4, 6, origin(80, 3)), Stored::Older, "and starts anew");
+    assert_eq!(store(4, 6, origin(100, 3)), Stored::Lower);
     let held = cache.get(shop).unwrap();
     assert_eq!(held.revision.order, Order::new(4, 6));
     assert_eq!(held.fell_from, Some(Order::new(9, 5)));
     for connection in 4..9 {
-        let later = word(1_000 * connection, connection);
+        let later = origin(1_000 * connection, connection);
         assert_eq!(store(4, 5, later), Stored::Older, "it is of the target");
     }
 }
@@ -343,8 +360,8 @@ proptest::proptest! {
         for (rollout, number, connection, wait) in answers {
             now += wait;
             let before = cache.get("demo/shop").map(|held| held.revision.order);
-            let word = Word { at: at(now), connection: Some(connection) };
-            let (stored, _) = cache.store_word(revision(rollout, number, "a"), word, target);
+            let origin = AnswerOrigin { at: at(now), connection: Some(connection) };
+            let (stored, _) = cache.store_from(revision(rollout, number, "a"), origin, target);
             let after = held(&cache).revision.order;
             if before.is_some_and(|before| after < before) {
                 proptest::prop_assert_eq!(stored, Stored::Lower);

@@ -57,8 +57,8 @@ pub(super) struct Args {
     address: SidecarAddress,
 
     /// What to print
-    #[arg(long, value_enum, default_value_t = Output::Text)]
-    output: Output,
+    #[arg(long, value_enum, default_value_t = GetOutput::Text)]
+    output: GetOutput,
 
     /// How long to wait for a refresh, 0 for not at all [default: the sidecar's setting]
     #[arg(long, value_name = "DURATION", value_parser = duration)]
@@ -95,7 +95,7 @@ pub(super) struct Args {
 }
 
 #[derive(Clone, Copy, Debug, clap::ValueEnum)]
-enum Output {
+enum GetOutput {
     /// The payload to stdout, a line about it to stderr
     Text,
     /// One JSON object in one line to stdout
@@ -129,7 +129,7 @@ pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
         Err(error) => return Ok(failed(error, &args.address)),
     };
     match args.output {
-        Output::Text => {
+        GetOutput::Text => {
             let left_out = match reply.payload {
                 Some(_) => "",
                 None => ", not modified: the payload is left out",
@@ -138,7 +138,7 @@ pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
             let payload = reply.payload.as_deref().unwrap_or_default();
             print(|stdout| write_payload(payload, stdout))?;
         }
-        Output::Json => print(|stdout| write_json(&reply, stdout))?,
+        GetOutput::Json => print(|stdout| write_json(&reply, stdout))?,
     }
     Ok(if args.fresh && reply.outdated.is_some() {
         ExitCode::from(NOT_NOW)

@@ -46,12 +46,12 @@ pub(super) struct Args {
     address: SidecarAddress,
 
     /// What to print
-    #[arg(long, value_enum, default_value_t = Output::Text)]
-    output: Output,
+    #[arg(long, value_enum, default_value_t = WatchOutput::Text)]
+    output: WatchOutput,
 }
 
 #[derive(Clone, Copy, Debug, clap::ValueEnum)]
-enum Output {
+enum WatchOutput {
     /// One line for each change, without the payload
     Text,
     /// One JSON object a line for each change
@@ -99,12 +99,14 @@ async fn print_news(args: Args) -> anyhow::Result<ExitCode> {
     }
 }
 
-fn show(news: News, address: &SidecarAddress, output: Output) -> anyhow::Result<()> {
+fn show(news: News, address: &SidecarAddress, output: WatchOutput) -> anyhow::Result<()> {
     match (news, output) {
-        (News::Changed(reply), Output::Text) => say(summary(&reply)),
-        (News::Changed(reply), Output::Json) => print(|stdout| write_json(&reply, stdout)),
-        (News::Failed { project, status }, Output::Text) => say(failure_line(&project, &status)),
-        (News::Failed { project, status }, Output::Json) => {
+        (News::Changed(reply), WatchOutput::Text) => say(summary(&reply)),
+        (News::Changed(reply), WatchOutput::Json) => print(|stdout| write_json(&reply, stdout)),
+        (News::Failed { project, status }, WatchOutput::Text) => {
+            say(failure_line(&project, &status))
+        }
+        (News::Failed { project, status }, WatchOutput::Json) => {
             print(|stdout| write_failure_as_json(&project, &status, stdout))
         }
         (News::Broken(why), _) => {

@@ -17,6 +17,7 @@ use tonic::{Code, Status, transport::Channel};
 
 use super::{LookupError, MAX_ANSWER_BYTES, Reply, SidecarAddress, SidecarStatus};
 use crate::{
+    back_off::{BackOff, Ceilings},
     proto::v1::{
         WatchConfigRequest, WatchConfigResponse, config_service_client::ConfigServiceClient,
         watch_config_response::Event,
@@ -27,9 +28,13 @@ use crate::{
 /// How long a dial may take.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// The waits before dialling again: a random part of the first, doubling to the second. A person looks on, and the sidecar
+/// How the longest wait before dialling again grows. A person looks on, and the sidecar
 /// is on the same machine.
-const BACK_OFF: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(5));
+const CEILINGS: Ceilings = Ceilings {
+    first: Duration::from_millis(200),
+    growth: 2.0,
+    longest: Duration::from_secs(5),
+};
 
 /// A connection that lasted this long was a good one: the waits start anew.
 const GOOD_AFTER: Duration = Duration::from_secs(10);
@@ -38,7 +43,7 @@ const GOOD_AFTER: Duration = Duration::from_secs(10);
 #[derive(Debug)]
 pub struct Watcher {
     address: SidecarAddress,
-    told: BTreeMap<Project, Told>,
+    told: BTreeMap<Project, LastTold>,
     connection: Option<WatchCalls>,
     dial_at: Instant,
     back_off: BackOff,
@@ -79,23 +84,17 @@ struct WatchCalls {
 
 /// What was told of one project.
 #[derive(Debug, Default)]
-struct Told {
-    last: Option<State>,
+struct LastTold {
+    last: Option<LastState>,
     /// The digest of the payload told last; empty for none.
     digest: String,
 }
 
 /// A project as its last message had it.
 #[derive(Debug, PartialEq, Eq)]
-enum State {
+enum LastState {
     Served { order: Order, digest: String },
     Failed { code: Code, reason: String },
-}
-
-/// Full jitter under a doubling ceiling.
-#[derive(Debug, Default)]
-struct BackOff {
-    failures: u32,
 }
 
 // === impl Watcher ===
@@ -107,11 +106,11 @@ impl Watcher {
             address,
             told: projects
                 .into_iter()
-                .map(|project| (project, Told::default()))
+                .map(|project| (project, LastTold::default()))
                 .collect(),
             connection: None,
             dial_at: Instant::now(),
-            back_off: BackOff::default(),
+            back_off: BackOff::new(CEILINGS),
             is_broken: false,
             pending: VecDeque::new(),
         }
@@ -169,9 +168,9 @@ impl Watcher {
     fn broke(&mut self, why: LookupError) {
         let connection = self.connection.take();
         if connection.is_some_and(|it| it.since.elapsed() >= GOOD_AFTER) {
-            self.back_off = BackOff::default();
+            self.back_off.succeeded();
         }
-        let wait = self.back_off.next().mul_f64(fastrand::f64());
+        let wait = self.back_off.after_failure(fastrand::f64());
         self.dial_at = Instant::now() + wait;
         if !self.is_broken {
             self.is_broken = true;
@@ -183,7 +182,7 @@ impl Watcher {
 // === impl WatchCalls ===
 
 impl WatchCalls {
-    fn open(channel: &Channel, told: &BTreeMap<Project, Told>) -> Self {
+    fn open(channel: &Channel, told: &BTreeMap<Project, LastTold>) -> Self {
         // Room for one: a reader that stops is not read ahead for, and resumes at the newest.
         let (sender, messages) = mpsc::channel(1);
         let mut calls = JoinSet::new();
@@ -227,9 +226,9 @@ async fn follow(
     let _unheard = messages.send((project, Err(status))).await;
 }
 
-// === impl Told ===
+// === impl LastTold ===
 
-impl Told {
+impl LastTold {
     /// The news in a message, if it says anything that was not told already.
     fn news(&mut self, project: &Project, event: Event) -> Option<News> {
         let (state, news) = match event {
@@ -237,7 +236,7 @@ impl Told {
                 let reply = Reply::from(answer);
                 let (order, digest) = (reply.order, reply.digest.clone());
                 self.digest.clone_from(&digest);
-                let state = State::Served { order, digest };
+                let state = LastState::Served { order, digest };
                 (state, News::Changed(Box::new(reply)))
             }
             Event::Failure(failure) => {
@@ -248,7 +247,7 @@ impl Told {
                 let (code, reason) = (status.code, status.reason.clone());
                 let project = project.clone();
                 (
-                    State::Failed { code, reason },
+                    LastState::Failed { code, reason },
                     News::Failed { project, status },
                 )
             }
@@ -256,18 +255,6 @@ impl Told {
         let is_news = self.last.as_ref() != Some(&state);
         self.last = Some(state);
         is_news.then_some(news)
-    }
-}
-
-// === impl BackOff ===
-
-impl BackOff {
-    /// The ceiling of the next wait.
-    fn next(&mut self) -> Duration {
-        let (first, longest) = BACK_OFF;
-        let ceiling = first.saturating_mul(2_u32.saturating_pow(self.failures));
-        self.failures = self.failures.saturating_add(1);
-        ceiling.min(longest)
     }
 }
 
@@ -300,7 +287,7 @@ mod tests {
 
     #[test]
     fn what_was_told_before_the_connection_broke_is_no_news_after_it() {
-        let mut told = Told::default();
+        let mut told = LastTold::default();
         assert!(told.news(&project(), answer(1, "a")).is_some());
         assert!(told.news(&project(), answer(1, "a")).is_none());
         assert!(told.news(&project(), answer(2, "a")).is_some());
@@ -310,7 +297,7 @@ mod tests {
 
     #[test]
     fn a_failure_is_told_once_and_its_end_too() {
-        let mut told = Told::default();
+        let mut told = LastTold::default();
         assert!(told.news(&project(), answer(1, "a")).is_some());
         assert!(told.news(&project(), failure(Code::Unavailable)).is_some());
         assert!(told.news(&project(), failure(Code::Unavailable)).is_none());
@@ -320,18 +307,9 @@ mod tests {
 
     #[test]
     fn the_payload_of_a_project_that_is_gone_is_asked_for_again() {
-        let mut told = Told::default();
+        let mut told = LastTold::default();
         told.news(&project(), answer(1, "a"));
         told.news(&project(), failure(Code::NotFound));
         assert_eq!(told.digest, "");
-    }
-
-    #[test]
-    fn the_waits_double_up_to_their_limit() {
-        let mut back_off = BackOff::default();
-        let ceilings: Vec<_> = (0..7).map(|_| back_off.next().as_millis()).collect();
-        assert_eq!(ceilings, [200, 400, 800, 1_600, 3_200, 5_000, 5_000]);
-        back_off.failures = u32::MAX;
-        assert_eq!(back_off.next(), BACK_OFF.1);
     }
 }

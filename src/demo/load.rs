@@ -39,7 +39,7 @@ const WARM_UP: Duration = Duration::from_secs(30);
 pub(super) const UNSAID: &str = "UNSAID";
 
 /// A client over one connection.
-pub(super) type Client = ConfigServiceClient<Channel>;
+pub(super) type LookupClient = ConfigServiceClient<Channel>;
 
 /// What became of a lookup.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -75,7 +75,7 @@ pub(super) struct Load {
 }
 
 struct Shared {
-    clients: ArcSwap<Vec<Client>>,
+    clients: ArcSwap<Vec<LookupClient>>,
     projects: Vec<String>,
     next: AtomicUsize,
     target: AtomicU64,
@@ -215,9 +215,9 @@ impl Shared {
     }
 }
 
-async fn connect(address: SocketAddr) -> Result<Vec<Client>, Error> {
+async fn connect(address: SocketAddr) -> Result<Vec<LookupClient>, Error> {
     let connect = || async {
-        let client = Client::connect(format!("http://{address}")).await;
+        let client = LookupClient::connect(format!("http://{address}")).await;
         client.map_err(|source| Error::Connect("what answers lookups", source))
     };
     futures_util::future::try_join_all((0..CONNECTIONS).map(|_| connect())).await

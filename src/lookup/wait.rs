@@ -25,7 +25,7 @@ impl Lookup {
         patience: Patience,
     ) -> WaitResult {
         let demands = query.demands();
-        let waits = Waits::count(&self.waiting, self.limits.load().max_waiting);
+        let waits = WaitingLookup::count(&self.waiting, self.limits.load().max_waiting);
         let mut asked = Asked {
             demand: self.demand(demands),
             until: patience.until.filter(|_| waits.has_room()),
@@ -38,7 +38,7 @@ impl Lookup {
                     if !waits.has_room() && is_under_way(refusal) {
                         refusal.reason = NotRefreshed::QueueFull;
                         if in_hand.is_none() {
-                            self.refresh.note_crowded(self.limits.load().max_waiting);
+                            self.refresh.record_crowded(self.limits.load().max_waiting);
                         }
                     }
                     return WaitResult::with(CameTo::Refused(refusal), in_hand);
@@ -106,12 +106,12 @@ impl WaitResult {
 }
 
 /// Counts one lookup that waits, for as long as it does.
-struct Waits<'a> {
+struct WaitingLookup<'a> {
     waiting: &'a AtomicUsize,
     has_room: bool,
 }
 
-impl<'a> Waits<'a> {
+impl<'a> WaitingLookup<'a> {
     fn count(waiting: &'a AtomicUsize, most: usize) -> Self {
         let has_room = waiting.fetch_add(1, Relaxed) < most;
         Self { waiting, has_room }
@@ -122,7 +122,7 @@ impl<'a> Waits<'a> {
     }
 }
 
-impl Drop for Waits<'_> {
+impl Drop for WaitingLookup<'_> {
     fn drop(&mut self) {
         self.waiting.fetch_sub(1, Relaxed);
     }

@@ -23,16 +23,16 @@ pub struct Watch {
     project: Project,
     changes: Subscription,
     target: watch::Receiver<u64>,
-    told: Option<Event>,
+    told: Option<WatchEvent>,
     /// What was told before that.
-    told_before: Option<Event>,
+    told_before: Option<WatchEvent>,
     /// When to look again though nothing happened; none until the first look.
     renewal: Option<Duration>,
 }
 
 /// What a watch told last.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Event {
+enum WatchEvent {
     Revision(Order),
     NotFound,
     NotYet,
@@ -85,14 +85,14 @@ impl Watch {
         let result = self.look(patience).await;
         self.renewal = Some(self.renewal_after(&result));
         let event = match &result {
-            Ok(answer) => Event::Revision(answer.revision.order),
-            Err(Failure::ProjectNotFound { .. }) => Event::NotFound,
+            Ok(answer) => WatchEvent::Revision(answer.revision.order),
+            Err(Failure::ProjectNotFound { .. }) => WatchEvent::NotFound,
             Err(
                 Failure::NotRefreshed { .. }
                 | Failure::BelowMinRevision { .. }
                 | Failure::BeyondReach { .. }
                 | Failure::BeyondMaxOutdated { .. },
-            ) => Event::NotYet,
+            ) => WatchEvent::NotYet,
         };
         if !self.is_news(event) {
             return None;
@@ -121,15 +121,15 @@ impl Watch {
         }
     }
 
-    fn is_news(&self, event: Event) -> bool {
+    fn is_news(&self, event: WatchEvent) -> bool {
         match (self.told, event) {
             (None, _) => true,
-            (Some(Event::Revision(told)), Event::Revision(order)) => {
+            (Some(WatchEvent::Revision(told)), WatchEvent::Revision(order)) => {
                 order > told || order < told && self.has_fallen_from(told)
             }
-            (Some(Event::NotFound | Event::NotYet), Event::Revision(_)) => true,
-            (Some(told), Event::NotFound) => told != Event::NotFound,
-            (Some(_), Event::NotYet) => false,
+            (Some(WatchEvent::NotFound | WatchEvent::NotYet), WatchEvent::Revision(_)) => true,
+            (Some(told), WatchEvent::NotFound) => told != WatchEvent::NotFound,
+            (Some(_), WatchEvent::NotYet) => false,
         }
     }
 

@@ -82,10 +82,11 @@ pub(super) async fn confirm(shared: Arc<Shared>, project: Project, permit: Fetch
         let project = project.clone();
         async move { within(deadline, stored.confirm(permit, project, known, deadline)).await }
     };
-    let said: Answered<Confirmation> = uncrashed(call).await;
+    let confirmation: Answered<Confirmation> = uncrashed(call).await;
     let max_payload = shared.options.max_payload;
-    let said = said.and_then(|said| Ok(said.check(&project, &held.revision, max_payload)?));
-    shared.confirmed(&project, said, asked, started.elapsed());
+    let confirmation = confirmation
+        .and_then(|confirmation| Ok(confirmation.check(&project, &held.revision, max_payload)?));
+    shared.confirmed(&project, confirmation, asked, started.elapsed());
 }
 
 async fn within<T>(deadline: Duration, call: impl Future<Output = Answered<T>>) -> Answered<T> {

@@ -5,10 +5,10 @@ use std::{
     time::Duration,
 };
 
-use super::{Complaints, Shared, State, complaints::Complaint, mark, observe::RenderResult};
+use super::{Shared, State, Troubles, mark, observe::RenderResult, troubles::Trouble};
 use crate::{
     admission::{CallFailure, Class, Dropping, FetchLanding, Landing},
-    cache::{Held, Stored, Word},
+    cache::{AnswerOrigin, Held, Stored},
     moment::Moment,
     render::{Answered, Confirmed, Rejected, RenderError},
     revision::{Order, Project, Revision},
@@ -30,16 +30,16 @@ impl Shared {
             result: brought,
         } = brought;
         tracing::debug!(%project, connection, is_ok = brought.is_ok(), "a render landed");
-        let word = Word {
+        let origin = AnswerOrigin {
             at: now,
             connection,
         };
         let (landing, result) = match brought {
-            Ok(revision) => self.land(state, revision, word),
-            Err(error) => self.land_failed(state, project, &error, word),
+            Ok(revision) => self.land(state, revision, origin),
+            Err(error) => self.land_failed(state, project, &error, origin),
         };
         if let Landing::Held(_) = landing {
-            self.parts.cache.note_confirmed(project, asked);
+            self.parts.cache.record_confirmed(project, asked);
         }
         self.forget(project);
         if let Some(connection) = connection {
@@ -48,7 +48,7 @@ impl Shared {
         }
         state.admission.landed(project, landing, now);
         let is_refused = state.admission.is_refused(now);
-        state.complaints.note_refusals(is_refused);
+        state.troubles.record_refusals(is_refused);
         state.notices.landed(result, now);
         if class == Class::Missing {
             let is_unknown = landing == Landing::NotFound;
@@ -56,7 +56,7 @@ impl Shared {
                 .notices
                 .rendered_first(project, is_unknown, &state.admission, now);
         }
-        self.note_wanted(state, project);
+        self.record_wanted(state, project);
         self.parts.observe.rendered(class, result, duration);
         self.perform(state);
     }
@@ -78,13 +78,13 @@ impl Shared {
             Ok(revision) => match self.store(
                 &mut state,
                 revision,
-                Word {
+                AnswerOrigin {
                     at: now,
                     connection,
                 },
             ) {
                 Some((stored, held)) => {
-                    self.complain_of_ahead(&mut state.complaints, &held, now);
+                    self.report_ahead(&mut state.troubles, &held, now);
                     (FetchLanding::Held(mark(&held)), result_of_store(stored))
                 }
                 None => (FetchLanding::Nothing, RenderResult::Rejected),
@@ -95,12 +95,12 @@ impl Shared {
             }
         };
         if let FetchLanding::Held(_) = landing {
-            self.parts.cache.note_confirmed(project, asked);
+            self.parts.cache.record_confirmed(project, asked);
         }
         state.admission.fetched(project, landing, now);
         let is_refused = state.admission.is_refused(now);
-        state.complaints.note_refusals(is_refused);
-        self.note_wanted(&state, project);
+        state.troubles.record_refusals(is_refused);
+        self.record_wanted(&state, project);
         self.parts.observe.fetched(result, duration);
         self.perform(&mut state);
     }
@@ -109,19 +109,19 @@ impl Shared {
     pub(super) fn confirmed(
         self: &Arc<Self>,
         project: &Project,
-        said: Answered<Confirmed>,
+        confirmation: Answered<Confirmed>,
         asked: Moment,
         duration: Duration,
     ) {
         let mut state = self.lock();
         let now = self.clock.now();
-        let (landing, result) = match said.result {
+        let (landing, result) = match confirmation.result {
             Ok(Confirmed::Revision(revision)) => {
-                let word = Word {
+                let origin = AnswerOrigin {
                     at: now,
-                    connection: said.connection,
+                    connection: confirmation.connection,
                 };
-                match self.store(&mut state, revision, word) {
+                match self.store(&mut state, revision, origin) {
                     Some((stored, held)) => {
                         (FetchLanding::Held(mark(&held)), result_of_store(stored))
                     }
@@ -130,7 +130,7 @@ impl Shared {
             }
             Ok(Confirmed::Changed(order)) => {
                 let number = order.number;
-                if self.parts.cache.note_change(project, number, now) {
+                if self.parts.cache.record_change(project, number, now) {
                     state.admission.changed(project, number, now);
                     self.epoch.fetch_add(1, Relaxed);
                 }
@@ -147,10 +147,10 @@ impl Shared {
             }
         };
         if let FetchLanding::Held(_) | FetchLanding::Nothing = landing {
-            self.parts.cache.note_confirmed(project, asked);
+            self.parts.cache.record_confirmed(project, asked);
         }
         state.admission.confirmed(project, landing, now);
-        self.note_wanted(&state, project);
+        self.record_wanted(&state, project);
         self.parts.observe.fetched(result, duration);
         self.perform(&mut state);
     }
@@ -166,13 +166,18 @@ impl Shared {
     }
 
     /// Stores a revision that a render brought.
-    fn land(&self, state: &mut State, revision: Revision, word: Word) -> (Landing, RenderResult) {
-        let (order, now) = (revision.order, word.at);
-        match self.store(state, revision, word) {
+    fn land(
+        &self,
+        state: &mut State,
+        revision: Revision,
+        origin: AnswerOrigin,
+    ) -> (Landing, RenderResult) {
+        let (order, now) = (revision.order, origin.at);
+        match self.store(state, revision, origin) {
             Some((stored, held)) => {
                 let (held, given_up) = self.give_up(state, held, order, now);
                 let is_behind =
-                    self.complain(&mut state.complaints, stored, order, &held, given_up, now);
+                    self.report_trouble(&mut state.troubles, stored, order, &held, given_up, now);
                 let result = if is_behind {
                     RenderResult::Behind
                 } else {
@@ -194,7 +199,7 @@ impl Shared {
         now: Moment,
     ) -> (Arc<Held>, Option<u64>) {
         let project = &held.revision.project;
-        let given_up = self.parts.cache.note_rendered(project, order.number);
+        let given_up = self.parts.cache.record_rendered(project, order.number);
         if given_up.is_none() {
             return (held, None);
         }
@@ -210,13 +215,13 @@ impl Shared {
         &self,
         state: &mut State,
         revision: Revision,
-        word: Word,
+        origin: AnswerOrigin,
     ) -> Option<(Stored, Arc<Held>)> {
         let project = revision.project.clone();
         let bytes = revision.payload.len();
-        self.parts.freshness.note_landed(revision.order.rollout);
+        self.parts.freshness.record_landed(revision.order.rollout);
         let (order, target) = (revision.order, self.parts.freshness.target());
-        let (stored, held) = self.parts.cache.store_word(revision, word, target);
+        let (stored, held) = self.parts.cache.store_from(revision, origin, target);
         if stored == Stored::Lower {
             tracing::info!(%project, %order, target, "replaced a revision that was ahead of the target");
         }
@@ -224,17 +229,17 @@ impl Shared {
             let limit = self.options.max_payload;
             let cause = Rejected::OversizedPayload { bytes, limit };
             state
-                .complaints
-                .raise(Complaint::Rejected, &project, &cause, word.at);
+                .troubles
+                .raise(Trouble::Rejected, &project, &cause, origin.at);
             return None;
         }
         held.map(|held| (stored, held))
     }
 
     /// Logs what is odd about a revision; true when it is less than it was to be.
-    fn complain(
+    fn report_trouble(
         &self,
-        complaints: &mut Complaints,
+        troubles: &mut Troubles,
         stored: Stored,
         order: Order,
         held: &Held,
@@ -244,34 +249,34 @@ impl Shared {
         let project = &held.revision.project;
         let target = self.parts.freshness.target();
         let is_behind = stored == Stored::Older || order.rollout < target || held.changed.is_some();
-        let complaint = if let Some(change) = given_up {
+        let trouble = if let Some(change) = given_up {
             let cause = format!("a change to number {change}, while renders bring {order}");
-            complaints.raise(Complaint::GivenUp, project, &cause, now);
-            Some(Complaint::GivenUp)
+            troubles.raise(Trouble::GivenUp, project, &cause, now);
+            Some(Trouble::GivenUp)
         } else if stored == Stored::Conflict {
             let cause = format_args!("revision {order}").to_string();
-            complaints.raise(Complaint::Conflict, project, &cause, now);
-            Some(Complaint::Conflict)
+            troubles.raise(Trouble::Conflict, project, &cause, now);
+            Some(Trouble::Conflict)
         } else if is_behind {
             let cause = format!("revision {order} while the target is {target}");
-            complaints.raise(Complaint::Behind, project, &cause, now);
-            Some(Complaint::Behind)
-        } else if self.complain_of_ahead(complaints, held, now) {
-            Some(Complaint::Ahead)
+            troubles.raise(Trouble::Behind, project, &cause, now);
+            Some(Trouble::Behind)
+        } else if self.report_ahead(troubles, held, now) {
+            Some(Trouble::Ahead)
         } else {
             None
         };
-        complaints.settle(project, complaint);
+        troubles.settle(project, trouble);
         is_behind
     }
 
     /// Logs that what is held is of a rollout above the target; true when it is.
-    fn complain_of_ahead(&self, complaints: &mut Complaints, held: &Held, now: Moment) -> bool {
+    fn report_ahead(&self, troubles: &mut Troubles, held: &Held, now: Moment) -> bool {
         let (order, target) = (held.revision.order, self.parts.freshness.target());
         let is_ahead = order.rollout > target;
         if is_ahead {
             let cause = format!("revision {order} while the target is {target}");
-            complaints.raise(Complaint::Ahead, &held.revision.project, &cause, now);
+            troubles.raise(Trouble::Ahead, &held.revision.project, &cause, now);
         }
         is_ahead
     }
@@ -281,16 +286,14 @@ impl Shared {
         state: &mut State,
         project: &Project,
         error: &RenderError,
-        word: Word,
+        origin: AnswerOrigin,
     ) -> (Landing, RenderResult) {
-        let now = word.at;
+        let now = origin.at;
         let landing = match error {
-            RenderError::NotFound => self.land_not_found(state, project, word),
+            RenderError::NotFound => self.land_not_found(state, project, origin),
             RenderError::Unreachable => Landing::Unreachable,
             RenderError::Rejected(_) => {
-                state
-                    .complaints
-                    .raise(Complaint::Rejected, project, error, now);
+                state.troubles.raise(Trouble::Rejected, project, error, now);
                 Landing::Rejected
             }
             // It says nothing of the project.
@@ -306,9 +309,7 @@ impl Shared {
             | RenderError::Unimplemented
             | RenderError::Failed { .. }
             | RenderError::Panicked => {
-                state
-                    .complaints
-                    .raise(Complaint::Failed, project, error, now);
+                state.troubles.raise(Trouble::Failed, project, error, now);
                 Landing::Failed(failure_of(error))
             }
         };
@@ -317,19 +318,24 @@ impl Shared {
 
     /// A missing project is absent for a while. A held one stays until a second NOT_FOUND over another connection, and even then
     /// while too many would go at once: one bad replica must not wipe a fleet.
-    fn land_not_found(&self, state: &mut State, project: &Project, word: Word) -> Landing {
-        let now = word.at;
-        let Some(first) = self.parts.cache.note_gone(project, word) else {
+    fn land_not_found(
+        &self,
+        state: &mut State,
+        project: &Project,
+        origin: AnswerOrigin,
+    ) -> Landing {
+        let now = origin.at;
+        let Some(first) = self.parts.cache.record_gone(project, origin) else {
             self.parts
                 .cache
-                .note_absent(project, self.parts.freshness.target(), now);
+                .record_absent(project, self.parts.freshness.target(), now);
             return Landing::NotFound;
         };
         state
-            .complaints
-            .raise(Complaint::Gone, project, &RenderError::NotFound, now);
+            .troubles
+            .raise(Trouble::Gone, project, &RenderError::NotFound, now);
         let held = self.parts.cache.len();
-        if !first.is_confirmed_by(word, state.drops.confirmed_after(held)) {
+        if !first.is_confirmed_by(origin, state.drops.confirmed_after(held)) {
             return Landing::Gone;
         }
         match state.drops.decide(held, now) {
@@ -340,17 +346,17 @@ impl Shared {
             }
         }
         tracing::info!(%project, "dropped a project that no longer exists");
-        state.complaints.settle(project, None);
+        state.troubles.settle(project, None);
         self.parts.cache.remove(project);
         self.parts
             .cache
-            .note_absent(project, self.parts.freshness.target(), now);
+            .record_absent(project, self.parts.freshness.target(), now);
         Landing::NotFound
     }
 
-    fn note_wanted(&self, state: &State, project: &Project) {
+    fn record_wanted(&self, state: &State, project: &Project) {
         if let Some(held) = self.parts.cache.get(project.as_str()) {
-            held.note.set_wanted(state.admission.is_wanted(project));
+            held.memo.set_wanted(state.admission.is_wanted(project));
         }
     }
 }

@@ -10,7 +10,7 @@ mod unknown;
 
 use std::{fmt, time::Duration};
 
-use self::{hang::Hang, release::Release, spell::Spell, unknown::Unknown};
+use self::{hang::Hang, release::ReleaseWatch, spell::Spell, unknown::Unknown};
 use super::RenderResult;
 use crate::{
     admission::{Admission, Class},
@@ -29,9 +29,9 @@ const ROOM: Duration = Duration::from_secs(10);
 /// All that may be told.
 #[derive(Debug)]
 pub(super) struct Notices {
-    release: Release,
+    release: ReleaseWatch,
     hang: Hang,
-    hang_facts: Option<hang::Facts>,
+    hang_facts: Option<hang::HangFacts>,
     /// When the renderer last answered a render, whatever it said.
     answered: Moment,
     unknown: Unknown,
@@ -45,7 +45,7 @@ impl Default for Notices {
     fn default() -> Self {
         let (least, within) = THROWN_OUT;
         Self {
-            release: Release::default(),
+            release: ReleaseWatch::default(),
             hang: Hang::default(),
             hang_facts: None,
             answered: Moment::START,
@@ -58,12 +58,17 @@ impl Default for Notices {
 }
 
 impl Notices {
-    /// Records that the target is another rollout.
-    pub(super) fn targets(&mut self, rollout: u64, is_raised: bool, now: Moment) {
-        self.release.targets(rollout, is_raised, now);
+    /// Records that the target was raised.
+    pub(super) fn target_raised(&mut self, rollout: u64, now: Moment) {
+        self.release.target_raised(rollout, now);
     }
 
-    /// Notes what a render came to.
+    /// Records that the target was lowered.
+    pub(super) fn target_lowered(&mut self) {
+        self.release.target_lowered();
+    }
+
+    /// Records what a render came to.
     pub(super) fn landed(&mut self, result: RenderResult, now: Moment) {
         match result {
             RenderResult::Stored | RenderResult::Validated => {
@@ -85,7 +90,7 @@ impl Notices {
         }
     }
 
-    /// Notes what the first render of a project brought.
+    /// Records what the first render of a project brought.
     pub(super) fn rendered_first(
         &mut self,
         project: &Project,
@@ -93,15 +98,15 @@ impl Notices {
         admission: &Admission,
         now: Moment,
     ) {
-        let said = self
+        let notice = self
             .unknown
-            .note(is_unknown, admission.first_renders(), now);
-        say_unknown(said, Some(project));
+            .record(is_unknown, admission.first_renders(), now);
+        say_unknown(notice, Some(project));
     }
 
     /// Records that a lookup was refused because too many wait already.
     pub(super) fn refused(&mut self, waiting: fmt::Arguments<'_>, now: Moment) {
-        if let Some(spell::Said::Begins(_)) = self.refused.note(1, now) {
+        if let Some(spell::SpellNotice::Begins(_)) = self.refused.record(1, now) {
             tracing::warn!("lookups are refused: {waiting} are already waiting");
         }
     }
@@ -112,7 +117,7 @@ impl Notices {
         self.look_at_release(admission, cache, now);
         self.look_at_cache(cache, now);
         say_unknown(self.unknown.look(now), None);
-        if let Some(spell::Said::Ends { count, lasted }) = self.refused.look(now) {
+        if let Some(spell::SpellNotice::Ends { count, lasted }) = self.refused.look(now) {
             let lasted = spoken(lasted);
             tracing::info!(refused = count, %lasted, "lookups are no longer refused");
         }
@@ -133,14 +138,14 @@ impl Notices {
 
     fn look_at_renders(&mut self, admission: &Admission, now: Moment) {
         let oldest = admission.oldest_render();
-        let facts = hang::Facts {
+        let facts = hang::HangFacts {
             oldest: oldest.map(|(since, _)| since),
             answered: self.answered,
             median: admission.median_render(),
         };
         self.hang_facts = Some(facts);
         match self.hang.look(facts, now) {
-            Some(hang::Said::Hangs { age }) => {
+            Some(hang::HangNotice::Hangs { age }) => {
                 let project = oldest.map(|(_, project)| tracing::field::display(project));
                 let usually = if facts.median.is_zero() {
                     String::new()
@@ -149,7 +154,7 @@ impl Notices {
                 };
                 tracing::warn!(project, "slow render: running for {}{usually}", spoken(age));
             }
-            Some(hang::Said::Heals) => tracing::info!("renders are answered again"),
+            Some(hang::HangNotice::Heals) => tracing::info!("renders are answered again"),
             None => {}
         }
     }
@@ -158,7 +163,7 @@ impl Notices {
         if !self.release.is_under_way() || !admission.is_settled() {
             return;
         }
-        let facts = release::Facts {
+        let facts = release::ReleaseFacts {
             held: cache.len(),
             below: cache.below(admission.target()),
             wanted: admission.below_target(),
@@ -172,7 +177,7 @@ impl Notices {
             median: admission.median_render(),
         };
         match self.release.look(&facts, now) {
-            Some(release::Said::Over {
+            Some(release::ReleaseNotice::Over {
                 rollout,
                 after,
                 renders,
@@ -180,7 +185,7 @@ impl Notices {
                 let after = spoken(after);
                 tracing::info!(rollout, %after, renders, "all wanted projects are fresh");
             }
-            Some(release::Said::GoesOn {
+            Some(release::ReleaseNotice::GoesOn {
                 rollout,
                 after,
                 left,
@@ -200,7 +205,7 @@ impl Notices {
     fn look_at_cache(&mut self, cache: &Cache, now: Moment) {
         let returned = cache.returned();
         let times = returned - std::mem::replace(&mut self.returned, returned);
-        if let Some(spell::Said::Begins(count)) = self.thrown_out.note(times, now) {
+        if let Some(spell::SpellNotice::Begins(count)) = self.thrown_out.record(times, now) {
             let (held, max_bytes) = (cache.len(), cache.max_bytes());
             tracing::warn!(
                 held,
@@ -208,16 +213,16 @@ impl Notices {
                 "cache is too small: {count} evicted projects were wanted again within a minute"
             );
         }
-        if let Some(spell::Said::Ends { count, lasted }) = self.thrown_out.look(now) {
+        if let Some(spell::SpellNotice::Ends { count, lasted }) = self.thrown_out.look(now) {
             let lasted = spoken(lasted);
             tracing::info!(evicted = count, %lasted, "cache is large enough again");
         }
     }
 }
 
-fn say_unknown(said: Option<unknown::Said>, project: Option<&Project>) {
-    match said {
-        Some(unknown::Said::Begins(of_late)) => {
+fn say_unknown(notice: Option<unknown::UnknownNotice>, project: Option<&Project>) {
+    match notice {
+        Some(unknown::UnknownNotice::Begins(of_late)) => {
             let project = project.map(tracing::field::display);
             let (unknown, seen) = (of_late.unknown, of_late.seen);
             tracing::warn!(
@@ -225,7 +230,7 @@ fn say_unknown(said: Option<unknown::Said>, project: Option<&Project>) {
                 "renderer does not know many projects: NOT_FOUND for {unknown} of the last {seen} first renders"
             );
         }
-        Some(unknown::Said::Ends) => {
+        Some(unknown::UnknownNotice::Ends) => {
             tracing::info!("renderer knows the projects again");
         }
         None => {}

@@ -174,11 +174,11 @@ pub(super) enum Port {
 /// The switch: at most one fault is in force at a time. Clones switch the same renderer.
 #[derive(Clone, Debug, Default)]
 pub struct Faults {
-    in_force: Arc<watch::Sender<Option<InForce>>>,
+    in_force: Arc<watch::Sender<Option<FaultInForce>>>,
 }
 
 #[derive(Clone, Debug)]
-struct InForce {
+struct FaultInForce {
     fault: Fault,
     since: Instant,
     until: Option<Instant>,
@@ -197,7 +197,7 @@ impl Faults {
             Some(lasts) => tracing::warn!(%fault, ?lasts, "fault set"),
             None => tracing::warn!(%fault, "fault set"),
         }
-        self.in_force.send_replace(Some(InForce {
+        self.in_force.send_replace(Some(FaultInForce {
             fault,
             since,
             until,
@@ -267,7 +267,7 @@ impl Faults {
     }
 }
 
-impl InForce {
+impl FaultInForce {
     fn lasts(&self, now: Instant) -> bool {
         self.until.is_none_or(|until| now < until)
     }

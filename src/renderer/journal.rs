@@ -106,11 +106,11 @@ fn arrivals<S: Serializer>(calls: &[RenderCall], serializer: S) -> Result<S::Ok,
 #[derive(Debug)]
 pub(super) struct Journal {
     start: Instant,
-    pages: Mutex<Pages>,
+    pages: Mutex<CallPages>,
 }
 
 #[derive(Debug, Default)]
-struct Pages {
+struct CallPages {
     calls: VecDeque<RenderCall>,
     /// The number of the first call that is still remembered.
     first: u64,
@@ -119,7 +119,7 @@ struct Pages {
 
 /// A call that was written down; dropped without a final state, it was abandoned.
 #[derive(Debug)]
-pub(super) struct Entry {
+pub(super) struct JournalEntry {
     journal: Arc<Journal>,
     number: u64,
     state: CallState,
@@ -137,7 +137,7 @@ impl Journal {
     }
 
     /// Writes a call of `Render` down.
-    pub(super) fn arrived(self: &Arc<Self>, project: &Project, rollout: u64) -> Entry {
+    pub(super) fn arrived(self: &Arc<Self>, project: &Project, rollout: u64) -> JournalEntry {
         let arrived = self.start.elapsed();
         let mut pages = self.lock();
         pages.renders.asked += 1;
@@ -154,7 +154,7 @@ impl Journal {
             rollout,
             state: CallState::Open,
         });
-        Entry {
+        JournalEntry {
             journal: Arc::clone(self),
             number: pages.first + pages.calls.len() as u64 - 1,
             state: CallState::Abandoned,
@@ -185,26 +185,26 @@ impl Journal {
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Pages> {
+    fn lock(&self) -> MutexGuard<'_, CallPages> {
         self.pages.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Pages {
+impl CallPages {
     fn project(&mut self, project: &Project) -> &mut ProjectRenders {
         let projects = &mut self.renders.projects;
         projects.entry(project.as_str().to_owned()).or_default()
     }
 }
 
-impl Entry {
+impl JournalEntry {
     /// Writes down what became of the call.
     pub(super) fn close(mut self, state: CallState) {
         self.state = state;
     }
 }
 
-impl Drop for Entry {
+impl Drop for JournalEntry {
     fn drop(&mut self) {
         let mut pages = self.journal.lock();
         pages.renders.in_flight -= 1;

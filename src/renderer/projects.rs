@@ -21,7 +21,7 @@ use crate::revision::{Digest, Project};
 mod folder;
 
 pub(super) use self::folder::watch;
-use self::folder::{Found, Read, read};
+use self::folder::{FoundProject, Read, read};
 
 /// What a project's file says.
 pub(super) type Settings = Map<String, Value>;
@@ -40,7 +40,7 @@ pub(super) struct Input {
 /// The input of all projects, at one time.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Projects {
-    files: BTreeMap<Project, File>,
+    files: BTreeMap<Project, ProjectFile>,
     /// How many projects are derived.
     generate: usize,
     /// How many reads brought a change.
@@ -49,7 +49,7 @@ pub(super) struct Projects {
 
 /// A project's file; its number outlives it.
 #[derive(Clone, Debug)]
-struct File {
+struct ProjectFile {
     number: u64,
     content: Content,
     /// The count of changes with which this content came; 0 when it was there at the start.
@@ -159,7 +159,7 @@ impl Projects {
     }
 
     /// The file that a project is derived from.
-    fn base(&self, project: &Project) -> Option<(&Project, &File)> {
+    fn base(&self, project: &Project) -> Option<(&Project, &ProjectFile)> {
         let (base, index) = project.as_str().rsplit_once('-')?;
         let index = index.parse().ok()?;
         let (base, file) = self.files.get_key_value(base)?;
@@ -188,7 +188,7 @@ impl Projects {
                 continue;
             }
             let file = self.files.get(&project);
-            let Some(next) = File::next(&project, file, found, changes) else {
+            let Some(next) = ProjectFile::next(&project, file, found, changes) else {
                 continue;
             };
             self.files.insert(project, next);
@@ -199,12 +199,12 @@ impl Projects {
     }
 }
 
-impl File {
+impl ProjectFile {
     /// The file after a read; none when that changes nothing.
     fn next(
         project: &Project,
         file: Option<&Self>,
-        found: Option<&Found>,
+        found: Option<&FoundProject>,
         changed: u64,
     ) -> Option<Self> {
         let risen = file.map_or(1, |file| file.number + 1);

@@ -40,7 +40,7 @@ const OVERSIZED: usize = 16 * 1024 * 1024 + 1;
 const LONGEST_COMPONENT: usize = 253;
 
 /// Serves the contract.
-pub(super) struct Service {
+pub(super) struct RendererService {
     pub(super) projects: watch::Receiver<Arc<Projects>>,
     pub(super) workers: Arc<Workers>,
     pub(super) journal: Arc<Journal>,
@@ -59,7 +59,7 @@ enum Answering {
 }
 
 #[tonic::async_trait]
-impl RenderService for Service {
+impl RenderService for RendererService {
     async fn render(
         &self,
         request: Request<RenderRequest>,
@@ -176,7 +176,7 @@ impl RenderService for Service {
     }
 }
 
-impl Service {
+impl RendererService {
     fn fault(&self) -> Option<Fault> {
         self.faults.in_force().map(|order| order.fault)
     }

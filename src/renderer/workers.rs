@@ -68,7 +68,7 @@ pub(super) struct Capacity {
 }
 
 type Work = Result<Arc<Revision>, WorkError>;
-type Key = (Project, Component, Order);
+type RenderKey = (Project, Component, Order);
 
 /// Renders what is asked for.
 pub(super) struct Workers {
@@ -81,7 +81,7 @@ pub(super) struct Workers {
     places: Arc<Semaphore>,
     /// One permit for each render that runs.
     free: Semaphore,
-    under_way: Mutex<HashMap<Key, WeakShared<BoxFuture<'static, Work>>>>,
+    under_way: Mutex<HashMap<RenderKey, WeakShared<BoxFuture<'static, Work>>>>,
 }
 
 impl Job {
@@ -89,7 +89,7 @@ impl Job {
         Order::new(self.rollout, self.input.number)
     }
 
-    fn key(&self) -> Key {
+    fn key(&self) -> RenderKey {
         (
             self.project.clone(),
             Arc::clone(&self.component),

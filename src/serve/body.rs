@@ -32,13 +32,13 @@ pub(super) enum Body {
     /// All was sent.
     Sent,
     /// What may last.
-    Open(Open),
+    OpenAnswer(OpenAnswer),
 }
 
 /// An answer that may last, until its caller's deadline: a stream may have nothing to say by then, and a caller may have gone
 /// without a word.
 #[derive(Debug)]
-pub(super) struct Open {
+pub(super) struct OpenAnswer {
     brings: Brings,
     deadline: Option<Instant>,
     /// Wakes at the deadline; none before there was anything to wait for.
@@ -91,7 +91,7 @@ impl http_body::Body for Body {
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Data>, Status>>> {
         match &mut *self {
-            Self::Open(open) => {
+            Self::OpenAnswer(open) => {
                 let frame = ready!(open.poll_frame(context));
                 if frame.is_none() {
                     *self = Self::Sent;
@@ -114,7 +114,7 @@ impl http_body::Body for Body {
 
     fn is_end_stream(&self) -> bool {
         match self {
-            Self::Open(open) => match &open.brings {
+            Self::OpenAnswer(open) => match &open.brings {
                 Brings::Generated(body) => body.is_end_stream(),
                 Brings::Messages(_) => false,
                 Brings::Nothing => true,
@@ -128,7 +128,7 @@ impl http_body::Body for Body {
 impl Body {
     /// The status that generated code writes.
     pub(super) const fn status(body: tonic::body::Body) -> Self {
-        Self::Open(Open {
+        Self::OpenAnswer(OpenAnswer {
             brings: Brings::Generated(body),
             deadline: None,
             over: None,
@@ -146,7 +146,7 @@ impl Body {
         if let (Some(deadline), Some(lasting)) = (deadline, lasting) {
             lasting.ends_at(deadline);
         }
-        Self::Open(Open {
+        Self::OpenAnswer(OpenAnswer {
             brings,
             deadline,
             over: None,
@@ -167,7 +167,7 @@ impl Beside {
     }
 }
 
-impl Open {
+impl OpenAnswer {
     fn poll_frame(
         &mut self,
         context: &mut Context<'_>,

@@ -168,7 +168,7 @@ impl<A: Answers> Configs<A> {
         asked: &BatchRequest,
         patience: Option<Duration>,
         arrival: Arrival,
-    ) -> Vec<Told> {
+    ) -> Vec<BatchAnswer> {
         let valid: Vec<Project> = asked.projects.iter().flatten().cloned().collect();
         let (answers, deadline) = (&self.answers, arrival.deadline);
         let results = tokio::select! {
@@ -193,7 +193,7 @@ impl<A: Answers> Configs<A> {
     fn messages(
         &self,
         asked: BatchRequest,
-        told: Vec<Told>,
+        told: Vec<BatchAnswer>,
         pins: Vec<Pin>,
         arrival: Arrival,
         stream: unread::Stream,
@@ -243,10 +243,10 @@ fn fit(answer: Answer, room: &mut usize) -> Result<Answer, FailedLookup> {
 }
 
 /// What became of one project of a batch.
-type Told = Result<Answer, FailedLookup>;
+type BatchAnswer = Result<Answer, FailedLookup>;
 
 /// The bytes that the results of a batch take by themselves.
-fn own_bytes(told: &[Told]) -> usize {
+fn own_bytes(told: &[BatchAnswer]) -> usize {
     /// Of each failure, its name and its words.
     const FAILURE: usize = 512;
     let failures = told.iter().filter(|told| told.is_err()).count();
@@ -254,7 +254,7 @@ fn own_bytes(told: &[Told]) -> usize {
 }
 
 /// What a batch pins.
-fn pinned(told: &[Told]) -> impl Iterator<Item = &Revision> + Clone {
+fn pinned(told: &[BatchAnswer]) -> impl Iterator<Item = &Revision> + Clone {
     told.iter().flatten().map(|answer| &*answer.revision)
 }
 

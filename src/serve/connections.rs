@@ -25,19 +25,19 @@ struct Shared {
     open: watch::Sender<usize>,
     most: NonZeroUsize,
     /// Every place, those given up for a while too; the next that has to go stands in front.
-    places: Mutex<VecDeque<Weak<Place>>>,
+    places: Mutex<VecDeque<Weak<SeatState>>>,
 }
 
 /// The seat of an open connection; free again when dropped.
 #[derive(Debug)]
 pub(super) struct Seat {
-    place: Arc<Place>,
+    place: Arc<SeatState>,
     shared: Arc<Shared>,
 }
 
 /// Has a connection leave that is of no use to its own caller.
 #[derive(Clone, Debug)]
-pub(super) struct TurnOut(Arc<Place>);
+pub(super) struct TurnOut(Arc<SeatState>);
 
 /// How a connection has to leave.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,7 +51,7 @@ pub(super) enum Leaves {
 }
 
 #[derive(Debug)]
-struct Place {
+struct SeatState {
     /// Whether the connection was of use since it was last looked at.
     used: AtomicBool,
     /// Whether it ever was.
@@ -100,7 +100,7 @@ impl Connections {
 
     /// Seats a connection. Where there is no seat left, another is told to leave.
     pub(super) fn enter(&self, closing: &CancellationToken) -> Seat {
-        let place = Arc::new(Place {
+        let place = Arc::new(SeatState {
             used: AtomicBool::new(false),
             was_used: AtomicBool::new(false),
             is_needed: AtomicBool::new(false),
@@ -125,14 +125,14 @@ impl Connections {
 }
 
 impl Shared {
-    fn places(&self) -> MutexGuard<'_, VecDeque<Weak<Place>>> {
+    fn places(&self) -> MutexGuard<'_, VecDeque<Weak<SeatState>>> {
         self.places.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 /// Tells the connection to leave that has been of no use for longest, as far as a bit tells: one that was of use since it was
 /// last looked at gets a second chance (the clock algorithm; F. J. Corbató, "A Paging Experiment with the Multics System", 1968).
-fn make_room(places: &mut VecDeque<Weak<Place>>) {
+fn make_room(places: &mut VecDeque<Weak<SeatState>>) {
     for _ in 0..2 * places.len() {
         let Some(first) = places.pop_front() else {
             return;

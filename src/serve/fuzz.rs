@@ -55,7 +55,7 @@ pub(crate) fn request(message: &[u8]) {
 }
 
 /// Fails when what is said about a bad request could not be a line of a log.
-fn is_sayable(invalid: &request::Invalid) {
+fn is_sayable(invalid: &request::InvalidRequest) {
     let said = invalid.to_string();
     assert!(!said.chars().any(char::is_control), "{said:?}");
     assert!(said.len() <= 2_048, "{} bytes", said.len());

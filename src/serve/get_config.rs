@@ -243,7 +243,7 @@ impl<A: Answers> Shared<A> {
         let (parts, body) = request.into_parts();
         let mut body = Arriving::new(body, arrival, Comes::AtOnce);
         async move {
-            let mut waits = Waits::of(&self.methods.calls);
+            let mut waits = RequestWait::of(&self.methods.calls);
             let first = match waits.for_next(&mut body).await {
                 Ok(first) => first,
                 Err(failure) => return Ok(failed(*failure)),
@@ -303,12 +303,12 @@ fn failed(failure: FailedLookup) -> Response<Body> {
 }
 
 /// The wait for a request that is not there at once: an open call.
-struct Waits<'a> {
+struct RequestWait<'a> {
     calls: &'a Calls,
     call: Option<Call>,
 }
 
-impl<'a> Waits<'a> {
+impl<'a> RequestWait<'a> {
     const fn of(calls: &'a Calls) -> Self {
         Self { calls, call: None }
     }

@@ -46,7 +46,7 @@ pub(super) async fn serve(
     role_state: RoleState,
 ) -> io::Result<()> {
     let max_streams = role_state.max_streams;
-    let host = Calls {
+    let host = ConnectionHost {
         service,
         room: Room::default(),
         max_streams,
@@ -56,13 +56,13 @@ pub(super) async fn serve(
 
 /// Hosts connections of gRPC.
 #[derive(Debug)]
-struct Calls<S> {
+struct ConnectionHost<S> {
     service: S,
     room: Room,
     max_streams: NonZeroU32,
 }
 
-impl<S: Service> Host for Calls<S> {
+impl<S: Service> Host for ConnectionHost<S> {
     fn host<T: Socket>(&self, socket: T, seat: Seat) -> impl Future<Output = ()> + Send + 'static {
         let gathered = Gathered::new(socket, self.room.clone());
         serve_connection(gathered, self.service.clone(), seat, self.max_streams)

@@ -9,7 +9,7 @@ use crate::reason::{FailureReason, NotRefreshed};
 
 /// One reason.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Row {
+pub struct ReasonRow {
     /// Its name in answers, error details, metrics and logs.
     pub name: &'static str,
     /// The code of a lookup that fails for it, which happens only if nothing can be served.
@@ -21,14 +21,14 @@ pub struct Row {
 }
 
 /// All reasons: those of outdated answers in the order of the contract, then those of failed lookups alone.
-pub fn table() -> Vec<Row> {
+pub fn table() -> Vec<ReasonRow> {
     let refusals = NotRefreshed::ALL
         .into_iter()
         .map(FailureReason::NotRefreshed);
     refusals.chain(FailureReason::OTHERS).map(row).collect()
 }
 
-fn row(reason: FailureReason) -> Row {
+fn row(reason: FailureReason) -> ReasonRow {
     let (meaning, advice) = match reason {
         FailureReason::NotRefreshed(reason) => refusal(reason),
         FailureReason::ProjectNotFound => (
@@ -60,7 +60,7 @@ fn row(reason: FailureReason) -> Row {
             "Look for a caller that opens calls or watches and does not end them; otherwise raise `lookup.max_streams`.",
         ),
     };
-    Row {
+    ReasonRow {
         name: reason.as_str(),
         code: code(reason),
         meaning,

@@ -33,13 +33,13 @@ pub(super) struct BatchRequest {
     /// The names in the order asked.
     pub(super) names: Vec<String>,
     /// The projects of these names, or what is wrong with the name.
-    pub(super) projects: Vec<Result<Project, Invalid>>,
+    pub(super) projects: Vec<Result<Project, InvalidRequest>>,
     pub(super) patience: Option<Duration>,
 }
 
 /// What is wrong with a request: at least one field.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Invalid(Vec<Violation>);
+pub(super) struct InvalidRequest(Vec<Violation>);
 
 /// What is wrong with a field of a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -54,7 +54,7 @@ type Read<T> = Result<T, Violation>;
 
 const PROJECT: &str = "project";
 
-impl Invalid {
+impl InvalidRequest {
     /// What the error's reason is: a bad name goes before all else.
     pub(super) fn reason(&self) -> FailureReason {
         if self.0.iter().any(|violation| violation.field == PROJECT) {
@@ -69,7 +69,7 @@ impl Invalid {
     }
 }
 
-impl fmt::Display for Invalid {
+impl fmt::Display for InvalidRequest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (at, Violation { field, description }) in self.0.iter().enumerate() {
             let separator = if at == 0 { "" } else { "; " };
@@ -79,7 +79,7 @@ impl fmt::Display for Invalid {
     }
 }
 
-impl From<Violation> for Invalid {
+impl From<Violation> for InvalidRequest {
     fn from(violation: Violation) -> Self {
         Self(vec![violation])
     }
@@ -92,7 +92,7 @@ impl From<Violation> for Invalid {
 pub(super) fn get(
     request: v1::GetConfigRequest,
     deadline: Option<Instant>,
-) -> Result<LookupRequest, Invalid> {
+) -> Result<LookupRequest, InvalidRequest> {
     match (
         name(&request.project),
         digest(&request.known_digest),
@@ -112,7 +112,7 @@ pub(super) fn get(
                 known_digest: request.known_digest,
             })
         }
-        (project, digest, patience, min_revision, max_outdated) => Err(Invalid(
+        (project, digest, patience, min_revision, max_outdated) => Err(InvalidRequest(
             [
                 project.err(),
                 digest.err(),
@@ -131,10 +131,10 @@ pub(super) fn get(
 ///
 /// # Errors
 /// When it asks for nothing, for too much, or with a patience that is not accepted.
-pub(super) fn batch(request: v1::BatchGetConfigsRequest) -> Result<BatchRequest, Invalid> {
+pub(super) fn batch(request: v1::BatchGetConfigsRequest) -> Result<BatchRequest, InvalidRequest> {
     let asked = request.projects.len();
     if !(1..=MAX_BATCH).contains(&asked) {
-        return Err(Invalid::from(Violation {
+        return Err(InvalidRequest::from(Violation {
             field: "projects",
             description: format!("asks for {asked} projects: a batch is of 1 to {MAX_BATCH}"),
         }));
@@ -150,12 +150,12 @@ pub(super) fn batch(request: v1::BatchGetConfigsRequest) -> Result<BatchRequest,
 ///
 /// # Errors
 /// Names every field that is not accepted.
-pub(super) fn watch(project: &str, known_digest: &str) -> Result<Project, Invalid> {
+pub(super) fn watch(project: &str, known_digest: &str) -> Result<Project, InvalidRequest> {
     match (name(project), digest(known_digest)) {
         (Ok(project), Ok(())) => Ok(project),
         (project, digest) => {
             let problems = [project.err(), digest.err()];
-            Err(Invalid(problems.into_iter().flatten().collect()))
+            Err(InvalidRequest(problems.into_iter().flatten().collect()))
         }
     }
 }
@@ -164,8 +164,8 @@ pub(super) fn watch(project: &str, known_digest: &str) -> Result<Project, Invali
 ///
 /// # Errors
 /// When no project can have it.
-pub(super) fn project(of: &str) -> Result<Project, Invalid> {
-    name(of).map_err(Invalid::from)
+pub(super) fn project(of: &str) -> Result<Project, InvalidRequest> {
+    name(of).map_err(InvalidRequest::from)
 }
 
 fn name(of: &str) -> Read<Project> {

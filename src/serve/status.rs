@@ -10,7 +10,7 @@ use tonic::{Code, Status, metadata::MetadataMap};
 use tonic_types::{ErrorDetails, StatusExt as _};
 
 use super::{
-    request::{Invalid, Violation},
+    request::{InvalidRequest, Violation},
     response::duration,
 };
 use crate::{
@@ -69,7 +69,7 @@ impl FailedLookup {
     }
 
     /// Tells that a request is not accepted.
-    pub(super) fn invalid(invalid: Invalid) -> Self {
+    pub(super) fn invalid(invalid: InvalidRequest) -> Self {
         let message = invalid.to_string();
         let reason = invalid.reason();
         Self {

@@ -42,7 +42,7 @@ pub struct Unread {
 #[derive(Debug)]
 struct Shared {
     most: AtomicUsize,
-    pinned: Mutex<Pinned>,
+    pinned: Mutex<PinnedPayloads>,
     ended: AtomicU64,
     /// Those who wait, the one that has its turn included.
     waiting: AtomicUsize,
@@ -53,24 +53,24 @@ struct Shared {
 }
 
 #[derive(Debug, Default)]
-struct Pinned {
+struct PinnedPayloads {
     bytes: usize,
     /// By the address of a payload: what it takes, and how many answers pin it.
     payloads: HashMap<usize, (usize, usize)>,
-    streams: HashMap<u64, Arc<Open>>,
+    streams: HashMap<u64, Arc<OpenStream>>,
     next: u64,
 }
 
 /// A watch or a batch. Counts what it pins.
 #[derive(Clone, Debug)]
 pub(super) struct Stream {
-    open: Arc<Open>,
+    open: Arc<OpenStream>,
     /// Forgets the stream with its last clone.
     registered: Arc<Registered>,
 }
 
 #[derive(Debug)]
-struct Open {
+struct OpenStream {
     bytes: AtomicUsize,
     /// When its caller last took a byte of it, in milliseconds since the count began.
     taken: AtomicU64,
@@ -99,13 +99,13 @@ pub(super) struct Pin {
 pub(super) struct Turn<'a> {
     stream: &'a Stream,
     _turn: sync::MutexGuard<'a, ()>,
-    _waits: Waits<'a>,
+    _waits: WaitingStream<'a>,
     freed: watch::Receiver<()>,
     look_in: Duration,
 }
 
 #[derive(Debug)]
-struct Waits<'a>(&'a AtomicUsize);
+struct WaitingStream<'a>(&'a AtomicUsize);
 
 impl Unread {
     /// Starts with none, and lets at most so many bytes be pinned; but a single answer always fits.
@@ -141,7 +141,7 @@ impl Unread {
 
     /// Counts a watch or a batch.
     pub(super) fn open(&self, lasting: Option<Lasting>) -> Stream {
-        let open = Arc::new(Open {
+        let open = Arc::new(OpenStream {
             bytes: AtomicUsize::new(0),
             taken: AtomicU64::new(self.shared.now()),
             is_ended: false.into(),
@@ -160,7 +160,7 @@ impl Unread {
 }
 
 impl Shared {
-    fn pinned(&self) -> MutexGuard<'_, Pinned> {
+    fn pinned(&self) -> MutexGuard<'_, PinnedPayloads> {
         self.pinned.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -214,7 +214,7 @@ impl Stream {
         own: usize,
         revisions: impl Iterator<Item = &'a Revision> + Clone,
     ) -> Option<Vec<Pin>> {
-        self.try_pin(own, revisions, Line::Behind)
+        self.try_pin(own, revisions, PlaceInLine::Behind)
     }
 
     /// Tells that the caller took some of it.
@@ -227,7 +227,7 @@ impl Stream {
     pub(super) async fn turn(&self) -> Turn<'_> {
         let shared = self.shared();
         shared.waiting.fetch_add(1, Relaxed);
-        let waits = Waits(&shared.waiting);
+        let waits = WaitingStream(&shared.waiting);
         let turn = shared.turn.lock().await;
         Turn {
             stream: self,
@@ -246,7 +246,7 @@ impl Stream {
         &self,
         own: usize,
         revisions: impl Iterator<Item = &'a Revision> + Clone,
-        line: Line,
+        line: PlaceInLine,
     ) -> Option<Vec<Pin>> {
         let shared = self.shared();
         let mut pinned = shared.pinned();
@@ -258,7 +258,7 @@ impl Stream {
                 added += taken_by(revision);
             }
         }
-        let others_wait = line == Line::Behind && shared.waiting.load(Relaxed) > 0;
+        let others_wait = line == PlaceInLine::Behind && shared.waiting.load(Relaxed) > 0;
         let fits = pinned.bytes == 0 || pinned.bytes + added <= shared.most.load(Relaxed);
         if added > 0 && (others_wait || !fits) {
             return None;
@@ -290,7 +290,7 @@ impl Stream {
 
 /// Where an answer stands that asks for room.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Line {
+enum PlaceInLine {
     /// Behind those who wait.
     Behind,
     /// In front.
@@ -312,7 +312,7 @@ impl Turn<'_> {
         own: usize,
         revisions: impl Iterator<Item = &'a Revision> + Clone,
     ) -> Option<Vec<Pin>> {
-        self.stream.try_pin(own, revisions, Line::Front)
+        self.stream.try_pin(own, revisions, PlaceInLine::Front)
     }
 
     /// Waits until there may be more room than before, and sees to it that there is.
@@ -333,7 +333,7 @@ impl Turn<'_> {
     }
 }
 
-impl Drop for Waits<'_> {
+impl Drop for WaitingStream<'_> {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Relaxed);
     }

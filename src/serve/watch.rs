@@ -18,7 +18,7 @@ use crate::{
 };
 
 /// A watch, and what its caller has. Between two messages it holds one digest and no payload.
-struct Told<W> {
+struct WatchedProject<W> {
     watch: W,
     project: Project,
     /// The digest of the payload that the caller has; empty for none.
@@ -34,7 +34,7 @@ pub(super) fn messages(
     unread: unread::Stream,
     closing: CancellationToken,
 ) -> impl Stream<Item = Result<Chunk, Status>> + Send {
-    let told = Told {
+    let told = WatchedProject {
         watch,
         project,
         known,
@@ -52,7 +52,7 @@ pub(super) fn messages(
     })
 }
 
-impl<W: Watching> Told<W> {
+impl<W: Watching> WatchedProject<W> {
     /// The next message. One that has to wait for room waits without its payload, and is then what is newest.
     async fn next(&mut self) -> Chunk {
         loop {

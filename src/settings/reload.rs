@@ -12,7 +12,7 @@ use tokio::{
 };
 use tokio_util::task::AbortOnDropHandle;
 
-use self::watch::{Cause, Watch};
+use self::watch::{Cause, FileWatch};
 use super::{
     Hash, Invalid, Loaded, Pinned, Settings, Sources, load::resolve, reading::Reading,
     section::Difference,
@@ -104,7 +104,7 @@ async fn run(mut reload: Reload, demand: Arc<Notify>, sender: Sender<Arc<InForce
 }
 
 /// Reads the files again; none when the runtime ends.
-async fn read_again(sources: &Sources, watch: &Watch) -> Option<Vec<Reading>> {
+async fn read_again(sources: &Sources, watch: &FileWatch) -> Option<Vec<Reading>> {
     let (files, taken) = (sources.files.clone(), watch.taken());
     let read = move || {
         let pairs = files.iter().zip(taken);
@@ -117,7 +117,7 @@ async fn read_again(sources: &Sources, watch: &Watch) -> Option<Vec<Reading>> {
 #[derive(Debug)]
 struct Reload {
     sources: Sources,
-    watch: Watch,
+    watch: FileWatch,
     in_force: InForce,
     pinned: Vec<Pinned>,
 }
@@ -127,7 +127,7 @@ impl Reload {
         Self {
             sources,
             in_force: InForce::from(&loaded),
-            watch: Watch::new(loaded.readings),
+            watch: FileWatch::new(loaded.readings),
             pinned: loaded.pinned,
         }
     }

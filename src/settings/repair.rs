@@ -36,7 +36,7 @@ pub(super) fn promised(
     let read = files.iter().zip(&readings);
     let files = Files {
         read: read
-            .map(|(path, reading)| File::of(path, reading, &fields))
+            .map(|(path, reading)| SettingsFile::of(path, reading, &fields))
             .collect(),
         fields: &fields,
     };
@@ -45,12 +45,12 @@ pub(super) fn promised(
 }
 
 struct Files<'a> {
-    read: Vec<File<'a>>,
+    read: Vec<SettingsFile<'a>>,
     fields: &'a [&'static Field],
 }
 
 /// What is known of a file, however broken it is.
-struct File<'a> {
+struct SettingsFile<'a> {
     path: &'a Path,
     can_be_repaired: bool,
     /// Whether no name stands in it.
@@ -59,7 +59,7 @@ struct File<'a> {
     names_restart_only: bool,
 }
 
-impl<'a> File<'a> {
+impl<'a> SettingsFile<'a> {
     /// Looks at names only, without regard to structure.
     fn of(path: &'a Path, reading: &Reading, fields: &[&'static Field]) -> Self {
         let text = String::from_utf8_lossy(reading.content.as_deref().unwrap_or_default());
@@ -79,7 +79,7 @@ impl<'a> File<'a> {
 
 /// Which fields a name stands for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Kind {
+enum RepairKind {
     Hot,
     RestartOnly,
     /// A section of both, or nothing that is known.
@@ -107,18 +107,18 @@ impl Files<'_> {
         match place {
             Place::Environment(_) | Place::Flag(_) => false,
             // A default that does not go together with what a file says.
-            Place::Default => kind == Kind::Hot && !self.read.is_empty(),
+            Place::Default => kind == RepairKind::Hot && !self.read.is_empty(),
             Place::File { path, .. } => match kind {
-                Kind::Hot => self.file(path).is_some_and(|file| file.can_be_repaired),
-                Kind::RestartOnly => false,
-                Kind::Either => self
+                RepairKind::Hot => self.file(path).is_some_and(|file| file.can_be_repaired),
+                RepairKind::RestartOnly => false,
+                RepairKind::Either => self
                     .file(path)
                     .is_some_and(|file| file.can_be_repaired && !file.names_restart_only),
             },
         }
     }
 
-    fn kind(&self, name: &str) -> Kind {
+    fn kind(&self, name: &str) -> RepairKind {
         let within = format!("{name}.");
         let mut meant = self
             .fields
@@ -129,10 +129,10 @@ impl Files<'_> {
             // An unknown part of a section.
             None => name
                 .rsplit_once('.')
-                .map_or(Kind::Either, |(section, _)| self.kind(section)),
-            Some(first) if meant.any(|is_hot| is_hot != first) => Kind::Either,
-            Some(true) => Kind::Hot,
-            Some(false) => Kind::RestartOnly,
+                .map_or(RepairKind::Either, |(section, _)| self.kind(section)),
+            Some(first) if meant.any(|is_hot| is_hot != first) => RepairKind::Either,
+            Some(true) => RepairKind::Hot,
+            Some(false) => RepairKind::RestartOnly,
         }
     }
 
@@ -148,7 +148,7 @@ impl Files<'_> {
             && (!file.is_silent || others.any(|other| other.names_restart_only))
     }
 
-    fn file(&self, path: &Path) -> Option<&File<'_>> {
+    fn file(&self, path: &Path) -> Option<&SettingsFile<'_>> {
         self.read.iter().find(|file| file.path == path)
     }
 }

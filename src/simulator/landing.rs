@@ -15,7 +15,7 @@ use crate::{
     admission::{
         Action, AskId, CallFailure, Dropping, FetchLanding, HeldMark, Landing, Outcome, Verdict,
     },
-    revision::{Order, Project, Word},
+    revision::{AnswerOrigin, Order, Project},
 };
 
 /// For how long a project that is not found is taken for absent.
@@ -230,13 +230,13 @@ impl<W: Watch> World<W> {
         let now = self.now;
         let sidecar = &mut self.sidecars[call.sidecar];
         if sidecar.slots[call.project].held.is_some() {
-            let word = Word {
+            let origin = AnswerOrigin {
                 at: now,
                 connection: Some(call.connection),
             };
-            let first = *sidecar.slots[call.project].gone.get_or_insert(word);
+            let first = *sidecar.slots[call.project].gone.get_or_insert(origin);
             let held = sidecar.count_held() as u64;
-            if !first.is_confirmed_by(word, sidecar.drops.confirmed_after(held))
+            if !first.is_confirmed_by(origin, sidecar.drops.confirmed_after(held))
                 || sidecar.drops.decide(held, now) != Dropping::Allowed
             {
                 return Landing::Gone;

@@ -7,7 +7,7 @@ use super::{plan::Plan, reserver::Reserving};
 use crate::{
     admission::{Admission, Drops, HeldMark, Link, Remote, Share, Splay, Want},
     moment::Moment,
-    revision::{Order, Word},
+    revision::{AnswerOrigin, Order},
 };
 
 /// The number of a project: those of the plan from 0, then the names that are none.
@@ -25,7 +25,7 @@ pub(super) struct Slot {
     pub(super) told_in: u64,
     pub(super) absent_until: Moment,
     /// When the renderer first said that it does not know the held project.
-    pub(super) gone: Option<Word>,
+    pub(super) gone: Option<AnswerOrigin>,
     /// Without a sidecar: something was held until it was forgotten.
     pub(super) was_forgotten: bool,
 }

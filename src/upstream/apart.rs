@@ -9,38 +9,38 @@ use tokio::time::{Instant, sleep};
 use tracing::debug;
 
 use super::{
-    changes::Listener, connect::Connect, connection::Dialler, dial::Backoff, link::Link,
-    status::with_causes,
+    changes::ChangesListener, connect::Connect, connection::Connection, dial::Redial,
+    keeper::Dialler, status::with_causes,
 };
 
 /// Listens for as long as `beside` is in use, and a little longer: until the stream that follows has settled. Dials anew when
 /// the connection ends.
 pub(super) async fn listen<C: Connect>(
     mut dialler: Dialler<C>,
-    listener: Listener,
-    beside: Arc<Link>,
+    listener: ChangesListener,
+    beside: Arc<Connection>,
     seed: u64,
 ) {
-    let mut backoff = Backoff::new(seed.wrapping_add(beside.generation()));
+    let mut redial = Redial::new(seed.wrapping_add(beside.generation()));
     while !listener.is_done() {
         let dialled = tokio::select! {
             () = beside.retired() => return,
             dialled = dialler.dial() => dialled,
         };
         let delay = match dialled {
-            Ok(link) => {
+            Ok(connection) => {
                 let began = Instant::now();
-                listen_over(&link, &listener, &beside, seed).await;
-                backoff.after_end(link.was_of_use(began.elapsed()))
+                listen_over(&connection, &listener, &beside, seed).await;
+                redial.after_end(connection.was_of_use(began.elapsed()))
             }
             Err(error) => {
                 debug!(error = with_causes(&error), "cannot connect for changes");
-                listener.note_no_connection(&with_causes(&error));
-                backoff.after_failure()
+                listener.record_no_connection(&with_causes(&error));
+                redial.after_failure()
             }
         };
         // A replica that leaves sends the sidecars of a fleet away in the same instant.
-        let delay = delay.max(backoff.jitter());
+        let delay = delay.max(redial.jitter());
         tokio::select! {
             () = beside.retired() => return,
             () = sleep(delay) => {}
@@ -49,15 +49,20 @@ pub(super) async fn listen<C: Connect>(
 }
 
 /// Listens over one connection, which retires together with `beside`.
-async fn listen_over(link: &Arc<Link>, listener: &Listener, beside: &Link, seed: u64) {
-    let backoff = Backoff::new(seed.wrapping_add(link.generation()));
+async fn listen_over(
+    connection: &Arc<Connection>,
+    listener: &ChangesListener,
+    beside: &Connection,
+    seed: u64,
+) {
+    let redial = Redial::new(seed.wrapping_add(connection.generation()));
     let retire = async {
         beside.retired().await;
-        link.retire();
+        connection.retire();
         pending::<()>().await;
     };
     tokio::select! {
-        () = listener.clone().listen(Arc::clone(link), backoff) => {}
+        () = listener.clone().listen(Arc::clone(connection), redial) => {}
         () = retire => {}
     }
 }

@@ -19,10 +19,10 @@ use tokio::{
 use tonic::{Code, Response, Status, Streaming};
 use tracing::{debug, info, warn};
 
-use self::continuity::{Continuity, Report, StreamId, Verdict, Word};
+use self::continuity::{Continuity, StreamId, StreamMessage, StreamNews, StreamVerdict};
 use super::{
-    dial::{Backoff, Use},
-    link::{ASK_AGAIN, Link},
+    connection::{ASK_AGAIN, Connection},
+    dial::{Redial, Use},
 };
 use crate::{
     proto::v1,
@@ -60,7 +60,7 @@ pub enum Heard {
 
 /// Passes on what a renderer tells of changes. Clones listen together.
 #[derive(Clone, Debug)]
-pub(super) struct Listener {
+pub(super) struct ChangesListener {
     component: String,
     heard: mpsc::Sender<Heard>,
     continuity: Arc<Mutex<Continuity>>,
@@ -73,14 +73,14 @@ pub(super) struct Listener {
 pub struct ChangesUp(Arc<Mutex<Continuity>>);
 
 /// One stream, for as long as it lasts.
-struct Open<'a> {
-    listener: &'a Listener,
+struct OpenStream<'a> {
+    listener: &'a ChangesListener,
     id: StreamId,
 }
 
 /// Why a stream is over.
 #[derive(Debug, thiserror::Error)]
-enum Ended {
+enum StreamEnd {
     /// The renderer ended it.
     #[error("the renderer ended it")]
     Done,
@@ -104,9 +104,9 @@ impl ChangesUp {
     }
 }
 
-// === impl Listener ===
+// === impl ChangesListener ===
 
-impl Listener {
+impl ChangesListener {
     /// Listens for `component`, and passes on what is heard.
     pub(super) fn new(component: String, heard: mpsc::Sender<Heard>, seed: u64) -> Self {
         Self {
@@ -128,51 +128,55 @@ impl Listener {
     }
 
     /// Notes that there is no connection to open a stream over, and why.
-    pub(super) fn note_no_connection(&self, error: &str) {
+    pub(super) fn record_no_connection(&self, error: &str) {
         let news = self.lock().failed(Duration::ZERO);
         self.report(news, Some(&error));
     }
 
     /// Listens over one connection until it is of no more use for that.
-    pub(super) async fn listen(self, link: Arc<Link>, backoff: Backoff) {
+    pub(super) async fn listen(self, connection: Arc<Connection>, redial: Redial) {
         let mut settled = self.settled.subscribe();
         let replaced = async {
-            link.retired().await;
-            let is_replaced = settled.wait_for(|newest| *newest > link.generation());
+            connection.retired().await;
+            let is_replaced = settled.wait_for(|newest| *newest > connection.generation());
             // When no other stream comes about, this one has done what it could.
             let _ = timeout(OVERLAP, is_replaced).await;
         };
         tokio::select! {
             () = replaced => {}
-            () = self.streams(&link, backoff) => {}
+            () = self.streams(&connection, redial) => {}
             () = self.heard.closed() => {}
         }
     }
 
     /// Opens a stream again whenever one ends.
-    async fn streams(&self, link: &Link, mut backoff: Backoff) {
-        while link.is_open() {
-            let (ended, lasted) = self.stream(link).await;
-            debug!(generation = link.generation(), ?ended, "changes ended");
+    async fn streams(&self, connection: &Connection, mut redial: Redial) {
+        while connection.is_open() {
+            let (ended, lasted) = self.stream(connection).await;
+            debug!(
+                generation = connection.generation(),
+                ?ended,
+                "changes ended"
+            );
             match ended {
-                Ended::NotOffered => {
+                StreamEnd::NotOffered => {
                     let news = self.lock().healed();
                     self.report(news, None);
                     sleep(ASK_AGAIN).await;
                 }
-                Ended::Silent => {
+                StreamEnd::Silent => {
                     warn!(
-                        generation = link.generation(),
+                        generation = connection.generation(),
                         "stream of changes is silent; connecting anew"
                     );
-                    link.suspect();
+                    connection.suspect();
                     return;
                 }
-                Ended::Done | Ended::Broken(_) => {
+                StreamEnd::Done | StreamEnd::Broken(_) => {
                     let was = Use::of(false, false, lasted);
-                    sleep(backoff.after_end(was)).await;
+                    sleep(redial.after_end(was)).await;
                     // By now it is known whether its connection ended with it.
-                    if link.is_open() {
+                    if connection.is_open() {
                         let news = self.lock().failed(lasted);
                         self.report(news, Some(&ended));
                     }
@@ -182,10 +186,10 @@ impl Listener {
     }
 
     /// Passes on one stream until it ends; tells how long it lasted.
-    async fn stream(&self, link: &Link) -> (Ended, Duration) {
-        let (id, after) = self.lock().begin(link.generation(), Instant::now());
-        let open = Open { listener: self, id };
-        let (mut client, said) = link.client();
+    async fn stream(&self, connection: &Connection) -> (StreamEnd, Duration) {
+        let (id, after) = self.lock().begin(connection.generation(), Instant::now());
+        let open = OpenStream { listener: self, id };
+        let (mut client, from_renderer) = connection.client();
         let request = v1::ChangesRequest {
             component: self.component.clone(),
             after,
@@ -193,11 +197,11 @@ impl Listener {
         let ended = tokio::select! {
             biased;
             ended = self.read(id, client.changes(request)) => match ended {
-                Ok(()) => Ended::Done,
-                Err(status) if status.code() == Code::Unimplemented && said.is_error() => Ended::NotOffered,
-                Err(status) => Ended::Broken(status),
+                Ok(()) => StreamEnd::Done,
+                Err(status) if status.code() == Code::Unimplemented && from_renderer.is_error() => StreamEnd::NotOffered,
+                Err(status) => StreamEnd::Broken(status),
             },
-            () = self.until_silent(id) => Ended::Silent,
+            () = self.until_silent(id) => StreamEnd::Silent,
         };
         (ended, open.close())
     }
@@ -226,7 +230,7 @@ impl Listener {
                 Err(error) => debug!(%error, "change of a project that cannot be"),
             }
         }
-        let word = Word {
+        let word = StreamMessage {
             has_project,
             position: change.position,
             resync: change.resync,
@@ -255,7 +259,7 @@ impl Listener {
     }
 
     /// Does what a verdict says; true when the stream is over.
-    async fn obey(&self, verdict: Verdict) -> bool {
+    async fn obey(&self, verdict: StreamVerdict) -> bool {
         let newest = self.lock().settled();
         self.settled.send_if_modified(|known| {
             let is_news = *known < newest;
@@ -272,9 +276,9 @@ impl Listener {
     }
 
     /// Logs news, and why there is no stream.
-    fn report(&self, news: Option<Report>, ended: Option<&dyn fmt::Display>) {
+    fn report(&self, news: Option<StreamNews>, ended: Option<&dyn fmt::Display>) {
         match news {
-            Some(Report::Failing) => {
+            Some(StreamNews::Failing) => {
                 let error = ended.map(ToString::to_string);
                 let error = error.as_deref().unwrap_or_default();
                 warn!(
@@ -282,7 +286,7 @@ impl Listener {
                     "stream of changes keeps ending; changed inputs may go unnoticed"
                 );
             }
-            Some(Report::Healed) => info!("stream of changes no longer keeps ending"),
+            Some(StreamNews::Healed) => info!("stream of changes no longer keeps ending"),
             None => {}
         }
     }
@@ -297,9 +301,9 @@ impl Listener {
     }
 }
 
-// === impl Open ===
+// === impl OpenStream ===
 
-impl Open<'_> {
+impl OpenStream<'_> {
     /// Closes it; tells how long it lasted.
     fn close(self) -> Duration {
         self.end()
@@ -310,7 +314,7 @@ impl Open<'_> {
     }
 }
 
-impl Drop for Open<'_> {
+impl Drop for OpenStream<'_> {
     /// Also when its future is dropped, because it is listened to no longer. To end twice does no harm.
     fn drop(&mut self) {
         self.end();

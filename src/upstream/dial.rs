@@ -5,12 +5,14 @@
 
 use std::time::Duration;
 
-/// The longest delay before the second dial.
-const FIRST_DELAY: Duration = Duration::from_millis(200);
-/// By how much that delay grows with each failure.
-const GROWTH: f64 = 1.6;
-/// Where it stops growing.
-const LONGEST_DELAY: Duration = Duration::from_secs(30);
+use crate::back_off::{BackOff, Ceilings};
+
+/// How the longest delay before the next dial grows.
+const CEILINGS: Ceilings = Ceilings {
+    first: Duration::from_millis(200),
+    growth: 1.6,
+    longest: Duration::from_secs(30),
+};
 /// What lasted this long was of use, whatever it carried.
 const STEADY: Duration = Duration::from_secs(10);
 /// What lasted this long and was ended in good order (GOAWAY) was of use too: a renderer may set a maximal age of seconds.
@@ -43,27 +45,25 @@ impl Use {
     }
 }
 
-/// Paces attempts at something that fails.
+/// When to dial again, or to open a stream again.
 #[derive(Debug)]
-pub(super) struct Backoff {
-    failures: i32,
+pub(super) struct Redial {
+    back_off: BackOff,
     random: fastrand::Rng,
 }
 
-impl Backoff {
+impl Redial {
     /// Starts without a failure.
     pub(super) fn new(seed: u64) -> Self {
         Self {
-            failures: 0,
+            back_off: BackOff::new(CEILINGS),
             random: fastrand::Rng::with_seed(seed),
         }
     }
+
     /// The delay after an attempt that failed.
     pub(super) fn after_failure(&mut self) -> Duration {
-        let longest = LONGEST_DELAY.as_secs_f64();
-        let ceiling = FIRST_DELAY.as_secs_f64() * GROWTH.powi(self.failures);
-        self.failures = self.failures.saturating_add(1);
-        Duration::from_secs_f64(ceiling.min(longest) * self.random.f64())
+        self.back_off.after_failure(self.random.f64())
     }
 
     /// The delay after something ended: none when it was of use, else as after a failure.
@@ -71,7 +71,7 @@ impl Backoff {
         match was {
             Use::None => self.after_failure(),
             Use::Some => {
-                self.failures = 0;
+                self.back_off.succeeded();
                 Duration::ZERO
             }
         }
@@ -96,10 +96,10 @@ mod tests {
     #[test]
     fn delays_stay_below_a_ceiling_that_grows_to_the_longest() {
         for seed in 0..200 {
-            let mut backoff = Backoff::new(seed);
+            let mut redial = Redial::new(seed);
             let mut ceiling = 0.2;
             for _ in 0..200 {
-                assert!(backoff.after_failure().as_secs_f64() <= ceiling);
+                assert!(redial.after_failure().as_secs_f64() <= ceiling);
                 ceiling = (ceiling * 1.6).min(30.0);
             }
         }
@@ -107,20 +107,19 @@ mod tests {
 
     #[test]
     fn delays_use_the_whole_range_below_the_ceiling() {
-        let mut backoff = Backoff::new(1);
-        let total: Duration = (0..2_000).map(|_| backoff.after_failure()).sum();
+        let mut redial = Redial::new(1);
+        let total: Duration = (0..2_000).map(|_| redial.after_failure()).sum();
         let mean = total.as_secs_f64() / 2_000.0;
         assert!((14.0..16.0).contains(&mean), "{mean}");
     }
 
     #[test]
     fn an_end_without_use_is_a_failure_and_one_after_use_clears_them() {
-        let mut backoff = Backoff::new(1);
-        assert_eq!(backoff.failures, 0);
-        backoff.after_end(Use::None);
-        assert_ne!(backoff.failures, 0);
-        assert_eq!(backoff.after_end(Use::Some), Duration::ZERO);
-        assert_eq!(backoff.failures, 0);
+        let mut redial = Redial::new(1);
+        let longest = (0..50).map(|_| redial.after_end(Use::None)).max();
+        assert!(longest > Some(CEILINGS.first), "{longest:?}");
+        assert_eq!(redial.after_end(Use::Some), Duration::ZERO);
+        assert!(redial.after_failure() <= CEILINGS.first);
     }
 
     #[test]
@@ -135,8 +134,8 @@ mod tests {
 
     #[test]
     fn ages_spread_over_a_fifth_either_way() {
-        let mut backoff = Backoff::new(1);
-        let ages: Vec<_> = (0..1_000).map(|_| backoff.age().as_secs()).collect();
+        let mut redial = Redial::new(1);
+        let ages: Vec<_> = (0..1_000).map(|_| redial.age().as_secs()).collect();
         assert!(ages.iter().all(|age| (480..=720).contains(age)));
         assert!(ages.iter().any(|&age| age < 490) && ages.iter().any(|&age| age > 710));
     }

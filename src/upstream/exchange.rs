@@ -34,14 +34,14 @@ pub(super) struct Exchange {
     pub(super) send: SendRequest<tonic::body::Body>,
     /// The most bytes that the first message of an answer may have.
     pub(super) limit: usize,
-    pub(super) said: Said,
+    pub(super) from_renderer: FromRenderer,
 }
 
-/// Whether the renderer itself said an error.
+/// Whether the renderer itself answered with an error status, rather than tonic having concluded one.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Said(Arc<AtomicBool>);
+pub(super) struct FromRenderer(Arc<AtomicBool>);
 
-impl Said {
+impl FromRenderer {
     /// Whether it did.
     pub(super) fn is_error(&self) -> bool {
         self.0.load(Ordering::Relaxed)
@@ -74,7 +74,7 @@ pub(super) enum Broken {
 }
 
 impl tower::Service<Request<tonic::body::Body>> for Exchange {
-    type Response = Response<Answer>;
+    type Response = Response<AnswerBody>;
     type Error = Broken;
     type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Broken>> + Send>>;
 
@@ -85,17 +85,17 @@ impl tower::Service<Request<tonic::body::Body>> for Exchange {
     fn call(&mut self, mut request: Request<tonic::body::Body>) -> Self::Future {
         request.headers_mut().insert(USER_AGENT, AGENT);
         let sent = self.send.send_request(request);
-        let (limit, said) = (self.limit, self.said.clone());
+        let (limit, from_renderer) = (self.limit, self.from_renderer.clone());
         Box::pin(async move {
             let (mut head, body) = sent.await.map_err(Broken::Connection)?.into_parts();
-            let mut answer = Answer {
+            let mut answer = AnswerBody {
                 body,
                 prefix: Vec::with_capacity(PREFIX_BYTES),
                 limit,
                 has_status: false,
-                said,
+                from_renderer,
             };
-            answer.hear(&mut head.headers);
+            answer.read_headers(&mut head.headers);
             if !answer.has_status
                 && let Some(page) = page(head.status, &head.headers)
             {
@@ -129,19 +129,19 @@ const PREFIX_BYTES: usize = 5;
 
 /// The body of an answer.
 #[derive(Debug)]
-pub(super) struct Answer {
+pub(super) struct AnswerBody {
     body: Incoming,
     prefix: Vec<u8>,
     limit: usize,
     has_status: bool,
-    said: Said,
+    from_renderer: FromRenderer,
 }
 
-impl Answer {
-    fn hear(&mut self, headers: &mut HeaderMap) {
+impl AnswerBody {
+    fn read_headers(&mut self, headers: &mut HeaderMap) {
         if let Some(status) = headers.get(Status::GRPC_STATUS) {
             self.has_status = true;
-            self.said.0.store(status != "0", Ordering::Relaxed);
+            self.from_renderer.0.store(status != "0", Ordering::Relaxed);
         }
         if headers.contains_key(Status::GRPC_STATUS_DETAILS) {
             let metadata = MetadataMap::from_headers(headers.clone());
@@ -166,7 +166,7 @@ impl Answer {
     }
 }
 
-impl Body for Answer {
+impl Body for AnswerBody {
     type Data = Bytes;
     type Error = Broken;
 
@@ -178,7 +178,7 @@ impl Body for Answer {
         Poll::Ready(match frame {
             Some(Ok(mut frame)) => {
                 if let Some(trailers) = frame.trailers_mut() {
-                    self.hear(trailers);
+                    self.read_headers(trailers);
                 }
                 let excess = frame.data_ref().and_then(|data| self.excess(data));
                 Some(excess.map_or(Ok(frame), |bytes| Err(Broken::Oversized(bytes))))

@@ -7,11 +7,11 @@ use std::{
 
 use tokio::io::{AsyncRead as _, ReadBuf};
 
-use super::wire::{Health, Wire};
+use super::wire::{Condition, Wire};
 
 /// A stream of bytes, read in pieces of so many.
 pub(crate) fn frames(stream: &[u8], size: usize) {
-    let (mut wire, pulse) = Wire::new(stream);
+    let (mut wire, vitals) = Wire::new(stream);
     let mut context = Context::from_waker(Waker::noop());
     let mut piece = vec![0; size];
     loop {
@@ -25,23 +25,23 @@ pub(crate) fn frames(stream: &[u8], size: usize) {
             break;
         }
     }
-    assert_eq!(pulse.received(), stream.len() as u64);
+    assert_eq!(vitals.received(), stream.len() as u64);
     let found = frames_of(stream);
     let is_leaving = found.iter().any(|(kind, _)| *kind == 7);
     // SETTINGS count once all of them are there, as what they set is read.
     let has_settings = found.contains(&(4, true));
-    let health = match (is_leaving, has_settings) {
-        (true, _) => Health::Leaving,
-        (false, true) => Health::Well,
-        (false, false) => Health::Silent,
+    let condition = match (is_leaving, has_settings) {
+        (true, _) => Condition::Leaving,
+        (false, true) => Condition::Well,
+        (false, false) => Condition::Silent,
     };
-    assert_eq!(*pulse.health().borrow(), health);
-    assert_eq!(pulse.has_left(), is_leaving);
-    if let Some(stranger) = pulse.stranger() {
-        let said = stranger.to_string();
+    assert_eq!(*vitals.condition().borrow(), condition);
+    assert_eq!(vitals.has_left(), is_leaving);
+    if let Some(stranger) = vitals.stranger() {
+        let shown = stranger.to_string();
         assert!(
-            said.len() <= 128 && !said.chars().any(char::is_control),
-            "{said:?}"
+            shown.len() <= 128 && !shown.chars().any(char::is_control),
+            "{shown:?}"
         );
     }
 }

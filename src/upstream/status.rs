@@ -23,7 +23,7 @@ const RETRY_INFO: &str = "type.googleapis.com/google.rpc.RetryInfo";
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Circumstances {
     /// The renderer said the status itself; else tonic concluded it.
-    pub(super) is_said: bool,
+    pub(super) is_from_renderer: bool,
     /// The deadline of the call has passed.
     pub(super) is_past_deadline: bool,
     /// The most bytes that a payload may have.
@@ -54,8 +54,8 @@ pub(super) fn read(status: &Status, circumstances: Circumstances) -> RenderError
     }
     match status.code() {
         // A status that tonic concluded is a fault of the way: an answer that it cannot decompress, say.
-        Code::Unimplemented if !circumstances.is_said => RenderError::Unavailable(message),
-        Code::Internal | Code::ResourceExhausted if !circumstances.is_said => {
+        Code::Unimplemented if !circumstances.is_from_renderer => RenderError::Unavailable(message),
+        Code::Internal | Code::ResourceExhausted if !circumstances.is_from_renderer => {
             Rejected::Unreadable.into()
         }
         Code::ResourceExhausted => RenderError::Refused(message),
@@ -68,7 +68,9 @@ pub(super) fn read(status: &Status, circumstances: Circumstances) -> RenderError
         Code::DeadlineExceeded | Code::Cancelled if circumstances.is_past_deadline => {
             RenderError::DeadlineExceeded
         }
-        Code::Unauthenticated if circumstances.is_said => RenderError::Unauthenticated(message),
+        Code::Unauthenticated if circumstances.is_from_renderer => {
+            RenderError::Unauthenticated(message)
+        }
         code @ (Code::DeadlineExceeded
         | Code::Cancelled
         | Code::Internal
@@ -225,7 +227,7 @@ mod tests {
     use super::*;
 
     const SAID: Circumstances = Circumstances {
-        is_said: true,
+        is_from_renderer: true,
         is_past_deadline: false,
         max_payload: 100,
     };
@@ -341,7 +343,7 @@ mod tests {
     #[test]
     fn what_tonic_concluded_is_no_word_of_the_renderer() {
         let concluded = Circumstances {
-            is_said: false,
+            is_from_renderer: false,
             ..SAID
         };
         let status = Status::unimplemented("Content is compressed with `br`");
@@ -395,7 +397,7 @@ mod tests {
         for number in 0..17 {
             let code = Code::from_i32(number);
             let concluded = Circumstances {
-                is_said: false,
+                is_from_renderer: false,
                 ..SAID
             };
             let status = Status::new(code, "");
@@ -419,7 +421,7 @@ mod tests {
     fn an_internal_error_is_a_garbled_answer_only_when_the_renderer_did_not_say_it() {
         let status = Status::internal("failed to decode");
         let concluded = Circumstances {
-            is_said: false,
+            is_from_renderer: false,
             ..SAID
         };
         let unreadable = RenderError::Rejected(Rejected::Unreadable);

@@ -20,7 +20,7 @@ use crate::{
     admission::tests::{fetch_permit, permit},
     render::{Ask, Call, Fetch as _, Offer, Render as _, RenderError, RenderReason, Rendered},
     revision::Project,
-    upstream::{Connection, Options, Upstream},
+    upstream::{ConnectionState, Options, Upstream},
 };
 
 const MAX_PAYLOAD: usize = 100_000;
@@ -52,17 +52,17 @@ async fn until_up(upstream: &Upstream) -> u64 {
 }
 
 async fn until_up_since(upstream: &Upstream, least: u64) -> u64 {
-    let mut connection = upstream.connection();
-    let is_up = |connection: &Connection| matches!(connection, Connection::Up { generation, .. } if *generation >= least);
-    let Connection::Up { generation, .. } = until(&mut connection, is_up).await else {
+    let mut connection = upstream.connection_state();
+    let is_up = |connection: &ConnectionState| matches!(connection, ConnectionState::Up { generation, .. } if *generation >= least);
+    let ConnectionState::Up { generation, .. } = until(&mut connection, is_up).await else {
         panic!("not up");
     };
     generation
 }
 
 async fn until_down(upstream: &Upstream) {
-    let mut connection = upstream.connection();
-    let is_down = |connection: &Connection| matches!(connection, Connection::Down { .. });
+    let mut connection = upstream.connection_state();
+    let is_down = |connection: &ConnectionState| matches!(connection, ConnectionState::Down { .. });
     until(&mut connection, is_down).await;
 }
 

@@ -23,7 +23,7 @@ use tokio::{
 
 /// How a connection fares. It only ever gets worse.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Health {
+pub(super) enum Condition {
     /// Nothing was heard of the renderer yet.
     Silent,
     /// The renderer's SETTINGS arrived: the first contact.
@@ -38,17 +38,17 @@ pub(super) enum Health {
 
 /// What is known of one connection.
 #[derive(Debug)]
-pub(super) struct Pulse {
+pub(super) struct Vitals {
     received: AtomicU64,
     has_left: AtomicBool,
     /// The first bytes, once they are known not to be of HTTP/2.
     stranger: OnceLock<Stranger>,
     /// How many streams the peer takes at once; none when it sets no limit.
     streams: OnceLock<u32>,
-    health: watch::Sender<Health>,
+    condition: watch::Sender<Condition>,
 }
 
-impl Pulse {
+impl Vitals {
     /// How many bytes have arrived.
     pub(super) fn received(&self) -> u64 {
         self.received.load(Ordering::Relaxed)
@@ -77,16 +77,16 @@ impl Pulse {
         self.stranger.get().cloned()
     }
 
-    /// Follows the health.
-    pub(super) fn health(&self) -> watch::Receiver<Health> {
-        self.health.subscribe()
+    /// Follows the condition.
+    pub(super) fn condition(&self) -> watch::Receiver<Condition> {
+        self.condition.subscribe()
     }
 
-    /// Records that the health is `health` or worse.
-    pub(super) fn note(&self, health: Health) {
-        self.health.send_if_modified(|known| {
-            let is_news = *known < health;
-            *known = health.max(*known);
+    /// Records that the condition is `condition` or worse.
+    pub(super) fn worsen_to(&self, condition: Condition) {
+        self.condition.send_if_modified(|known| {
+            let is_news = *known < condition;
+            *known = condition.max(*known);
             is_news
         });
     }
@@ -97,25 +97,25 @@ impl Pulse {
 pub(super) struct Wire<T> {
     io: T,
     frames: Frames,
-    pulse: Arc<Pulse>,
+    vitals: Arc<Vitals>,
 }
 
 impl<T> Wire<T> {
     /// Listens to `io` from its first byte.
-    pub(super) fn new(io: T) -> (Self, Arc<Pulse>) {
-        let pulse = Arc::new(Pulse {
+    pub(super) fn new(io: T) -> (Self, Arc<Vitals>) {
+        let vitals = Arc::new(Vitals {
             received: AtomicU64::new(0),
             has_left: AtomicBool::new(false),
             stranger: OnceLock::new(),
             streams: OnceLock::new(),
-            health: watch::Sender::new(Health::Silent),
+            condition: watch::Sender::new(Condition::Silent),
         });
         let wire = Self {
             io,
             frames: Frames::default(),
-            pulse: Arc::clone(&pulse),
+            vitals: Arc::clone(&vitals),
         };
-        (wire, pulse)
+        (wire, vitals)
     }
 }
 
@@ -189,7 +189,7 @@ const GOAWAY: u8 = 7;
 
 /// What is of interest in the frames of a peer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Found {
+enum FrameEvent {
     /// One of its SETTINGS.
     Setting { id: u16, value: u32 },
     /// The end of a SETTINGS frame.
@@ -211,7 +211,7 @@ struct Frames {
 
 impl Frames {
     /// Calls `found` with what is of interest within `bytes`.
-    fn pass(&mut self, mut bytes: &[u8], mut found: impl FnMut(Found)) {
+    fn pass(&mut self, mut bytes: &[u8], mut found: impl FnMut(FrameEvent)) {
         while !bytes.is_empty() {
             if self.payload_left > 0 {
                 let (payload, rest) = bytes.split_at(self.payload_left.min(bytes.len()));
@@ -231,8 +231,8 @@ impl Frames {
                 self.payload_left = u32::from_be_bytes([0, high, middle, low]) as usize;
                 (self.kind, self.filled, self.setting_filled) = (kind, 0, 0);
                 match kind {
-                    SETTINGS if self.payload_left == 0 => found(Found::Settings),
-                    GOAWAY => found(Found::Goaway),
+                    SETTINGS if self.payload_left == 0 => found(FrameEvent::Settings),
+                    GOAWAY => found(FrameEvent::Goaway),
                     _ => {}
                 }
             }
@@ -240,21 +240,21 @@ impl Frames {
     }
 
     /// Takes a piece of the payload of SETTINGS.
-    fn read_settings(&mut self, payload: &[u8], found: &mut impl FnMut(Found)) {
+    fn read_settings(&mut self, payload: &[u8], found: &mut impl FnMut(FrameEvent)) {
         for byte in payload {
             self.setting[self.setting_filled] = *byte;
             self.setting_filled += 1;
             if self.setting_filled == SETTING_BYTES {
                 self.setting_filled = 0;
                 let [id_high, id_low, value @ ..] = self.setting;
-                found(Found::Setting {
+                found(FrameEvent::Setting {
                     id: u16::from_be_bytes([id_high, id_low]),
                     value: u32::from_be_bytes(value),
                 });
             }
         }
         if self.payload_left == 0 {
-            found(Found::Settings);
+            found(FrameEvent::Settings);
         }
     }
 }
@@ -271,20 +271,20 @@ impl<T: AsyncRead + Unpin> AsyncRead for Wire<T> {
         let before = buffer.filled().len();
         ready!(Pin::new(&mut this.io).poll_read(cx, buffer))?;
         let bytes = &buffer.filled()[before..];
-        if this.pulse.received() == 0
+        if this.vitals.received() == 0
             && let Some(stranger) = Stranger::of(bytes)
         {
-            let _ = this.pulse.stranger.set(stranger);
+            let _ = this.vitals.stranger.set(stranger);
         }
-        this.pulse
+        this.vitals
             .received
             .fetch_add(bytes.len() as u64, Ordering::Relaxed);
         this.frames.pass(bytes, |found| match found {
-            Found::Setting { id, value } => this.pulse.set(id, value),
-            Found::Settings => this.pulse.note(Health::Well),
-            Found::Goaway => {
-                this.pulse.has_left.store(true, Ordering::Relaxed);
-                this.pulse.note(Health::Leaving);
+            FrameEvent::Setting { id, value } => this.vitals.set(id, value),
+            FrameEvent::Settings => this.vitals.worsen_to(Condition::Well),
+            FrameEvent::Goaway => {
+                this.vitals.has_left.store(true, Ordering::Relaxed);
+                this.vitals.worsen_to(Condition::Leaving);
             }
         });
         Poll::Ready(Ok(()))
@@ -339,11 +339,11 @@ mod tests {
         stream.extend(frame(0, &[GOAWAY; 70_000]));
         stream.extend(frame(GOAWAY, &[4; 8]));
         let (window, streams) = (
-            Found::Setting {
+            FrameEvent::Setting {
                 id: 4,
                 value: 65_536,
             },
-            Found::Setting {
+            FrameEvent::Setting {
                 id: MAX_CONCURRENT_STREAMS,
                 value: 300,
             },
@@ -357,9 +357,9 @@ mod tests {
             let expected = [
                 window,
                 streams,
-                Found::Settings,
-                Found::Settings,
-                Found::Goaway,
+                FrameEvent::Settings,
+                FrameEvent::Settings,
+                FrameEvent::Goaway,
             ];
             assert_eq!(found, expected, "pieces of {size}");
         }
@@ -392,9 +392,9 @@ mod tests {
 
     #[test]
     fn health_never_gets_better() {
-        let (_, pulse) = Wire::new(tokio::io::empty());
-        pulse.note(Health::Leaving);
-        pulse.note(Health::Well);
-        assert_eq!(*pulse.health().borrow(), Health::Leaving);
+        let (_, vitals) = Wire::new(tokio::io::empty());
+        vitals.worsen_to(Condition::Leaving);
+        vitals.worsen_to(Condition::Well);
+        assert_eq!(*vitals.condition().borrow(), Condition::Leaving);
     }
 }

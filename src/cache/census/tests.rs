@@ -3,7 +3,7 @@ use std::sync::Arc;
 use proptest::prelude::*;
 
 use crate::{
-    cache::{Cache, Stored, Word},
+    cache::{AnswerOrigin, Cache, Stored},
     freshness::{Counts, Freshness, TargetChange},
     moment::Moment,
     revision::{Order, Project, Revision},
@@ -84,7 +84,7 @@ impl Sidecar {
     /// As `Refresh::set_target` does.
     fn target(&self, rollout: u64) {
         if let TargetChange::Raised(_) = self.freshness.set_target(rollout, self.now) {
-            self.cache.note_raise(self.now);
+            self.cache.record_raise(self.now);
         }
     }
 
@@ -98,7 +98,7 @@ impl Sidecar {
 
     fn happens(&mut self, event: &Event) {
         self.connection += 1;
-        let word = Word {
+        let origin = AnswerOrigin {
             at: self.now,
             connection: Some(self.connection),
         };
@@ -111,17 +111,17 @@ impl Sidecar {
             } => {
                 let revision = revision(name(project), rollout, number, bytes);
                 self.cache
-                    .store_word(revision, word, self.freshness.target());
+                    .store_from(revision, origin, self.freshness.target());
             }
             Event::Changes { project, number } => {
-                self.cache.note_change(&name(project), number, self.now);
+                self.cache.record_change(&name(project), number, self.now);
             }
             Event::Renders { project, number } => {
-                self.cache.note_rendered(&name(project), number);
+                self.cache.record_rendered(&name(project), number);
             }
-            Event::Confirms { project } => self.cache.note_confirmed(&name(project), self.now),
+            Event::Confirms { project } => self.cache.record_confirmed(&name(project), self.now),
             Event::IsGone { project } => {
-                self.cache.note_gone(&name(project), word);
+                self.cache.record_gone(&name(project), origin);
             }
             Event::Removes { project } => self.cache.remove(&name(project)),
             Event::Evicts { project } => self.cache.evict(&name(project)),
@@ -204,7 +204,7 @@ fn during_a_release(projects: usize) -> Sidecar {
         let revision = revision(project.clone(), 1 + n as u64 % 2, 1, 8);
         assert_eq!(sidecar.cache.store(revision, sidecar.now).0, Stored::Newer);
         if n % 100 == 0 {
-            sidecar.cache.note_change(&project, 2, sidecar.now);
+            sidecar.cache.record_change(&project, 2, sidecar.now);
         }
     }
     sidecar.target(2);

@@ -10,7 +10,7 @@ const LONG: Duration = Duration::from_secs(5);
 
 /// What is known of the renders in flight at one moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Facts {
+pub(super) struct HangFacts {
     /// Since when the oldest render has been in flight.
     pub(super) oldest: Option<Moment>,
     /// When the renderer last answered a render, whatever it said.
@@ -21,7 +21,7 @@ pub(super) struct Facts {
 
 /// What is to be said.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Said {
+pub(super) enum HangNotice {
     /// The oldest render takes long, and no other is answered meanwhile.
     Hangs {
         /// For how long it has been in flight.
@@ -37,24 +37,24 @@ pub(super) struct Hang(Option<Moment>);
 
 impl Hang {
     /// Says what is to be said at `now`.
-    pub(super) fn look(&mut self, facts: Facts, now: Moment) -> Option<Said> {
-        if let Some(said) = self.0 {
-            let is_answered = facts.answered > said;
+    pub(super) fn look(&mut self, facts: HangFacts, now: Moment) -> Option<HangNotice> {
+        if let Some(noticed) = self.0 {
+            let is_answered = facts.answered > noticed;
             return is_answered.then(|| {
                 self.0 = None;
-                Said::Heals
+                HangNotice::Heals
             });
         }
         let oldest = facts.oldest?;
         facts.hangs_at().filter(|&at| at <= now)?;
         self.0 = Some(now);
-        Some(Said::Hangs {
+        Some(HangNotice::Hangs {
             age: now.since(oldest),
         })
     }
 
     /// When to look again though nothing happens.
-    pub(super) fn next_look(&self, facts: Facts) -> Option<Moment> {
+    pub(super) fn next_look(&self, facts: HangFacts) -> Option<Moment> {
         match self.0 {
             Some(_) => None,
             None => facts.hangs_at(),
@@ -62,7 +62,7 @@ impl Hang {
     }
 }
 
-impl Facts {
+impl HangFacts {
     /// When the oldest render has taken long, and no other was answered for as long.
     fn hangs_at(self) -> Option<Moment> {
         let long = LONG.max(self.median.saturating_mul(TIMES_THE_MEDIAN));
@@ -78,16 +78,16 @@ mod tests {
         Moment::after_start(Duration::from_millis(millis))
     }
 
-    fn facts(oldest: u64, answered: u64, median: u64) -> Facts {
-        Facts {
+    fn facts(oldest: u64, answered: u64, median: u64) -> HangFacts {
+        HangFacts {
             oldest: Some(at(oldest)),
             answered: at(answered),
             median: Duration::from_millis(median),
         }
     }
 
-    fn hangs(millis: u64) -> Option<Said> {
-        Some(Said::Hangs {
+    fn hangs(millis: u64) -> Option<HangNotice> {
+        Some(HangNotice::Hangs {
             age: Duration::from_millis(millis),
         })
     }
@@ -118,7 +118,7 @@ mod tests {
     fn it_heals_once_when_a_render_is_answered_and_not_when_one_is_given_up() {
         let mut hang = Hang::default();
         assert_eq!(hang.look(facts(10_000, 9_000, 0), at(15_000)), hangs(5_000));
-        let none = Facts {
+        let none = HangFacts {
             oldest: None,
             ..facts(0, 9_000, 0)
         };
@@ -126,7 +126,7 @@ mod tests {
         assert_eq!(hang.look(facts(42_000, 9_000, 0), at(60_000)), None);
         assert_eq!(
             hang.look(facts(42_000, 61_000, 0), at(61_000)),
-            Some(Said::Heals)
+            Some(HangNotice::Heals)
         );
         assert_eq!(hang.look(facts(61_000, 61_000, 0), at(62_000)), None);
     }

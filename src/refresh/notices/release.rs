@@ -12,7 +12,7 @@ const PERIOD: Duration = Duration::from_secs(600);
 
 /// What is known of a release at one moment.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) struct Facts {
+pub(super) struct ReleaseFacts {
     /// Projects that are held.
     pub(super) held: u64,
     /// Those of them that are of an older rollout than the target.
@@ -31,7 +31,7 @@ pub(super) struct Facts {
 
 /// What is to be said.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) enum Said {
+pub(super) enum ReleaseNotice {
     /// All that is wanted is fresh.
     Over {
         rollout: u64,
@@ -52,10 +52,10 @@ pub(super) enum Said {
 
 /// The release that is under way, if one is.
 #[derive(Debug, Default)]
-pub(super) struct Release(Option<UnderWay>);
+pub(super) struct ReleaseWatch(Option<ReleaseUnderWay>);
 
 #[derive(Debug)]
-struct UnderWay {
+struct ReleaseUnderWay {
     rollout: u64,
     since: Moment,
     /// Renders that brought a revision since then.
@@ -66,16 +66,21 @@ struct UnderWay {
     due: Moment,
 }
 
-impl Release {
-    /// Records that the target is another rollout. A raised one begins a release, a lowered one ends it without a word.
-    pub(super) fn targets(&mut self, rollout: u64, is_raised: bool, now: Moment) {
-        self.0 = is_raised.then(|| UnderWay {
+impl ReleaseWatch {
+    /// Records that the target was raised: a release begins.
+    pub(super) fn target_raised(&mut self, rollout: u64, now: Moment) {
+        self.0 = Some(ReleaseUnderWay {
             rollout,
             since: now,
             renders: 0,
             idle: None,
             due: now + PERIOD,
         });
+    }
+
+    /// Records that the target was lowered: the release that is under way ends without a line.
+    pub(super) fn target_lowered(&mut self) {
+        self.0 = None;
     }
 
     /// Records that a render brought a revision.
@@ -91,7 +96,7 @@ impl Release {
     }
 
     /// Says what is to be said at `now`.
-    pub(super) fn look(&mut self, facts: &Facts, now: Moment) -> Option<Said> {
+    pub(super) fn look(&mut self, facts: &ReleaseFacts, now: Moment) -> Option<ReleaseNotice> {
         let release = self.0.as_mut()?;
         let rollout = release.rollout;
         if facts.wanted == 0 {
@@ -99,7 +104,7 @@ impl Release {
             if facts.below == 0 || now.since(idle) >= SETTLED {
                 let (after, renders) = (idle.since(release.since), release.renders);
                 self.0 = None;
-                return Some(Said::Over {
+                return Some(ReleaseNotice::Over {
                     rollout,
                     after,
                     renders,
@@ -112,7 +117,7 @@ impl Release {
             return None;
         }
         release.due = now + PERIOD;
-        Some(Said::GoesOn {
+        Some(ReleaseNotice::GoesOn {
             rollout,
             after: now.since(release.since),
             left: facts.wanted,
@@ -127,7 +132,7 @@ impl Release {
     }
 }
 
-impl Facts {
+impl ReleaseFacts {
     /// When what is wanted will be fresh by the rate and the permits, should all go on as it does; none when nothing is launched,
     /// or nothing is left but what fails.
     fn done_in(&self) -> Option<Duration> {
@@ -149,7 +154,7 @@ impl Facts {
 mod tests {
     use super::*;
 
-    const NONE_LEFT: Facts = Facts {
+    const NONE_LEFT: ReleaseFacts = ReleaseFacts {
         held: 60,
         below: 0,
         wanted: 0,
@@ -167,14 +172,14 @@ mod tests {
         Duration::from_secs(seconds)
     }
 
-    fn raised() -> Release {
-        let mut release = Release::default();
-        release.targets(2, true, at(100));
+    fn raised() -> ReleaseWatch {
+        let mut release = ReleaseWatch::default();
+        release.target_raised(2, at(100));
         release
     }
 
-    fn left(wanted: usize) -> Facts {
-        Facts {
+    fn left(wanted: usize) -> ReleaseFacts {
+        ReleaseFacts {
             below: wanted as u64,
             wanted,
             ..NONE_LEFT
@@ -187,7 +192,7 @@ mod tests {
         assert_eq!(release.look(&left(60), at(100)), None);
         (0..60).for_each(|_| release.rendered());
         assert_eq!(release.look(&left(1), at(140)), None);
-        let over = Said::Over {
+        let over = ReleaseNotice::Over {
             rollout: 2,
             after: secs(41),
             renders: 60,
@@ -200,7 +205,7 @@ mod tests {
     #[test]
     fn what_nobody_looks_up_does_not_keep_a_release_from_being_over() {
         let mut release = raised();
-        let unwanted = Facts {
+        let unwanted = ReleaseFacts {
             below: 40,
             ..NONE_LEFT
         };
@@ -211,7 +216,7 @@ mod tests {
         assert_eq!(release.look(&left(1), at(135)), None, "somebody does");
         assert_eq!(release.look(&unwanted, at(136)), None);
         assert_eq!(release.look(&unwanted, at(145)), None);
-        let over = Said::Over {
+        let over = ReleaseNotice::Over {
             rollout: 2,
             after: secs(36),
             renders: 0,
@@ -225,32 +230,32 @@ mod tests {
         assert_eq!(release.look(&left(4_000), at(699)), None);
         assert_eq!(release.next_look(), Some(at(700)));
         let goes_on = |after, left, done_in| {
-            Some(Said::GoesOn {
+            Some(ReleaseNotice::GoesOn {
                 rollout: 2,
                 after: secs(after),
                 left,
                 done_in,
             })
         };
-        let said = release.look(&left(4_000), at(700));
-        assert_eq!(said, goes_on(600, 4_000, Some(secs(400))));
+        let notice = release.look(&left(4_000), at(700));
+        assert_eq!(notice, goes_on(600, 4_000, Some(secs(400))));
         assert_eq!(release.look(&left(3_000), at(1_299)), None);
-        let slow = Facts {
+        let slow = ReleaseFacts {
             median: secs(3),
             ..left(3_000)
         };
-        let said = release.look(&slow, at(1_300));
-        assert_eq!(said, goes_on(1_200, 3_000, Some(secs(3_000))));
+        let notice = release.look(&slow, at(1_300));
+        assert_eq!(notice, goes_on(1_200, 3_000, Some(secs(3_000))));
     }
 
     #[test]
     fn no_end_is_expected_of_what_is_stopped_or_fails() {
-        let paused = Facts {
+        let paused = ReleaseFacts {
             rate: 0.0,
             ..left(5)
         };
         assert_eq!(raised().look(&paused, at(700)).unwrap().done_in(), None);
-        let poison = Facts {
+        let poison = ReleaseFacts {
             failing: 2,
             ..left(2)
         };
@@ -261,8 +266,8 @@ mod tests {
     fn a_newer_target_begins_anew_and_a_lower_one_ends_it_without_a_word() {
         let mut release = raised();
         release.rendered();
-        release.targets(3, true, at(150));
-        let over = Said::Over {
+        release.target_raised(3, at(150));
+        let over = ReleaseNotice::Over {
             rollout: 3,
             after: secs(10),
             renders: 0,
@@ -270,11 +275,11 @@ mod tests {
         assert_eq!(release.look(&left(1), at(151)), None);
         assert_eq!(release.look(&NONE_LEFT, at(160)), Some(over));
         let mut release = raised();
-        release.targets(1, false, at(150));
+        release.target_lowered();
         assert_eq!(release.look(&NONE_LEFT, at(160)), None);
     }
 
-    impl Said {
+    impl ReleaseNotice {
         fn done_in(self) -> Option<Duration> {
             match self {
                 Self::GoesOn { done_in, .. } => done_in,

@@ -19,7 +19,7 @@ pub(super) struct Spell {
 
 /// What is to be said.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Said {
+pub(super) enum SpellNotice {
     /// It began, after this many events.
     Begins(u64),
     /// It ended, after this many events.
@@ -45,7 +45,7 @@ impl Spell {
     }
 
     /// Records how often it happened.
-    pub(super) fn note(&mut self, times: u64, now: Moment) -> Option<Said> {
+    pub(super) fn record(&mut self, times: u64, now: Moment) -> Option<SpellNotice> {
         if times == 0 {
             return None;
         }
@@ -56,14 +56,14 @@ impl Spell {
         self.last = now;
         let begins = !self.is_on && self.count >= self.least;
         self.is_on |= begins;
-        begins.then_some(Said::Begins(self.count))
+        begins.then_some(SpellNotice::Begins(self.count))
     }
 
     /// Ends it when it is over.
-    pub(super) fn look(&mut self, now: Moment) -> Option<Said> {
+    pub(super) fn look(&mut self, now: Moment) -> Option<SpellNotice> {
         self.next_look().filter(|&at| at <= now)?;
         let ended = std::mem::replace(self, Self::new(self.least, self.within, self.quiet));
-        Some(Said::Ends {
+        Some(SpellNotice::Ends {
             count: ended.count,
             lasted: ended.last.since(ended.since),
         })
@@ -90,14 +90,14 @@ mod tests {
     #[test]
     fn it_begins_with_the_least_count_within_the_window_and_ends_when_it_is_quiet() {
         let mut spell = spell(3);
-        assert_eq!(spell.note(1, at(5)), None);
+        assert_eq!(spell.record(1, at(5)), None);
         assert_eq!(spell.next_look(), None);
-        assert_eq!(spell.note(1, at(6)), None);
-        assert_eq!(spell.note(1, at(7)), Some(Said::Begins(3)));
-        assert_eq!(spell.note(5, at(15)), None, "it is said once");
+        assert_eq!(spell.record(1, at(6)), None);
+        assert_eq!(spell.record(1, at(7)), Some(SpellNotice::Begins(3)));
+        assert_eq!(spell.record(5, at(15)), None, "it is said once");
         assert_eq!(spell.look(at(24)), None);
         assert_eq!(spell.next_look(), Some(at(25)));
-        let ends = Said::Ends {
+        let ends = SpellNotice::Ends {
             count: 8,
             lasted: Duration::from_secs(10),
         };
@@ -109,16 +109,16 @@ mod tests {
     fn what_happens_seldom_is_no_spell() {
         let mut spell = spell(3);
         for n in 0..100 {
-            assert_eq!(spell.note(1, at(n * 31)), None, "{n}");
-            assert_eq!(spell.note(0, at(n * 31)), None);
+            assert_eq!(spell.record(1, at(n * 31)), None, "{n}");
+            assert_eq!(spell.record(0, at(n * 31)), None);
         }
     }
 
     #[test]
     fn a_spell_of_one_begins_with_the_first_and_may_begin_again() {
         let mut spell = spell(1);
-        assert_eq!(spell.note(1, at(1)), Some(Said::Begins(1)));
+        assert_eq!(spell.record(1, at(1)), Some(SpellNotice::Begins(1)));
         assert!(spell.look(at(11)).is_some());
-        assert_eq!(spell.note(1, at(12)), Some(Said::Begins(1)));
+        assert_eq!(spell.record(1, at(12)), Some(SpellNotice::Begins(1)));
     }
 }

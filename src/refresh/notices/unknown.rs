@@ -9,7 +9,7 @@ const QUIET: Duration = Duration::from_secs(600);
 
 /// What is to be said.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Said {
+pub(super) enum UnknownNotice {
     /// Half or more of the last first renders found no project.
     Begins(FirstRenders),
     /// A quarter or less of them did, or none came for long.
@@ -22,22 +22,22 @@ pub(super) struct Unknown(Option<Moment>);
 
 impl Unknown {
     /// Notes what the first render of a project brought.
-    pub(super) fn note(
+    pub(super) fn record(
         &mut self,
         is_unknown: bool,
         of_late: FirstRenders,
         now: Moment,
-    ) -> Option<Said> {
+    ) -> Option<UnknownNotice> {
         let FirstRenders { unknown, seen, .. } = of_late;
         match &mut self.0 {
             None if is_unknown && of_late.is_flood() => {
                 self.0 = Some(now);
-                Some(Said::Begins(of_late))
+                Some(UnknownNotice::Begins(of_late))
             }
             None => None,
             Some(_) if unknown * 4 <= seen => {
                 self.0 = None;
-                Some(Said::Ends)
+                Some(UnknownNotice::Ends)
             }
             Some(last) => {
                 if is_unknown {
@@ -49,10 +49,10 @@ impl Unknown {
     }
 
     /// Ends it when it is over.
-    pub(super) fn look(&mut self, now: Moment) -> Option<Said> {
+    pub(super) fn look(&mut self, now: Moment) -> Option<UnknownNotice> {
         self.next_look().filter(|&at| at <= now)?;
         self.0 = None;
-        Some(Said::Ends)
+        Some(UnknownNotice::Ends)
     }
 
     /// When to look again though nothing happens.
@@ -79,25 +79,28 @@ mod tests {
 
     #[test]
     fn it_begins_at_half_and_ends_at_a_quarter() {
-        let mut said = Unknown::default();
-        assert_eq!(said.note(true, of_late(9), at(1)), None);
-        let begins = Some(Said::Begins(of_late(10)));
-        assert_eq!(said.note(true, of_late(10), at(2)), begins);
-        assert_eq!(said.note(true, of_late(20), at(3)), None);
-        assert_eq!(said.note(false, of_late(6), at(4)), None);
-        assert_eq!(said.note(false, of_late(5), at(5)), Some(Said::Ends));
-        assert_eq!(said.note(false, of_late(10), at(6)), None);
+        let mut unknown = Unknown::default();
+        assert_eq!(unknown.record(true, of_late(9), at(1)), None);
+        let begins = Some(UnknownNotice::Begins(of_late(10)));
+        assert_eq!(unknown.record(true, of_late(10), at(2)), begins);
+        assert_eq!(unknown.record(true, of_late(20), at(3)), None);
+        assert_eq!(unknown.record(false, of_late(6), at(4)), None);
+        assert_eq!(
+            unknown.record(false, of_late(5), at(5)),
+            Some(UnknownNotice::Ends)
+        );
+        assert_eq!(unknown.record(false, of_late(10), at(6)), None);
     }
 
     #[test]
     fn it_ends_when_nobody_asks_for_unknown_ones_any_more_and_may_begin_again() {
-        let mut said = Unknown::default();
-        assert!(said.note(true, of_late(16), at(1)).is_some());
-        said.note(true, of_late(17), at(5));
-        assert_eq!(said.next_look(), Some(at(605)));
-        assert_eq!(said.look(at(604)), None);
-        assert_eq!(said.look(at(605)), Some(Said::Ends));
-        assert!(said.note(true, of_late(17), at(606)).is_some());
+        let mut unknown = Unknown::default();
+        assert!(unknown.record(true, of_late(16), at(1)).is_some());
+        unknown.record(true, of_late(17), at(5));
+        assert_eq!(unknown.next_look(), Some(at(605)));
+        assert_eq!(unknown.look(at(604)), None);
+        assert_eq!(unknown.look(at(605)), Some(UnknownNotice::Ends));
+        assert!(unknown.record(true, of_late(17), at(606)).is_some());
     }
 
     #[test]
@@ -107,6 +110,6 @@ mod tests {
             unknown: 5,
             seen: 5,
         };
-        assert_eq!(Unknown::default().note(true, few, at(1)), None);
+        assert_eq!(Unknown::default().record(true, few, at(1)), None);
     }
 }

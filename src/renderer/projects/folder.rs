@@ -21,7 +21,7 @@ const PERIOD: Duration = Duration::from_millis(250);
 
 /// What one read found of a file.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Found {
+pub(super) struct FoundProject {
     /// When it was last modified, in milliseconds since the epoch.
     pub(super) modified: u64,
     /// The digest of what it says.
@@ -29,11 +29,11 @@ pub(super) struct Found {
     text: Result<Vec<u8>, String>,
 }
 
-pub(super) type Read = BTreeMap<Project, Found>;
+pub(super) type Read = BTreeMap<Project, FoundProject>;
 
-// === impl Found ===
+// === impl FoundProject ===
 
-impl Found {
+impl FoundProject {
     /// Parses what the file says.
     pub(super) fn settings(&self, project: &Project) -> Result<Arc<Settings>, Arc<str>> {
         let text = self.text.as_ref().map_err(|error| Arc::from(&**error))?;
@@ -63,7 +63,7 @@ fn project_of(path: &Path) -> Option<Project> {
 }
 
 /// Reads a file; none when it has gone.
-fn read_file(path: &Path) -> Option<Found> {
+fn read_file(path: &Path) -> Option<FoundProject> {
     let read = modified(path).and_then(|modified| Ok((modified, fs::read(path)?)));
     let (modified, text) = match read {
         Ok((modified, text)) => (modified, Ok(text)),
@@ -74,7 +74,7 @@ fn read_file(path: &Path) -> Option<Found> {
         Ok(text) => Digest::of(text),
         Err(error) => Digest::of(error.as_bytes()),
     };
-    Some(Found {
+    Some(FoundProject {
         modified,
         digest,
         text,

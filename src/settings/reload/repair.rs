@@ -7,7 +7,7 @@ use tokio::{
     time::{MissedTickBehavior, interval},
 };
 
-use super::{Cause, PERIOD, Watch, read_again};
+use super::{Cause, FileWatch, PERIOD, read_again};
 use crate::settings::{Invalid, Loaded, Repair, Sources, load::resolve};
 
 impl Repair {
@@ -19,7 +19,7 @@ impl Repair {
         demand: Arc<Notify>,
         unfit: &watch::Sender<Invalid>,
     ) -> Loaded {
-        let mut watch = Watch::new(self.readings);
+        let mut watch = FileWatch::new(self.readings);
         let mut ticks = interval(PERIOD);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {

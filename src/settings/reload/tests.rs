@@ -271,7 +271,7 @@ fn only_what_was_moved_into_place_is_taken_at_once() {
         ("/b", 2, false, "new", true),
         ("/b", 2, false, "", false),
     ] {
-        let mut watch = Watch::new(reading("/a", 1, true, "held"));
+        let mut watch = FileWatch::new(reading("/a", 1, true, "held"));
         let read = reading(target, inode, is_settled, content);
         let taken = watch.see(read.clone(), Cause::Poll).is_some();
         assert_eq!(taken, is_taken, "{read:?}");
@@ -282,7 +282,7 @@ fn only_what_was_moved_into_place_is_taken_at_once() {
 
 #[test]
 fn what_keeps_changing_is_not_taken_until_it_rests() {
-    let mut watch = Watch::new(reading("/a", 1, false, "0"));
+    let mut watch = FileWatch::new(reading("/a", 1, false, "0"));
     for content in ["1", "2", "3", "0", "3"] {
         let read = reading("/a", 1, false, content);
         assert_eq!(watch.see(read, Cause::Poll), None);

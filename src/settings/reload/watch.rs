@@ -17,13 +17,13 @@ pub(super) enum Cause {
 
 /// What was seen of the files, in the order of their names on the command line.
 #[derive(Debug)]
-pub(super) struct Watch {
+pub(super) struct FileWatch {
     taken: Vec<Reading>,
     /// Differs from what was taken, and waits for a second reading to agree.
     waiting: Option<Vec<Reading>>,
 }
 
-impl Watch {
+impl FileWatch {
     /// Starts with what was taken at start.
     pub(super) fn new(taken: Vec<Reading>) -> Self {
         Self {

@@ -1,6 +1,6 @@
 //! Whether changes may have been missed: what the streams of changes, one for each connection, amount to together.
 //!
-//! Pure: what happened to a stream and `now` go in, a [`Verdict`] comes out. The listener next door feeds it, and wakes it at
+//! Pure: what happened to a stream and `now` go in, a [`StreamVerdict`] comes out. The listener next door feeds it, and wakes it at
 //! [`Continuity::due`].
 //!
 //! While some stream is live, nothing is missed. From the end of the last live one until another has settled, changes may be
@@ -29,7 +29,7 @@ pub(super) struct StreamId(u64);
 
 /// What a message says of its stream, beside the change that it may tell.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Word {
+pub(super) struct StreamMessage {
     /// Whether it tells a change of a project.
     pub(super) has_project: bool,
     /// Up to where everything has been told; empty when it does not say.
@@ -40,18 +40,18 @@ pub(super) struct Word {
 
 /// What follows from something that happened.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Verdict {
+pub(super) struct StreamVerdict {
     /// What was learnt from the renderer before this moment may lack a change.
     pub(super) resync: Option<Instant>,
     /// The stream has been silent for too long: it is over, and its connection suspect.
     pub(super) is_silent: bool,
     /// What an operator is to be told.
-    pub(super) report: Option<Report>,
+    pub(super) report: Option<StreamNews>,
 }
 
 /// News of whether changes are heard.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Report {
+pub(super) enum StreamNews {
     /// Streams keep ending.
     Failing,
     /// They do no longer.
@@ -61,7 +61,7 @@ pub(super) enum Report {
 /// What is known of all streams.
 #[derive(Debug)]
 pub(super) struct Continuity {
-    streams: Vec<Stream>,
+    streams: Vec<StreamState>,
     begun: u64,
     /// The last position, and the stream that told it.
     position: Option<(StreamId, String)>,
@@ -75,7 +75,7 @@ pub(super) struct Continuity {
 }
 
 #[derive(Debug)]
-struct Stream {
+struct StreamState {
     id: StreamId,
     generation: u64,
     began: Instant,
@@ -114,7 +114,7 @@ impl Continuity {
             .as_ref()
             .map_or_else(String::new, |(_, position)| position.clone());
         let (least, most) = SILENCE;
-        self.streams.push(Stream {
+        self.streams.push(StreamState {
             id,
             generation,
             began: now,
@@ -136,10 +136,15 @@ impl Continuity {
     }
 
     /// Notes a message.
-    pub(super) fn heard(&mut self, id: StreamId, word: Word, now: Instant) -> Verdict {
+    pub(super) fn heard(
+        &mut self,
+        id: StreamId,
+        word: StreamMessage,
+        now: Instant,
+    ) -> StreamVerdict {
         let is_missing = self.is_missing;
         let Some(stream) = self.stream(id) else {
-            return Verdict::default();
+            return StreamVerdict::default();
         };
         (stream.is_live, stream.heard) = (true, now);
         let is_first = !stream.is_settled && !word.has_project;
@@ -154,15 +159,15 @@ impl Continuity {
             self.is_missing = false;
         }
         self.keep_position(id, word.position);
-        Verdict {
+        StreamVerdict {
             resync,
-            ..Verdict::default()
+            ..StreamVerdict::default()
         }
     }
 
     /// Says what is due for a stream at `now`.
-    pub(super) fn tick(&mut self, id: StreamId, now: Instant) -> Verdict {
-        let mut verdict = Verdict::default();
+    pub(super) fn tick(&mut self, id: StreamId, now: Instant) -> StreamVerdict {
+        let mut verdict = StreamVerdict::default();
         let (heals, is_missing) = (self.heals(id), self.is_missing);
         let Some(stream) = self.stream(id) else {
             return verdict;
@@ -200,18 +205,18 @@ impl Continuity {
     }
 
     /// Records that the stream itself ended after this time, not its connection.
-    pub(super) fn failed(&mut self, lasted: Duration) -> Option<Report> {
+    pub(super) fn failed(&mut self, lasted: Duration) -> Option<StreamNews> {
         self.failures += 1;
         self.longest = self.longest.max(lasted);
         let is_news = self.failures >= FAILURES && !self.is_reported;
         self.is_reported |= is_news;
-        is_news.then_some(Report::Failing)
+        is_news.then_some(StreamNews::Failing)
     }
 
     /// Records that streams work: one lasts, or the renderer offers none.
-    pub(super) fn healed(&mut self) -> Option<Report> {
+    pub(super) fn healed(&mut self) -> Option<StreamNews> {
         (self.failures, self.longest) = (0, Duration::ZERO);
-        std::mem::take(&mut self.is_reported).then_some(Report::Healed)
+        std::mem::take(&mut self.is_reported).then_some(StreamNews::Healed)
     }
 
     /// Whether changes are heard now.
@@ -249,14 +254,14 @@ impl Continuity {
         }
     }
 
-    fn stream(&mut self, id: StreamId) -> Option<&mut Stream> {
+    fn stream(&mut self, id: StreamId) -> Option<&mut StreamState> {
         self.streams.iter_mut().find(|stream| stream.id == id)
     }
 }
 
-// === impl Stream ===
+// === impl StreamState ===
 
-impl Stream {
+impl StreamState {
     /// When it has been silent for too long.
     fn silent_at(&self) -> Option<Instant> {
         self.has_positions.then(|| self.heard + self.patience)

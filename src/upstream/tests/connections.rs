@@ -14,7 +14,7 @@ use crate::{
     logged::Log,
     proto::v1,
     render::RenderError,
-    upstream::{dial::JITTER, wire::Health},
+    upstream::{dial::JITTER, wire::Condition},
 };
 
 #[tokio::test]
@@ -35,7 +35,10 @@ async fn a_refused_connection_is_down_and_calls_fail_at_once() {
     let url = format!("http://{}", port.local_addr().unwrap());
     drop(port);
     let upstream = Upstream::start(options(url.parse().unwrap()));
-    assert_eq!(*upstream.connection().borrow(), Connection::Dialling);
+    assert_eq!(
+        *upstream.connection_state().borrow(),
+        ConnectionState::Dialling
+    );
     until_down(&upstream).await;
     assert!(matches!(
         render(&upstream).await,
@@ -131,11 +134,11 @@ async fn a_call_that_could_no_longer_be_sent_was_unreachable() {
     let network = Network::before(&Renderer::answers(b"{}"));
     let upstream = start(&network);
     until_up(&upstream).await;
-    let link = upstream.link.borrow().clone().unwrap();
+    let connection = upstream.connection.borrow().clone().unwrap();
     network.cut();
-    link.worse_than(Health::Leaving).await;
+    connection.worse_than(Condition::Leaving).await;
     let request = v1::FetchRequest::default();
-    let call = link.call(
+    let call = connection.call(
         DEADLINE,
         |mut client| async move { client.fetch(request).await },
     );
@@ -325,7 +328,7 @@ async fn a_connection_of_age_is_replaced_and_its_calls_finish() {
     let old = tokio::spawn(render_within(&upstream, Duration::from_secs(3_600)));
     renderer.until_rendering(1).await;
 
-    let mut connection = upstream.connection();
+    let mut connection = upstream.connection_state();
     connection.mark_unchanged();
     timeout(Duration::from_secs(3_600), connection.changed())
         .await
@@ -333,7 +336,7 @@ async fn a_connection_of_age_is_replaced_and_its_calls_finish() {
         .unwrap();
     assert!(matches!(
         *connection.borrow(),
-        Connection::Up { generation: 2, .. }
+        ConnectionState::Up { generation: 2, .. }
     ));
     assert!((480..=720).contains(&began.elapsed().as_secs()));
 
@@ -377,8 +380,8 @@ async fn an_aged_connection_stays_in_use_while_it_cannot_be_replaced() {
     sleep(Duration::from_secs(1_200)).await;
     assert!(network.dials() > 10);
     assert!(matches!(
-        *upstream.connection().borrow(),
-        Connection::Up { generation: 1, .. }
+        *upstream.connection_state().borrow(),
+        ConnectionState::Up { generation: 1, .. }
     ));
     assert!(render(&upstream).await.is_ok());
 }
@@ -431,8 +434,8 @@ async fn a_renderer_that_hangs_is_not_dialled_in_a_loop() {
     }
     assert!((2..20).contains(&network.dials()), "{}", network.dials());
     assert!(matches!(
-        *upstream.connection().borrow(),
-        Connection::Up { .. }
+        *upstream.connection_state().borrow(),
+        ConnectionState::Up { .. }
     ));
 }
 

@@ -90,7 +90,10 @@ impl Core {
             refresh.clone(),
             lookup_limits,
         );
-        tokio::spawn(tell_of_connections(refresh.clone(), upstream.connection()));
+        tokio::spawn(tell_of_connections(
+            refresh.clone(),
+            upstream.connection_state(),
+        ));
         let (told, mut changes) = (refresh.clone(), upstream.changes());
         tokio::spawn(async move {
             while let Some(heard) = changes.recv().await {
@@ -155,12 +158,12 @@ impl Core {
     }
 }
 
-async fn tell_of_connections(refresh: Refresh, mut connection: watch::Receiver<Connection>) {
+async fn tell_of_connections(refresh: Refresh, mut connection: watch::Receiver<ConnectionState>) {
     loop {
         let link = match *connection.borrow_and_update() {
-            Connection::Dialling => Link::Dialling,
-            Connection::Up { .. } => Link::Up,
-            Connection::Down { retry_at } => Link::Down {
+            ConnectionState::Dialling => Link::Dialling,
+            ConnectionState::Up { .. } => Link::Up,
+            ConnectionState::Down { retry_at } => Link::Down {
                 retry_at: refresh.clock().moment(retry_at),
             },
         };

@@ -7,8 +7,8 @@ struct Streams {
 }
 
 /// A Change without a project.
-fn stands(position: &str, resync: bool) -> Word {
-    Word {
+fn stands(position: &str, resync: bool) -> StreamMessage {
+    StreamMessage {
         has_project: false,
         position: position.to_owned(),
         resync,
@@ -16,8 +16,8 @@ fn stands(position: &str, resync: bool) -> Word {
 }
 
 /// A change of a project.
-fn tells(position: &str) -> Word {
-    Word {
+fn tells(position: &str) -> StreamMessage {
+    StreamMessage {
         has_project: true,
         position: position.to_owned(),
         resync: false,
@@ -42,18 +42,18 @@ impl Streams {
     }
 
     /// Says since when what is held has to be confirmed, in seconds.
-    fn resync(&self, verdict: Verdict) -> Option<f64> {
+    fn resync(&self, verdict: StreamVerdict) -> Option<f64> {
         let since = verdict.resync?;
         Some(since.duration_since(self.start).as_secs_f64())
     }
 
-    fn heard(&mut self, id: StreamId, word: Word, seconds: f64) -> Option<f64> {
+    fn heard(&mut self, id: StreamId, word: StreamMessage, seconds: f64) -> Option<f64> {
         let now = self.at(seconds);
         let verdict = self.known.heard(id, word, now);
         self.resync(verdict)
     }
 
-    fn ticked(&mut self, id: StreamId, seconds: f64) -> Verdict {
+    fn ticked(&mut self, id: StreamId, seconds: f64) -> StreamVerdict {
         let now = self.at(seconds);
         self.known.tick(id, now)
     }
@@ -103,7 +103,7 @@ fn a_renderer_that_does_not_say_where_it_stands_within_5_s_has_no_positions() {
     streams.known.accepted(first);
     assert_eq!(streams.heard(first, tells(""), 1.0), None);
     assert_eq!(streams.known.due(first), Some(streams.at(5.0)));
-    assert_eq!(streams.ticked(first, 4.9), Verdict::default());
+    assert_eq!(streams.ticked(first, 4.9), StreamVerdict::default());
     let verdict = streams.ticked(first, 5.0);
     assert_eq!(streams.resync(verdict), Some(0.0));
     assert_eq!(streams.known.due(first), None, "it may be silent for ever");
@@ -126,7 +126,7 @@ fn a_stream_that_overlaps_the_one_before_missed_nothing() {
 
     // Nor where neither has positions.
     let (third, _) = streams.begin(3, 1_200.0);
-    assert_eq!(streams.ticked(third, 1_205.0), Verdict::default());
+    assert_eq!(streams.ticked(third, 1_205.0), StreamVerdict::default());
     assert_eq!(streams.known.settled(), 3);
     streams.ended(second, 1_205.1);
     assert!(streams.known.is_up());
@@ -204,12 +204,12 @@ fn streams_that_keep_ending_are_reported_once_and_their_end_once() {
         assert_eq!(streams.ticked(id, began + 29.0).report, None, "{round}");
         let lasted = streams.ended(id, began + 30.0);
         let news = streams.known.failed(lasted);
-        assert_eq!(news, (round == 2).then_some(Report::Failing), "{round}");
+        assert_eq!(news, (round == 2).then_some(StreamNews::Failing), "{round}");
     }
     let (id, _) = streams.begin(1, 2_000.0);
     assert_eq!(streams.ticked(id, 2_059.0).report, None);
     assert_eq!(streams.known.due(id), Some(streams.at(2_060.0)));
-    assert_eq!(streams.ticked(id, 2_060.0).report, Some(Report::Healed));
+    assert_eq!(streams.ticked(id, 2_060.0).report, Some(StreamNews::Healed));
     assert_eq!(streams.ticked(id, 2_070.0).report, None);
     assert_eq!(streams.known.due(id), None);
 }

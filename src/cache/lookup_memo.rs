@@ -1,4 +1,4 @@
-//! What lookups of a held project leave for each other, without a lock: the refusal that is known, and when interest was told.
+//! What lookups of a held project remember for each other, without a lock: the refusal that is known, and when interest was told.
 
 use std::{
     sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
@@ -12,7 +12,7 @@ use crate::{
 
 /// A few atomics beside a held revision.
 #[derive(Debug, Default)]
-pub struct Note {
+pub struct LookupMemo {
     /// Bits 0-7 the reason, counted from 1; 8-23 the epoch; 24-63 the end, in milliseconds since the start. 0 is none.
     refusal: AtomicU64,
     /// The last second in which a lookup told its interest, counted from 1.
@@ -20,7 +20,7 @@ pub struct Note {
     is_wanted: AtomicBool,
 }
 
-impl Note {
+impl LookupMemo {
     /// Remembers a refusal until its `retry_after`, or until the epoch changes: whatever may change refusals starts a new epoch.
     pub fn remember(&self, refusal: Refusal, epoch: u16, now: Moment) {
         let until = millis(now + refusal.retry_after) & 0xff_ffff_ffff;
@@ -83,31 +83,31 @@ mod tests {
 
     #[test]
     fn a_refusal_is_remembered_until_it_ends_or_the_epoch_does() {
-        let note = Note::default();
-        assert_eq!(note.refusal(0, at(0)), None);
+        let memo = LookupMemo::default();
+        assert_eq!(memo.refusal(0, at(0)), None);
         for reason in NotRefreshed::ALL {
             let refusal = Refusal {
                 reason,
                 retry_after: Duration::from_millis(700),
             };
-            note.remember(refusal, 65_535, at(100));
-            let left = note.refusal(65_535, at(300)).unwrap();
+            memo.remember(refusal, 65_535, at(100));
+            let left = memo.refusal(65_535, at(300)).unwrap();
             assert_eq!(
                 (left.reason, left.retry_after),
                 (reason, Duration::from_millis(500))
             );
-            assert_eq!(note.refusal(0, at(300)), None);
-            assert_eq!(note.refusal(65_535, at(800)), None);
+            assert_eq!(memo.refusal(0, at(300)), None);
+            assert_eq!(memo.refusal(65_535, at(800)), None);
         }
-        note.forget();
-        assert_eq!(note.refusal(65_535, at(300)), None);
+        memo.forget();
+        assert_eq!(memo.refusal(65_535, at(300)), None);
     }
 
     #[test]
     fn interest_is_told_once_a_second() {
-        let note = Note::default();
-        assert!(note.claim_second(at(0)));
-        assert!(!note.claim_second(at(999)));
-        assert!(note.claim_second(at(1_000)));
+        let memo = LookupMemo::default();
+        assert!(memo.claim_second(at(0)));
+        assert!(!memo.claim_second(at(999)));
+        assert!(memo.claim_second(at(1_000)));
     }
 }

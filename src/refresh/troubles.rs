@@ -11,17 +11,17 @@ use std::{
 
 use crate::{admission::Stops, moment::Moment, revision::Project};
 
-/// How long a complaint counts about a project without later lookups.
+/// How long a trouble of a project counts without later lookups.
 const FORGOTTEN: Duration = Duration::from_secs(900);
-/// The most projects that are remembered of each kind of complaint; the longest silent is forgotten first.
+/// The most projects that are remembered of each kind of trouble; the longest untroubled is forgotten first.
 const MAX_STANDING: usize = 10_000;
 /// How many failing projects are named within [`MINUTE`].
 const NAMED: u32 = 5;
 const MINUTE: Duration = Duration::from_secs(60);
 
-/// What a project can complain of.
+/// What can go wrong with a project, and is logged once when it begins and once when it is over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Complaint {
+pub(super) enum Trouble {
     Failed,
     Behind,
     Rejected,
@@ -31,7 +31,7 @@ pub(super) enum Complaint {
     Ahead,
 }
 
-impl Complaint {
+impl Trouble {
     const ALL: [Self; 7] = [
         Self::Failed,
         Self::Behind,
@@ -68,7 +68,7 @@ impl Complaint {
         }
     }
 
-    fn healed(self) -> &'static str {
+    fn over(self) -> &'static str {
         match self {
             Self::Failed => "renders succeed again",
             Self::Behind => "renderer is no longer behind",
@@ -94,19 +94,19 @@ impl Complaint {
     }
 }
 
-/// The complaints that stand.
+/// The troubles that stand.
 #[derive(Debug, Default)]
-pub(super) struct Complaints {
-    kinds: [Standing; Complaint::ALL.len()],
+pub(super) struct Troubles {
+    kinds: [Affected; Trouble::ALL.len()],
     named: Named,
     stops: Stops,
     is_refused: bool,
     has_given_fetches_up: bool,
 }
 
-/// The projects that a complaint stands of, and when each last complained.
+/// The projects that a trouble befell, and when it last befell each.
 #[derive(Debug, Default)]
-struct Standing {
+struct Affected {
     last: HashMap<Project, Moment>,
     by_age: BTreeSet<(Moment, Project)>,
 }
@@ -119,52 +119,52 @@ struct Named {
     left_out: u32,
 }
 
-// === impl Complaints ===
+// === impl Troubles ===
 
-impl Complaints {
-    /// Notes a complaint. The first of its kind is logged with its cause, and so are the first few projects of a minute, but not
+impl Troubles {
+    /// Records a trouble. The first of its kind is logged with its cause, and so are the first few projects of a minute, but not
     /// while the breaker tells that it is the renderer.
     pub(super) fn raise(
         &mut self,
-        complaint: Complaint,
+        trouble: Trouble,
         project: &Project,
         cause: &dyn fmt::Display,
         now: Moment,
     ) {
         self.tick(now);
-        let standing = &mut self.kinds[complaint as usize];
-        let is_first = standing.is_empty();
-        let is_new = standing.insert(project, now);
-        let another = complaint
+        let affected = &mut self.kinds[trouble as usize];
+        let is_first = affected.is_empty();
+        let is_new = affected.insert(project, now);
+        let another = trouble
             .another()
             .filter(|_| is_new && !self.stops.is_broken);
         if is_first {
-            self.named.is_picked(now);
-            tracing::warn!(%project, %cause, "{}", complaint.broken());
+            self.named.pick(now);
+            tracing::warn!(%project, %cause, "{}", trouble.broken());
         } else if let Some(another) = another
-            && self.named.is_picked(now)
+            && self.named.pick(now)
         {
             tracing::warn!(%project, %cause, "{another}");
         } else {
-            tracing::debug!(%project, %cause, "{}", complaint.broken());
+            tracing::debug!(%project, %cause, "{}", trouble.broken());
         }
     }
 
-    /// Records that a project no longer has a complaint; logs the end of the last of its kind.
-    pub(super) fn settle(&mut self, project: &Project, except: Option<Complaint>) {
-        for complaint in Complaint::ALL
+    /// Records that a project no longer has a trouble; logs the end of the last of its kind.
+    pub(super) fn settle(&mut self, project: &Project, except: Option<Trouble>) {
+        for trouble in Trouble::ALL
             .into_iter()
             .filter(|kind| Some(*kind) != except)
         {
-            let standing = &mut self.kinds[complaint as usize];
-            if standing.remove(project) && standing.is_empty() {
-                tracing::info!(%project, "{}", complaint.healed());
+            let affected = &mut self.kinds[trouble as usize];
+            if affected.remove(project) && affected.is_empty() {
+                tracing::info!(%project, "{}", trouble.over());
             }
         }
     }
 
-    /// Notes whether the renderer refused calls of late; what begins and what ends is logged.
-    pub(super) fn note_refusals(&mut self, is_refused: bool) {
+    /// Records whether the renderer refused calls of late; what begins and what ends is logged.
+    pub(super) fn record_refusals(&mut self, is_refused: bool) {
         match (
             std::mem::replace(&mut self.is_refused, is_refused),
             is_refused,
@@ -175,8 +175,8 @@ impl Complaints {
         }
     }
 
-    /// Notes whether fetches as a whole fail; what begins and what ends is logged.
-    pub(super) fn note_fetches(&mut self, are_given_up: bool) {
+    /// Records whether fetches as a whole fail; what begins and what ends is logged.
+    pub(super) fn record_fetches(&mut self, are_given_up: bool) {
         let before = std::mem::replace(&mut self.has_given_fetches_up, are_given_up);
         match (before, are_given_up) {
             (false, true) => {
@@ -187,8 +187,8 @@ impl Complaints {
         }
     }
 
-    /// Notes what stops every render; what begins and what ends is logged.
-    pub(super) fn note_stops(&mut self, stops: Stops) {
+    /// Records what stops every render; what begins and what ends is logged.
+    pub(super) fn record_stops(&mut self, stops: Stops) {
         let before = std::mem::replace(&mut self.stops, stops);
         match (before.is_broken, stops.is_broken) {
             (false, true) if stops.is_identity_refused => tracing::warn!(
@@ -209,10 +209,10 @@ impl Complaints {
 
     /// Forgets what is due, and tells how many projects were not named.
     pub(super) fn tick(&mut self, now: Moment) {
-        for complaint in Complaint::ALL {
-            let standing = &mut self.kinds[complaint as usize];
-            if standing.forget(now) && standing.is_empty() {
-                tracing::info!("{}", complaint.forgotten());
+        for trouble in Trouble::ALL {
+            let affected = &mut self.kinds[trouble as usize];
+            if affected.forget(now) && affected.is_empty() {
+                tracing::info!("{}", trouble.forgotten());
             }
         }
         if let Some(more) = self.named.take_left_out(now) {
@@ -220,9 +220,9 @@ impl Complaints {
         }
     }
 
-    /// When to call [`Complaints::tick`].
+    /// When to call [`Troubles::tick`].
     pub(super) fn next_wake(&self) -> Option<Moment> {
-        let forgotten = self.kinds.iter().filter_map(Standing::forgotten_at).min();
+        let forgotten = self.kinds.iter().filter_map(Affected::forgotten_at).min();
         [forgotten, self.named.ends_at()]
             .into_iter()
             .flatten()
@@ -230,20 +230,20 @@ impl Complaints {
     }
 }
 
-// === impl Standing ===
+// === impl Affected ===
 
-impl Standing {
+impl Affected {
     fn is_empty(&self) -> bool {
         self.last.is_empty()
     }
 
-    /// Notes a complaint; true when none of that project stood.
+    /// Records a trouble; true when none of that project stood.
     fn insert(&mut self, project: &Project, now: Moment) -> bool {
         let is_new = !self.remove(project);
         if self.last.len() == MAX_STANDING
-            && let Some((_, longest_silent)) = self.by_age.pop_first()
+            && let Some((_, longest_untroubled)) = self.by_age.pop_first()
         {
-            self.last.remove(&longest_silent);
+            self.last.remove(&longest_untroubled);
         }
         self.last.insert(project.clone(), now);
         self.by_age.insert((now, project.clone()));
@@ -256,7 +256,7 @@ impl Standing {
             .is_some_and(|(project, at)| self.by_age.remove(&(at, project)))
     }
 
-    /// Forgets what has not complained for long; true when something was.
+    /// Forgets what has had none for long; true when something was.
     fn forget(&mut self, now: Moment) -> bool {
         let before = self.last.len();
         while self.forgotten_at().is_some_and(|at| at <= now)
@@ -277,7 +277,7 @@ impl Standing {
 
 impl Named {
     /// Whether a project is among the first of its minute.
-    fn is_picked(&mut self, now: Moment) -> bool {
+    fn pick(&mut self, now: Moment) -> bool {
         self.since.get_or_insert(now);
         let is_picked = self.named < NAMED;
         if is_picked {
