@@ -16,7 +16,7 @@ use super::{
     register::{Entry, Kind, Place, Stage},
     *,
 };
-use crate::revision::Order;
+use crate::{reason::NotRefreshed, revision::Order};
 
 const TUNING: Tuning = Tuning::DEFAULT;
 
@@ -62,6 +62,10 @@ enum Step {
     Age(usize),
     Dial,
     Link(Option<Duration>),
+    /// Changes may have been missed.
+    Resync,
+    /// A confirming fetch comes back.
+    Confirm(usize, Brought),
     /// The connection takes so many calls at once.
     Room(Option<NonZeroU32>),
     Weather(Stretch),
@@ -112,7 +116,8 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         12 => (project.clone(), patience, prop::bool::weighted(0.1))
             .prop_map(|(project, patience, demand)| Step::Want { project, patience, demand }),
         2 => any::<usize>().prop_map(Step::Leave),
-        8 => (any::<usize>(), brought).prop_map(|(flight, brought)| Step::Land(flight, brought)),
+        8 => (any::<usize>(), brought.clone()).prop_map(|(flight, brought)| Step::Land(flight, brought)),
+        2 => (any::<usize>(), brought).prop_map(|(flight, brought)| Step::Confirm(flight, brought)),
         8 => (1_u64..3_000).prop_map(|millis| Step::Wait(Duration::from_millis(millis))),
         1 => (
             prop::sample::select(vec![0.0, 0.3, 2.0, 20.0]),
@@ -134,6 +139,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         1 => project.clone().prop_map(Step::Change),
         1 => project.clone().prop_map(Step::Evict),
         1 => project.prop_map(Step::Age),
+        1 => Just(Step::Resync),
         1 => Just(Step::Dial),
         1 => prop::option::of((1_u64..5_000).prop_map(Duration::from_millis)).prop_map(Step::Link),
         1 => prop::option::of((1_u32..4).prop_map(count)).prop_map(Step::Room),
@@ -200,6 +206,9 @@ struct World {
     /// Since when what is held has to be validated.
     aged: HashMap<Project, Moment>,
     flights: Vec<(Project, bool, u64)>,
+    /// Projects whose confirming fetch is in flight, and what is held that may lack a change.
+    confirms: Vec<Project>,
+    doubted: HashSet<Project>,
     waiters: Vec<(Project, Moment)>,
     launches: Vec<Moment>,
     /// The limits that were in force from each moment on.
@@ -243,6 +252,8 @@ impl World {
             held: HashMap::new(),
             aged: HashMap::new(),
             flights: Vec::new(),
+            confirms: Vec::new(),
+            doubted: HashSet::new(),
             waiters: Vec::new(),
             launches: Vec::new(),
             history: vec![(now, limits)],
@@ -290,7 +301,15 @@ impl World {
                 let flight = self.flights.remove(flight % self.flights.len());
                 self.land(flight, brought);
             }
-            Step::Leave(_) | Step::Land(..) => {}
+            Step::Confirm(flight, brought) if !self.confirms.is_empty() => {
+                let project = self.confirms.remove(flight % self.confirms.len());
+                self.land_confirm(&project, brought);
+            }
+            Step::Leave(_) | Step::Land(..) | Step::Confirm(..) => {}
+            Step::Resync => {
+                self.doubted = self.held.keys().cloned().collect();
+                self.admission.resync(self.now);
+            }
             Step::Wait(duration) => self.wait(self.now + duration),
             Step::Limits {
                 rate,
@@ -357,6 +376,9 @@ impl World {
         let demand = demand.then(|| Order::new(want.rollout, want.number + 1));
         let is_met = |held: HeldMark| demand.is_none_or(|demand| held.order >= demand);
         if want.is_met_by(held) && held.is_some_and(is_met) {
+            if self.doubted.contains(project) {
+                self.admission.unconfirmed(project, self.now);
+            }
             return;
         }
         self.looked_up.insert(project.clone(), self.now);
@@ -459,6 +481,29 @@ impl World {
         self.admission.landed(&project, landing, self.now);
     }
 
+    /// A renderer says of what is held whether it is right.
+    fn land_confirm(&mut self, project: &Project, brought: Brought) {
+        let now = self.now;
+        let landing = match (brought, self.held.get_mut(project)) {
+            (Brought::WhatWasAsked | Brought::LessThanAsked, Some(held)) => {
+                held.validated_at = now;
+                FetchLanding::Held(*held)
+            }
+            (
+                Brought::WhatWasAsked | Brought::LessThanAsked | Brought::Nothing | Brought::Gone,
+                _,
+            ) => FetchLanding::Nothing,
+            (Brought::Failure(failure), _) => FetchLanding::Failed(failure),
+            (Brought::Unreachable, _) => FetchLanding::Unreachable,
+            (Brought::Unimplemented, _) => FetchLanding::Unimplemented,
+        };
+        if let FetchLanding::Held(_) | FetchLanding::Nothing = landing {
+            self.doubted.remove(project);
+            self.reached.confirmed += 1;
+        }
+        self.admission.confirmed(project, landing, now);
+    }
+
     fn note_pushback(&mut self, project: &Project, failure: CallFailure) {
         if let CallFailure::Exhausted(Pushback {
             after: Some(after), ..
@@ -533,7 +578,8 @@ impl World {
                     self.check_outcome(&project, outcome);
                 }
                 Action::Fetch { project, .. } => self.launch(&project, true, self.target),
-                Action::Confirm { .. } | Action::Redial { .. } => {}
+                Action::Confirm { project, .. } => self.launch_confirm(project),
+                Action::Redial { .. } => {}
                 Action::Reserve {
                     ask, candidates, ..
                 } => {
@@ -608,14 +654,28 @@ impl World {
             self.is_unsatisfied(project),
             "no token for what was satisfied"
         );
+        self.flights.push((project.clone(), is_fetch, rollout));
+        self.check_launch();
+    }
+
+    fn launch_confirm(&mut self, project: Project) {
+        assert!(
+            !self.confirms.contains(&project),
+            "one confirming fetch per project"
+        );
+        self.confirms.push(project);
+        self.check_launch();
+    }
+
+    fn check_launch(&self) {
         assert!(!self.is_draining, "nothing is launched while draining");
         assert_eq!(
             self.admission.way.link,
             Link::Up,
             "nothing is launched without a connection"
         );
-        self.flights.push((project.clone(), is_fetch, rollout));
-        let is_within = |room: NonZeroU32| self.flights.len() <= room.get() as usize;
+        let calls = self.flights.len() + self.confirms.len();
+        let is_within = |room: NonZeroU32| calls <= room.get() as usize;
         assert!(
             self.room.is_none_or(is_within),
             "more than the connection takes"
@@ -753,7 +813,7 @@ impl World {
         }
         assert_eq!(
             machine.flights.fetches as usize,
-            self.flights.len() - renders
+            self.flights.len() - renders + self.confirms.len()
         );
         let mut counts = register::Counts {
             pending: machine.register.counts.pending,
@@ -833,7 +893,8 @@ impl World {
             let is_for_ever = machine.way.is_draining
                 || machine.way.link != Link::Up
                 || machine.limits().rate <= 0.0;
-            let goes_on = machine.next_wake().is_some() || !self.flights.is_empty();
+            let is_flying = !self.flights.is_empty() || !self.confirms.is_empty();
+            let goes_on = machine.next_wake().is_some() || is_flying;
             assert!(
                 goes_on || is_for_ever,
                 "{project} is wanted, and nothing happens: {explained:?}"
@@ -852,6 +913,10 @@ impl World {
         }
         while let Some(flight) = self.flights.pop() {
             self.land(flight, Brought::Failure(CallFailure::Unavailable));
+            self.act();
+        }
+        while let Some(project) = self.confirms.pop() {
+            self.land_confirm(&project, Brought::Nothing);
             self.act();
         }
         self.wait(self.now + Duration::from_secs(60));
@@ -875,6 +940,10 @@ impl World {
         for _ in 0..5_000 {
             while let Some(flight) = self.flights.pop() {
                 self.land(flight, Brought::WhatWasAsked);
+                self.act();
+            }
+            while let Some(project) = self.confirms.pop() {
+                self.land_confirm(&project, Brought::Nothing);
                 self.act();
             }
             match self.admission.next_wake() {

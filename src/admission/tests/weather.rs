@@ -99,10 +99,15 @@ pub(super) struct Reached {
     pub(super) retried: u64,
     pub(super) evicted: u64,
     turns: u64,
+    refused: u64,
+    learned: u64,
+    refused_alone: u64,
+    doubted: u64,
+    pub(super) confirmed: u64,
 }
 
 impl Reached {
-    fn all(&self) -> [(&'static str, u64); 16] {
+    fn all(&self) -> [(&'static str, u64); 21] {
         [
             ("the breaker opened", self.broken),
             ("the identity was refused", self.identity_refused),
@@ -120,6 +125,11 @@ impl Reached {
             ("a render was retried", self.retried),
             ("a wanted project was evicted", self.evicted),
             ("the longest wanted had its turn", self.turns),
+            ("a render or a fetch was plainly refused", self.refused),
+            ("fewer calls at once were learned", self.learned),
+            ("a call refused alone stopped others", self.refused_alone),
+            ("what is held was to be confirmed", self.doubted),
+            ("what is held was confirmed", self.confirmed),
         ]
     }
 
@@ -141,6 +151,11 @@ impl Reached {
             retried,
             evicted,
             turns,
+            refused,
+            learned,
+            refused_alone,
+            doubted,
+            confirmed,
         } = other;
         self.broken += broken;
         self.identity_refused += identity_refused;
@@ -158,6 +173,11 @@ impl Reached {
         self.retried += retried;
         self.evicted += evicted;
         self.turns += turns;
+        self.refused += refused;
+        self.learned += learned;
+        self.refused_alone += refused_alone;
+        self.doubted += doubted;
+        self.confirmed += confirmed;
     }
 
     /// Sequences that never reach a state show nothing of it.
@@ -199,6 +219,12 @@ impl World {
                 self.act();
                 self.check();
             }
+            for _ in 0..self.confirms.len() {
+                let project = self.confirms.remove(0);
+                self.land_confirm(&project, weather.brings());
+                self.act();
+                self.check();
+            }
             self.wait(self.now + gap);
         }
     }
@@ -214,6 +240,7 @@ impl World {
         let permits = machine.permits_in_force(now);
         let overdue = machine.flights.overdue(permits, Class::Missing, false, now);
         let rate = machine.budget.rate();
+        let (learned, most) = (&machine.budget.learned, machine.limits().concurrency);
         let reached = &mut self.reached;
         reached.broken += u64::from(stops.is_broken);
         reached.identity_refused += u64::from(stops.is_identity_refused);
@@ -228,6 +255,10 @@ impl World {
         reached.demoted += u64::from(machine.register.counts.demoted > 0);
         reached.eased += u64::from(machine.throttle.pace.multiplier(now) < 0.5);
         reached.overdue += u64::from(overdue.is_some());
+        reached.refused += u64::from(machine.is_refused(now));
+        reached.learned += u64::from(learned.limit(most, now) < most);
+        reached.refused_alone += u64::from(learned.stopped_until(now).is_some());
+        reached.doubted += u64::from(machine.left_to_confirm() > 0);
     }
 
     /// P2 from the first token: only the first may be had in advance, and it is paid back before the next.
