@@ -23,14 +23,17 @@ mod limits;
 mod register;
 mod replica;
 mod reserve;
+mod settle;
 mod share;
 mod splay;
 mod throttle;
 mod tuning;
 mod view;
+mod waiting;
+mod way;
 mod words;
 
-use std::{num::NonZeroU32, time::Duration};
+use std::time::Duration;
 
 pub use self::{
     action::{Action, FetchPermit, Lease, Permit},
@@ -52,22 +55,10 @@ pub use self::{
     },
 };
 use self::{
-    budget::Budget,
-    confirming::Confirming,
-    explain::Found,
-    fetches::Fetches,
-    flights::Flights,
-    gates::Room,
-    register::{Around, Entry, Register},
-    replica::Replica,
-    reserve::Asks,
-    throttle::Throttle,
+    budget::Budget, confirming::Confirming, fetches::Fetches, flights::Flights, register::Register,
+    reserve::Asks, throttle::Throttle, way::Way,
 };
-use crate::{
-    moment::Moment,
-    reason::{NotRefreshed, Refusal},
-    revision::Project,
-};
+use crate::{moment::Moment, revision::Project};
 
 /// The state machine.
 #[derive(Debug)]
@@ -94,19 +85,6 @@ struct Rules {
     tuning: Tuning,
 }
 
-/// The way to the renderer.
-#[derive(Debug)]
-struct Way {
-    link: Link,
-    /// Until when a connection that a call could not use is not used again, unless there is a new one.
-    unusable_until: Moment,
-    /// How many calls it takes at once; none when it sets no limit.
-    room: Option<NonZeroU32>,
-    /// Whether it leads to a replica that is behind.
-    replica: Replica,
-    is_draining: bool,
-}
-
 impl Admission {
     /// Makes a machine that wants nothing yet, and whose budget is its own.
     pub fn new(limits: Limits, target: u64, seed: u64, now: Moment) -> Self {
@@ -124,13 +102,7 @@ impl Admission {
         let mut rng = fastrand::Rng::with_seed(seed);
         Self {
             rules: Rules { limits, tuning },
-            way: Way {
-                link: Link::Dialling,
-                unusable_until: Moment::START,
-                room: None,
-                replica: Replica::new(tuning.fault),
-                is_draining: false,
-            },
+            way: Way::new(tuning.fault),
             register: Register::new(target, tuning),
             budget: Budget::new(&limits, &tuning, now, &mut rng),
             throttle: Throttle::new(&tuning),
@@ -206,67 +178,6 @@ impl Admission {
         }
     }
 
-    /// Records that a lookup wants a project, and says whether to wait.
-    pub fn want(&mut self, project: &Project, wish: Wish, now: Moment) -> Verdict {
-        self.tick(now);
-        let mut entry = self.register.take_or_new(project, wish, now);
-        entry.look_up(wish, &self.rules.tuning, now);
-        let is_in_flight = entry.flight().is_some();
-        // Only one that would not wait, and found no flight, is told that its refresh is scheduled.
-        let found = if is_in_flight || wish.until.is_some() {
-            Found::Flight
-        } else {
-            Found::Nothing
-        };
-        let is_queued = is_in_flight || !entry.waiters.is_empty() || wish.held.is_some();
-        let room = if is_queued || self.register.counts.waited_for < self.queue() {
-            Room::Some
-        } else {
-            Room::None
-        };
-        let refused_for = entry.refuses_demand(wish.demand, now);
-        let until = wish
-            .until
-            .filter(|_| room == Room::Some && refused_for.is_none());
-        if let Some(until) = until {
-            entry.waiters.add(until);
-        }
-        let class = entry.class();
-        self.register.put(project, entry, self.around(now));
-        self.tick(now);
-        if let Some(retry_after) = refused_for {
-            return Verdict::Refused(Refused {
-                class,
-                gate: Some(Gate::Project),
-                refusal: Refusal {
-                    reason: NotRefreshed::RendererBehind,
-                    retry_after,
-                },
-            });
-        }
-        if until.is_some_and(|until| self.is_worth_waiting(project, until, now)) {
-            return Verdict::Wait;
-        }
-        if let Some(until) = until {
-            self.left(project, until, now);
-        }
-        Verdict::Refused(self.refuse(project, found, room, now))
-    }
-
-    /// Records that a lookup that waited for a project until then is gone.
-    pub fn left(&mut self, project: &Project, until: Moment, now: Moment) {
-        // What is due goes to those who still wait.
-        self.tick(now);
-        let around = self.around(now);
-        let left = self
-            .register
-            .update(project, around, |entry| entry.waiters.remove(until));
-        if left.is_some() {
-            // The renderer has stopped offering Fetch: what waited for a fetch may be rendered now.
-            self.tick(now);
-        }
-    }
-
     /// Records that the target is another rollout. A higher one ends every cool-down, but no pushback; after a lower one, nothing is
     /// wanted any more for the higher one's sake.
     pub fn set_target(&mut self, rollout: u64, now: Moment) {
@@ -319,111 +230,6 @@ impl Admission {
         }
         self.register.queues.review_all();
         self.tick(now);
-    }
-
-    /// Notes what became of the connection.
-    pub fn set_link(&mut self, link: Link, now: Moment) {
-        self.way.link = link;
-        self.way.unusable_until = now;
-        if link == Link::Up && self.fetches.may_be_offered() {
-            self.register.sweep_all();
-        }
-        self.register.queues.review_all();
-        self.tick(now);
-    }
-
-    /// Says how many calls the connection takes at once, renders and fetches together; none when it sets no limit. What is beyond
-    /// waits here, where it holds neither a permit nor a token, and not in the connection.
-    pub fn set_room(&mut self, room: Option<NonZeroU32>, now: Moment) {
-        self.way.room = room;
-        self.register.queues.review_all();
-        self.tick(now);
-    }
-
-    /// Launches nothing more.
-    pub fn drain(&mut self, now: Moment) {
-        self.way.is_draining = true;
-        self.give_grants_back(now);
-        self.register.queues.review_all();
-        self.tick(now);
-    }
-
-    /// What places depend on beside the projects.
-    fn around(&self, now: Moment) -> Around {
-        let Rules { limits, tuning } = &self.rules;
-        let permits = Permits::of(limits.concurrency, &tuning.budget);
-        let render = self.flights.recent_renders.expected().as_secs_f64();
-        let rate = limits
-            .rate
-            .min(f64::from(permits.outdated) / render.max(1e-9));
-        Around {
-            now,
-            fetches: self.fetches.come_first(),
-            turn: Duration::try_from_secs_f64(1.0 / rate).ok(),
-            queue: self.queue(),
-        }
-    }
-
-    fn queue(&self) -> usize {
-        self.rules.limits.queue.get() as usize
-    }
-
-    /// Puts a project where it now belongs, after what concerned every project.
-    fn touch(&mut self, project: &Project, now: Moment) {
-        let Some(mut entry) = self.register.take(project) else {
-            return;
-        };
-        if entry.is_satisfied() && entry.flight().is_none() {
-            self.resolve(project, &mut entry, Outcome::Landed);
-        }
-        self.register.put(project, entry, self.around(now));
-    }
-
-    fn resolve(&mut self, project: &Project, entry: &mut Entry, outcome: Outcome) {
-        if entry.waiters.clear() {
-            let project = project.clone();
-            self.actions.push(Action::Resolve { project, outcome });
-        }
-    }
-
-    fn hear_of_dropped(&mut self) {
-        let dropped = self.register.take_dropped();
-        for project in &dropped.projects {
-            self.throttle.fault.forget(project);
-        }
-        let returned = dropped.leases.into_iter();
-        self.actions
-            .extend(returned.map(|lease| Action::Return { lease }));
-    }
-
-    /// Sends some away, in turn, of those who wait for what will not come in time.
-    fn review_some(&mut self, now: Moment) {
-        let most = self.rules.tuning.turns.reviewed;
-        let projects = self.register.queues.next_to_review(most);
-        self.review(projects, now);
-    }
-
-    fn review(&mut self, projects: impl IntoIterator<Item = Project>, now: Moment) {
-        let mut are_sent_away = false;
-        for project in projects {
-            let entry = self.register.get(&project);
-            let Some(until) = entry.and_then(|entry| entry.waiters.latest()) else {
-                continue;
-            };
-            if self.is_worth_waiting(&project, until, now) {
-                continue;
-            }
-            let refused = self.refuse(&project, Found::Flight, Room::Some, now);
-            if let Some(mut entry) = self.register.take(&project) {
-                self.resolve(&project, &mut entry, Outcome::Refused(refused.refusal));
-                self.register.put(&project, entry, self.around(now));
-                are_sent_away = true;
-            }
-        }
-        if are_sent_away {
-            // They stand elsewhere now, or what was granted to them may go to others.
-            self.dispatch(now);
-        }
     }
 }
 

@@ -5,9 +5,14 @@
 //! told to each at once: an entry hears of it when it is next touched, and a sweep touches some of them at each step.
 
 mod cool_down;
+mod demands;
+mod effort;
 mod entry;
+mod fetching;
+mod place;
 mod queues;
 mod ranked;
+mod strikes;
 mod waiters;
 mod wanted;
 
@@ -19,7 +24,9 @@ use std::{
 
 pub(super) use self::{
     cool_down::Failure,
-    entry::{Counted, Effort, Entry, Flight, Place, Probes, Stage},
+    effort::{Effort, Flight, Probes, Stage},
+    entry::Entry,
+    place::{Counted, Place},
     wanted::{Kind, Weight},
 };
 use self::{entry::News, queues::Queues, wanted::Wanted};

@@ -6,10 +6,7 @@ use std::{
     ops::Bound,
 };
 
-use super::{
-    entry::{Effort, Entry, Place},
-    ranked::Ranked,
-};
+use super::{effort::Effort, entry::Entry, place::Place, ranked::Ranked};
 use crate::{admission::words::Class, moment::Moment, revision::Project};
 
 #[derive(Debug, Default)]
