@@ -1,12 +1,20 @@
-//! Decides which render is launched, and when: the budget, its gates, and the order of those who want one.
+//! Decides which render is launched, and when: the budget, its gates, and the order of the projects
+//! that want one.
 //!
-//! A sans-IO state machine: facts and `now` go in, [`Action`]s come out, and [`Admission::explain`] tells at any moment why a
-//! project is not refreshed. The same code runs in production, in property tests and in simulations. The driver that owns it
-//! (`refresh`) carries the actions out. It knows of no socket, task or clock, and of no payload.
+//! A sans-IO state machine: facts and `now` go in, [`Action`]s come out, and [`Admission::explain`]
+//! tells at any moment why a project is not refreshed. The same code runs in production, in
+//! property tests and in simulations. The driver that owns it (`refresh`) carries the actions out.
+//! It knows of no socket, task or clock, and of no payload.
 //!
-//! Read `gates` first: it is the ladder that every launch and every explanation goes through. `register` holds the projects,
-//! `budget` the tokens and permits, `throttle` what stops or slows all renders, `flights` what is in the air, and `fetches` what
-//! concerns the store; `dispatch` launches, `landing` and `fetched` judge what came back.
+//! Read `gates` first: it is the ladder that every launch and every explanation goes through.
+//! `register` holds the projects, `budget` the tokens and permits, `throttle` what stops or slows
+//! all renders, `flights` what is in the air, and `fetches` what concerns the store; `dispatch`
+//! launches, `landing` and `fetched` judge what came back.
+//!
+//! Facts that concern every project stand here. A lookup's wish ([`Admission::want`]) is in
+//! `waiting`, the connection ([`Admission::set_link`]) in `way`, what calls brought
+//! ([`Admission::landed`], [`Admission::fetched`]) in `landing` and `fetched`, and what metrics
+//! show in `view`.
 
 mod action;
 mod budget;
@@ -116,7 +124,8 @@ impl Admission {
         }
     }
 
-    /// Says how long a render may run, after which its permit comes home; by default there is no end.
+    /// Says how long a render may run, after which its permit comes home; by default there is no
+    /// end.
     #[must_use]
     pub fn with_deadline(mut self, deadline: Duration) -> Self {
         self.flights.set_deadline(deadline);
@@ -136,7 +145,8 @@ impl Admission {
         std::mem::take(&mut self.actions)
     }
 
-    /// When to call [`Admission::tick`], unless something else happens before: at once while a sweep or a review is under way.
+    /// When to call [`Admission::tick`], unless something else happens before: at once while a
+    /// sweep or a review is under way.
     pub fn next_wake(&self) -> Option<Moment> {
         [
             self.register.next_timer(),
@@ -178,8 +188,8 @@ impl Admission {
         }
     }
 
-    /// Records that the target is another rollout. A higher one ends every cool-down, but no pushback; after a lower one, nothing is
-    /// wanted any more for the higher one's sake.
+    /// Records another target. A higher one ends every cool-down, but no pushback. After a lower
+    /// one, nothing is wanted for the sake of the higher one.
     pub fn set_target(&mut self, rollout: u64, now: Moment) {
         if rollout != self.register.target() {
             self.register.set_target(rollout);
@@ -187,7 +197,8 @@ impl Admission {
         }
     }
 
-    /// Records that the input of a project changed: what is held of a lower number no longer satisfies.
+    /// Records that the input of a project changed: what is held of a lower number no longer
+    /// satisfies.
     pub fn changed(&mut self, project: &Project, number: u64, now: Moment) {
         let around = self.around(now);
         let changed = self.register.update(project, around, |entry| {
@@ -205,7 +216,8 @@ impl Admission {
             .update(project, around, |entry| entry.give_up(number));
     }
 
-    /// Records that changes may have been missed: what is held is to be confirmed, in the order in which it is [wanted most].
+    /// Records that changes may have been missed: what is held is to be confirmed, in the order in
+    /// which it is [wanted most].
     ///
     /// [wanted most]: Admission::unconfirmed
     pub fn resync(&mut self, now: Moment) {
@@ -213,7 +225,8 @@ impl Admission {
         self.tick(now);
     }
 
-    /// Records that a project was looked up of which the revision held is fresh, as far as is known, and to be confirmed.
+    /// Records that a project was looked up of which the revision held is fresh, as far as is
+    /// known, and to be confirmed.
     pub fn unconfirmed(&mut self, project: &Project, now: Moment) {
         self.confirming.want(project, now);
         self.tick(now);

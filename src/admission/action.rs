@@ -31,19 +31,21 @@ pub enum Action {
         /// The right to do so.
         permit: FetchPermit,
     },
-    /// Fetch a project of which something is held, to see whether that is still right; then call [`Admission::confirmed`](super::Admission::confirmed).
+    /// Fetch a project of which something is held, to see whether that is still right; then call
+    /// [`Admission::confirmed`](super::Admission::confirmed).
     Confirm {
         /// Which.
         project: Project,
         /// The right to do so.
         permit: FetchPermit,
     },
-    /// Replace a connection, over which so many projects are behind that its replica seems to be.
+    /// Replace a connection whose replica seems to be behind, since several projects are.
     Redial {
         /// Which.
         connection: u64,
     },
-    /// Ask whether renders may start, then call [`Admission::reserved`](super::Admission::reserved).
+    /// Ask whether renders may start, then call
+    /// [`Admission::reserved`](super::Admission::reserved).
     Reserve {
         /// The number of the ask.
         ask: AskId,

@@ -1,4 +1,5 @@
-//! The budget of renders: the bucket and its first token, the permits, and the share that names which may not exist get in a flood.
+//! The budget of renders: the bucket and its first token, the permits, and the share that names
+//! which may not exist get in a flood.
 
 mod bucket;
 mod flood;
@@ -37,7 +38,8 @@ pub(super) struct Budget {
     pub(super) missing_turns: u32,
 }
 
-/// The first token, which a missing project may have before it is there: nothing is held, so that somebody waits.
+/// The first token, which a missing project may have before it is there: nothing is held, so that
+/// somebody waits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Advance {
     Offered,
@@ -93,8 +95,8 @@ impl Permits {
 }
 
 impl Budget {
-    /// The bucket starts with a random part of a token, so that many sidecars that start at once render neither at once nor in
-    /// step afterwards.
+    /// The bucket starts with a random part of a token, so that many sidecars that start at once
+    /// render neither at once nor in step afterwards.
     pub(super) fn new(
         limits: &Limits,
         tuning: &Tuning,
@@ -130,12 +132,12 @@ impl Budget {
         self.bucket.rate()
     }
 
-    /// Whether there is a token for a project of that class, beside so many others that are to start.
+    /// Whether there is a token for a project of that class, beside that many others that are to
+    /// start.
     ///
     /// `full_rate` is the one that is set, in renders per second.
     ///
-    /// # Errors
-    /// The moment at which there is one, or nothing while the rate is 0.
+    /// # Errors The moment at which there is one, or nothing while the rate is 0.
     pub(super) fn token(
         &self,
         class: Class,

@@ -1,8 +1,9 @@
-//! What is held and may lack a change that was missed: the queue of those to be confirmed by a fetch, the most wanted first.
+//! What is held and may lack a change that was missed: the queue of those to be confirmed by a
+//! fetch, the most wanted first.
 //!
-//! It stands below everything else: a project is in it only once it was looked up, it is launched only when no missing project
-//! waits for a fetch, and at a tenth of their rate. Nothing of renders stops it; failing fetches do, for a while. What is held
-//! is served as before until then.
+//! It stands below everything else: a project is in it only once it was looked up, it is launched
+//! only when no missing project waits for a fetch, and at a tenth of their rate. Nothing of renders
+//! stops it; failing fetches do, for a while. What is held is served as before until then.
 
 use std::{
     cmp::Reverse,
@@ -77,8 +78,8 @@ impl Confirming {
         }
     }
 
-    /// Records that changes may have been missed. The first fetch comes after U(0, [`Fetching::confirm_start`]), since a whole fleet notes it
-    /// at once.
+    /// Records that changes may have been missed. The first fetch comes after U(0,
+    /// [`Fetching::confirm_start`]), since a whole fleet notes it at once.
     pub(in crate::admission) fn resync(&mut self, now: Moment, rng: &mut fastrand::Rng) {
         self.since = now;
         if self.entries.is_empty() {
@@ -106,7 +107,8 @@ impl Confirming {
         self.put(project, entry);
     }
 
-    /// The project whose turn it is; else when to look again, if ever. Those without a lookup for long are dropped.
+    /// The project whose turn it is; else when to look again, if ever. Those without a lookup for
+    /// long are dropped.
     pub(in crate::admission) fn next(
         &mut self,
         limits: &FetchLimits,
@@ -120,7 +122,8 @@ impl Confirming {
                 self.take(&project);
                 continue;
             }
-            // Half of the permits, so that one is free when a missing project comes, even at a store that hangs.
+            // Half of the permits, so that one is free when a missing project comes, even at a
+            // store that hangs.
             if limits.rate <= 0.0 || self.in_flight >= (limits.concurrency.get() / 2).max(1) {
                 return Err(None);
             }
@@ -133,7 +136,8 @@ impl Confirming {
         }
     }
 
-    /// Records that a project is launched. The next one comes no sooner than the rate allows; nothing is saved up.
+    /// Records that a project is launched. The next one comes no sooner than the rate allows;
+    /// nothing is saved up.
     pub(in crate::admission) fn launched(
         &mut self,
         project: &Project,
@@ -155,7 +159,8 @@ impl Confirming {
         }
     }
 
-    /// Notes what became of a launched project, and tells beside which calls it was launched; none when it was not.
+    /// Notes what became of a launched project, and tells beside which calls it was launched; none
+    /// when it was not.
     pub(in crate::admission) fn landed(
         &mut self,
         project: &Project,
@@ -191,7 +196,8 @@ impl Confirming {
         Some(launch)
     }
 
-    /// Records that a project was asked for at `asked` and answered otherwise, so that it need not be confirmed.
+    /// Records that a project was asked for at `asked` and answered otherwise, so that it need not
+    /// be confirmed.
     pub(in crate::admission) fn learned(&mut self, project: &Project, asked: Moment) {
         if asked >= self.since
             && self

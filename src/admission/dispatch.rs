@@ -1,7 +1,7 @@
 //! Launches what passes every gate: fetches, then what confirms, then renders.
 //!
-//! A project is peeked at, not taken, until the ladder lets it pass. What it says of those that may not go is kept as the moment
-//! to look again.
+//! A project is peeked at, not taken, until the ladder lets it pass. What it says of those that may
+//! not go is kept as the moment to look again.
 
 mod asking;
 mod next;
@@ -85,8 +85,8 @@ impl Admission {
         }
     }
 
-    /// The project that is fetched next. Where fetches were given up, one at a time finds out whether they are answered again:
-    /// of those that wait for a render the last.
+    /// The project that is fetched next. Where fetches were given up, one at a time finds out
+    /// whether they are answered again: of those that wait for a render the last.
     fn next_fetch(&self, look: &mut Look, now: Moment) -> Option<Project> {
         let queues = &self.register.queues;
         let project = if !self.fetches.store.is_given_up() {

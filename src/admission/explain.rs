@@ -1,4 +1,5 @@
-//! Tells why a project is not refreshed, and when it may be: a pure function of the state and `now`.
+//! Tells why a project is not refreshed, and when it may be: a pure function of the state and
+//! `now`.
 
 use std::time::Duration;
 
@@ -55,8 +56,8 @@ impl Admission {
         })
     }
 
-    /// Every gate in the order of asking, and how it is shut for a project, if it is; none when the project is not wanted, or is in
-    /// flight, past all of them.
+    /// Every gate in the order of asking, and how it is shut for a project, if it is; none when the
+    /// project is not wanted, or is in flight, past all of them.
     pub fn gates(&self, project: &Project, now: Moment) -> Option<[(Gate, Option<Shut>); 8]> {
         let entry = self.wanted_entry(project)?;
         if entry.flight().is_some() {

@@ -54,7 +54,8 @@ impl Admission {
         self.review([project.clone()], now);
     }
 
-    /// Notes what a confirming fetch brought. What it says of the project is the driver's to note, before.
+    /// Notes what a confirming fetch brought. What it says of the project is the driver's to note,
+    /// before.
     pub fn confirmed(&mut self, project: &Project, landing: FetchLanding, now: Moment) {
         if landing == FetchLanding::Unimplemented {
             self.not_offered(now);
@@ -93,7 +94,8 @@ impl Admission {
             FetchLanding::Held(_) | FetchLanding::Nothing => Fate::Known,
             FetchLanding::Unimplemented => Fate::Held(Duration::ZERO),
             FetchLanding::Unreachable => Fate::Held(self.rules.tuning.guess.reconnect),
-            // It holds no render: these are asked for by somebody, and may be of another kind to the renderer.
+            // It holds no render: these are asked for by somebody, and may be of another kind to
+            // the renderer.
             FetchLanding::Failed(CallFailure::Exhausted(Pushback {
                 after: Some(after),
                 is_global,
@@ -156,7 +158,8 @@ impl Admission {
         }
     }
 
-    /// A fetch that failed never becomes a render by itself: a render would cost the renderer more. It is fetched again.
+    /// A fetch that failed never becomes a render by itself: a render would cost the renderer more.
+    /// It is fetched again.
     fn fetch_failed(
         &mut self,
         project: &Project,
@@ -218,8 +221,8 @@ impl Admission {
         learned.refused(launch, others, most, now, rng)
     }
 
-    /// Notes a pushback of a fetch, and tells for how long it is obeyed. It holds fetches alone, unless the renderer says that it
-    /// stands for everything.
+    /// Notes a pushback of a fetch, and tells for how long it is obeyed. It holds fetches alone,
+    /// unless the renderer says that it stands for everything.
     fn obey_fetch(
         &mut self,
         project: &Project,

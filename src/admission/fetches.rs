@@ -1,5 +1,5 @@
-//! Fetches of what is stored, which stand outside the budget of renders: whether they are offered, their own bucket and permits,
-//! and whether they are of any use.
+//! Fetches of what is stored, which stand outside the budget of renders: whether they are offered,
+//! their own bucket and permits, and whether they are of any use.
 
 mod store;
 
@@ -114,7 +114,7 @@ impl Fetches {
         self.pushbacks.note(project, after, false, now, rng)
     }
 
-    /// Holds all fetches for so long.
+    /// Holds all fetches for that time.
     pub(super) fn hold(&mut self, obeyed: Duration, now: Moment) {
         self.held_until = self.held_until.max(now + obeyed);
     }

@@ -1,4 +1,5 @@
-//! The renders and fetches in flight: how many, since when, and what those that came back tell of the next.
+//! The renders and fetches in flight: how many, since when, and what those that came back tell of
+//! the next.
 
 mod recent;
 
@@ -103,7 +104,7 @@ impl Flights {
         self.tally_of(flight).answered += 1;
     }
 
-    /// Notes that the renderer plainly refused a call.
+    /// Records that the renderer plainly refused a call.
     pub(super) fn refused(&mut self, flight: &Flight) {
         self.tally_of(flight).refused += 1;
     }
@@ -121,7 +122,7 @@ impl Flights {
         }
     }
 
-    /// Whether a render of that class can have a permit, beside so many others that are to start.
+    /// Whether a render of that class can have a permit, beside that many others that are to start.
     pub(super) fn leave_room(
         &self,
         permits: Permits,
@@ -140,8 +141,9 @@ impl Flights {
         Some((*since, project))
     }
 
-    /// Where all the permits of a class are held for longer than a render takes: until the first may be expected home, and
-    /// how long a render then takes. What is overdue takes as long again as it took, and at most until its deadline.
+    /// Where all the permits of a class are held for longer than a render takes: until the first
+    /// may be expected home, and how long a render then takes. What is overdue takes as long again
+    /// as it took, and at most until its deadline.
     pub(super) fn overdue(
         &self,
         permits: Permits,
@@ -211,7 +213,8 @@ impl Ages {
 }
 
 impl Launches {
-    /// How long the youngest of these renders has run, and after how long the oldest reaches its deadline.
+    /// How long the youngest of these renders has run, and after how long the oldest reaches its
+    /// deadline.
     fn overdue(&self, deadline: Duration, now: Moment) -> Option<(Duration, Duration)> {
         let (youngest, _) = self.0.last_key_value()?;
         let (oldest, _) = self.0.first_key_value()?;

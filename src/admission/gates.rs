@@ -1,8 +1,10 @@
-//! The ladder: every gate that stands between a project and its render, once, in the order of asking.
+//! The ladder: every gate that stands between a project and its render, once, in the order of
+//! asking.
 //!
-//! [`Admission::shut`] answers which gate is shut for a candidate, and until when, from the state alone. What launches, what
-//! explains, what tells whether waiting is of use and what is shown ask it; nothing else knows the order. It goes from cheap to
-//! dear and from what can be given back to what cannot: the token is last.
+//! [`Admission::shut`] answers which gate is shut for a candidate, and until when, from the state
+//! alone. What launches, what explains, what tells whether waiting is of use and what is shown ask
+//! it; nothing else knows the order. It goes from cheap to dear and from what can be given back to
+//! what cannot: the token is last.
 
 use std::{num::NonZeroU32, time::Duration};
 
@@ -22,7 +24,8 @@ use crate::{
 pub enum Gate {
     /// The sidecar is shutting down.
     Draining,
-    /// Several projects failed in a row, or the renderer refused the identity of this sidecar; nothing is rendered for a while.
+    /// Several projects failed in a row, or the renderer refused the identity of this sidecar;
+    /// nothing is rendered for a while.
     Breaker,
     /// There is no connection.
     Connection,
@@ -251,8 +254,9 @@ impl Admission {
         Some((stopped_until.or(learned.forgotten_at(now)), wait))
     }
 
-    /// Of so many permits, one comes home in every such part of a render, and those ahead take theirs first. Where all are held for
-    /// longer than a render takes, the next comes home later, and so do those after it.
+    /// With n permits, one comes home in every n-th part of a render, and those ahead take theirs
+    /// first. Where all are held for longer than a render takes, the next comes home later, and so
+    /// do those after it.
     fn ask_permits(
         &self,
         candidate: &Candidate,
@@ -331,7 +335,8 @@ impl Admission {
         Some((opens_at, tokens.max(flooded)))
     }
 
-    /// How many others may start at any moment, as those that are asked for, beside one that is yet to be asked for.
+    /// How many others may start at any moment, as those that are asked for, beside one that is yet
+    /// to be asked for.
     fn beside(&self, candidate: &Candidate) -> u32 {
         match candidate.stage {
             Stage::Reserve => self.register.counts.pending,
@@ -367,13 +372,13 @@ impl Admission {
         self.way.room.map_or(limit, |room| limit.min(room))
     }
 
-    /// Whether the connection takes no call beside those in flight and so many more.
+    /// Whether the connection takes no call beside those in flight and that many more.
     fn is_full(&self, beside: u32) -> bool {
         let calls = self.flights.renders + self.flights.fetches + beside;
         self.way.room.is_some_and(|room| calls >= room.get())
     }
 
-    /// Until a token is there for a project with so many before it.
+    /// Until there is a token for a project with that many before it.
     fn until_token(&self, next: Option<Moment>, ahead: usize, rate: f64, now: Moment) -> Duration {
         match next {
             Some(next) => next.since(now) + self.per_token(ahead, rate),
@@ -404,7 +409,7 @@ fn ask_project(candidate: &Candidate, now: Moment) -> Option<Answer> {
     (until > now).then(|| (reason, Some(until), until.since(now)))
 }
 
-/// How long so many calls take, one after another on each of the permits.
+/// How long that many calls take, one after another on each of the permits.
 fn turns(call: Duration, calls: usize, permits: u32) -> Duration {
     let calls = u32::try_from(calls).unwrap_or(u32::MAX);
     call.saturating_mul(calls) / permits

@@ -57,7 +57,8 @@ impl Admission {
             // It had its turn: among those that wait for longest it is the last.
             entry.seat.standing.since = now;
         }
-        // What goes back to its place for those who wait may be fresh by now, after a lowered target.
+        // What goes back to its place for those who wait may be fresh by now, after a lowered
+        // target.
         let outcome = self.judge_project(project, &mut entry, landing, &flight, now);
         let outcome = outcome.or_else(|| entry.is_satisfied().then_some(Outcome::Landed));
         if let Some(outcome) = outcome {
@@ -72,7 +73,8 @@ impl Admission {
         self.review_some(now);
     }
 
-    /// Learns how many renders the renderer takes at once. True when this one was refused though no other was in flight.
+    /// Learns how many renders the renderer takes at once. True when this one was refused though no
+    /// other was in flight.
     fn learn(&mut self, entry: &mut Entry, landing: Landing, flight: &Flight, now: Moment) -> bool {
         let most = self.rules.limits.concurrency;
         match landing {
@@ -200,7 +202,8 @@ impl Admission {
         }
     }
 
-    /// The longest that a project may cool down after a failure: less where the fault may be the renderer's.
+    /// The longest that a project may cool down after a failure: less where the fault may be the
+    /// renderer's.
     pub(super) fn longest_cool_down(&self, entry: &Entry) -> Duration {
         let (fault, tuning) = (&self.throttle.fault, &self.rules.tuning.cool_down);
         let is_of_project = fault.is_of_project(entry.cool_down.failed_at());
@@ -211,7 +214,8 @@ impl Admission {
         }
     }
 
-    /// Closes the breaker when this was its probe: what had come to cool down because the renderer was away is forgiven.
+    /// Closes the breaker when this was its probe: what had come to cool down because the renderer
+    /// was away is forgiven.
     pub(super) fn close_breaker(&mut self, flight: &Flight, now: Moment) {
         if self.throttle.answered(flight.probes, now) {
             self.budget.empty(now);
@@ -219,7 +223,8 @@ impl Admission {
         }
     }
 
-    /// What a landing says of its project, and what those who wait are told; nothing when it is tried again for them.
+    /// What a landing says of its project, and what those who wait are told; nothing when it is
+    /// tried again for them.
     fn judge_project(
         &mut self,
         project: &Project,
@@ -246,7 +251,8 @@ impl Admission {
         let failed_at = entry.cool_down.failed_at();
         if failure == CallFailure::Unauthenticated && !self.throttle.fault.is_of_project(failed_at)
         {
-            // The fault is not the project's: it goes back to its place, and the breaker tells those who wait.
+            // The fault is not the project's: it goes back to its place, and the breaker tells
+            // those who wait.
             entry.cool_down.note_failure(now);
             entry.attempts = 0;
             return None;
@@ -267,7 +273,8 @@ impl Admission {
             self.flights.refused(flight);
             let tally = self.flights.tally(flight);
             if !entry.strikes.refuse(tally, &tuning.learned) {
-                // It goes back to its place, unless it is turned away again and again while others are not.
+                // It goes back to its place, unless it is turned away again and again while others
+                // are not.
                 return None;
             }
         }
@@ -310,8 +317,8 @@ impl Admission {
         entry.cool_down.fail(failure, range, now, &mut self.rng)
     }
 
-    /// Whether a missing project is tried again after that wait: while somebody waits long enough, and the budget of retries allows
-    /// it. A retry is a new trip through all gates.
+    /// Whether a missing project is tried again after that wait: while somebody waits long enough,
+    /// and the budget of retries allows it. A retry is a new trip through all gates.
     fn retry(&mut self, entry: &mut Entry, flight: &Flight, wait: Duration, now: Moment) -> bool {
         let lands = now + wait + self.flights.recent_renders.median();
         let is_waited_for =

@@ -11,7 +11,8 @@ pub struct Limits {
     pub burst: NonZeroU32,
     /// The most renders in flight at once.
     pub concurrency: NonZeroU32,
-    /// The most missing projects that wait for a render, and again as many that are wanted although no lookup waits.
+    /// The most missing projects that wait for a render, and again as many that are wanted although
+    /// no lookup waits.
     pub queue: NonZeroU32,
     /// The limits of fetches, which stand outside the budget of renders.
     pub fetch: FetchLimits,

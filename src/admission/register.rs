@@ -1,8 +1,10 @@
 //! The projects that are wanted, in flight, or left alone, and every index of them.
 //!
-//! A project stands in exactly one place. Whatever changes an entry goes through [`Register::update`], or takes the entry out and
-//! puts it back, so that the indices stay in step. What concerns every project (another target, a renderer that is back) is not
-//! told to each at once: an entry hears of it when it is next touched, and a sweep touches some of them at each step.
+//! A project stands in exactly one place. Whatever changes an entry goes through
+//! [`Register::update`], or takes the entry out and puts it back, so that the indices stay in step.
+//! What concerns every project (another target, a renderer that is back) is not told to each at
+//! once: an entry hears of it when it is next touched, and a sweep touches some of them at each
+//! step.
 
 mod cool_down;
 mod demands;
@@ -137,7 +139,8 @@ impl Register {
         self.update(project, around, |_| ());
     }
 
-    /// Takes an entry out of every index, to be [put](Register::put) back; a new one for a project that is not known.
+    /// Takes an entry out of every index, to be [put](Register::put) back; a new one for a project
+    /// that is not known.
     pub(super) fn take_or_new(&mut self, project: &Project, wish: Wish, now: Moment) -> Entry {
         let arrival = self.arrival();
         self.take(project)
@@ -219,7 +222,8 @@ impl Register {
         counts.pending = u32::try_from(pending).unwrap_or(u32::MAX);
     }
 
-    /// How long it takes at most until all that is wanted has been rendered while the renderer is well; nothing at rate 0.
+    /// How long it takes at most until all that is wanted has been rendered while the renderer is
+    /// well; nothing at rate 0.
     fn convergence(&self, around: Around) -> Duration {
         let Some(turn) = around.turn else {
             return Duration::ZERO;
@@ -230,8 +234,8 @@ impl Register {
         Duration::try_from_secs_f64(seconds).unwrap_or(self.tuning.interest.most)
     }
 
-    /// Another target is in force. A higher one ends every cool-down, but no pushback; after a lower one, nothing is wanted any
-    /// more for the higher one's sake.
+    /// Another target is in force. A higher one ends every cool-down, but no pushback; after a
+    /// lower one, nothing is wanted any more for the higher one's sake.
     pub(super) fn set_target(&mut self, target: u64) {
         self.was_raised = target > self.target;
         self.target = target;

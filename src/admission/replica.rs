@@ -1,7 +1,8 @@
 //! Whether the connection leads to a replica of the renderer that is behind.
 //!
-//! A balancer of TCP connections keeps each on the replica that it chose, so that over the same one the same replica answers, also
-//! when others have long had the new generation. What the renderer as a whole lacks looks the same; so dialling anew has a back-off.
+//! A balancer of TCP connections keeps each on the replica that it chose, so that over the same one
+//! the same replica answers, also when others have long had the new generation. What the renderer
+//! as a whole lacks looks the same; so dialling anew has a back-off.
 
 use super::tuning::Faults;
 use crate::{moment::Moment, revision::Project};

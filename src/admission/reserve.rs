@@ -1,9 +1,11 @@
 //! Whether a render may start is asked of somebody, once every gate of this process is open.
 //!
-//! A process by itself asks no other: [`Local`] says yes at once. Where many processes share a budget, an ask leaves as an
-//! [`Action::Reserve`](super::Action::Reserve) and is answered later, or never. Nothing is held meanwhile: neither a permit nor
-//! a token is taken before a render starts. An ask that is not answered in time is taken for one that could not be made, and
-//! the limits of this process decide alone.
+//! A process by itself asks no other: [`Local`] says yes at once. Where many processes share a
+//! budget, an ask leaves as an
+//! [`Action::Reserve`](super::Action::Reserve) and is answered later, or never. Nothing is held
+//! meanwhile: neither a permit nor a token is taken before a render starts. An ask that is not
+//! answered in time is taken for one that could not be made, and the limits of this process decide
+//! alone.
 
 use std::{collections::BTreeMap, fmt};
 
@@ -15,8 +17,8 @@ pub type AskId = u64;
 
 /// Says whether renders may start.
 pub trait Reserve: fmt::Debug + Send {
-    /// Answers for each of the candidates, in their order, at once; none when [`Admission::reserved`](super::Admission::reserved) is
-    /// to be told later.
+    /// Answers for each of the candidates, in their order, at once; none when
+    /// [`Admission::reserved`](super::Admission::reserved) is to be told later.
     fn ask(&mut self, class: Class, candidates: &[Project], now: Moment) -> Option<Vec<Reserved>>;
 
     /// Whether it answers every ask at once, so that each project is asked for alone.
@@ -166,7 +168,7 @@ impl Asks {
         ask.map_or(Moment::START, |ask| ask.answered_by)
     }
 
-    /// When the ask of a class that is out is answered at the latest; none when none is.
+    /// The latest moment at which the open ask of a class is answered; none while no ask is open.
     pub(super) fn answered_by(&self, class: Class) -> Option<Moment> {
         let out = self.out.values().find(|ask| ask.class == class);
         out.map(|ask| ask.answered_by)

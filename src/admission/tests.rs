@@ -1,4 +1,5 @@
-//! Random sequences of everything that can happen, after each step of which the invariants of admission hold.
+//! Random sequences of everything that can happen, after each step of which the invariants of
+//! admission hold.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -66,7 +67,7 @@ enum Step {
     Resync,
     /// A confirming fetch comes back.
     Confirm(usize, Brought),
-    /// The connection takes so many calls at once.
+    /// The connection takes this many calls at once.
     Room(Option<NonZeroU32>),
     Weather(Stretch),
 }
@@ -583,7 +584,7 @@ impl World {
                 Action::Reserve {
                     ask, candidates, ..
                 } => {
-                    let reserver = self.reserver.as_mut().expect("it asks nobody");
+                    let reserver = self.reserver.as_mut().expect("a reserver is set");
                     reserver.ask(ask, &candidates, self.now);
                 }
                 Action::Return { lease } => {
@@ -613,8 +614,9 @@ impl World {
         }
     }
 
-    /// Those who waited are told what `explain` says, but for a failure and an unmet demand, which are news, and but for permits,
-    /// tokens and the back-off of a fetch, of which the project has others once nobody waits for it.
+    /// Those who waited are told what `explain` says, but for a failure and an unmet demand, which
+    /// are news, and but for permits, tokens and the back-off of a fetch, of which the project has
+    /// others once no lookup waits for it.
     fn check_outcome(&self, project: &Project, outcome: Outcome) {
         let Outcome::Refused(refusal) = outcome else {
             return;
@@ -698,7 +700,8 @@ impl World {
         );
     }
 
-    /// No lower class goes first beyond its share: of ten tokens, nine go to missing projects that could go, and are no bad probes.
+    /// No lower class goes first beyond its share: of ten tokens, nine go to missing projects that
+    /// could go, and are no bad probes.
     fn check_turn(&mut self, project: &Project, class: Class) {
         if class == Class::Missing {
             self.missing_turns += 1;
@@ -749,7 +752,8 @@ impl World {
         !self.wanted(project).is_met_by(entry.held) || entry.held.is_some_and(is_unmet)
     }
 
-    /// P2: over every window that ends now, launches ≤ the largest burst in force in it + the integral of the rate.
+    /// P2: over every window that ends now, launches ≤ the largest burst in force in it + the
+    /// integral of the rate.
     fn check_budget(&self) {
         for (first, &from) in self.launches.iter().enumerate() {
             let launched = (self.launches.len() - first) as f64;
@@ -857,7 +861,8 @@ impl World {
         );
     }
 
-    /// No lower class goes first: while a missing project waits that could go, no token lies unused.
+    /// No lower class goes first: while a missing project waits that could go, no token lies
+    /// unused.
     fn check_priority(&self) {
         let machine = &self.admission;
         let next = Candidate::next(Stage::Reserve, Class::Missing);
@@ -877,7 +882,8 @@ impl World {
         );
     }
 
-    /// Whatever is wanted flies or is held back by a gate, and something is going to open that gate.
+    /// Whatever is wanted flies or is held back by a gate, and something is going to open that
+    /// gate.
     fn check_reasons(&self) {
         let machine = &self.admission;
         for (project, entry) in &machine.register.entries {
@@ -1022,7 +1028,7 @@ fn launched(admission: &mut Admission) -> Vec<(Project, Class)> {
         .collect()
 }
 
-/// A machine without Fetch that wants so many missing projects, each waited for.
+/// A machine without Fetch that wants missing projects, each waited for.
 fn machine_that_misses(projects: std::ops::Range<usize>, limits: Limits, now: Moment) -> Admission {
     let mut admission = Admission::new(limits, 1, 1, Moment::START);
     admission.set_link(Link::Up, now);

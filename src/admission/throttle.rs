@@ -1,5 +1,5 @@
-//! Whether anything may be rendered at all, at which part of the rate, and whether a probe is due: the breaker, the hold and the
-//! pace as one value, and whose fault the failures are.
+//! Whether anything may be rendered at all, at which part of the rate, and whether a probe is due:
+//! the breaker, the hold and the pace as one value, and whose fault the failures are.
 
 mod breaker;
 mod fault;
@@ -151,7 +151,8 @@ impl Throttle {
         self.pace.slow(self.tuning.on_failure, now);
     }
 
-    /// The renderer pushed a project back. Tells for how long that is obeyed, and whether it holds everything.
+    /// The renderer pushed a project back. Tells for how long that is obeyed, and whether it holds
+    /// everything.
     pub(super) fn push_back(
         &mut self,
         project: &Project,
@@ -167,7 +168,7 @@ impl Throttle {
         (obeyed, holds_all)
     }
 
-    /// The hold goes on for so long: its probe was pushed back.
+    /// The hold goes on for that time: its probe was pushed back.
     pub(super) fn go_on_holding(&mut self, probes: Probes, obeyed: Duration, now: Moment) {
         if probes.hold {
             self.hold.go_on(obeyed, now);

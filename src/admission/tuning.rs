@@ -1,7 +1,7 @@
 //! Every constant of admission, with its unit, grouped by the part that reads it.
 //!
-//! `ARCHITECTURE.md` lists them with the reason for each; a test compares the two. A simulation switches a part off by a neutral
-//! value here, which the field names.
+//! `ARCHITECTURE.md` lists them with the reason for each; a test compares the two. A simulation
+//! switches a part off by a neutral value here, which the field names.
 
 use std::time::Duration;
 
@@ -54,13 +54,13 @@ impl Range {
     /// No wait at all.
     pub const NONE: Self = Self::millis(0, 0);
 
-    /// The first wait doubled so many times, up to the longest.
+    /// The first wait doubled that many times, up to the longest.
     pub(super) fn doubled(self, times: u32) -> Duration {
         (self.first * 2_u32.pow(times.min(16))).min(self.most)
     }
 
-    /// Full jitter: U(0, min(most, first × 2ⁿ)) after n before it (M. Brooker, "Exponential Backoff and Jitter", AWS architecture
-    /// blog, 2015).
+    /// Full jitter: U(0, min(most, first × 2ⁿ)) after n before it (M. Brooker, "Exponential Backoff
+    /// and Jitter", AWS architecture blog, 2015).
     pub(super) fn full_jitter(self, before: u32, rng: &mut fastrand::Rng) -> Duration {
         self.doubled(before).mul_f64(rng.f64())
     }
@@ -82,9 +82,10 @@ pub struct Interest {
 pub struct Turns {
     /// The time in which the weight of a second with a lookup falls to 1/e.
     pub weight_decay: Duration,
-    /// Every so many refreshes of outdated projects, one goes to the longest wanted.
+    /// One in this many refreshes of outdated projects goes to the longest wanted.
     pub longest_wanted: u32,
-    /// Every so many tokens, one goes to an outdated project while missing ones wait. `u32::MAX`: none does.
+    /// One in this many tokens goes to an outdated project while missing ones wait. `u32::MAX`: all
+    /// go to missing ones.
     pub outdated: u32,
     /// Among how many missing projects, in order of arrival, a probe is looked for.
     pub probe_candidates: usize,
@@ -97,15 +98,18 @@ pub struct Turns {
 /// How the budget starts and is shared.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Shares {
-    /// The part of a token up to which the bucket may lack its first, at random. 0: it starts with a whole one.
+    /// The part of a token up to which the bucket may lack its first, at random. 0: it starts with
+    /// a whole one.
     pub first_token: f64,
     /// The longest that the first token is held back from a missing project.
     pub missing_start: Duration,
-    /// The part of the permits that is kept for missing projects; at least one permit. 0 keeps none.
+    /// The part of the permits that is kept for missing projects; at least one permit. 0 keeps
+    /// none.
     pub kept_for_missing: f64,
     /// The part of the permits for projects whose last render failed; at least one permit.
     pub failing: f64,
-    /// Of how many first renders half find no project in a flood of names that do not exist. `usize::MAX`: it is never one.
+    /// Of how many first renders half find no project in a flood of names that do not exist.
+    /// `usize::MAX`: it is never one.
     pub flood_window: usize,
     /// The share of the rate that projects of which nothing is held get in such a flood.
     pub flood_share: f64,
@@ -141,7 +145,7 @@ pub struct Retries {
     pub per_success: f64,
     /// The most saved up.
     pub saved: f64,
-    /// One retry in so long whatever the successes. 0: all are allowed.
+    /// One retry is allowed in this time, whatever the successes. 0: all are allowed.
     pub floor: Duration,
     /// How often a missing project is tried while somebody waits.
     pub attempts: u32,
@@ -167,7 +171,7 @@ pub struct Breaking {
 /// The hold.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Holding {
-    /// So many projects pushed back within the window hold all. `u32::MAX`: nothing holds all.
+    /// This many projects pushed back within the window hold all. `u32::MAX`: nothing holds all.
     pub projects: u32,
     /// The window.
     pub window: Duration,
@@ -184,9 +188,9 @@ pub struct Pacing {
     pub on_pushback: f64,
     /// What it is multiplied by on a failure. 1: nothing.
     pub on_failure: f64,
-    /// It falls at most once in so long.
+    /// It falls at most once in this time.
     pub epoch: Duration,
-    /// It is full so long after the last sign of overload.
+    /// It is full this long after the last sign of overload.
     pub recovery: Duration,
     /// The least.
     pub least: f64,
@@ -201,14 +205,15 @@ pub struct Faults {
     pub projects: usize,
     /// Of how many answered renders half have to fail.
     pub outcomes: usize,
-    /// So many different projects in a row that are behind have another connection tried …
+    /// This many different projects in a row that are behind have another connection tried …
     pub behind_projects: usize,
-    /// … or so many answers in a row, where few projects are wanted. `u32::MAX`: neither has.
+    /// … or this many answers in a row, where few projects are wanted. `u32::MAX`: no connection is
+    /// replaced.
     pub behind_answers: u32,
     /// The least time between two redials for that, × U(0.5, 1).
     pub behind_redial: Range,
-    /// The share of the held projects that may be dropped within the window, because the renderer no
-    /// longer knows them; one always may. `f64::INFINITY`: all may.
+    /// The share of the held projects that may be dropped within the window, because the renderer
+    /// no longer knows them; one always may. `f64::INFINITY`: all may.
     pub drop_share: f64,
     /// The window.
     pub drop_window: Duration,
@@ -225,13 +230,14 @@ pub struct Faults {
 pub struct Learning {
     /// What the limit of calls at once is multiplied by on a refusal. 1: nothing is learned.
     pub decrease: f64,
-    /// It is forgotten so long after the last refusal.
+    /// It is forgotten this long after the last refusal.
     pub lasts: Duration,
     /// The stop after a call that was refused alone.
     pub stop: Range,
-    /// A project that was refused so often in a row, while others were answered, cools down as failed.
+    /// A project that was refused so often in a row, while others were answered, cools down as
+    /// failed.
     pub strikes: u32,
-    /// … or of which so many fetches in a row failed by themselves.
+    /// … or of which this many fetches in a row failed by themselves.
     pub failures: u32,
     /// How many calls of others have to be answered between two that count.
     pub answered: u64,
@@ -242,15 +248,15 @@ pub struct Learning {
 pub struct Fetching {
     /// The wait of a project whose fetch failed, and of probes of fetches that were given up.
     pub backoff: Range,
-    /// Fetches are given up when so many in a row came to nothing … `u32::MAX`: they never are.
+    /// Fetches are given up when this many in a row came to nothing … `u32::MAX`: they never are.
     pub failures: u32,
-    /// … and for so long none was answered,
+    /// … and no fetch was answered for this long,
     pub fail_after: Duration,
-    /// … or for so long where all were plainly refused.
+    /// … or for this long, where all were plainly refused.
     pub refused_after: Duration,
     /// Fetches that came to nothing are in a row if at most this time lies between them.
     pub run_forgotten: Duration,
-    /// A Fetch that is not offered is asked for again after so long.
+    /// A Fetch that is not offered is asked for again after this time.
     pub asked_again: Duration,
     /// The share of their rate at which what is held is confirmed.
     pub confirming: f64,

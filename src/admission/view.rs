@@ -37,7 +37,8 @@ impl Admission {
         self.within_room(self.fetches.at_once(now))
     }
 
-    /// Whether the renderer refused a render or a fetch within the last minute, without a word on when to come back.
+    /// Whether the renderer refused a render or a fetch within the last minute, without a word on
+    /// when to come back.
     pub fn is_refused(&self, now: Moment) -> bool {
         self.budget.learned.is_refused(now) || self.fetches.learned.is_refused(now)
     }
@@ -47,7 +48,8 @@ impl Admission {
         self.fetches.store.is_given_up()
     }
 
-    /// Renders per second that are left of the rate: by the pace and the ramps, and nothing during a stop.
+    /// Renders per second that are left of the rate: by the pace and the ramps, and nothing during
+    /// a stop.
     pub fn rate_in_force(&self, now: Moment) -> f64 {
         if self.stops() == Stops::default() {
             self.rate(now)
@@ -56,7 +58,8 @@ impl Admission {
         }
     }
 
-    /// How many renders the bucket would admit now, with the fraction of the next: none at a rate of 0.
+    /// How many renders the bucket would admit now, with the fraction of the next: none at a rate
+    /// of 0.
     pub fn level(&self, now: Moment) -> f64 {
         if self.rules.limits.rate < MIN_RATE {
             return 0.0;
@@ -79,7 +82,8 @@ impl Admission {
         self.flights.recent_renders.median()
     }
 
-    /// How many projects are wanted, those in flight included, of which something is held, or nothing.
+    /// How many projects are wanted, those in flight included, of which something is held, or
+    /// nothing.
     pub fn wanted(&self, class: Class) -> usize {
         self.register.counts.wanted[class as usize]
     }
@@ -94,7 +98,8 @@ impl Admission {
         self.register.target()
     }
 
-    /// Whether every project has heard of the target: until then those [below it](Admission::below_target) may be too few.
+    /// Whether every project has heard of the target: until then those [below
+    /// it](Admission::below_target) may be too few.
     pub fn is_settled(&self) -> bool {
         !self.register.is_sweeping()
     }
@@ -115,7 +120,8 @@ impl Admission {
         self.budget.flood.of_late()
     }
 
-    /// How many projects are remembered whose last render failed, was rejected or brought less than was asked for.
+    /// How many projects are remembered whose last render failed, was rejected or brought less than
+    /// was asked for.
     pub fn failing(&self) -> usize {
         self.register.counts.failing
     }

@@ -10,7 +10,8 @@ use crate::moment::Moment;
 #[derive(Debug)]
 pub(super) struct Way {
     pub(super) link: Link,
-    /// Until when a connection that a call could not use is not used again, unless there is a new one.
+    /// Until when a connection that a call could not use is not used again, unless there is a new
+    /// one.
     pub(super) unusable_until: Moment,
     /// How many calls it takes at once; none when it sets no limit.
     pub(super) room: Option<NonZeroU32>,
@@ -43,8 +44,9 @@ impl Admission {
         self.tick(now);
     }
 
-    /// Says how many calls the connection takes at once, renders and fetches together; none when it sets no limit. What is beyond
-    /// waits here, where it holds neither a permit nor a token, and not in the connection.
+    /// Says how many calls the connection takes at once, renders and fetches together; none when it
+    /// sets no limit. What is beyond waits here, where it holds neither a permit nor a token, and
+    /// not in the connection.
     pub fn set_room(&mut self, room: Option<NonZeroU32>, now: Moment) {
         self.way.room = room;
         self.register.queues.review_all();

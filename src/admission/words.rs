@@ -18,7 +18,8 @@ impl Class {
     /// Every class, the first served first.
     pub const ALL: [Self; 2] = [Self::Missing, Self::Outdated];
 
-    /// The class that metrics count a project in: by what is held alone, whether callers wait or not.
+    /// The class that metrics count a project in: by what is held alone, whether callers wait or
+    /// not.
     pub const fn by_held(is_held: bool) -> Self {
         if is_held {
             Self::Outdated
@@ -76,7 +77,8 @@ impl Want {
 /// What became of a wish, at once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
-    /// The caller is counted as waiting: a [`Action::Resolve`](super::Action::Resolve) will follow, or the caller tells that it [left](super::Admission::left).
+    /// The caller is counted as waiting: a [`Action::Resolve`](super::Action::Resolve) will follow,
+    /// or the caller tells that it [left](super::Admission::left).
     Wait,
     /// The caller is not to wait. The project stays wanted, unless the queue is full.
     Refused(Refused),
@@ -126,7 +128,8 @@ pub enum Landing {
     Rejected,
     /// The renderer knows no such project, and nothing of it is held.
     NotFound,
-    /// The renderer no longer knows the project; the held revision stays, and is asked for again after a while.
+    /// The renderer no longer knows the project; the held revision stays, and is asked for again
+    /// after a while.
     Gone,
     /// There was no connection after all.
     Unreachable,
@@ -147,7 +150,8 @@ pub enum CallFailure {
     DeadlineExceeded,
     /// The renderer is exhausted, and says when to come back.
     Exhausted(Pushback),
-    /// The renderer refused the call without a word on when to come back: it wants fewer calls at once.
+    /// The renderer refused the call without a word on when to come back: it wants fewer calls at
+    /// once.
     Refused,
     /// Anything else.
     Other,
@@ -194,7 +198,8 @@ pub enum Link {
 /// What stops every render until a probe succeeds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Stops {
-    /// The breaker, after projects that failed in a row, or because the identity of this sidecar was refused.
+    /// The breaker, after projects that failed in a row, or because the identity of this sidecar
+    /// was refused.
     pub is_broken: bool,
     /// It was the identity.
     pub is_identity_refused: bool,

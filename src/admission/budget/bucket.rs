@@ -1,7 +1,7 @@
 //! The token bucket: governor's GCRA on a clock that is set to the `now` of each call.
 //!
-//! One token is one render. Changing the rate or the burst keeps the level and its fraction, so that no schedule of reloads
-//! mints or loses tokens. Nothing else in the project names governor.
+//! One token is one render. Changing the rate or the burst keeps the level and its fraction, so
+//! that no schedule of reloads mints or loses tokens. Nothing else in the project names governor.
 
 use std::{
     num::NonZeroU32,
@@ -22,8 +22,9 @@ use crate::moment::Moment;
 /// Lies between governor's zero and the start of our clock, so that a charge can be dated back.
 const BEFORE_START: Duration = Duration::from_secs(1 << 32);
 
-/// The slowest rate that is told from none. Settings accept 10⁻⁶/s and more; the slowest pace and the start of a ramp leave
-/// 1/500 of it. The range of governor's arithmetic (584 years in nanoseconds) holds such a period many times over.
+/// The slowest rate that is told from none. Settings accept 10⁻⁶/s and more; the slowest pace and
+/// the start of a ramp leave 1/500 of it. The range of governor's arithmetic (584 years in
+/// nanoseconds) holds such a period many times over.
 pub const MIN_RATE: f64 = 1e-9;
 
 /// The part of a token by which levels may differ in calculation alone.
@@ -53,7 +54,7 @@ enum State {
 }
 
 impl Bucket {
-    /// Makes a bucket that holds so many tokens at `now`.
+    /// Makes a bucket that holds that many tokens at `now`.
     pub(in crate::admission) fn new(rate: f64, burst: NonZeroU32, level: f64, now: Moment) -> Self {
         let level = level.clamp(0.0, f64::from(burst.get()));
         let state = match period(rate) {
@@ -74,7 +75,7 @@ impl Bucket {
         self.rate
     }
 
-    /// Whether there are so many tokens.
+    /// Whether there are that many tokens.
     ///
     /// # Errors
     /// When there are fewer: the moment at which there will be, or nothing while the rate is 0.
@@ -83,7 +84,8 @@ impl Bucket {
             return Err(None);
         }
         let lacking = f64::from(tokens) - self.level(now);
-        // Governor counts nanoseconds, the level in floating point: what differs by less than that does not differ.
+        // Governor counts nanoseconds, the level in floating point: what differs by less than that
+        // does not differ.
         if lacking > ROUNDING {
             let seconds = Duration::try_from_secs_f64(lacking / self.rate);
             let wait = seconds
@@ -117,7 +119,8 @@ impl Bucket {
         }
     }
 
-    /// Changes the rate and the burst, keeping the level as far as the burst holds it. Unchanged values touch nothing.
+    /// Changes the rate and the burst, keeping the level as far as the burst holds it. Unchanged
+    /// values touch nothing.
     pub(in crate::admission) fn set(&mut self, rate: f64, burst: NonZeroU32, now: Moment) {
         #[expect(clippy::float_cmp, reason = "the very same setting touches nothing")]
         if self.rate == rate && self.burst == burst {
@@ -148,8 +151,8 @@ fn period(rate: f64) -> Option<Duration> {
     (rate >= MIN_RATE).then(|| Duration::from_secs_f64(1.0 / rate).max(Duration::from_nanos(1)))
 }
 
-/// A limiter that holds `level` tokens at `now`. Whole tokens are charged at a reading of the clock that lies the fraction
-/// of a period back.
+/// A limiter that holds `level` tokens at `now`. Whole tokens are charged at a reading of the clock
+/// that lies the fraction of a period back.
 fn charged(period: Duration, burst: NonZeroU32, level: f64, now: Moment) -> Limiter {
     let quota = Quota::with_period(period)
         .expect("BUG: a period is never zero")

@@ -1,4 +1,5 @@
-//! Notices a flood of projects that do not exist, so that it does not eat the budget of those that do.
+//! Notices a flood of projects that do not exist, so that it does not eat the budget of those that
+//! do.
 
 use std::{collections::VecDeque, time::Duration};
 
@@ -65,7 +66,8 @@ impl Flood {
         self.launched = Some(now);
     }
 
-    /// Until when projects of which nothing is held must wait, so that they only get their share of the rate.
+    /// Until when projects of which nothing is held must wait, so that they only get their share of
+    /// the rate.
     pub(in crate::admission) fn holds_until(&self, rate: f64, now: Moment) -> Option<Moment> {
         if !self.of_late().is_flood() || rate <= 0.0 {
             return None;

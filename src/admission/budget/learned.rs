@@ -1,9 +1,12 @@
-//! How many calls the renderer takes at once, learned from those that it refuses without a word on when to come back.
+//! How many calls the renderer takes at once, learned from those that it refuses without a word on
+//! when to come back.
 //!
-//! Additive increase, multiplicative decrease (D. Chiu and R. Jain, "Analysis of the increase and decrease algorithms for
-//! congestion avoidance", 1989), so that sidecars that share a renderer settle on like shares of what it takes. A limit of one
-//! call is still too much when thousands of sidecars share a renderer: a call that is refused although no other was in flight
-//! stops the calls for a random time, which grows until one succeeds. Of tokens and of projects this knows nothing.
+//! Additive increase, multiplicative decrease (D. Chiu and R. Jain, "Analysis of the increase and
+//! decrease algorithms for congestion avoidance", 1989), so that sidecars that share a renderer
+//! settle on like shares of what it takes. A limit of one call is still too much when thousands of
+//! sidecars share a renderer: a call that is refused although no other was in flight stops the
+//! calls for a random time, which grows until one succeeds. Of tokens and of projects this knows
+//! nothing.
 
 use std::num::NonZeroU32;
 
@@ -13,7 +16,8 @@ use crate::{admission::tuning::Learning, moment::Moment};
 #[derive(Clone, Copy, Debug)]
 pub(in crate::admission) struct Learned {
     tuning: Learning,
-    /// At most so many at once, at least 1; none while the limit that is set is not known to be too high.
+    /// The most calls at once, at least 1; none while the limit that is set is not known to be too
+    /// high.
     limit: Option<f64>,
     /// Successes since the limit last changed.
     successes: u32,
@@ -47,7 +51,7 @@ impl Learned {
         }
     }
 
-    /// Notes a launch beside so many other calls.
+    /// Records a launch beside that many other calls.
     pub(in crate::admission) fn launch(&self, others: u32) -> Launch {
         Launch {
             round: self.round,
@@ -55,7 +59,8 @@ impl Learned {
         }
     }
 
-    /// How many calls may be in flight at once, of the most that are set: one while a refused call's successor is awaited.
+    /// How many calls may be in flight at once, of the most that are set: one while a refused
+    /// call's successor is awaited.
     pub(in crate::admission) fn in_force(&self, most: NonZeroU32, now: Moment) -> NonZeroU32 {
         if self.is_probing(now) {
             NonZeroU32::MIN
@@ -83,12 +88,14 @@ impl Learned {
             .is_some_and(|at| now.since(at) < self.tuning.lasts)
     }
 
-    /// Whether the last call was refused alone, so that the next ones go one at a time until one succeeds.
+    /// Whether the last call was refused alone, so that the next ones go one at a time until one
+    /// succeeds.
     pub(in crate::admission) fn is_probing(&self, now: Moment) -> bool {
         self.refused_alone > 0 && self.is_refused(now)
     }
 
-    /// When fewer calls than are set are no longer all that may be in flight, unless another is refused.
+    /// When fewer calls than are set are no longer all that may be in flight, unless another is
+    /// refused.
     pub(in crate::admission) fn forgotten_at(&self, now: Moment) -> Option<Moment> {
         let is_below = self.limit.is_some() || self.refused_alone > 0;
         let forgotten_at = self.refused_at? + self.tuning.lasts;
@@ -115,8 +122,8 @@ impl Learned {
         }
     }
 
-    /// Notes a refusal; `others` are in flight still. The limit falls at most once for all calls that were in flight together.
-    /// True when the call was refused alone.
+    /// Notes a refusal; `others` are in flight still. The limit falls at most once for all calls
+    /// that were in flight together. True when the call was refused alone.
     pub(in crate::admission) fn refused(
         &mut self,
         launch: Launch,

@@ -1,7 +1,8 @@
-//! What retries may cost: a budget that successes fund, with a floor so small that many sidecars together do not feel it.
+//! What retries may cost: a budget that successes fund, with a floor so small that many sidecars
+//! together do not feel it.
 //!
-//! After Finagle's and gRPC's retry throttling (gRFC A6), whose floor of ten a second per client would here be multiplied by
-//! the number of pods.
+//! After Finagle's and gRPC's retry throttling (gRFC A6), whose floor of ten a second per client
+//! would here be multiplied by the number of pods.
 
 use crate::{admission::tuning::Retries, moment::Moment};
 

@@ -142,7 +142,7 @@ impl Admission {
         }
     }
 
-    /// Gives back what was granted and will not start any more.
+    /// Gives back what was granted and will not start.
     pub(in crate::admission) fn give_grants_back(&mut self, now: Moment) {
         let around = self.around(now);
         for project in self.register.queues.all_granted() {

@@ -30,7 +30,8 @@ pub(super) struct Next {
 }
 
 impl Admission {
-    /// The project that is rendered next; of one class only when it is to be asked for beside others.
+    /// The project that is rendered next; of one class only when it is to be asked for beside
+    /// others.
     pub(super) fn next_render(
         &mut self,
         only: Option<Class>,
@@ -136,7 +137,8 @@ impl Admission {
         entry.is_some_and(|entry| entry.cool_down.is_cooling())
     }
 
-    /// The wanted project whose turn it is; those at the head without a lookup for long are dropped.
+    /// The wanted project whose turn it is; those at the head without a lookup for long are
+    /// dropped.
     fn next_outdated(&mut self, open: Open, now: Moment) -> Option<Project> {
         loop {
             let wanted = &self.register.wanted;
@@ -157,8 +159,9 @@ impl Admission {
         is_of_interest
     }
 
-    /// The project whose render tells most of the renderer: one that did not fail and was not pushed back when it was last rendered;
-    /// else the one whose last render is longest ago, so that no bad project is the probe again and again.
+    /// The project whose render tells most of the renderer: one that did not fail and was not
+    /// pushed back when it was last rendered; else the one whose last render is longest ago, so
+    /// that no bad project is the probe again and again.
     fn next_probe(&mut self, open: Open, now: Moment) -> Option<Next> {
         let outdated = loop {
             let wanted = &self.register.wanted;

@@ -1,8 +1,9 @@
 //! Whether fetches as a whole fail, so that missing projects are rendered instead.
 //!
-//! A fetch that fails says little: it is fetched again. Fetching as a whole fail when at least [`Fetching::failures`] in a row failed
-//! or were pushed back, and for [`Fetching::fail_after`] none was answered, with a revision or that there is none. A store that
-//! plainly refuses is alive, and is given [`Fetching::refused_after`]. Once they are given up, one fetch at a time finds out
+//! A fetch that fails says little: it is fetched again. Fetching as a whole fail when at least
+//! [`Fetching::failures`] in a row failed or were pushed back, and for [`Fetching::fail_after`]
+//! none was answered, with a revision or that there is none. A store that plainly refuses is alive,
+//! and is given [`Fetching::refused_after`]. Once they are given up, one fetch at a time finds out
 //! whether they are answered again.
 
 use std::time::Duration;

@@ -50,8 +50,8 @@ impl Recent {
         }
     }
 
-    /// How much longer a render may be expected to take that was launched `elapsed` ago. What is overdue is expected to take
-    /// as long again as it took: such is a heavy tail.
+    /// How much longer a render may be expected to take that was launched `elapsed` ago. What is
+    /// overdue is expected to take as long again as it took: such is a heavy tail.
     pub(in crate::admission) fn remaining(&self, elapsed: Duration) -> Duration {
         if elapsed < self.median {
             self.median - elapsed

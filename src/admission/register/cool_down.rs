@@ -1,7 +1,7 @@
 //! Why, and until when, a project is left alone: its own gate.
 //!
-//! The state is what its last render came to. Beside it stand the counts that make the next wait longer, each of which ends at a
-//! success.
+//! The state is what its last render came to. Beside it stand the counts that make the next wait
+//! longer, each of which ends at a success.
 
 use std::time::Duration;
 
@@ -130,8 +130,8 @@ impl CoolDown {
         self.failed_at = Some(now);
     }
 
-    /// Cools down after a failed render, by decorrelated jitter: U(first, 3 × the last), capped (M. Brooker, "Exponential
-    /// Backoff and Jitter", AWS architecture blog, 2015).
+    /// Cools down after a failed render, by decorrelated jitter: U(first, 3 × the last), capped (M.
+    /// Brooker, "Exponential Backoff and Jitter", AWS architecture blog, 2015).
     pub(in crate::admission) fn fail(
         &mut self,
         failure: Failure,
@@ -153,7 +153,8 @@ impl CoolDown {
         self.enter(state, self.drawn, now)
     }
 
-    /// Cools down after a render that found no such project, of which nothing is held. That is no failure.
+    /// Cools down after a render that found no such project, of which nothing is held. That is no
+    /// failure.
     pub(in crate::admission) fn note_absent(
         &mut self,
         range: Range,
@@ -200,7 +201,8 @@ impl CoolDown {
         self.enter(State::Retrying, wait, now);
     }
 
-    /// A project that is missing now cools down no longer than a missing one, unless the renderer asked to leave it alone.
+    /// A project that is missing now cools down no longer than a missing one, unless the renderer
+    /// asked to leave it alone.
     pub(in crate::admission) fn shorten(&mut self, most: Duration, now: Moment) {
         if !self.is_pushed_back() {
             self.until = self.until.min(now + most);
@@ -230,8 +232,8 @@ impl CoolDown {
         }
     }
 
-    /// As [`CoolDown::forgive_failures`], where the fault was the renderer's. When it failed is remembered: if it fails again, the
-    /// fault is its own.
+    /// As [`CoolDown::forgive_failures`], where the fault was the renderer's. When it failed is
+    /// remembered: if it fails again, the fault is its own.
     pub(in crate::admission) fn forgive_fault(&mut self) {
         if !self.is_pushed_back() {
             let failed_at = self.failed_at;
@@ -256,8 +258,8 @@ impl CoolDown {
     }
 }
 
-/// How long to wait after so many renders in a row that brought less than was asked for, and one more: doubling, less a jitter so
-/// that the cap holds.
+/// How long to wait after another render brought less than was asked for, and `times` before it
+/// in a row: doubling, less a jitter so that the cap holds.
 pub(in crate::admission) fn behind_for(
     times: u32,
     range: Range,

@@ -8,8 +8,8 @@ use crate::{
     revision::Order,
 };
 
-/// What callers demand beyond freshness. A demand that a render did not meet cools down, and not the project, which others want for
-/// the sake of less.
+/// What callers demand beyond freshness. A demand that a render did not meet cools down, and not
+/// the project, which others want for the sake of less.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::admission) struct Demands {
     /// The highest order that a caller demanded since the last render.

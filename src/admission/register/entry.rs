@@ -1,4 +1,5 @@
-//! What admission remembers of one project: what is held and wanted, who waits, and where it stands.
+//! What admission remembers of one project: what is held and wanted, who waits, and where it
+//! stands.
 
 use std::time::Duration;
 
@@ -111,7 +112,8 @@ impl Entry {
         };
     }
 
-    /// Has the interest of the last lookup, where it would end, last for as long as the convergence that it waits for takes.
+    /// Has the interest of the last lookup, where it would end, last for as long as the convergence
+    /// that it waits for takes.
     pub(super) fn extend_interest(&mut self, convergence: Duration, tuning: &Tuning, now: Moment) {
         let interest = &mut self.interest;
         let is_known = interest.until > interest.looked_up;
@@ -279,7 +281,8 @@ impl Entry {
         Outcome::NotFound
     }
 
-    /// For how much longer a demand is refused that a render has just not met, where that is all that is wanted of the project.
+    /// For how much longer a demand is refused that a render has just not met, where that is all
+    /// that is wanted of the project.
     pub(in crate::admission) fn refuses_demand(
         &self,
         demand: Option<Order>,

@@ -43,7 +43,7 @@ impl Fetching {
         self.failed += 1;
     }
 
-    /// The renderer asked not to fetch the project for so long.
+    /// The renderer asked not to fetch the project for that time.
     pub(in crate::admission) fn push_back(&mut self, wait: Duration, now: Moment) {
         (self.until, self.reason) = (now + wait, NotRefreshed::PushedBack);
     }

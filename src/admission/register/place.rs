@@ -123,7 +123,8 @@ impl Entry {
             | Place::Wanted(..) => Counted::Demoted,
             // The rate of fetches bounds them too little.
             Place::Cooling if self.seat.timer == Some(self.fetching.until) => Counted::Demoted,
-            // Each of these was launched, so that the rate bounds them. Forgetting them would forget that they are left alone.
+            // Each of these was launched, so that the rate bounds them. Forgetting them would
+            // forget that they are left alone.
             Place::Cooling | Place::Resting => Counted::Not,
         }
     }

@@ -1,5 +1,6 @@
-//! Projects in the order of their arrival, indexed for what is asked at each landing and at each lookup: which is next, how many
-//! stand before one, and who is to be told next that it waits in vain. None of it visits all that waits.
+//! Projects in the order of their arrival, indexed for what is asked at each landing and at each
+//! lookup: which is next, how many stand before one, and who is to be told next that it waits in
+//! vain. None of it visits all that waits.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -121,7 +122,7 @@ impl Queues {
         self.to_review > 0
     }
 
-    /// The next of those that are waited for, in turn, and at most so many.
+    /// The next of those that are waited for, in turn, up to a number.
     pub(in crate::admission) fn next_to_review(&mut self, most: usize) -> Vec<Project> {
         let after = self
             .reviewed

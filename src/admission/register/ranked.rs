@@ -1,7 +1,8 @@
-//! A sorted set that tells how many of its elements are greater than one: a `BTreeSet` would have to visit each of them, at every
-//! lookup of every wanted project.
+//! A sorted set that tells how many of its elements are greater than one: a `BTreeSet` would have
+//! to visit each of them, at every lookup of every wanted project.
 //!
-//! It is cut into chunks of a bounded length: a change moves the elements of one, and a count adds the lengths of some.
+//! It is cut into chunks of a bounded length: a change moves the elements of one, and a count adds
+//! the lengths of some.
 
 /// A chunk that is longer is cut in two.
 const LONGEST: usize = 256;

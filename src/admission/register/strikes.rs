@@ -22,11 +22,12 @@ impl Strikes {
         refused: 0,
     };
 
-    /// Notes that a call was plainly refused, which `tally` counts. True when that happened so often, while others were answered,
-    /// that it is the project's fault.
+    /// Records a plain refusal, which `tally` counts. True when the project is at fault: it was
+    /// refused again and again while others were answered.
     ///
-    /// While it is learned how many calls the renderer takes, any project is refused now and then. A refusal is a strike only
-    /// where, since the last strike, some calls of others were answered, and three for each that was refused.
+    /// While it is learned how many calls the renderer takes, any project is refused now and then.
+    /// A refusal is a strike only where, since the last strike, some calls of others were answered,
+    /// and three for each that was refused.
     pub(in crate::admission) fn refuse(&mut self, tally: Tally, tuning: &Learning) -> bool {
         self.refused += 1;
         self.strike(tally, tuning, tuning.strikes)

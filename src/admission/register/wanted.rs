@@ -1,15 +1,17 @@
 //! The index of wanted projects: which outdated project is refreshed next.
 //!
-//! The most wanted goes first: the one with the most seconds in which it was looked up since it became outdated, each
-//! second's weight decaying. Every so many turns one goes to the longest wanted, so that none starves.
+//! The most wanted goes first: the one with the most seconds in which it was looked up since it
+//! became outdated, each second's weight decaying. One turn in a fixed number goes to the longest
+//! wanted, so that every project has its turn.
 
 use std::{collections::BTreeSet, time::Duration};
 
 use super::ranked::Ranked;
 use crate::{moment::Moment, revision::Project};
 
-/// How much a project is wanted, as the logarithm of the sum of e^(t/decay) over the seconds t with a lookup. Weights of
-/// different projects compare the same at every later time, so that an index of them needs no upkeep.
+/// How much a project is wanted, as the logarithm of the sum of e^(t/decay) over the seconds t with
+/// a lookup. Weights of different projects compare the same at every later time, so that an index
+/// of them needs no upkeep.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(in crate::admission) struct Weight {
     log: f64,
@@ -92,7 +94,7 @@ impl Kind {
 pub(in crate::admission) struct Wanted {
     shelves: [Shelf; Kind::ALL.len()],
     turns: u32,
-    /// Every so many turns one goes to the longest wanted.
+    /// One in this many turns goes to the longest wanted.
     longest_wanted: u32,
 }
 

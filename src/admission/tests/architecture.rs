@@ -27,7 +27,8 @@ impl Shown for Range {
     }
 }
 
-/// The name and the value of every field of every group: a field that is missing here does not compile.
+/// The name and the value of every field of every group: a field that is missing here does not
+/// compile.
 macro_rules! rows {
     ($($group:ident: $kind:ident { $($field:ident),* $(,)? })*) => {{
         let Tuning { $($group),* } = TUNING;
@@ -95,8 +96,8 @@ fn the_ladder_is_that_of_the_architecture_page() {
     );
 }
 
-/// Each gate is shut in turn, from the last to the first: the first that is shut is the one that is told, what is launched is
-/// nothing, and every gate is listed.
+/// Each gate is shut in turn, from the last to the first: the first that is shut is the one that is
+/// told, what is launched is nothing, and every gate is listed.
 #[test]
 fn the_first_gate_that_is_shut_is_told_and_every_gate_is_listed_without_a_tick() {
     let start = Moment::after_start(Duration::from_secs(100));

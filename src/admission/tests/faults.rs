@@ -1,4 +1,5 @@
-//! Faults of the renderer that are answers: whose they are held for, and how soon all is well after them.
+//! Faults of the renderer that are answers: whose they are held for, and how soon all is well after
+//! them.
 
 use std::collections::BTreeSet;
 
@@ -29,7 +30,8 @@ struct Outage {
     seed: u64,
 }
 
-/// A machine and its callers before a renderer that answers everything in the same way until its fault ends.
+/// A machine and its callers before a renderer that answers everything in the same way until its
+/// fault ends.
 struct World {
     admission: Admission,
     now: Moment,
@@ -140,8 +142,8 @@ impl World {
     }
 }
 
-/// Has projects wanted while each call is answered as `failure` says, and rightly when the fault is over; their callers look them
-/// up every 10 s.
+/// Has projects wanted while each call is answered as `failure` says, and rightly when the fault is
+/// over; their callers look them up every 10 s.
 fn outlasts(outage: Outage, failure: impl Fn(u64) -> Landing) -> Seen {
     let mut world = World::new(outage);
     let mut looks_up = world.now;

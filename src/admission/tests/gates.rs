@@ -280,7 +280,8 @@ fn what_nobody_has_looked_up_for_long_is_forgotten_though_another_is_wanted_more
     assert_eq!(admission.register.entries.len(), 1);
 }
 
-/// P4: of 1,000 projects that were looked up once each, 300 became fresh, because interest ended after 10 min.
+/// P4: of 1,000 projects that were looked up once each, 300 became fresh, because interest ended
+/// after 10 min.
 #[test]
 fn interest_lasts_as_long_as_the_convergence_that_it_waits_for() {
     for (projects, rate, fault) in [
@@ -409,7 +410,7 @@ fn a_call_that_found_no_connection_stops_renders_for_a_moment_only() {
     launched(&mut admission);
     admission.landed(&name(0), Landing::Unreachable, now);
     let Verdict::Refused(refused) = admission.want(&name(1), wish(None, 1, None, now), now) else {
-        panic!("nobody waits");
+        panic!("no lookup waits");
     };
     assert_eq!(refused.refusal.reason, NotRefreshed::Unreachable);
     // The driver says nothing: the connection had been replaced by another before.
@@ -501,7 +502,7 @@ fn a_pushback_outlives_a_raised_target_and_a_full_queue() {
     admission.landed(&name(0), pushed_back(Duration::from_secs(5)), now);
     admission.set_target(2, now);
     let Verdict::Refused(refused) = admission.want(&name(0), wish(None, 2, None, now), now) else {
-        panic!("nobody waits");
+        panic!("no lookup waits");
     };
     assert_eq!(refused.refusal.reason, NotRefreshed::PushedBack);
 }
@@ -521,7 +522,8 @@ fn a_lowered_target_is_no_longer_asked_for() {
     assert!(!admission.is_wanted(&name(0)));
 }
 
-/// What the Python suite met once: told 4.9 s, served after 10 s, since the token that came first paid for the one in advance.
+/// What the Python suite met once: told 4.9 s, served after 10 s, since the token that came first
+/// paid for the one in advance.
 #[test]
 fn a_token_in_advance_is_paid_before_another_is_promised() {
     let mut now = Moment::START;
@@ -531,7 +533,7 @@ fn a_token_in_advance_is_paid_before_another_is_promised() {
         admission.tick(now);
     }
     let Verdict::Refused(refused) = admission.want(&name(1), wish(None, 1, None, now), now) else {
-        panic!("nobody waits");
+        panic!("no lookup waits");
     };
     assert_eq!(refused.refusal.reason, NotRefreshed::Throttled);
     let told = now + refused.refusal.retry_after;
@@ -551,7 +553,8 @@ fn a_token_in_advance_is_paid_before_another_is_promised() {
     );
 }
 
-/// A renderer that was restarted with its numbers from one: what is held does for the order that was asked for, and is as old as before.
+/// A renderer that was restarted with its numbers from one: what is held does for the order that
+/// was asked for, and is as old as before.
 #[test]
 fn an_answer_that_validates_nothing_is_behind_and_not_asked_for_in_a_loop() {
     let start = Moment::after_start(Duration::from_secs(100));
@@ -578,7 +581,8 @@ fn an_answer_that_validates_nothing_is_behind_and_not_asked_for_in_a_loop() {
     assert!((4..=8).contains(&renders), "{renders} renders in a minute");
 }
 
-/// Who leaves at the moment at which a token is due is told that its project is scheduled only when that token is for it.
+/// Who leaves at the moment at which a token is due is told that its project is scheduled only when
+/// that token is for it.
 #[test]
 fn a_project_is_scheduled_only_when_it_is_launched_next() {
     let start = Moment::START;

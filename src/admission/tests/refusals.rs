@@ -7,7 +7,8 @@ use super::*;
 const PATIENT: Duration = Duration::from_secs(5);
 const REFUSED: Landing = Landing::Failed(CallFailure::Refused);
 
-/// A renderer that takes so many calls at once, each for so long, and plainly refuses others; for some projects it refuses all.
+/// A renderer that takes a number of calls at once, each for the same time, and plainly refuses
+/// others; for some projects it refuses all.
 struct Server {
     admission: Admission,
     now: Moment,
@@ -304,7 +305,8 @@ fn a_project_that_is_always_refused_cools_down_after_at_most_64_attempts() {
     }
 }
 
-/// With one stream and eight permits, seven calls waited inside the connection while their deadlines ran.
+/// With one stream and eight permits, seven calls waited inside the connection while their
+/// deadlines ran.
 #[test]
 fn what_the_connection_does_not_take_waits_without_a_permit_or_a_token() {
     let now = Moment::after_start(Duration::from_secs(100));
@@ -326,7 +328,8 @@ fn what_the_connection_does_not_take_waits_without_a_permit_or_a_token() {
     assert_eq!(launched(&mut admission).len(), 1);
 }
 
-/// A store that takes fewer fetches than are set is often met first by what is only to be confirmed.
+/// A store that takes fewer fetches than are set is often met first by what is only to be
+/// confirmed.
 #[test]
 fn a_confirming_fetch_that_is_refused_teaches_how_many_fetches_are_taken() {
     let mut now = Moment::after_start(Duration::from_secs(100));
@@ -434,7 +437,8 @@ fn a_fetch_that_times_out_is_fetched_again_and_rendered_only_when_all_fail_for_a
     assert!(!admission.has_given_fetches_up());
 }
 
-/// Fetch pushed back by 1 s each time, and Render was idle: 25 fetches, no render, and every cold lookup failed.
+/// Fetch pushed back by 1 s each time, and Render was idle: 25 fetches, no render, and every cold
+/// lookup failed.
 #[test]
 fn where_every_fetch_is_pushed_back_missing_projects_are_rendered_after_a_while() {
     let start = Moment::after_start(Duration::from_secs(100));

@@ -1,4 +1,5 @@
-//! Somebody outside of the process who is asked whether renders may start, and who is slow, refuses, lies about time, or dies.
+//! Somebody outside of the process who is asked whether renders may start, and who is slow,
+//! refuses, lies about time, or dies.
 
 use super::*;
 
@@ -124,7 +125,8 @@ impl Reserver {
     }
 }
 
-/// Every invariant holds while it is asked elsewhere whether renders may start, whoever answers how; every lease comes back.
+/// Every invariant holds while a reserver is asked whether renders may start, however it answers;
+/// every lease comes back.
 #[test]
 fn every_sequence_keeps_the_invariants_while_renders_are_reserved_elsewhere() {
     let mut runner = runner();

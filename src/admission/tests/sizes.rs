@@ -1,5 +1,6 @@
-//! What an operation costs by what waits: ratios of the same work at two sizes, the best of some rounds. What is paid for each
-//! that waits would show as the ratio of the sizes, whatever else the machine does.
+//! What an operation costs by what waits: ratios of the same work at two sizes, the best of some
+//! rounds. What is paid for each that waits would show as the ratio of the sizes, whatever else the
+//! machine does.
 
 use std::hint::black_box;
 
@@ -25,7 +26,8 @@ fn flights(admission: &mut Admission) -> Vec<(Project, bool)> {
         .collect()
 }
 
-/// The least time that 100 rounds of landings and a lookup take while so many missing projects wait, of three attempts.
+/// The least time that 100 rounds of landings and a lookup take while that many missing projects
+/// wait, of three attempts.
 fn takes(projects: usize, fetch_rate: f64) -> Duration {
     let mut now = Moment::after_start(Duration::from_secs(100));
     let mut limits = limits(100.0, 100, 4, 1_000_000);
@@ -75,7 +77,7 @@ fn a_landing_costs_no_more_where_more_missing_projects_wait() {
     }
 }
 
-/// A machine that wants so many outdated projects.
+/// A machine that wants that many outdated projects.
 fn outdated(projects: usize, rate: f64, now: Moment) -> Admission {
     let mut admission = Admission::new(limits(rate, 1, 4, 512), 2, 1, Moment::START);
     admission.set_link(Link::Up, now);
@@ -95,7 +97,8 @@ fn no_step_of_a_raised_target_costs_more_where_more_outdated_projects_wait() {
     let takes = |projects: usize| {
         let mut now = Moment::after_start(Duration::from_secs(100));
         let mut admission = outdated(projects, 0.001, now);
-        // The first step, and the usual one: the longest of many says most of whatever else the machine does.
+        // The first step, and the usual one: the longest of many says most of whatever else the
+        // machine does.
         let attempts = (3..9).map(|rollout| {
             now = now + Duration::from_secs(1);
             let mut began = Instant::now();

@@ -21,7 +21,8 @@ fn every_eighth_turn_goes_to_the_longest_wanted_while_others_are_wanted_more() {
     // Another has the token that is there.
     wants(&mut admission, 20, now);
     assert_eq!(launched(&mut admission).len(), 1);
-    // Nobody looks the first up again; the others are looked up each second, and outdated again as soon as they are rendered.
+    // No lookup asks for the first again; the others are looked up each second, and outdated again
+    // as soon as they are rendered.
     for project in 0..20 {
         wants(&mut admission, project, now);
     }
@@ -65,7 +66,8 @@ fn the_token_that_is_given_in_advance_is_paid_back() {
             admission.tick(now);
         }
         assert!(first.unwrap() <= Moment::after_start(Duration::from_secs(1)));
-        // The first token comes within the first second, and all together are no more than one each five seconds.
+        // The first token comes within the first second, and all together are at most one each five
+        // seconds.
         assert!(
             (19..=20).contains(&rendered),
             "{rendered} in 100 s, seed {seed}"

@@ -1,5 +1,6 @@
-//! Weather: stretches of a random sequence in which the renderer answers everything in the same way, so that states are reached
-//! which no row of independent answers reaches; which they were; and the invariants of those states.
+//! Weather: stretches of a random sequence in which the renderer answers everything in the same
+//! way, so that states are reached which no row of independent answers reaches; which they were;
+//! and the invariants of those states.
 
 use super::*;
 
@@ -261,7 +262,8 @@ impl World {
         reached.doubted += u64::from(machine.left_to_confirm() > 0);
     }
 
-    /// P2 from the first token: only the first may be had in advance, and it is paid back before the next.
+    /// P2 from the first token: only the first may be had in advance, and it is paid back before
+    /// the next.
     pub(super) fn check_first_token(&self) {
         let launched = self.launches.len();
         if launched < 2 {
@@ -315,7 +317,8 @@ impl World {
         }
     }
 
-    /// None starves: every eighth outdated project that is launched is the longest wanted, or a failing one that is.
+    /// None starves: every eighth outdated project that is launched is the longest wanted, or a
+    /// failing one that is.
     pub(super) fn check_longest_wanted(&mut self, project: &Project, class: Class) {
         let machine = &self.admission;
         let launched = &machine.register.entries[project];

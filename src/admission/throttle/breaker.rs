@@ -1,10 +1,13 @@
-//! The breaker: when so many projects failed in a row, nothing is launched for a while, then one probe, then a ramp.
+//! The breaker: after several projects failed in a row, nothing is launched for a while, then one
+//! probe, then a ramp.
 //!
-//! So does it at once when the renderer refuses the identity of this sidecar: that is a fault of no project.
+//! So does it at once when the renderer refuses the identity of this sidecar: that is a fault of no
+//! project.
 //!
-//! That one project fails again and again says nothing of the renderer, so each counts once. Failures are UNAVAILABLE, deadlines
-//! that passed and connections lost in flight. RESOURCE_EXHAUSTED is a working renderer that says no, and any other answer is one
-//! of a working renderer: neither counts.
+//! That one project fails again and again says nothing of the renderer, so each counts once.
+//! Failures are UNAVAILABLE, deadlines that passed and connections lost in flight.
+//! RESOURCE_EXHAUSTED is a working renderer that says no, and any other answer is one of a working
+//! renderer: neither counts.
 
 use super::valve::Valve;
 use crate::{admission::tuning::Breaking, moment::Moment, revision::Project};
@@ -67,8 +70,9 @@ impl Breaker {
         }
     }
 
-    /// Records that the renderer refused the identity of this sidecar; `was_probe` when it refused the probe's. What had been
-    /// launched before it opened, and is refused after, tells nothing new.
+    /// Records that the renderer refused the identity of this sidecar; `was_probe` when it refused
+    /// the probe's. What had been launched before it opened, and is refused after, tells nothing
+    /// new.
     pub(in crate::admission) fn identity_refused(
         &mut self,
         was_probe: bool,
@@ -81,7 +85,8 @@ impl Breaker {
     }
 
     fn open(&mut self, cause: Cause, now: Moment, rng: &mut fastrand::Rng) {
-        // Jittered at both ends of the range: those who tripped together, or stay open together, do not probe together.
+        // Jittered at both ends of the range: those who tripped together, or stay open together, do
+        // not probe together.
         let grown = self.tuning.open.doubled(self.opened);
         let drawn = grown.mul_f64(1.0 + 0.5 * rng.f64());
         self.opened = self.opened.saturating_add(1);

@@ -1,8 +1,8 @@
-//! Tells a fault of the renderer from one of a project, whatever code the failures carry: when so many different projects
-//! failed in a row, the fault is the renderer's.
+//! Tells a fault of the renderer from one of a project, whatever code the failures carry: when
+//! several different projects failed in a row, the fault is the renderer's.
 //!
-//! Failures that came without an answer (UNAVAILABLE, deadlines) are left to the breaker; here they only take part in what is
-//! forgiven.
+//! Failures that came without an answer (UNAVAILABLE, deadlines) are left to the breaker; here they
+//! only take part in what is forgiven.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -58,8 +58,9 @@ impl Fault {
         self.answered -= usize::from(before == Some(Answered::Yes));
     }
 
-    /// Records that a render launched at `since` brought a revision. Returns the projects to forgive: those that failed before
-    /// it, if they were so many that the fault was the renderer's.
+    /// Records that a render launched at `since` brought a revision. Returns the projects to
+    /// forgive: those that failed before it, if enough of them failed for the fault to be the
+    /// renderer's.
     pub(in crate::admission) fn succeeded(&mut self, since: Moment) -> Vec<Project> {
         self.note(false);
         self.proven = self.proven.max(since);
@@ -73,19 +74,20 @@ impl Fault {
         }
     }
 
-    /// Whether so many different projects failed in a row that the fault is the renderer's.
+    /// Whether enough different projects failed in a row for the fault to be the renderer's.
     pub(in crate::admission) fn is_of_many(&self) -> bool {
         self.answered >= self.tuning.projects
     }
 
-    /// Whether half of the last renders failed, so that it may be a part of the renderer's replicas.
+    /// Whether half of the last renders failed, so that it may be a part of the renderer's
+    /// replicas.
     pub(in crate::admission) fn is_of_half(&self) -> bool {
         let failed = self.recent.iter().filter(|failed| **failed).count();
         self.recent.len() >= self.tuning.outcomes && failed * 2 >= self.tuning.outcomes
     }
 
-    /// Whether a project that failed before fails by its own fault: a render that was launched since brought a revision of
-    /// another project.
+    /// Whether a project that failed before fails by its own fault: a render that was launched
+    /// since brought a revision of another project.
     pub(in crate::admission) fn is_of_project(&self, failed_before: Option<Moment>) -> bool {
         failed_before.is_some_and(|failed_before| self.proven > failed_before)
     }

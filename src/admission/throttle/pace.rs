@@ -1,7 +1,8 @@
-//! The pace: a multiplier on the rate that falls with every sign of an overloaded renderer and recovers by itself.
+//! The pace: a multiplier on the rate that falls with every sign of an overloaded renderer and
+//! recovers by itself.
 //!
-//! Multiplicative decrease, additive increase (D. Chiu and R. Jain, 1989), so that many sidecars that share a renderer settle
-//! on like shares of what it bears.
+//! Multiplicative decrease, additive increase (D. Chiu and R. Jain, 1989), so that many sidecars
+//! that share a renderer settle on like shares of what it bears.
 
 use crate::{admission::tuning::Pacing, moment::Moment};
 

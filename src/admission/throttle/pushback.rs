@@ -1,4 +1,5 @@
-//! The renderer's word that it wants to be left alone: for a project, or, when it says so to different projects at once, for all.
+//! The renderer's word that it wants to be left alone: for a project, or, when it says so to
+//! different projects at once, for all.
 
 use std::time::Duration;
 
@@ -28,8 +29,9 @@ impl Pushbacks {
         }
     }
 
-    /// Records that a project was pushed back for so long, and tells for how long that is obeyed: longer by a random part, so
-    /// that those who were told the same do not come back together. True when everything is held.
+    /// Records that a project was pushed back for that time, and tells for how long that is obeyed:
+    /// longer by a random part, so that those who were told the same do not come back together.
+    /// True when everything is held.
     pub(in crate::admission) fn note(
         &mut self,
         project: &Project,
@@ -62,7 +64,8 @@ impl Pushbacks {
         (obeyed, holds_all)
     }
 
-    /// Holds everything for so long: it was pushed back that told whether the hold is over, or what holds all.
+    /// Holds everything for that time: the probe of the hold was pushed back, or the pushback holds
+    /// all.
     pub(in crate::admission) fn go_on(&mut self, obeyed: Duration, now: Moment) {
         self.valve
             .shut(now + obeyed, self.tuning.ramp.min(obeyed * 4));

@@ -1,5 +1,6 @@
-//! A valve shuts the flow of renders for a while, then lets one probe through, then opens over a ramp, so that those who were
-//! held back do not come as a herd. The breaker is one, and what the renderer's pushback shuts is another.
+//! A valve shuts the flow of renders for a while, then lets one probe through, then opens over a
+//! ramp, so that those who were held back do not come as a herd. The breaker is one, and what the
+//! renderer's pushback shuts is another.
 
 use std::time::Duration;
 
@@ -35,8 +36,8 @@ impl Valve {
         }
     }
 
-    /// Shuts until then; the ramp that follows a successful probe will take so long. Of two stops, and of their ramps, the longer
-    /// prevails.
+    /// Shuts until then; `ramp` is the length of the ramp after a successful probe. Of two stops,
+    /// and of their ramps, the longer prevails.
     pub(in crate::admission) fn shut(&mut self, until: Moment, ramp: Duration) {
         let (until, ramp) = match self.flow {
             Flow::Shut(before) => (before.max(until), self.ramp.max(ramp)),
@@ -88,7 +89,8 @@ impl Valve {
         was_probing
     }
 
-    /// Records that the probe came back, but not well: another may go after a while, which doubles from probe to probe.
+    /// Records that the probe came back, but not well: another may go after a while, which doubles
+    /// from probe to probe.
     pub(in crate::admission) fn probe_failed(&mut self, now: Moment, rng: &mut fastrand::Rng) {
         if self.flow == Flow::Probing {
             let grown = self.tuning.probes.doubled(self.failed);

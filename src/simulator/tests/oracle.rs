@@ -427,7 +427,8 @@ impl Book {
         reason: NotRefreshed,
         now: Moment,
     ) -> bool {
-        // What is asked for elsewhere may start at any moment: it counts as in flight, and others wait.
+        // What is asked for elsewhere may start at any moment: it counts as in flight, and others
+        // wait.
         let waits = [NotRefreshed::Throttled, NotRefreshed::ConcurrencyLimited];
         if waits.contains(&reason) && self.asked_until > now {
             return true;

@@ -57,7 +57,8 @@ fn raising_the_burst_adds_room_and_no_tokens() {
     assert_eq!(take_all(&mut bucket, at(60.0)), 2);
 }
 
-/// A rate of 10⁻⁶/s that the pace had slowed was taken for none: nothing was rendered, and `retry_after` was 10 ms.
+/// A rate of 10⁻⁶/s that the pace had slowed was taken for none: nothing was rendered, and
+/// `retry_after` was 10 ms.
 #[test]
 fn the_least_rate_of_the_settings_still_refills_at_the_slowest_pace_and_the_start_of_a_ramp() {
     use crate::admission::Tuning;
@@ -104,7 +105,8 @@ proptest! {
     }
 }
 
-/// The oracle took whole tokens by itself: at 0.3/s, 13.5099 s after a grant, it floored what the bucket rightly granted.
+/// The oracle took whole tokens by itself: at 0.3/s, 13.5099 s after a grant, it floored what the
+/// bucket rightly granted.
 #[test]
 fn a_token_at_the_edge_of_a_period_is_granted_by_both_or_by_none() {
     let edges = [13.5099, 10.0 / 3.0, 1.0 / 0.3, 3.333_333_333];
@@ -117,7 +119,8 @@ fn a_token_at_the_edge_of_a_period_is_granted_by_both_or_by_none() {
     }
 }
 
-/// Checks that a bucket grants what is there: no token that is not, and, where all are taken, each that is.
+/// Checks that a bucket grants what is there: no token that is not, and, where all are taken, each
+/// that is.
 fn grants_as_an_exact_bucket(reloads: &[(f64, f64, u32)], greedy: bool) {
     const ROUNDING: f64 = 1e-3;
     let mut bucket = Bucket::new(1.0, burst(5), 1.0, at(0.0));

@@ -11,7 +11,8 @@ fn at(millis: u64) -> Moment {
     Moment::after_start(Duration::from_millis(millis))
 }
 
-/// A renderer that takes so many calls at once and refuses others, and sidecars' calls beside them.
+/// A renderer that takes a number of calls at once and refuses others, and sidecars' calls beside
+/// them.
 struct Crowd {
     learned: Learned,
     rng: fastrand::Rng,

@@ -193,7 +193,7 @@ pub(in crate::simulator::tests) const PUSHED: Scenario = Scenario {
     judge: |observed, _| {
         let mut broken = recovers(observed, Fault { from: 60, to: 92 });
         if !observed.told.contains_key(&NotRefreshed::PushedBack) {
-            broken.push("nobody was told PUSHED_BACK".to_owned());
+            broken.push("PUSHED_BACK was never told".to_owned());
         }
         if observed.attempts_in_hold > 3 {
             broken.push(format!(

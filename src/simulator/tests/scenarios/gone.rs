@@ -38,8 +38,8 @@ pub(in crate::simulator::tests) const REPLICA_UNKNOWING: Scenario = Scenario {
     ..UNKNOWING
 };
 
-/// That part of the replicas knows no project. The connections are replaced when they change, and in
-/// between.
+/// That part of the replicas knows no project. The connections are replaced when they change, and
+/// in between.
 fn knows_nothing(world: &mut World<Oracle>, part: f64) {
     world.script(FAULT.from, move |world| {
         world.fate.unknowing = part;

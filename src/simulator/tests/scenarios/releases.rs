@@ -109,7 +109,7 @@ pub(in crate::simulator::tests) const CROWDED: Scenario = Scenario {
     judge: |observed, _| {
         let mut broken = recovers(observed, Fault { from: 60, to: 90 });
         if !observed.told.contains_key(&NotRefreshed::QueueFull) {
-            broken.push("nobody was told QUEUE_FULL".to_owned());
+            broken.push("QUEUE_FULL was never told".to_owned());
         }
         broken
     },
