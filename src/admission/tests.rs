@@ -333,21 +333,8 @@ impl World {
                 self.now = self.now + duration;
                 self.wait(self.now);
             }
-            Step::Change(project) => {
-                let project = name(project);
-                let number = self.number(&project) + 1;
-                self.changes.insert(project.clone(), number);
-                if self.held.contains_key(&project) && self.admission.is_wanted(&project) {
-                    self.changed.insert(project.clone(), number);
-                }
-                self.admission.changed(&project, number, self.now);
-            }
-            Step::Evict(project) => {
-                let project = name(project);
-                self.changed.remove(&project);
-                let was_held = self.held.remove(&project).is_some();
-                self.reached.evicted += u64::from(was_held && self.admission.is_wanted(&project));
-            }
+            Step::Change(project) => self.change(&name(project)),
+            Step::Evict(project) => self.evict(&name(project)),
             Step::Age(project) => drop(self.aged.insert(name(project), self.now)),
             Step::Dial => self.admission.set_link(Link::Dialling, self.now),
             Step::Link(None) => self.admission.set_link(Link::Up, self.now),
@@ -363,6 +350,21 @@ impl World {
         }
         self.act();
         self.check();
+    }
+
+    fn change(&mut self, project: &Project) {
+        let number = self.number(project) + 1;
+        self.changes.insert(project.clone(), number);
+        if self.held.contains_key(project) && self.admission.is_wanted(project) {
+            self.changed.insert(project.clone(), number);
+        }
+        self.admission.changed(project, number, self.now);
+    }
+
+    fn evict(&mut self, project: &Project) {
+        self.changed.remove(project);
+        let was_held = self.held.remove(project).is_some();
+        self.reached.evicted += u64::from(was_held && self.admission.is_wanted(project));
     }
 
     fn lower(&mut self) {
