@@ -131,6 +131,28 @@ fn the_simulator_names_nothing_but_admission_and_what_that_may_name() {
     names_only("simulator", &ours, &["std", "fastrand"]);
 }
 
+/// A struct of 32 fields, to which five files had access, was what admission had become.
+#[test]
+fn no_struct_of_admission_has_more_than_twelve_fields() {
+    let mut structs = 0;
+    for source in sources().iter().filter(|source| source.is_of("admission")) {
+        let mut fields = None;
+        for line in source.code.lines() {
+            let is_struct = line.contains("struct ") && line.ends_with('{');
+            if !line.starts_with(' ') && is_struct {
+                fields = Some((line, 0));
+            } else if let (Some((name, count)), "}") = (fields, line) {
+                assert!(count <= 12, "src/{}.rs: {name} {count} fields", source.room);
+                (fields, structs) = (None, structs + 1);
+            } else if let Some((_, count)) = &mut fields {
+                let indent = line.len() - line.trim_start().len();
+                *count += usize::from(indent == 4 && line.contains(": "));
+            }
+        }
+    }
+    assert!(structs > 40, "{structs} structs were found");
+}
+
 #[test]
 fn the_verdict_knows_numbers_alone() {
     names_only(
