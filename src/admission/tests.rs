@@ -956,7 +956,8 @@ impl World {
             }
             match self.admission.next_wake() {
                 Some(next) => self.wait(next),
-                None => break,
+                None if self.flights.is_empty() && self.confirms.is_empty() => break,
+                None => {}
             }
         }
         assert_eq!(self.admission.in_flight(), 0);
