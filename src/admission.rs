@@ -17,6 +17,7 @@
 //! show in `view`.
 
 mod action;
+mod binding;
 mod budget;
 mod confirming;
 mod dispatch;

@@ -7,13 +7,14 @@ mod hot;
 mod page;
 mod process;
 mod repair;
+mod status;
 mod values;
 
 use std::{
     io,
     num::{NonZeroU32, NonZeroUsize},
     sync::{Arc, OnceLock},
-    time::Duration,
+    time::{Duration, SystemTime},
 };
 
 use tokio::{
@@ -22,8 +23,8 @@ use tokio::{
 };
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use self::process::ProcessMeter;
 pub use self::repair::repaired;
+use self::{process::ProcessMeter, status::History};
 use crate::{
     admission::Stops,
     cache::Cache,
@@ -126,6 +127,9 @@ struct Core {
     stops: watch::Receiver<Stops>,
     settings: watch::Receiver<Arc<InForce>>,
     process: ProcessMeter,
+    history: History,
+    /// Unix time of the start of the clock, in seconds.
+    started_at: f64,
 }
 
 impl Sidecar {
@@ -162,6 +166,7 @@ impl Sidecar {
         followers.spawn(follow::degraded(Arc::clone(&core)));
         followers.spawn(follow::changes(Arc::clone(&core), upstream.changes()));
         followers.spawn(hot::follow(Arc::clone(&core)));
+        followers.spawn(status::follow(Arc::clone(&core)));
         followers.spawn(follow::readiness(Arc::clone(&core)));
         Ok(Self {
             _closing: core.closing.clone().drop_guard(),
@@ -249,6 +254,8 @@ impl Core {
         in_force: watch::Receiver<Arc<InForce>>,
     ) -> Self {
         let clock = Clock::start();
+        let unix = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+        let started_at = unix.unwrap_or_default().as_secs_f64();
         let metrics = Metrics::new();
         let (shares, accepting) = (Shares::in_force(), Accepting::new(metrics.clone()));
         let cache = Arc::new(Cache::new(values::bytes(settings.cache.max_bytes)));
@@ -301,6 +308,8 @@ impl Core {
             changes_up,
             settings: in_force,
             process: ProcessMeter::start(),
+            history: History::new(),
+            started_at,
         }
     }
 
@@ -362,10 +371,12 @@ impl Core {
     ) -> Result<(ListenAddress, Threads), Error> {
         let listener = Listener::bind(address, Access::Everyone)?;
         let bound = listener.address().clone();
-        let (core, readiness) = (Arc::clone(self), self.readiness.clone());
+        let (core, of_status) = (Arc::clone(self), Arc::clone(self));
+        let readiness = self.readiness.clone();
         let routes = serve::telemetry::routes(
-            move |as_text| core.page(as_text),
+            move |exposition| core.page(exposition),
             move || readiness.pending(),
+            move |form| status::written(&of_status.status(), form),
         );
         let role_state = RoleState {
             connections: Connections::at_most(self.shares.telemetry),

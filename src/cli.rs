@@ -17,6 +17,7 @@ mod get;
 mod renderer;
 mod reply;
 mod serve;
+mod status;
 mod terminal;
 mod watch;
 
@@ -26,9 +27,9 @@ const UNREACHABLE: u8 = 69;
 const BAD_SETTINGS: u8 = 78;
 
 #[cfg(feature = "demo")]
-const HAVE_MORE: &str = "`evenkeel demo`, `get` and `watch`";
+const HAVE_MORE: &str = "`evenkeel demo`, `get`, `status` and `watch`";
 #[cfg(not(feature = "demo"))]
-const HAVE_MORE: &str = "`evenkeel get` and `watch`";
+const HAVE_MORE: &str = "`evenkeel get`, `status` and `watch`";
 
 fn exit_codes() -> String {
     format!(
@@ -64,6 +65,8 @@ enum Command {
     Get(get::Args),
     /// Print each change of some projects' configurations as it arrives.
     Watch(watch::Args),
+    /// Show what holds a sidecar or a fleet up, and what to do.
+    Status(status::Args),
     /// Validate settings.
     Check(check::Args),
 }
@@ -82,6 +85,7 @@ pub fn main() -> ExitCode {
         Command::Renderer(args) => renderer::run(*args),
         Command::Get(args) => get::run(args),
         Command::Watch(args) => watch::run(args),
+        Command::Status(args) => status::run(args),
         Command::Check(args) => check::run(args),
     };
     done.unwrap_or_else(|error| {

@@ -34,5 +34,6 @@ pub mod revision;
 pub mod serve;
 pub mod settings;
 pub mod simulator;
+pub mod status;
 pub mod upstream;
 pub mod verdict;

@@ -30,6 +30,7 @@ use self::{
 };
 use crate::{
     admission::{Class, Gate},
+    reason::{FailureReason, NotRefreshed},
     refresh::{Observe, RenderResult},
 };
 
@@ -39,6 +40,21 @@ pub struct Metrics {
     recorded: Arc<Recorded>,
     /// Where this one, and its clones, count lookups.
     lookups: Arc<Lookups>,
+}
+
+/// Lookups and renders since the start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counted {
+    /// All lookups.
+    pub lookups: u64,
+    /// Those that were answered outdated, by the index of the reason.
+    pub outdated: [u64; NotRefreshed::ALL.len()],
+    /// Those that failed.
+    pub failed: u64,
+    /// Those that failed with QUEUE_FULL.
+    pub queue_full: u64,
+    /// Renders that ended, by the indices of class and result.
+    pub renders: [[u64; RenderResult::ALL.len()]; Class::ALL.len()],
 }
 
 #[derive(Debug)]
@@ -62,13 +78,11 @@ struct Lookups {
 
 /// The upper bounds of a lookup's duration. Beside a usual ladder they hold the usual patiences (50 ms, 0.5 s, 1 s, 2 s) with and
 /// without 50 ms more, so that what waiting costs can be read off.
-const LOOKUP_BOUNDS: &[Duration; 24] = &[
+const LOOKUP_BOUNDS: &[Duration; 22] = &[
     Duration::from_micros(50),
     Duration::from_micros(100),
-    Duration::from_micros(250),
     Duration::from_micros(500),
     Duration::from_millis(1),
-    Duration::from_micros(2500),
     Duration::from_millis(5),
     Duration::from_millis(10),
     Duration::from_millis(25),
@@ -156,6 +170,32 @@ impl Metrics {
     /// Records that a listener of this role could not accept a connection.
     pub fn accept_failed(&self, role: Role) {
         self.recorded.accept_errors.add(role as usize);
+    }
+
+    /// What was counted since the start.
+    pub fn counted(&self) -> Counted {
+        let mut counted = Counted::default();
+        for result in LookupResult::all() {
+            let count = self.recorded.lookups(result);
+            counted.lookups += count;
+            match result {
+                LookupResult::Fresh | LookupResult::Rendered => {}
+                LookupResult::Outdated(reason) => counted.outdated[reason as usize] += count,
+                LookupResult::Failed(reason) => {
+                    counted.failed += count;
+                    if reason == FailureReason::NotRefreshed(NotRefreshed::QueueFull) {
+                        counted.queue_full += count;
+                    }
+                }
+            }
+        }
+        for class in Class::ALL {
+            for result in RenderResult::ALL {
+                let renders = self.recorded.renders[class as usize].get(result as usize);
+                counted.renders[class as usize][result as usize] = renders;
+            }
+        }
+        counted
     }
 
     /// Writes everything, with `gauges`.

@@ -9,6 +9,7 @@ mod landing;
 mod notices;
 mod observe;
 mod snapshot;
+mod stopped;
 mod troubles;
 mod waiter;
 
@@ -30,6 +31,7 @@ use tokio_util::task::TaskTracker;
 
 use self::{
     notices::Notices,
+    stopped::Stopped,
     troubles::{Trouble, Troubles},
 };
 pub use self::{
@@ -121,6 +123,7 @@ struct State {
     wakes_at: Option<Moment>,
     troubles: Troubles,
     notices: Notices,
+    stopped: Stopped,
     /// When held projects were recently dropped because the renderer no longer knows them.
     drops: Drops,
 }
@@ -146,6 +149,7 @@ impl Refresh {
                 wakes_at: None,
                 troubles: Troubles::default(),
                 notices: Notices::default(),
+                stopped: Stopped::default(),
                 drops: Drops::default(),
             }),
             rearm: Arc::default(),
@@ -352,7 +356,17 @@ impl Refresh {
     /// What can be counted now.
     pub fn snapshot(&self) -> Snapshot {
         let now = self.shared.clock.now();
-        let mut snapshot = Snapshot::of_admission(&self.shared.lock().admission, now);
+        let mut snapshot = {
+            let state = self.shared.lock();
+            Snapshot {
+                stopped: state.stopped.until(now),
+                answered_ago: now.since(state.notices.answered()),
+                succeeded_ago: state.notices.succeeded().map(|at| now.since(at)),
+                failed_ago: state.notices.failed().map(|at| now.since(at)),
+                raised_at: state.notices.raised(),
+                ..Snapshot::of_admission(&state.admission, now)
+            }
+        };
         snapshot.add_cache(&self.shared.parts.cache, &self.shared.parts.freshness, now);
         snapshot
     }
@@ -449,6 +463,7 @@ impl Shared {
             is_modified
         });
         let now = self.clock.now();
+        state.stopped.note(state.admission.binding(now), now);
         state.notices.look(&state.admission, &self.parts.cache, now);
         let wakes = [
             state.admission.next_wake(),

@@ -5,7 +5,7 @@
 
 use std::{env, fs, path::Path, process::Command};
 
-use evenkeel::{metrics, proto::code_name, serve::reasons, settings};
+use evenkeel::{metrics, proto::code_name, serve::reasons, settings, verdict};
 
 /// The pages that show what the code says, and what people type.
 const PAGES: [&str; 4] = [
@@ -39,9 +39,15 @@ fn the_tables_follow_from_the_code() {
         ("README.md", "limits", limits_table()),
         (operating, "settings", settings::markdown_table()),
         (operating, "reasons", reasons_table()),
+        (operating, "verdicts", verdicts_table()),
         (operating, "metrics", metrics_table()),
         (operating, "codes", exit_codes(&["--help"])),
         (operating, "codes of get", exit_codes(&["get", "--help"])),
+        (
+            operating,
+            "codes of status",
+            exit_codes(&["status", "--help"]),
+        ),
     ] {
         let text = read(page);
         let start = format!("<!-- {name}: kept true by tests/readme.rs -->\n");
@@ -220,6 +226,13 @@ fn reasons_table() -> String {
         format!("| `{name}` | {code} | {meaning} | {advice} |\n")
     });
     table(&["reason", "code", "what it says", "what to do"], rows)
+}
+
+fn verdicts_table() -> String {
+    let rows = verdict::TABLE
+        .iter()
+        .map(|rule| format!("| `{}` | {} | {} |\n", rule.code, rule.when, rule.advice));
+    table(&["code", "it holds when", "what to do"], rows)
 }
 
 fn metrics_table() -> String {

@@ -162,6 +162,21 @@ fn the_verdict_knows_numbers_alone() {
     );
 }
 
+/// A status is made of numbers: whoever has them hands them in.
+#[test]
+fn a_status_names_no_room_that_counts() {
+    for source in sources().iter().filter(|source| source.is_of("status")) {
+        for name in CORE
+            .iter()
+            .filter(|room| **room != "moment")
+            .chain(&["metrics", "serve", "settings", "app", "cli", "upstream"])
+        {
+            let name = format!("crate::{name}");
+            assert!(!source.names(&name), "src/{}.rs names {name}", source.room);
+        }
+    }
+}
+
 /// Asserts that a room names of ours and of other crates only these.
 fn names_only(room: &str, ours: &[&str], crates: &[&str]) {
     let files: Vec<_> = sources()

@@ -22,6 +22,7 @@ use crate::{reason::NotRefreshed, revision::Order};
 const TUNING: Tuning = Tuning::DEFAULT;
 
 mod architecture;
+mod binding;
 mod confirming;
 mod faults;
 mod gates;

@@ -78,7 +78,7 @@ fn part_of(name: &str) -> f64 {
 }
 
 /// The name of the host, which in Kubernetes is the pod's.
-fn host_name() -> String {
+pub(super) fn host_name() -> String {
     fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default()
 }
 

@@ -2,13 +2,36 @@
 
 use std::sync::Arc;
 
-use super::Core;
-use crate::metrics::{Exposition, Gauges};
+use super::{Core, values};
+use crate::{
+    metrics::{Exposition, Gauges},
+    moment::Moment,
+    refresh,
+    settings::reload::InForce,
+};
+
+/// What the core counts, and the settings in force, at a moment.
+pub(super) struct Read {
+    pub(super) at: Moment,
+    pub(super) core: refresh::Snapshot,
+    pub(super) settings: Arc<InForce>,
+}
 
 impl Core {
+    pub(super) fn read(&self) -> Read {
+        Read {
+            at: self.refresh.clock().now(),
+            core: self.refresh.snapshot(),
+            settings: self.settings.borrow().clone(),
+        }
+    }
+
     pub(super) fn page(self: &Arc<Self>, exposition: Exposition) -> String {
-        let core = self.refresh.snapshot();
-        let settings = self.settings.borrow().clone();
+        let Read { core, settings, .. } = self.read();
+        let set = &settings.settings;
+        let raised_at = core
+            .raised_at
+            .map(|at| self.started_at + at.since_start().as_secs_f64());
         let gauges = Gauges {
             in_flight: core.in_flight,
             bucket_level: core.bucket_level,
@@ -23,6 +46,11 @@ impl Core {
             concurrency: core.limits.concurrency.get() as usize,
             queue: core.limits.queue.get() as usize,
             target_rollout: core.target,
+            target_raised_at: raised_at,
+            stopped: core.stopped,
+            fleet_rate: set.admission.fleet_rate,
+            fleet_size: set.admission.fleet_size.map(|size| size.get()),
+            max_bytes: values::bytes(set.cache.max_bytes),
             projects_fresh: core.fresh,
             projects_outdated: core.outdated,
             projects_wanted: [core.wanted_missing, core.wanted_outdated],

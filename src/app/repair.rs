@@ -9,7 +9,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::{Error, OPERATORS_STREAMS, calls, ended_early, values};
+use super::{Error, OPERATORS_STREAMS, calls, ended_early, status, values};
 use crate::{
     descriptors::Shares,
     metrics::{Gauges, Metrics, Role},
@@ -19,6 +19,7 @@ use crate::{
         listener::{Access, ListenAddress, Listener},
     },
     settings::{Invalid, Loaded, Repair, Settings, Sources},
+    status::Status,
 };
 
 /// Waits until the files are fit to run with; `demand` has them read at once. What it serves meanwhile lives on the current
@@ -90,7 +91,11 @@ async fn serve(
         let words = words.clone();
         move || vec![format!("settings: {}", words())]
     };
-    let routes = serve::telemetry::routes(page, pending);
+    let status = {
+        let words = words.clone();
+        move |form| status::written(&Status::of_bad_settings(words()), form)
+    };
+    let routes = serve::telemetry::routes(page, pending, status);
     let telemetry_state = role_state(Role::Telemetry, shares.telemetry, OPERATORS_STREAMS);
     serving.spawn(serve::telemetry::serve(telemetry, routes, telemetry_state));
 

@@ -6,7 +6,7 @@
 use std::{
     fmt::Display,
     future,
-    io::{self, ErrorKind, StdoutLock, Write as _},
+    io::{self, ErrorKind, IsTerminal as _, StdoutLock, Write as _},
     os::fd::AsFd as _,
 };
 
@@ -58,6 +58,11 @@ pub(super) fn show(lines: impl Display) -> anyhow::Result<()> {
 /// Shows several lines of our own words on stderr.
 pub(super) fn tell(lines: impl Display) {
     let _lost = writeln!(io::stderr(), "{lines}");
+}
+
+/// Whether people read stdout.
+pub(super) fn is_terminal() -> bool {
+    io::stdout().is_terminal()
 }
 
 /// Waits until the reader of stdout has left, as with `| head`; forever if stdout is no pipe.

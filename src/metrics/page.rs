@@ -35,6 +35,13 @@ pub struct Gauges {
     pub concurrency: usize,
     pub queue: usize,
     pub target_rollout: u64,
+    /// Seconds of Unix time; none before the first raise.
+    pub target_raised_at: Option<f64>,
+    /// By gate.
+    pub stopped: [Duration; Gate::ALL.len()],
+    pub fleet_rate: Option<f64>,
+    pub fleet_size: Option<u32>,
+    pub max_bytes: usize,
     pub projects_fresh: usize,
     pub projects_outdated: usize,
     /// By [`Class::by_held`].
@@ -167,8 +174,16 @@ impl Page {
             ("burst", now.burst.into()),
             ("concurrency", now.concurrency as f64),
             ("queue", now.queue as f64),
+            ("max_bytes", now.max_bytes as f64),
         ];
-        gauges(to, "setting", limits)
+        let of_a_fleet = [
+            ("fleet_rate", now.fleet_rate),
+            ("fleet_size", now.fleet_size.map(f64::from)),
+        ];
+        let of_a_fleet = of_a_fleet
+            .into_iter()
+            .filter_map(|(setting, limit)| Some((setting, limit?)));
+        gauges(to, "setting", limits.into_iter().chain(of_a_fleet))
     }
 
     pub(super) fn concurrency_in_force(&self, to: MetricEncoder<'_>) -> fmt::Result {
@@ -222,6 +237,26 @@ impl Page {
         to.encode_info(&[("version", env!("CARGO_PKG_VERSION"))])
     }
 
+    pub(super) fn stopped(&self, mut to: MetricEncoder<'_>) -> fmt::Result {
+        Gate::ALL.into_iter().try_for_each(|gate| {
+            let seconds = self.gauges.stopped[gate as usize].as_secs_f64();
+            to.encode_family(&[("gate", gate.as_str())])?
+                .encode_counter::<NoLabelSet, _, u64>(&seconds, None)
+        })
+    }
+
+    /// A gauge without labels, which may be absent.
+    pub(super) fn gauge_if_any(
+        &self,
+        mut to: MetricEncoder<'_>,
+        value: impl FnOnce(&Gauges) -> Option<f64>,
+    ) -> fmt::Result {
+        match value(&self.gauges) {
+            Some(value) => to.encode_gauge(&value),
+            None => Ok(()),
+        }
+    }
+
     /// A gauge without labels.
     pub(super) fn gauge(
         &self,
@@ -232,10 +267,10 @@ impl Page {
     }
 }
 
-fn gauges<const COUNT: usize>(
+fn gauges<'a>(
     mut to: MetricEncoder<'_>,
     label: &str,
-    values: [(&str, f64); COUNT],
+    values: impl IntoIterator<Item = (&'a str, f64)>,
 ) -> fmt::Result {
     values
         .into_iter()

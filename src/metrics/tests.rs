@@ -10,6 +10,9 @@ fn page_as(metrics: &Metrics, exposition: Exposition) -> String {
         rate: 0.5,
         burst: 10,
         target_rollout: 7,
+        target_raised_at: Some(1_795_721_113.5),
+        fleet_rate: Some(20.0),
+        fleet_size: Some(98),
         settings_hash: "abc".to_owned(),
         ready: true,
         process: Process {

@@ -34,6 +34,11 @@ pub(super) struct Notices {
     hang_facts: Option<hang::HangFacts>,
     /// When the renderer last answered a render, whatever it said.
     answered: Moment,
+    /// When a render last brought a revision, and when one last failed.
+    succeeded: Option<Moment>,
+    failed: Option<Moment>,
+    /// When the target was last raised.
+    raised: Option<Moment>,
     unknown: Unknown,
     refused: Spell,
     thrown_out: Spell,
@@ -49,6 +54,9 @@ impl Default for Notices {
             hang: Hang::default(),
             hang_facts: None,
             answered: Moment::START,
+            succeeded: None,
+            failed: None,
+            raised: None,
             unknown: Unknown::default(),
             refused: Spell::new(1, ROOM, ROOM),
             thrown_out: Spell::new(least, within, LARGE_ENOUGH),
@@ -61,6 +69,7 @@ impl Notices {
     /// Records that the target was raised.
     pub(super) fn target_raised(&mut self, rollout: u64, now: Moment) {
         self.release.target_raised(rollout, now);
+        self.raised = Some(now);
     }
 
     /// Records that the target was lowered.
@@ -73,21 +82,41 @@ impl Notices {
         match result {
             RenderResult::Stored | RenderResult::Validated => {
                 self.release.rendered();
-                self.answered = now;
+                (self.answered, self.succeeded) = (now, Some(now));
             }
             RenderResult::DeadlineExceeded
             | RenderResult::Unavailable
-            | RenderResult::Unreachable => {}
+            | RenderResult::Unreachable => self.failed = Some(now),
             RenderResult::Changed
-            | RenderResult::Behind
-            | RenderResult::Rejected
             | RenderResult::NotFound
             | RenderResult::Exhausted
-            | RenderResult::Refused
+            | RenderResult::Refused => self.answered = now,
+            RenderResult::Behind
+            | RenderResult::Rejected
             | RenderResult::Unauthenticated
             | RenderResult::Unimplemented
-            | RenderResult::Failed => self.answered = now,
+            | RenderResult::Failed => (self.answered, self.failed) = (now, Some(now)),
         }
+    }
+
+    /// When the renderer last answered a render, whatever it said; the start when it never did.
+    pub(super) fn answered(&self) -> Moment {
+        self.answered
+    }
+
+    /// When a render last brought a revision.
+    pub(super) fn succeeded(&self) -> Option<Moment> {
+        self.succeeded
+    }
+
+    /// When a render last failed, was rejected, or brought less than was asked for.
+    pub(super) fn failed(&self) -> Option<Moment> {
+        self.failed
+    }
+
+    /// When the target was last raised.
+    pub(super) fn raised(&self) -> Option<Moment> {
+        self.raised
     }
 
     /// Records what the first render of a project brought.

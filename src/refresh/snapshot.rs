@@ -3,7 +3,7 @@
 use std::{num::NonZeroU32, time::Duration};
 
 use crate::{
-    admission::{Admission, Class, Limits, Stops},
+    admission::{Admission, Class, Gate, Limits, Stops},
     cache::Cache,
     freshness::Freshness,
     moment::Moment,
@@ -27,6 +27,20 @@ pub struct Snapshot {
     pub in_flight: usize,
     /// How long the oldest render has been in flight; zero without one.
     pub oldest_render: Duration,
+    /// How long the last renders took that brought a revision: their median; zero while none has.
+    pub median_render: Duration,
+    /// Since the renderer last answered a render, or since the start.
+    pub answered_ago: Duration,
+    /// Since a render last brought a revision.
+    pub succeeded_ago: Option<Duration>,
+    /// Since a render last failed, was rejected, or brought less than was asked for.
+    pub failed_ago: Option<Duration>,
+    /// How long each gate was the first to stop what was wanted, since the start, in the order of the gates.
+    pub stopped: [Duration; Gate::ALL.len()],
+    /// When the target was last raised.
+    pub raised_at: Option<Moment>,
+    /// Whether every project has heard of the target.
+    pub settled: bool,
     /// Wanted projects of which nothing is held, those in flight included.
     pub wanted_missing: usize,
     /// Wanted projects of which something is held, those in flight included.
@@ -43,6 +57,8 @@ pub struct Snapshot {
     pub evictions: u64,
     /// Projects evicted while wanted, since the start.
     pub evicted_wanted: u64,
+    /// Evicted projects that were stored again, since the start.
+    pub returned: u64,
 }
 
 impl Snapshot {
@@ -59,6 +75,13 @@ impl Snapshot {
             oldest_render: admission
                 .oldest_render()
                 .map_or(Duration::ZERO, |(since, _)| now.since(since)),
+            median_render: admission.median_render(),
+            answered_ago: Duration::ZERO,
+            succeeded_ago: None,
+            failed_ago: None,
+            stopped: Default::default(),
+            raised_at: None,
+            settled: admission.is_settled(),
             wanted_missing: admission.wanted(Class::Missing),
             wanted_outdated: admission.wanted(Class::Outdated),
             failing: admission.failing(),
@@ -69,6 +92,7 @@ impl Snapshot {
             held_bytes: 0,
             evictions: 0,
             evicted_wanted: 0,
+            returned: 0,
         }
     }
 
@@ -77,6 +101,7 @@ impl Snapshot {
         self.held_bytes = cache.bytes();
         self.evictions = cache.evictions();
         self.evicted_wanted = cache.evicted_wanted();
+        self.returned = cache.returned();
         let counts = freshness.count(&cache.counted(now));
         (self.fresh, self.outdated) = (counts.fresh, counts.outdated);
         let since = counts.outdated_since;

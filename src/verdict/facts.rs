@@ -1,6 +1,6 @@
 //! What a verdict is about: numbers of one sidecar at a moment, and what became of them in between.
 
-use std::{collections::VecDeque, time::Duration};
+use std::{borrow::Borrow, collections::VecDeque, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
@@ -138,14 +138,19 @@ pub struct Facts {
     /// Renders in flight.
     pub in_flight: u32,
     /// The age of the oldest of them, in seconds.
+    #[serde(rename = "oldest")]
     pub oldest_seconds: f64,
     /// How long a render usually takes now; 0 when that is not known.
+    #[serde(rename = "median")]
     pub median_seconds: f64,
     /// How long it took in the hour before; 0 when that is not known.
+    #[serde(rename = "usual")]
     pub usual_seconds: f64,
     /// When all that is wanted is fresh, if all goes on as it does; none when nothing tells.
+    #[serde(rename = "done_in")]
     pub done_in_seconds: Option<f64>,
     /// How long the window is.
+    #[serde(rename = "window")]
     pub window_seconds: f64,
     /// Lookups within it.
     pub lookups: u32,
@@ -154,6 +159,7 @@ pub struct Facts {
     /// Those that failed.
     pub lookups_failed: u32,
     /// Those that failed because too many waited.
+    #[serde(rename = "queue_full")]
     pub lookups_queue_full: u32,
     /// Wanted projects that were evicted within the window.
     pub evicted_wanted: u32,
@@ -169,15 +175,19 @@ pub struct Facts {
 
 /// The sample at which the window before `now` begins, of those `kept` in the order of time: the last 20 landings, a minute, or ten
 /// seconds in which nothing was wanted and nothing landed, whichever is shortest.
-pub fn window<'a>(kept: &'a VecDeque<Sample>, now: &Sample) -> Option<&'a Sample> {
+pub fn window<'a, Kept: Borrow<Sample>>(
+    kept: &'a VecDeque<Kept>,
+    now: &Sample,
+) -> Option<&'a Kept> {
     let mut quiet = now.wanted() == 0;
     let mut begin = None;
-    for sample in kept.iter().rev() {
+    for each in kept.iter().rev() {
+        let sample: &Sample = each.borrow();
         let age = now.at.saturating_sub(sample.at);
         if age > LONGEST && begin.is_some() {
             break;
         }
-        begin = Some(sample);
+        begin = Some(each);
         let landed = now.landed.sum().saturating_sub(sample.landed.sum());
         let refused = now.lookups_queue_full != sample.lookups_queue_full;
         quiet = quiet && sample.wanted() == 0 && landed == 0 && !refused;

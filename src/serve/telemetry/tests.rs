@@ -35,13 +35,15 @@ async fn answers_probes_and_scrapes() {
     let is_ready = Arc::new(AtomicBool::new(false));
     let pending = {
         let is_ready = Arc::clone(&is_ready);
-        move || match is_ready.load(Ordering::Relaxed) {
-            true => vec![],
-            false => vec!["first contact with the renderer"],
-        }
+        let waits = ["first contact with the renderer"];
+        move || waits[usize::from(is_ready.load(Ordering::Relaxed))..].to_vec()
     };
     let metrics = Metrics::new();
-    let routes = routes(move |as_| metrics.text(Gauges::default(), as_), pending);
+    let routes = routes(
+        move |as_| metrics.text(Gauges::default(), as_),
+        pending,
+        shown,
+    );
     let listener = Listener::bind(&"127.0.0.1:0".parse().unwrap(), Access::Everyone).unwrap();
     let address = listener.address().clone();
     let role_state = role_state();
@@ -103,6 +105,45 @@ async fn answers_probes_and_scrapes() {
 
     let elsewhere = get(&address, "/elsewhere").await;
     assert!(elsewhere.starts_with("HTTP/1.1 404"));
+    role_state.closing.cancel();
+    threads.ended().await.unwrap();
+}
+
+fn shown(form: Form) -> String {
+    match form {
+        Form::Text => "FRESH\n".to_owned(),
+        Form::Json => "{}".to_owned(),
+    }
+}
+
+#[tokio::test]
+async fn answers_with_the_status_as_its_reader_wants_it() {
+    let routes = routes(|_| String::new(), Vec::<&str>::new, shown);
+    let listener = Listener::bind(&"127.0.0.1:0".parse().unwrap(), Access::Everyone).unwrap();
+    let address = listener.address().clone();
+    let role_state = role_state();
+    let threads = start(listener, routes, role_state.clone()).unwrap();
+    for (headers, media_type, body) in [
+        ("", "text/plain; charset=utf-8", "FRESH\n"),
+        ("accept: */*\r\n", "text/plain; charset=utf-8", "FRESH\n"),
+        (
+            "accept: application/json;q=0\r\n",
+            "text/plain; charset=utf-8",
+            "FRESH\n",
+        ),
+        ("accept: Application/JSON\r\n", "application/json", "{}"),
+        (
+            "accept: text/html, application/json;q=0.9\r\n",
+            "application/json",
+            "{}",
+        ),
+    ] {
+        let response = ask(&address, "GET /status", headers).await;
+        assert!(response.starts_with("HTTP/1.1 200"), "{response}");
+        let described = format!("content-type: {media_type}\r\n");
+        assert!(response.contains(&described), "{response}");
+        assert!(response.ends_with(&format!("\r\n\r\n{body}")), "{response}");
+    }
     role_state.closing.cancel();
     threads.ended().await.unwrap();
 }

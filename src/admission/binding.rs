@@ -1,0 +1,44 @@
+//! Which gate stops what is wanted: the ladder as an operator sees it, without asking for one project.
+
+use super::{
+    Admission, Gate,
+    gates::Candidate,
+    register::{Kind, Stage},
+    words::Class,
+};
+use crate::moment::Moment;
+
+/// The gates that stop every project alike, whatever became of it.
+const OF_ALL: [Gate; 4] = [Gate::Draining, Gate::Breaker, Gate::Connection, Gate::Hold];
+
+impl Admission {
+    /// The first gate that stops the project whose turn it is; none while nothing waits, or while it may go. When all that is wanted
+    /// cools down, [`Gate::Project`] is, unless one before it stops every project.
+    pub fn binding(&self, now: Moment) -> Option<Gate> {
+        let register = &self.register;
+        let wanted: usize = register.counts.wanted.iter().sum();
+        if wanted <= (self.flights.renders + self.flights.fetches) as usize {
+            return None;
+        }
+        let kind = Kind::ALL
+            .into_iter()
+            .find(|kind| register.wanted.has(*kind));
+        let candidate = if !register.queues.missing.is_empty() {
+            Candidate::next(Stage::Reserve, Class::Missing)
+        } else if let Some(kind) = kind {
+            Candidate {
+                is_cooling: kind == Kind::Failing,
+                is_unseen: kind == Kind::Unseen,
+                ..Candidate::next(Stage::Reserve, Class::Outdated)
+            }
+        } else if !register.queues.to_fetch.is_empty() {
+            Candidate::next(Stage::Fetch, Class::Missing)
+        } else {
+            let any = Candidate::next(Stage::Reserve, Class::Outdated);
+            let mut of_all = OF_ALL.into_iter();
+            let shut = of_all.find(|gate| self.ask(*gate, &any, now).is_some());
+            return shut.or(Some(Gate::Project));
+        };
+        self.shut(&candidate, now).map(|shut| shut.gate)
+    }
+}

@@ -1,0 +1,54 @@
+//! How long each gate was the first to stop what was wanted.
+
+use std::time::Duration;
+
+use crate::{admission::Gate, moment::Moment};
+
+/// Adds the time up that passes between two looks, in which nothing changes.
+#[derive(Debug, Default)]
+pub(super) struct Stopped {
+    by: Option<Gate>,
+    since: Moment,
+    times: [Duration; Gate::ALL.len()],
+}
+
+impl Stopped {
+    /// Notes which gate stops what is wanted from now on.
+    pub(super) fn note(&mut self, by: Option<Gate>, now: Moment) {
+        self.times = self.until(now);
+        (self.by, self.since) = (by, now);
+    }
+
+    /// How long each gate did so, up to now, in the order of the gates.
+    pub(super) fn until(&self, now: Moment) -> [Duration; Gate::ALL.len()] {
+        let mut times = self.times;
+        if let Some(by) = self.by {
+            times[by as usize] += now.since(self.since);
+        }
+        times
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_times_of_the_gates_add_up_to_the_time_in_which_something_was_stopped() {
+        let at = |millis| Moment::after_start(Duration::from_millis(millis));
+        let mut stopped = Stopped::default();
+        let mut sum = 0;
+        for step in 0..1_000_u64 {
+            let (from, to) = (at(step * 7), at(step * 7 + 7));
+            let by = Gate::ALL.get(step as usize % 11).copied();
+            stopped.note(by, from);
+            sum += by.map_or(0, |_| 7);
+            let times = stopped.until(to);
+            assert_eq!(times.iter().sum::<Duration>(), Duration::from_millis(sum));
+            assert!(times.iter().sum::<Duration>() <= to.since_start());
+        }
+        let tokens = stopped.until(at(7_000))[Gate::Tokens as usize];
+        assert_eq!(tokens, Duration::from_millis(7 * 91), "every eleventh step");
+        assert_eq!(stopped.until(at(7_000)), stopped.until(at(7_000)));
+    }
+}
