@@ -191,6 +191,11 @@ impl Sidecar {
         &self.addresses
     }
 
+    /// The settings in force, as they change.
+    pub fn settings(&self) -> watch::Receiver<Arc<InForce>> {
+        self.core.settings.clone()
+    }
+
     /// Its lookups, without a way through the transport.
     pub fn lookup(&self) -> &Lookup {
         &self.core.lookup

@@ -14,7 +14,7 @@ use std::{
 
 use tracing::{Subscriber, level_filters::LevelFilter};
 use tracing_appender::non_blocking::{NonBlocking, NonBlockingBuilder, WorkerGuard};
-use tracing_subscriber::{Registry, filter::Targets, layer::SubscriberExt as _};
+use tracing_subscriber::{Registry, filter::Targets, layer::SubscriberExt as _, reload};
 
 /// How a log line looks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,7 +47,12 @@ pub struct AlreadyInstalled(#[from] tracing::subscriber::SetGlobalDefaultError);
 #[must_use = "the log ends when this is dropped"]
 pub struct Log {
     _worker: WorkerGuard,
+    level: LevelHandle,
 }
+
+/// Changes which lines of a log are written. Clones change the same log.
+#[derive(Clone, Debug)]
+pub struct LevelHandle(reload::Handle<Targets, Registry>);
 
 /// Lines that wait for the writer: some 100 KiB of text at most in ordinary lines.
 const BUFFERED_LINES: usize = 1024;
@@ -87,8 +92,27 @@ impl FromStr for Level {
 pub fn install(format: Format, level: Level) -> Result<Log, AlreadyInstalled> {
     let colours = io::stderr().is_terminal() && allows_colours(|name| env::var_os(name));
     let (writer, worker) = lossy(io::stderr());
-    tracing::subscriber::set_global_default(subscriber(format, level, colours, writer))?;
-    Ok(Log { _worker: worker })
+    let (subscriber, level) = subscriber(format, level, colours, writer);
+    tracing::subscriber::set_global_default(subscriber)?;
+    Ok(Log {
+        _worker: worker,
+        level,
+    })
+}
+
+impl Log {
+    /// What changes its level.
+    pub fn level(&self) -> LevelHandle {
+        self.level.clone()
+    }
+}
+
+impl LevelHandle {
+    /// Writes the lines of this level from now on.
+    pub fn set(&self, level: Level) {
+        // It fails only once the log is gone, and then no line is written at any level.
+        let _ = self.0.reload(level.0);
+    }
 }
 
 /// Whether the environment allows colours: <https://no-color.org> says that any text but the empty one in `NO_COLOR` forbids them.
@@ -110,16 +134,18 @@ fn subscriber(
     level: Level,
     colours: bool,
     writer: NonBlocking,
-) -> Box<dyn Subscriber + Send + Sync> {
-    let registry = Registry::default().with(level.0);
+) -> (Box<dyn Subscriber + Send + Sync>, LevelHandle) {
+    let (level, handle) = reload::Layer::new(level.0);
+    let registry = Registry::default().with(level);
     let lines = tracing_subscriber::fmt::layer()
         .with_writer(writer)
         .with_ansi(colours && format == Format::Text)
         .fmt_fields(lines::text_fields());
-    match format {
+    let subscriber: Box<dyn Subscriber + Send + Sync> = match format {
         Format::Text => Box::new(registry.with(lines)),
         Format::Json => Box::new(registry.with(lines.event_format(lines::JsonLines))),
-    }
+    };
+    (subscriber, LevelHandle(handle))
 }
 
 #[cfg(test)]

@@ -211,7 +211,7 @@ section! {
         /// The format of log lines.
         format: LogFormat = "text";
         /// The least severe events to log.
-        level: LogLevel = "info";
+        level: LogLevel = "info" hot;
     }
 }
 

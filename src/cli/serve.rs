@@ -6,7 +6,7 @@ use anyhow::Context;
 use tokio::{
     runtime::{self, Runtime},
     signal::unix::{Signal, SignalKind, signal},
-    sync::Notify,
+    sync::{Notify, watch},
     task::spawn_blocking,
 };
 
@@ -15,8 +15,8 @@ use crate::{
     app::{self, Sidecar},
     descriptors,
     drain::Signals,
-    log::{self, Format, Log},
-    settings::{self, Flags, Invalid, Loaded, LogFormat, Settings, Sources},
+    log::{self, Format, InvalidLevel, Level, LevelHandle, Log},
+    settings::{self, Flags, Invalid, Loaded, LogFormat, Settings, Sources, reload::InForce},
 };
 
 const SETTINGS: &str = "\
@@ -60,8 +60,9 @@ pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
         (Signals::install()?, Signals::install()?, hangups)
     };
     let ended = match prepare(&sources, &mut stop)? {
-        Prepared::Fit(loaded, _log) => {
-            let ended = runtime.block_on(serve(sources, *loaded, stop, &mut again, hangups));
+        Prepared::Fit(loaded, log) => {
+            let serving = serve(sources, *loaded, &log, stop, &mut again, hangups);
+            let ended = runtime.block_on(serving);
             if let Err(error) = &ended {
                 tracing::error!("{error:#}");
             }
@@ -132,7 +133,7 @@ fn install_log(settings: &Settings, sources: &Sources) -> anyhow::Result<Log> {
         LogFormat::Text => Format::Text,
         LogFormat::Json => Format::Json,
     };
-    let log = log::install(format, settings.log.level.as_str().parse()?)?;
+    let log = log::install(format, level(settings)?)?;
     tracing::info!(version = env!("CARGO_PKG_VERSION"), "evenkeel starts");
     for hint in sources.hints() {
         tracing::warn!("{hint}");
@@ -143,9 +144,25 @@ fn install_log(settings: &Settings, sources: &Sources) -> anyhow::Result<Log> {
     Ok(log)
 }
 
+fn level(settings: &Settings) -> Result<Level, InvalidLevel> {
+    settings.log.level.as_str().parse()
+}
+
+/// Follows the level of the log in the settings.
+async fn follow_level(mut in_force: watch::Receiver<Arc<InForce>>, handle: LevelHandle) {
+    loop {
+        let level = level(&in_force.borrow_and_update().settings);
+        handle.set(level.expect("BUG: the settings accept levels only"));
+        if in_force.changed().await.is_err() {
+            return;
+        }
+    }
+}
+
 async fn serve(
     sources: Sources,
     loaded: Loaded,
+    log: &Log,
     mut stop: Signals,
     again: &mut Signals,
     mut hangups: Signal,
@@ -167,6 +184,7 @@ async fn serve(
     }
     tracing::info!(address = %addresses.telemetry, "probes and metrics are served");
 
+    tokio::spawn(follow_level(sidecar.settings(), log.level()));
     let reload = sidecar.reload();
     tokio::spawn(async move {
         while hangups.recv().await.is_some() {

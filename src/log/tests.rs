@@ -40,7 +40,7 @@ fn logged(format: Format, level: &str, events: impl FnOnce()) -> String {
     let page = Page::default();
     let (writer, worker) = lossy(page.clone());
     let level = level.parse().unwrap();
-    tracing::subscriber::with_default(subscriber(format, level, false, writer), events);
+    tracing::subscriber::with_default(subscriber(format, level, false, writer).0, events);
     drop(worker);
     page.text()
 }
@@ -72,6 +72,25 @@ fn targets_have_levels_of_their_own() {
     let text = logged(Format::Text, "off,h2=info", events);
     assert_eq!(text.lines().count(), 2, "{text}");
     assert!(text.contains("a line of a library"), "{text}");
+}
+
+#[test]
+fn the_level_changes_while_the_log_is_written() {
+    let page = Page::default();
+    let (writer, worker) = lossy(page.clone());
+    let (subscriber, level) = subscriber(Format::Text, "error".parse().unwrap(), false, writer);
+    tracing::subscriber::with_default(subscriber, || {
+        let line = |number: usize| tracing::debug!(number, "a detail of ours");
+        line(1);
+        level.set("debug".parse().unwrap());
+        line(2);
+        level.set("warn".parse().unwrap());
+        line(3);
+    });
+    drop(worker);
+    let text = page.text();
+    assert_eq!(text.lines().count(), 1, "{text}");
+    assert!(text.contains("number=2"), "{text}");
 }
 
 #[test]
@@ -170,7 +189,7 @@ fn a_full_log_pipe_stalls_nobody() {
     let (writer, worker) = lossy(Stuck(stuck));
     let lost = writer.error_counter();
     let level = "info".parse().unwrap();
-    tracing::subscriber::with_default(subscriber(Format::Text, level, false, writer), || {
+    tracing::subscriber::with_default(subscriber(Format::Text, level, false, writer).0, || {
         for line in 0..3 * BUFFERED_LINES {
             tracing::info!(line, "on and on");
         }
@@ -187,7 +206,7 @@ fn text_is_in_colours_on_a_terminal_and_json_never_is() {
         let page = Page::default();
         let (writer, worker) = lossy(page.clone());
         let level = "info".parse().unwrap();
-        tracing::subscriber::with_default(subscriber(format, level, true, writer), events);
+        tracing::subscriber::with_default(subscriber(format, level, true, writer).0, events);
         drop(worker);
         page.text()
     };

@@ -58,15 +58,15 @@ fn without_any_source_the_defaults_hold() {
 }
 
 #[test]
-fn hot_are_the_rollout_the_patiences_and_admission() {
+fn hot_are_the_rollout_the_patiences_admission_and_the_log_level() {
     let fields = Settings::fields();
     let hot: Vec<_> = fields.iter().filter(|field| field.is_hot).collect();
     for field in &hot {
-        let is_meant = ["rollout", "lookup.", "admission."];
+        let is_meant = ["rollout", "lookup.", "admission.", "log.level"];
         assert!(is_meant.iter().any(|start| field.path.starts_with(start)));
     }
     let lookup = hot.iter().filter(|field| field.path.starts_with("lookup."));
-    assert_eq!((hot.len(), lookup.count()), (14, 6));
+    assert_eq!((hot.len(), lookup.count()), (15, 6));
 }
 
 #[test]

@@ -278,6 +278,36 @@ def test_lookups_of_sampled_traces_are_logged_when_asked_for(start_sidecar):
     assert other not in sidecar.log()
 
 
+def test_the_log_level_changes_without_a_restart(start_sidecar):
+    sidecar = start_sidecar(log={"level": "info"})
+    trace = "0af7651916cd43dd8448eb211c80319c"
+
+    def look_up():
+        parent = f"00-{trace}-b7ad6b7169203331-01"
+        sidecar.stub.GetConfig(GetConfigRequest(project="demo/shop"), metadata=[("traceparent", parent)], timeout=5)
+
+    look_up()
+    sidecar.edit(log={"level": "debug"})
+    sidecar.signal(signal.SIGHUP)
+    wait_until(lambda: "log.level info → debug" in sidecar.log())
+    assert trace not in sidecar.log()
+    wait_until(lambda: look_up() or trace in sidecar.log())
+
+    sidecar.edit(log={"level": "warn"})
+    sidecar.signal(signal.SIGHUP)
+    # A lookup is logged before its answer is sent.
+    wait_until(lambda: lines_of(sidecar, look_up) == 0)
+    assert lines_of(sidecar, look_up) == 0
+
+
+def lines_of(sidecar, act) -> int:
+    """How many lines are logged while `act` runs and a second one has been answered."""
+    before = sidecar.log().count("\n")
+    act()
+    act()
+    return sidecar.log().count("\n") - before
+
+
 # Sizes
 
 

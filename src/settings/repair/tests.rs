@@ -65,7 +65,7 @@ fn a_mistake_in_a_restart_only_field_is_not() {
         "component: ''",
         "drain:",
         "speed: 9\ndrain: {grace: 1s}",
-        "rollout: two\nlog: {level: loud}",
+        "rollout: two\nlog: {format: loud}",
     ] {
         assert!(!is_waited_for(&[Some(bad)]), "{bad}");
         assert!(!is_waited_for(&[Some("rollout: 2"), Some(bad)]), "{bad}");
