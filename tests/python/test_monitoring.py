@@ -135,16 +135,10 @@ def test_the_runbook_leads_from_every_code_alert_and_reason_to_an_action():
 # What they ask for
 
 
-# What is asked for before a sidecar has it: names of metrics, and values of the label `setting`. None of them once the table names it.
-METRICS = README.split("<!-- metrics: ")[1].split("<!-- end -->")[0]
-COMING = {"evenkeel_gate_binding_seconds_total", "evenkeel_target_raised_timestamp_seconds", "fleet_size"}
-COMING = {name for name in COMING if name not in METRICS}
-
-
 def test_the_alerts_and_the_dashboard_ask_for_metrics_that_exist():
     foreign = {"kube_pod_init_container_status_restarts_total"}
     for place, expression in {**{name: rule["expr"] for name, rule in ALERTS.items()}, **asked()}.items():
-        unknown = set(METRIC.findall(expression)) - documented() - foreign - COMING
+        unknown = set(METRIC.findall(expression)) - documented() - foreign
         assert not unknown, f"{place} asks for {unknown}"
 
 
@@ -155,7 +149,7 @@ def test_the_alerts_and_the_dashboard_ask_for_labels_that_exist(start_sidecar, l
     exist = set(re.findall(rf'[{{,]{label}="([^"]*)"', sidecar.http("/metrics")[1]))
     for expression in [*(rule["expr"] for rule in ALERTS.values()), *asked().values()]:
         for text in re.findall(rf'[{{,]{label}!?[=~]{{1,2}}"([^"]*)"', expression):
-            for value in set(text.split("|")) - COMING:
+            for value in set(text.split("|")):
                 assert any(re.fullmatch(value, one) for one in exist), f"no {label} is {value}: {sorted(exist)}"
 
 
@@ -257,7 +251,7 @@ def test_a_real_prometheus_scrapes_the_sidecars_and_shows_them_and_notices_troub
 
     for sidecar in sidecars:
         sidecar.batch([f"demo/{n}" for n in range(8)], patience=5)
-    shows_nothing = {place: text for place, text in asked().items() if not any(name in text for name in COMING)}
+    shows_nothing = dict(asked())
     del shows_nothing["annotation: Restarts"]  # nothing restarted
     del shows_nothing["annotation: Releases"]  # Prometheus saw the targets as they are
 

@@ -27,6 +27,7 @@ COMMANDS = {
     "renderer": (["--listen", "127.0.0.1:0", "--fault", "dead"], "port closed", 0),
     "get": (["demo/shop", "--address", "127.0.0.1:1"], None, 69),
     "watch": (["demo/shop", "--address", "127.0.0.1:1"], "waiting for the sidecar", 0),
+    "status": (["127.0.0.1:1"], None, 69),
     "check": (["deploy/settings.yaml"], None, 0),
 }
 # Those that write a log, which is in colours on a terminal.
