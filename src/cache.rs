@@ -243,8 +243,8 @@ impl Cache {
         true
     }
 
-    /// Records that a render brought a revision of that number. Where one render too many lacked a change, that is given up: it is
-    /// returned, and what is held lacks it no more.
+    /// Records that a render brought a revision of that number. A change that too many renders in a row lacked is given up: it
+    /// is returned, and what is held no longer counts as lacking it.
     pub fn record_rendered(&self, project: &Project, number: u64) -> Option<u64> {
         let _writer = self.lock();
         let mut changes = self.changes.get(project)?;
@@ -436,8 +436,8 @@ impl Cache {
     }
 }
 
-/// A map of so many entries, of which the one that was read or written longest ago is forgotten first: by default moka would rather
-/// forget what has just come.
+/// A map of at most `most` entries. It forgets the one that was read or written longest ago; by default moka would rather forget
+/// the newest.
 fn latest<V: Clone + Send + Sync + 'static>(most: u64) -> Map<Project, V> {
     Map::builder()
         .eviction_policy(EvictionPolicy::lru())
@@ -477,7 +477,7 @@ fn cost(revision: &Revision) -> usize {
         + ENTRY_BYTES
 }
 
-/// What an allocation of so many bytes takes: as most allocators do, ours has four sizes between a power of two and the next
+/// What an allocation of this many bytes takes: as most allocators do, ours has four sizes between a power of two and the next
 /// (mimalloc, `_mi_bin`).
 fn allocated(bytes: usize) -> usize {
     let step = 1 << bytes.max(64).ilog2().saturating_sub(2);

@@ -43,7 +43,7 @@ pub struct Counts {
     pub fresh: usize,
     /// Outdated ones.
     pub outdated: usize,
-    /// Since when the one that has been outdated for longest has been; none when none is.
+    /// Since when the project that has been outdated longest is outdated; none when all are fresh.
     pub outdated_since: Option<Moment>,
 }
 

@@ -181,8 +181,8 @@ impl Lookup {
         self.conclude(&query, ended, patience)
     }
 
-    /// Answers several lookups, which share one patience, in the order asked. Of the projects of which nothing is held, only
-    /// so many are asked for as fill a quarter of the queue.
+    /// Answers several lookups, which share one patience, in the order asked. Asks for at most as many missing projects as fill
+    /// a quarter of the queue.
     pub async fn get_many(
         &self,
         projects: &[Project],

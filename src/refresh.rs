@@ -310,7 +310,7 @@ impl Refresh {
         self.shared.perform(&mut state);
     }
 
-    /// Notes what became of the connection to the renderer.
+    /// Records what became of the connection to the renderer.
     pub fn set_link(&self, link: Link) {
         self.shared
             .tell(|admission, now| admission.set_link(link, now));

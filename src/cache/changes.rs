@@ -8,7 +8,7 @@ use crate::moment::Moment;
 
 /// How many changes of one project are told apart when it is asked since when one is lacking.
 const MAX_STEPS: usize = 4;
-/// A change is given up after so many renders of the project that lack it.
+/// After how many renders that lack a change it is given up.
 const MAX_LACKING: u32 = 8;
 
 /// A change that what is held does not have.

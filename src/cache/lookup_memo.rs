@@ -58,7 +58,7 @@ impl LookupMemo {
         self.told.load(Relaxed) == now.since_start().as_secs() + 1
     }
 
-    /// Notes whether a refresh of the project is wanted.
+    /// Records whether a refresh of the project is wanted.
     pub fn set_wanted(&self, is_wanted: bool) {
         self.is_wanted.store(is_wanted, Relaxed);
     }

@@ -17,7 +17,7 @@ pub struct Subscribers {
     channels: Arc<Channels>,
 }
 
-/// Wakes when its project changes; changes that nobody waited for fold into one.
+/// Wakes when its project changes; changes during which no caller waited fold into one.
 #[derive(Debug)]
 pub struct Subscription {
     project: Project,

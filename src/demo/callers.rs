@@ -21,7 +21,7 @@ pub(super) struct Convergence {
 }
 
 impl Convergence {
-    /// Looks at lookups that began when the release was known. Of a project that nobody looked up nobody got anything.
+    /// Looks at lookups that began when the release was known. A project that was never looked up counts as never fresh.
     pub(super) fn of(seen: &Observed, projects: usize) -> Self {
         let mut is_fresh = vec![false; projects];
         let mut last_outdated = seen.learned;
@@ -111,7 +111,7 @@ mod tests {
         assert_eq!(
             Convergence::of(&seen, 3),
             of(1),
-            "nobody looked the third up"
+            "the third was never looked up"
         );
     }
 

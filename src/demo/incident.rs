@@ -187,7 +187,7 @@ fn rollout(held: &RenderResponse) -> u64 {
         .map_or(0, |revision| revision.rollout)
 }
 
-/// Whether it can be served as what was asked for; on that day nobody looked.
+/// Whether it can be served as what was asked for; the incident's code did not check.
 fn is_fit(held: &RenderResponse, project: &str) -> bool {
     let revision = held.revision.as_ref();
     revision.is_some_and(|it| it.project == project) && !held.payload.is_empty()

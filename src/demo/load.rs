@@ -191,8 +191,7 @@ impl Load {
         (samples.len(), failed.count())
     }
 
-    /// Waits for what was looked up already, which takes no longer than a deadline and a pause, and has nothing looked up any more.
-    /// Gives all lookups there were.
+    /// Stops the callers, and waits for the lookups under way, at most a deadline and a pause. Returns all lookups.
     pub(super) async fn end(&self) -> Vec<Sample> {
         self.shared.is_over.store(true, Relaxed);
         self.callers.close();

@@ -15,10 +15,10 @@ use crate::renderer::Fault;
 /// From one point of a series to the next.
 pub(super) const STEP: Duration = Duration::from_millis(100);
 
-/// What is counted before a point of a series is counted for so long.
+/// The time before a point of a series over which that point counts.
 const WINDOW: Duration = Duration::from_secs(1);
 
-/// What is counted when the storm has just begun is counted for so long.
+/// The shortest time over which a point counts, just after the storm has begun.
 const LEAST: Duration = Duration::from_millis(500);
 
 /// How much later than it happened something may be seen, beside what the threads that see it were late.

@@ -32,7 +32,7 @@ pub(super) struct Observed {
 }
 
 impl Observed {
-    /// When so many projects were fresh for the first time after the release.
+    /// When this many projects were fresh for the first time after the release.
     pub(super) fn fresh_at(&self, projects: usize) -> Option<Duration> {
         let after = self.fresh.iter().filter(|(at, _)| *at > self.learned);
         let mut after = after.skip_while(|(_, fresh)| *fresh < projects);

@@ -163,7 +163,7 @@ mod tests {
         };
         assert_eq!(bad(|it| it.failed = 1), ["answers"]);
         assert_eq!(bad(|it| it.failed_before = 1), ["answers"]);
-        assert_eq!(bad(|it| it.fresh = 0), ["answers"], "nobody asked");
+        assert_eq!(bad(|it| it.fresh = 0), ["answers"], "no caller asked");
         let slow: fn(&mut Measured) = |it| it.longest_of_held = Duration::from_millis(151);
         assert_eq!(bad(slow), ["patience"]);
         let unsaid: fn(&mut Measured) = |it| *it.outdated.entry(UNSAID).or_default() += 1;

@@ -72,7 +72,7 @@ pub(super) fn unavailable() -> RenderError {
     RenderError::Unavailable(Message::new("403 Forbidden"))
 }
 
-/// RESOURCE_EXHAUSTED with a pushback of so many seconds.
+/// RESOURCE_EXHAUSTED with a pushback of this many seconds.
 pub(super) fn exhausted(seconds: u64, is_global: bool) -> RenderError {
     RenderError::Exhausted {
         pushback: Pushback {
@@ -89,7 +89,7 @@ impl Core {
         Self::with(limits(), 64 << 20).await
     }
 
-    /// As [`Core::new`], at so many renders per second, with such a burst.
+    /// As [`Core::new`], at a given rate, in renders per second, and burst.
     pub(super) async fn paced(rate: f64, burst: u32) -> Self {
         let paced = admission::Limits {
             rate,
@@ -280,7 +280,7 @@ async fn a_caller_without_patience_is_told_that_the_refresh_it_caused_is_schedul
 
 /// consul#23806, statsig forward proxy: the first caller leaves during the fetch, the upstream fails, all are wedged.
 #[tokio::test(start_paused = true)]
-async fn a_first_caller_that_leaves_before_a_failure_wedges_nobody() {
+async fn a_first_caller_that_leaves_before_a_failure_blocks_no_other() {
     let core = Core::new().await;
     let shop = project("demo/shop");
     core.renderer.costs(millis(500));

@@ -74,8 +74,8 @@ impl Watch {
         }
     }
 
-    /// What there is now, without waiting, for a caller that did not get what [`Watch::next`] told last; none if it is no news to
-    /// that caller any more.
+    /// Replaces the last answer of [`Watch::next`], which did not reach the caller, by the current one. Does not wait; returns
+    /// none where the caller has the current one already.
     pub async fn again(&mut self) -> Option<Result<Answer, Failure>> {
         self.told = self.told_before;
         self.look_for_news(Duration::ZERO).await

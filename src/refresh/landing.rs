@@ -105,7 +105,7 @@ impl Shared {
         self.perform(&mut state);
     }
 
-    /// Notes what a renderer, asked at `asked`, says of what is held of a project.
+    /// Takes in what a renderer, asked at `asked`, says of what is held of a project.
     pub(super) fn confirmed(
         self: &Arc<Self>,
         project: &Project,

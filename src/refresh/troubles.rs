@@ -237,7 +237,7 @@ impl Affected {
         self.last.is_empty()
     }
 
-    /// Records a trouble; true when none of that project stood.
+    /// Records a trouble; true when it is new for that project.
     fn insert(&mut self, project: &Project, now: Moment) -> bool {
         let is_new = !self.remove(project);
         if self.last.len() == MAX_STANDING

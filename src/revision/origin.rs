@@ -21,8 +21,8 @@ pub struct AnswerOrigin {
 }
 
 impl AnswerOrigin {
-    /// Whether a later answer that says the same confirms this one: it came so long `after` it over another connection, or a
-    /// quarter of an hour after it.
+    /// Whether a later answer that says the same confirms this one: it came at least `after` later over another connection, or a
+    /// quarter of an hour later over any.
     pub fn is_confirmed_by(self, later: Self, after: Duration) -> bool {
         let elapsed = later.at.since(self.at);
         let is_another = match (self.connection, later.connection) {

@@ -38,7 +38,8 @@ pub trait Watching: Send + 'static {
     /// The first answer at once, then each newer one. Never ends; may be dropped and called again.
     fn next(&mut self) -> impl Future<Output = Result<Answer, Failure>> + Send;
 
-    /// What there is instead of what was told last, which the caller did not get: at once, none if that is not news any more.
+    /// Replaces the last answer, which did not reach the caller, by the current one. Does not wait; returns none where the
+    /// caller has the current one already.
     fn again(&mut self) -> impl Future<Output = Option<Result<Answer, Failure>>> + Send;
 }
 

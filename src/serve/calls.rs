@@ -51,7 +51,7 @@ pub(super) struct Coming<B> {
 }
 
 impl Calls {
-    /// Starts with none, and lets at most so many be open at once.
+    /// Starts with no open call, and allows at most `most` at once.
     pub fn at_most(most: NonZeroUsize) -> Self {
         Self {
             shared: Arc::new(Shared {
@@ -160,7 +160,7 @@ mod tests {
         Calls::at_most(NonZeroUsize::new(most).unwrap())
     }
 
-    /// A body of pieces of so many bytes, which never ends.
+    /// A body that never ends, in pieces of this many bytes.
     struct Endless(usize);
 
     impl Body for Endless {

@@ -50,8 +50,8 @@ pub struct Configs<A> {
 }
 
 impl<A: Answers> Configs<A> {
-    /// Serves from `answers`; what unread answers pin counts in `unread`. The watches end when `closing` is cancelled, and nothing
-    /// waits any more.
+    /// Serves from `answers`; what unread answers pin counts in `unread`. When `closing` is cancelled, all watches and waits
+    /// end.
     pub const fn new(
         answers: A,
         metrics: Metrics,

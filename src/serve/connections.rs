@@ -64,7 +64,7 @@ struct SeatState {
 }
 
 impl Connections {
-    /// Starts with none, and lets at most so many stay.
+    /// Starts with no connection, and allows at most `most` to stay open.
     pub fn at_most(most: NonZeroUsize) -> Self {
         Self {
             shared: Arc::new(Shared {
@@ -85,7 +85,7 @@ impl Connections {
         self.open() >= self.shared.most.get()
     }
 
-    /// Waits until none was open for `quiet`, counted from this call at the earliest.
+    /// Waits until no connection has been open for `quiet`, counted from this call at the earliest.
     pub async fn idle(&self, quiet: Duration) {
         let gone = "BUG: the connections outlive those who wait for them";
         let mut open = self.shared.open.subscribe();
@@ -214,7 +214,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn is_idle_when_nobody_was_connected_for_a_while() {
+    async fn is_idle_when_no_client_was_connected_for_a_while() {
         let (connections, _) = at_most(10);
         let began = Instant::now();
         connections.idle(QUIET).await;

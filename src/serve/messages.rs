@@ -218,7 +218,7 @@ impl fmt::Debug for Messages {
 }
 
 impl Taken {
-    /// Whether a chunk is under way; whoever asks is woken when it is not.
+    /// Whether a chunk is under way; if so, wakes the caller when it no longer is.
     fn poll_under_way(&self, context: &Context<'_>) -> bool {
         let mut waits = self.waits.lock().unwrap_or_else(PoisonError::into_inner);
         let is_under_way = self.is_under_way.load(Relaxed);

@@ -108,7 +108,7 @@ pub(super) struct Turn<'a> {
 struct WaitingStream<'a>(&'a AtomicUsize);
 
 impl Unread {
-    /// Starts with none, and lets at most so many bytes be pinned; but a single answer always fits.
+    /// Starts with nothing pinned, and allows at most `bytes`; a single answer always fits.
     pub fn at_most(bytes: usize) -> Self {
         Self {
             shared: Arc::new(Shared {

@@ -26,8 +26,8 @@ pub(super) struct Whole<B> {
 }
 
 impl<B: Body<Data = Bytes, Error = Problem> + Unpin> Whole<B> {
-    /// Reads a body whose message has at most so many bytes. A body that is larger, or no message, is not read further: its
-    /// next reader refuses it.
+    /// Reads a body whose message has at most `most` bytes. Stops at a body that is larger or is no message: its next reader
+    /// refuses it.
     pub(super) async fn read(mut body: B, most: usize) -> Self {
         let mut read = BytesMut::new();
         let (end, rest) = loop {
@@ -62,7 +62,7 @@ fn is_refused(read: &[u8], most: usize) -> bool {
     }
 }
 
-/// Whether this may still become a message of at most so many bytes, and is none yet.
+/// Whether this is an incomplete message that may still end within `most` bytes.
 pub(super) fn is_begun(read: &[u8], most: usize) -> bool {
     match read.first_chunk::<PREFIX>() {
         Some([flag, length @ ..]) => {

@@ -32,8 +32,8 @@ use crate::{
 
 /// How much longer a connection is listened to, at most, when another is in use: longer than a new stream takes to settle.
 const OVERLAP: Duration = Duration::from_secs(10);
-/// A timer that is late by so much tells that the process was frozen. What arrived meanwhile is then read before the timer
-/// is obeyed, for [`CATCHING_UP`].
+/// A timer that is later than this shows that the process was frozen. The stream is then read for [`CATCHING_UP`] before the
+/// timer is obeyed.
 const LATE: Duration = Duration::from_secs(1);
 const CATCHING_UP: Duration = Duration::from_secs(1);
 
@@ -127,13 +127,13 @@ impl ChangesListener {
         self.heard.is_closed()
     }
 
-    /// Notes that there is no connection to open a stream over, and why.
+    /// Records that there is no connection to open a stream over, and why.
     pub(super) fn record_no_connection(&self, error: &str) {
         let news = self.lock().failed(Duration::ZERO);
         self.report(news, Some(&error));
     }
 
-    /// Listens over one connection until it is of no more use for that.
+    /// Listens over one connection until another has replaced it, or it has ended.
     pub(super) async fn listen(self, connection: Arc<Connection>, redial: Redial) {
         let mut settled = self.settled.subscribe();
         let replaced = async {
@@ -292,7 +292,7 @@ impl ChangesListener {
     }
 
     async fn tell(&self, heard: Heard) {
-        // Only fails when nobody listens any more, which ends the caller too.
+        // Fails only when the receiver is gone, which ends the caller too.
         let _ = self.heard.send(heard).await;
     }
 

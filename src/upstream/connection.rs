@@ -35,7 +35,7 @@ use crate::{proto::v1::render_service_client::RenderServiceClient, render::Rende
 /// The generated client, over one connection.
 pub(super) type RenderClient = RenderServiceClient<Exchange>;
 
-/// A method that the renderer does not implement is asked for again after so long: another replica, or the same one after an
+/// How long until a method that the renderer does not implement is tried again: another replica, or the same one after an
 /// upgrade behind a proxy, may have it.
 pub(super) const ASK_AGAIN: Duration = Duration::from_secs(60);
 
@@ -171,8 +171,8 @@ impl Connection {
         self.vitals.worsen_to(Condition::Suspect);
     }
 
-    /// Whether this connection was of use, as of now, when it has lasted so long. One that the renderer ends in good order
-    /// while calls are under way has carried them.
+    /// Whether this connection, which has `lasted` until now, was of use. One that the renderer ends in good order while calls
+    /// are under way has carried them.
     pub(super) fn was_of_use(&self, lasted: Duration) -> Use {
         let was_ended_in_order = self.vitals.has_left();
         let carries = was_ended_in_order && self.calls.load(Ordering::Relaxed) > 0;

@@ -34,7 +34,7 @@ pub(super) enum Use {
 }
 
 impl Use {
-    /// Whether a connection was of use that lasted so long: it carried an answer, or lasted.
+    /// Whether a connection that `lasted` this long was of use: it carried an answer, or lasted long enough.
     pub(super) fn of(has_answered: bool, was_ended_in_order: bool, lasted: Duration) -> Self {
         let least = if was_ended_in_order { CIVIL } else { STEADY };
         if has_answered || lasted >= least {

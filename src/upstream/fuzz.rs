@@ -9,7 +9,7 @@ use tokio::io::{AsyncRead as _, ReadBuf};
 
 use super::wire::{Condition, Wire};
 
-/// A stream of bytes, read in pieces of so many.
+/// A stream of bytes, read in pieces of a given size.
 pub(crate) fn frames(stream: &[u8], size: usize) {
     let (mut wire, vitals) = Wire::new(stream);
     let mut context = Context::from_waker(Waker::noop());

@@ -201,13 +201,13 @@ impl<C: Connect> Keeper<C> {
         }
     }
 
-    /// Waits for a moment, less when a call waits for a connection: the dials of a fleet follow its work then, which admission
-    /// spreads.
+    /// Waits for a random moment, or until a call waits for a connection. Then the dials of a fleet are spread as its calls are,
+    /// by admission.
     async fn until_due_or_wanted(&mut self) {
         let jitter = self.redial.jitter();
         tokio::select! {
             () = sleep(jitter) => {}
-            // An error tells that there are no more callers.
+            // An error tells that the last caller is gone.
             _ = self.waiting.wait_for(|waiting| *waiting > 0) => {}
         }
     }
@@ -246,7 +246,7 @@ impl<C: Connect> Keeper<C> {
         }
     }
 
-    /// Notes that a dial failed. Says when the next one is due.
+    /// Records that a dial failed. Returns when the next one is due.
     fn fail(&mut self, error: &DialError) -> Instant {
         if !self.is_reported {
             self.is_reported = true;

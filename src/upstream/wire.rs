@@ -64,7 +64,7 @@ impl Vitals {
         self.streams.get().copied()
     }
 
-    /// Notes one of the peer's SETTINGS.
+    /// Records one of the peer's SETTINGS.
     fn set(&self, id: u16, value: u32) {
         if id == MAX_CONCURRENT_STREAMS {
             // The first counts, as it is read once: when the connection is first used.

@@ -15,7 +15,7 @@ async fn a_missing_lookup_that_joins_a_queued_refresh_promotes_it_in_place() {
     let new = project("new/shop");
     assert!(
         core.get_within(&new, Duration::ZERO).await.is_err(),
-        "queued, though nobody waits"
+        "queued, though no caller waits"
     );
     let start = Instant::now();
     assert_eq!(

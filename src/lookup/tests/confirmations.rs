@@ -14,7 +14,7 @@ async fn core_that_missed(projects: &[Project]) -> Core {
     core
 }
 
-/// Looks a project up each second for so long; each answer is to be fresh.
+/// Looks a project up each second for this long; each answer has to be fresh.
 async fn looks_up(core: &Core, project: &Project, seconds: u64) {
     for _ in 0..seconds {
         sleep(secs(1)).await;

@@ -17,7 +17,7 @@ fn assert_said(log: &Log, said: &[&str]) {
     assert!(is_said, "{said:#?} in {lines:#?}");
 }
 
-/// Looks all projects up every 100 ms for so long.
+/// Looks all projects up every 100 ms for this long.
 async fn look_up_for(core: &Core, projects: &[Project], duration: Duration) {
     let end = Instant::now() + duration;
     while Instant::now() < end {

@@ -229,7 +229,7 @@ async fn a_wall_clock_that_is_an_hour_off_makes_nothing_older_younger_or_more() 
         let fresh_for = start.elapsed();
         sleep(secs(10)).await;
         let Served::Outdated(outdated) = core.get(&shop).await.unwrap().served else {
-            panic!("nobody renders it");
+            panic!("it was rendered without a lookup");
         };
         let level = core.refresh.snapshot().bucket_level;
         seen.push((fresh_for, outdated.outdated_for, level));

@@ -5,7 +5,7 @@ use tokio::time::timeout;
 use super::*;
 
 #[tokio::test(start_paused = true)]
-async fn a_change_during_a_render_is_rendered_again_though_nobody_looks_it_up() {
+async fn a_change_during_a_render_is_rendered_again_without_another_lookup() {
     let core = Core::new().await;
     core.renderer.offers_no_fetch();
     let shop = project("shop");

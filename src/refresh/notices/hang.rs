@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::moment::Moment;
 
-/// A render takes long that takes so much longer than usual, and at least [`LONG`].
+/// A render takes long when it takes this many times the median, and at least [`LONG`].
 const TIMES_THE_MEDIAN: u32 = 10;
 const LONG: Duration = Duration::from_secs(5);
 

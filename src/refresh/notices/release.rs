@@ -203,7 +203,7 @@ mod tests {
     }
 
     #[test]
-    fn what_nobody_looks_up_does_not_keep_a_release_from_being_over() {
+    fn a_project_without_lookups_does_not_keep_a_release_from_being_over() {
         let mut release = raised();
         let unwanted = ReleaseFacts {
             below: 40,

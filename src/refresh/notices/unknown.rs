@@ -21,7 +21,7 @@ pub(super) enum UnknownNotice {
 pub(super) struct Unknown(Option<Moment>);
 
 impl Unknown {
-    /// Notes what the first render of a project brought.
+    /// Records what the first render of a project brought.
     pub(super) fn record(
         &mut self,
         is_unknown: bool,
@@ -93,7 +93,7 @@ mod tests {
     }
 
     #[test]
-    fn it_ends_when_nobody_asks_for_unknown_ones_any_more_and_may_begin_again() {
+    fn it_ends_when_unknown_projects_are_no_longer_asked_for_and_may_begin_again() {
         let mut unknown = Unknown::default();
         assert!(unknown.record(true, of_late(16), at(1)).is_some());
         unknown.record(true, of_late(17), at(5));

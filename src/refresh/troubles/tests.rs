@@ -74,7 +74,7 @@ fn while_the_breaker_is_open_no_project_is_to_blame() {
 }
 
 #[test]
-fn what_nobody_asks_for_again_is_forgotten_and_said_so() {
+fn a_trouble_without_later_lookups_is_forgotten_and_the_log_says_so() {
     let log = Log::start();
     let mut troubles = Troubles::default();
     troubles.raise(Trouble::Rejected, &project(0), &"blank", at(1));

@@ -373,7 +373,7 @@ async fn a_watch_ends_as_draining_when_the_sidecar_closes() {
 
 /// Closing would else cut off who still waits, without an answer or a reason.
 #[tokio::test(start_paused = true)]
-async fn whoever_waits_is_answered_when_the_sidecar_closes() {
+async fn waiting_callers_are_answered_when_the_sidecar_closes() {
     let mut edge = edge(Scripted::new().takes(Duration::from_secs(60))).await;
     edge.script.answers("a", Ok(outdated("a", 7, "{}")));
     edge.script.answers("b", Err(nothing_held()));

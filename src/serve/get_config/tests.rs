@@ -199,7 +199,7 @@ fn headers() -> impl Strategy<Value = Vec<Header>> {
     let content_types = [usual.as_slice(), &usable, &others].concat();
     let encodings = ["identity", "gzip", "none such"];
     let accepted = ["identity", "gzip", "gzip,identity", "none such", ""];
-    // Ample or malformed: whoever's time is up is told so by the lookup here, and by a layer there.
+    // Ample or malformed, since the two ways end a call that is late in different places.
     let timeouts = [
         "10S",
         "1H",
@@ -306,7 +306,7 @@ impl Client {
         let last = made.pieces.len() - 1;
         for (at, piece) in made.pieces.iter().enumerate() {
             let ends = at == last && made.ending == Ending::LastPiece;
-            // A service may have answered already, and want no more.
+            // A service may have answered already, and read nothing further.
             drop(body.send_data(Bytes::copy_from_slice(piece), ends));
             tokio::task::yield_now().await;
         }

@@ -1,6 +1,6 @@
 //! Connections whose other side is slow, narrow, half gone or gone: no answer is lost or cut, and nothing hangs.
 //!
-//! Each has so many rounds as `EVENKEEL_ROUNDS` says, 20 unless told.
+//! Each runs `EVENKEEL_ROUNDS` rounds, 20 by default.
 
 use std::{
     pin::Pin,
@@ -87,7 +87,7 @@ impl Server {
         TcpStream::connect(self.address).await.unwrap()
     }
 
-    /// Waits until nobody is connected.
+    /// Waits until no client is connected.
     async fn is_left(&self) {
         timeout(SOON, self.connections.idle(Duration::ZERO))
             .await
@@ -168,7 +168,7 @@ async fn ask_and_read(client: &SendRequest<Bytes>, size: usize) -> Result<(), h2
     read(begun, size).await
 }
 
-/// Asks for so many at once, and reads them all.
+/// Makes this many calls at once, and reads all answers.
 async fn read_all(client: &SendRequest<Bytes>, count: usize, size: usize) {
     let reading = try_join_all((0..count).map(|_| ask_and_read(client, size)));
     timeout(SOON, reading)
@@ -237,7 +237,7 @@ async fn answers_under_way_arrive_whole_when_the_connection_is_told_to_go_away()
         let client = shake_hands(&Builder::new(), server.connect().await).await;
         let sizes = [200, KIB, 256 * KIB, 200, KIB, 256 * KIB, 200, 1024 * KIB];
         let sizes = || sizes.into_iter().cycle().take(40);
-        // What is larger than the connection's window has begun to be answered when its head is read, and no more.
+        // An answer larger than the connection's window has only begun when its head is read.
         let heads = try_join_all(sizes().map(|size| begin(&client, size)));
         let begun = timeout(SOON, heads)
             .await
@@ -325,8 +325,8 @@ async fn a_socket_that_its_peer_closed_ends_under_load() {
     }
 }
 
-/// h2 ends a connection whose peer sends no more, so that what it had not written by then is lost, in tonic as well; but whoever
-/// asked is told so.
+/// h2 ends a connection whose peer has closed its sending half, and loses what it had not written by then, as tonic does too.
+/// The caller sees an error, never a truncated answer.
 #[tokio::test]
 async fn a_half_closed_socket_gets_what_was_answered_and_no_answer_cut() {
     let server = Server::start();
@@ -339,7 +339,8 @@ async fn a_half_closed_socket_gets_what_was_answered_and_no_answer_cut() {
     }
 }
 
-/// Asks for 8 at once, sends no more once all are being answered, and reads what comes; fails if an answer ends well, but early.
+/// Asks for 8 at once, closes the sending half once all are being answered, and reads what comes. Fails if an answer ends
+/// without an error, but early.
 async fn half_close(server: &Server, size: usize) -> Vec<Result<(), h2::Error>> {
     // Nothing that is read opens these windows again, which would take writing.
     let mut builder = Builder::new();
@@ -364,11 +365,11 @@ async fn a_caller_that_reads_no_more_does_not_keep_the_listener_from_closing() {
     // Each round waits as long as a connection may take to close: so they run side by side, but not all, for want of memory.
     const AT_ONCE: usize = 20;
     stream::iter(0..rounds())
-        .for_each_concurrent(AT_ONCE, |_| closes_though_nobody_reads())
+        .for_each_concurrent(AT_ONCE, |_| closes_though_no_client_reads())
         .await;
 }
 
-async fn closes_though_nobody_reads() {
+async fn closes_though_no_client_reads() {
     let server = Server::start();
     let mut builder = Builder::new();
     builder

@@ -80,7 +80,7 @@ async fn those_who_wait_get_room_in_order_and_none_overtakes_them() {
     assert!(pin(&unread.open(None), &[&small]).is_some());
 }
 
-/// A sidecar's edge in memory with room for so many unread bytes. It holds `a` to `d`, of 1 MiB each.
+/// A sidecar's edge in memory with room for this many unread bytes. It holds `a` to `d`, of 1 MiB each.
 struct Edge {
     role_state: RoleState,
     lookups: Lookups<Scripted>,
@@ -179,7 +179,7 @@ async fn read(mut body: RecvStream, pause: Duration) -> Result<usize, h2::Error>
     Ok(read)
 }
 
-/// Waits for a stream that nobody reads to end, and returns after how long it did.
+/// Waits for a stream that its caller does not read to end, and returns how long that took.
 async fn is_reset(mut body: RecvStream) -> Duration {
     let began = Instant::now();
     while let Some(data) = body.data().await {
@@ -199,7 +199,7 @@ async fn an_unread_batch_ends_after_30_s_but_only_when_another_waits() {
     let (stuck, _running) = edge.connect(NARROW).await;
     let unread = batch(&stuck, &["a"]).await.unwrap();
     sleep(1000 * SECOND).await;
-    assert_eq!(edge.unread.ended(), 0, "nobody waits");
+    assert_eq!(edge.unread.ended(), 0, "no stream waits");
     let (reads, _running) = edge.connect(WIDE).await;
     let began = Instant::now();
     let body = batch(&reads, &["b"]).await.unwrap();

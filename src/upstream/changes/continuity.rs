@@ -20,7 +20,7 @@ const HELLO: Duration = Duration::from_secs(5);
 const SILENCE: (Duration, Duration) = (Duration::from_secs(40), Duration::from_secs(50));
 /// The longest position that is kept, in bytes: the contract's bound.
 const MAX_POSITION: usize = 4_096;
-/// After so many streams in a row that ended by themselves, it is said that they do.
+/// After this many streams in a row that ended by themselves, the log says so.
 const FAILURES: u32 = 3;
 
 /// One stream among those of a sidecar; grows with each.
@@ -224,7 +224,7 @@ impl Continuity {
         self.streams.iter().any(|stream| stream.is_live)
     }
 
-    /// The newest connection whose stream has settled; 0 when none has. Those over older connections are needed no longer.
+    /// The newest connection whose stream has settled; 0 before the first. Streams over older connections are no longer needed.
     pub(super) fn settled(&self) -> u64 {
         let settled = self.streams.iter().filter(|stream| stream.is_settled);
         settled.map(|stream| stream.generation).max().unwrap_or(0)

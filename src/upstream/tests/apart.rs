@@ -13,7 +13,7 @@ use crate::{
     upstream::{Change, Heard},
 };
 
-/// A renderer that takes so many streams over a connection, and is listened to.
+/// A renderer that takes `streams` streams over a connection, and a client that listens to its changes.
 async fn listened_to(streams: u32) -> (Renderer, Network, Upstream) {
     let renderer = Renderer::answers(b"{}");
     let network = Network::before(&renderer);

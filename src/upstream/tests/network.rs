@@ -93,7 +93,7 @@ impl Network {
         *self.route.lock().unwrap() = route;
     }
 
-    /// Has renderers take so many calls at once over connections that are made from now on.
+    /// Sets how many calls renderers take at once over connections made from now on.
     pub(super) fn allow_streams(&self, streams: u32) {
         *self.streams.lock().unwrap() = Some(streams);
     }
@@ -124,7 +124,7 @@ impl Network {
         self.cables.lock().unwrap().last().unwrap().cut.cancel();
     }
 
-    /// Lets no more bytes pass over the connections there are.
+    /// Stops all bytes over the existing connections.
     pub(super) fn hold(&self) {
         for cable in self.cables.lock().unwrap().iter() {
             cable.hold.cancel();
@@ -228,8 +228,8 @@ impl Connect for Network {
     }
 }
 
-/// A peer by hand: SETTINGS, then GOAWAY without an error and with 0 as the last stream, after so many HEADERS frames. Then it
-/// only reads.
+/// A hand-written peer: it sends SETTINGS and, after `streams` HEADERS frames, GOAWAY without an error and with 0 as the last
+/// stream. Then it only reads.
 async fn send_away(mut far: DuplexStream, mut streams: usize) {
     const PREFACE_BYTES: usize = 24;
     const HEADERS: u8 = 1;

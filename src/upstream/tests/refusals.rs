@@ -14,7 +14,7 @@ use tokio::io::{DuplexStream, duplex};
 use super::*;
 use crate::upstream::Connect;
 
-/// Connects to a peer that refuses so many streams of renders, and answers those after them that there is no such project.
+/// Connects to a peer that refuses the first `refuses` streams of renders, and answers later ones with NOT_FOUND.
 #[derive(Clone, Default)]
 struct Refusing {
     refuses: usize,
