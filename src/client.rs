@@ -48,7 +48,7 @@ pub struct InvalidSidecarAddress;
 
 /// A lookup, as [`GetConfigRequest`] has it.
 #[derive(Clone, Debug)]
-pub struct Lookup {
+pub struct LookupCall {
     /// Whose configuration.
     pub project: Project,
     /// The digest of the payload that the caller has already.
@@ -80,12 +80,12 @@ pub struct Reply {
     /// How the answer came about: FRESH, RENDERED or OUTDATED.
     pub served: String,
     /// Set exactly when it is outdated.
-    pub outdated: Option<Outdated>,
+    pub outdated: Option<OutdatedReply>,
 }
 
 /// Why a reply is outdated, by the names of the contract: a newer sidecar may have reasons that this client does not know.
 #[derive(Clone, Debug)]
-pub struct Outdated {
+pub struct OutdatedReply {
     /// The reason, without the prefix of its enum.
     pub reason: String,
     /// How long ago the sidecar learned that it is outdated.
@@ -146,7 +146,7 @@ pub struct SidecarStatus {
 /// When the sidecar cannot be reached, does not answer in time, or answers with a status.
 pub async fn lookup(
     address: &SidecarAddress,
-    lookup: Lookup,
+    lookup: LookupCall,
     timeout: Duration,
 ) -> Result<Reply, LookupError> {
     tokio::time::timeout(timeout, call(address, lookup, timeout))
@@ -156,7 +156,7 @@ pub async fn lookup(
 
 async fn call(
     address: &SidecarAddress,
-    lookup: Lookup,
+    lookup: LookupCall,
     timeout: Duration,
 ) -> Result<Reply, LookupError> {
     let channel = address.connect(timeout).await?;
@@ -240,10 +240,10 @@ impl fmt::Display for SidecarAddress {
     }
 }
 
-// === impl Lookup ===
+// === impl LookupCall ===
 
-impl From<Lookup> for GetConfigRequest {
-    fn from(lookup: Lookup) -> Self {
+impl From<LookupCall> for GetConfigRequest {
+    fn from(lookup: LookupCall) -> Self {
         Self {
             project: lookup.project.to_string(),
             known_digest: lookup.known_digest.unwrap_or_default(),
@@ -262,14 +262,15 @@ impl From<Lookup> for GetConfigRequest {
 impl From<GetConfigResponse> for Reply {
     fn from(response: GetConfigResponse) -> Self {
         let revision = response.revision.unwrap_or_default();
-        let outdated = (response.served == i32::from(v1::Served::Outdated)).then(|| Outdated {
-            reason: v1::NotRefreshed::try_from(response.not_refreshed).map_or_else(
-                |unknown| format!("REASON_{}", unknown.0),
-                |reason| without_prefix(reason.as_str_name(), "NOT_REFRESHED_"),
-            ),
-            outdated_for: duration(response.outdated_for),
-            retry_after: duration(response.retry_after),
-        });
+        let outdated =
+            (response.served == i32::from(v1::Served::Outdated)).then(|| OutdatedReply {
+                reason: v1::NotRefreshed::try_from(response.not_refreshed).map_or_else(
+                    |unknown| format!("REASON_{}", unknown.0),
+                    |reason| without_prefix(reason.as_str_name(), "NOT_REFRESHED_"),
+                ),
+                outdated_for: duration(response.outdated_for),
+                retry_after: duration(response.retry_after),
+            });
         Self {
             project: revision.project,
             order: Order::new(revision.rollout, revision.number),

@@ -82,7 +82,7 @@ impl Query {
 
 /// What an operator sets of lookups.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Limits {
+pub struct WaitLimits {
     /// How long a caller waits that does not say, when something is held.
     pub patience: Duration,
     /// How long a caller waits that does not say, when nothing is held.
@@ -100,7 +100,7 @@ pub struct Lookup {
     cache: Arc<Cache>,
     freshness: Arc<Freshness>,
     refresh: Refresh,
-    limits: Arc<ArcSwap<Limits>>,
+    limits: Arc<ArcSwap<WaitLimits>>,
     waiting: Arc<AtomicUsize>,
     watching: Arc<AtomicUsize>,
 }
@@ -112,7 +112,7 @@ impl Lookup {
         cache: Arc<Cache>,
         freshness: Arc<Freshness>,
         refresh: Refresh,
-        limits: Limits,
+        limits: WaitLimits,
     ) -> Self {
         Self {
             clock,
@@ -126,7 +126,7 @@ impl Lookup {
     }
 
     /// Puts other limits in force.
-    pub fn set_limits(&self, limits: Limits) {
+    pub fn set_limits(&self, limits: WaitLimits) {
         self.limits.store(Arc::new(limits));
     }
 

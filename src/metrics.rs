@@ -25,8 +25,8 @@ pub use self::{
 
 use self::{
     counters::Counters,
-    histogram::{Histogram, Observed},
-    labels::Served,
+    histogram::{Histogram, Observations},
+    labels::ServedLabel,
 };
 use crate::{
     admission::{Class, Gate},
@@ -39,7 +39,7 @@ use crate::{
 pub struct Metrics {
     recorded: Arc<Recorded>,
     /// Where this one, and its clones, count lookups.
-    lookups: Arc<Lookups>,
+    lookups: Arc<LookupCounts>,
 }
 
 /// Lookups and renders since the start.
@@ -60,7 +60,7 @@ pub struct Counted {
 #[derive(Debug)]
 struct Recorded {
     /// The places where lookups are counted: what is shown is their sum.
-    lookups: Mutex<Vec<Arc<Lookups>>>,
+    lookups: Mutex<Vec<Arc<LookupCounts>>>,
     renders: [Counters<{ RenderResult::ALL.len() }>; Class::ALL.len()],
     render_durations: Histogram<{ RENDER_BOUNDS.len() }>,
     fetches: Counters<{ RenderResult::ALL.len() }>,
@@ -71,9 +71,9 @@ struct Recorded {
 /// Lookups, as counted in one place. Aligned to two cache lines, which processors fetch together.
 #[derive(Debug)]
 #[repr(align(128))]
-struct Lookups {
+struct LookupCounts {
     results: Counters<{ LookupResult::COUNT }>,
-    durations: [Histogram<{ LOOKUP_BOUNDS.len() }>; Served::ALL.len()],
+    durations: [Histogram<{ LOOKUP_BOUNDS.len() }>; ServedLabel::ALL.len()],
 }
 
 /// The upper bounds of a lookup's duration. Beside a usual ladder they hold the usual patiences (50 ms, 0.5 s, 1 s, 2 s) with and
@@ -133,11 +133,11 @@ impl Default for Recorded {
     }
 }
 
-impl Default for Lookups {
+impl Default for LookupCounts {
     fn default() -> Self {
         Self {
             results: Counters::default(),
-            durations: Served::ALL.map(|_| Histogram::new(LOOKUP_BOUNDS)),
+            durations: ServedLabel::ALL.map(|_| Histogram::new(LOOKUP_BOUNDS)),
         }
     }
 }
@@ -211,7 +211,7 @@ impl Default for Metrics {
 }
 
 impl Recorded {
-    fn places(&self) -> MutexGuard<'_, Vec<Arc<Lookups>>> {
+    fn places(&self) -> MutexGuard<'_, Vec<Arc<LookupCounts>>> {
         self.lookups.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -223,16 +223,16 @@ impl Recorded {
             .sum()
     }
 
-    fn lookup_durations(&self, served: Served) -> Observed {
-        let mut observed = Observed::default();
+    fn lookup_durations(&self, served: ServedLabel) -> Observations {
+        let mut observed = Observations::default();
         for place in self.places().iter() {
             place.durations[served as usize].add_to(&mut observed);
         }
         observed
     }
 
-    fn render_durations(&self) -> Observed {
-        let mut observed = Observed::default();
+    fn render_durations(&self) -> Observations {
+        let mut observed = Observations::default();
         self.render_durations.add_to(&mut observed);
         observed
     }

@@ -43,7 +43,7 @@ use self::{
     keeper::{Dialler, Keeper},
 };
 pub use self::{
-    changes::{Change, ChangesUp, Heard},
+    changes::{ChangedInput, ChangesUp, Heard},
     connect::Connect,
     keeper::ConnectionState,
 };

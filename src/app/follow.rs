@@ -10,7 +10,7 @@ use tokio::{
 use super::{Block, Core};
 use crate::{
     admission::Link,
-    upstream::{Change, ConnectionState, Heard},
+    upstream::{ChangedInput, ConnectionState, Heard},
 };
 
 /// Tells the core of the connection. The first contact, or the end of the grace, lifts the block on readiness.
@@ -69,7 +69,7 @@ pub(super) async fn degraded(core: Arc<Core>) {
 pub(super) async fn changes(core: Arc<Core>, mut changes: mpsc::Receiver<Heard>) {
     while let Some(heard) = changes.recv().await {
         match heard {
-            Heard::Change(Change { project, order }) => core.refresh.changed(&project, order),
+            Heard::Change(ChangedInput { project, order }) => core.refresh.changed(&project, order),
             Heard::Resync { since } => core.refresh.resync(core.refresh.clock().moment(since)),
         }
     }

@@ -28,8 +28,8 @@ pub(super) fn fleet(settings: &Settings) -> Option<Fleet> {
     })
 }
 
-pub(super) fn lookup(settings: &Settings) -> lookup::Limits {
-    lookup::Limits {
+pub(super) fn lookup(settings: &Settings) -> lookup::WaitLimits {
+    lookup::WaitLimits {
         patience: settings.lookup.patience,
         cold_patience: settings.lookup.cold_patience,
         max_patience: settings.lookup.max_patience,

@@ -16,7 +16,7 @@ use super::{
     terminal::{complain, print},
 };
 use crate::{
-    client::{self, Lookup, LookupError, SidecarAddress, SidecarStatus},
+    client::{self, LookupCall, LookupError, SidecarAddress, SidecarStatus},
     revision::{Order, Project},
 };
 
@@ -107,7 +107,7 @@ enum GetOutput {
 /// # Errors
 /// If stdout cannot be written to.
 pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
-    let lookup = Lookup {
+    let lookup = LookupCall {
         project: args.project,
         known_digest: args.known_digest,
         patience: args.patience,

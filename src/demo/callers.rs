@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::{
     Release, Terms,
-    load::{Sample, SampleResult},
+    load::{LookupSample, SampleResult},
     observed::Observed,
 };
 
@@ -41,7 +41,7 @@ impl Convergence {
 /// The longest that a lookup took of a project that was held. All are, but by a pod that took the place of another: it holds what
 /// it answered with before.
 pub(super) fn longest_of_held(seen: &Observed, terms: &Terms) -> Duration {
-    let is_old = |sample: &Sample| match terms.release {
+    let is_old = |sample: &LookupSample| match terms.release {
         Release::Raise => true,
         Release::Replace => sample.asked() < seen.learned,
     };
@@ -50,13 +50,14 @@ pub(super) fn longest_of_held(seen: &Observed, terms: &Terms) -> Duration {
     for sample in by_new.filter(|it| it.result != SampleResult::Failed) {
         held_since[sample.project].get_or_insert(sample.at);
     }
-    let is_held =
-        |it: &&Sample| is_old(it) || held_since[it.project].is_some_and(|at| at <= it.asked());
+    let is_held = |it: &&LookupSample| {
+        is_old(it) || held_since[it.project].is_some_and(|at| at <= it.asked())
+    };
     let held = seen.samples.iter().filter(is_held);
     held.map(|it| it.took).max().unwrap_or_default()
 }
 
-impl Sample {
+impl LookupSample {
     /// When it began, since the storm did.
     fn asked(&self) -> Duration {
         self.at.saturating_sub(self.took)
@@ -81,7 +82,7 @@ mod tests {
             learned: millis(1000),
             samples: samples
                 .iter()
-                .map(|&(at, project, result)| Sample {
+                .map(|&(at, project, result)| LookupSample {
                     at: millis(at),
                     took: millis(10),
                     project,

@@ -34,14 +34,14 @@ use crate::proto::v1::{
 
 /// A service that serves lookups as it did on that day.
 pub(super) struct Incident {
-    service: Service,
+    service: IncidentService,
     address: SocketAddr,
     release: Release,
     _serving: AbortOnDropHandle<()>,
 }
 
 #[derive(Clone)]
-struct Service {
+struct IncidentService {
     state: Arc<State>,
     renderer: RenderServiceClient<Channel>,
 }
@@ -63,7 +63,7 @@ impl Incident {
             .connect_timeout(terms.deadline)
             .timeout(terms.render_deadline)
             .connect_lazy();
-        let service = Service {
+        let service = IncidentService {
             state: Arc::new(State {
                 target: AtomicU64::new(1),
                 held: Mutex::default(),
@@ -115,7 +115,7 @@ impl Way for Incident {
     }
 }
 
-async fn serve(service: Service, listener: TcpListener) {
+async fn serve(service: IncidentService, listener: TcpListener) {
     let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
     let served = Server::builder()
         .add_service(ConfigServiceServer::new(service))
@@ -127,7 +127,7 @@ async fn serve(service: Service, listener: TcpListener) {
 }
 
 #[tonic::async_trait]
-impl ConfigService for Service {
+impl ConfigService for IncidentService {
     async fn get_config(
         &self,
         request: Request<GetConfigRequest>,

@@ -56,7 +56,7 @@ pub(super) enum SampleResult {
 
 /// A lookup.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Sample {
+pub(super) struct LookupSample {
     /// When it ended, since the storm began.
     pub(super) at: Duration,
     /// How long it took.
@@ -80,7 +80,7 @@ struct Shared {
     next: AtomicUsize,
     target: AtomicU64,
     is_over: AtomicBool,
-    samples: Mutex<Vec<Sample>>,
+    samples: Mutex<Vec<LookupSample>>,
     began: Instant,
     terms: Terms,
 }
@@ -192,7 +192,7 @@ impl Load {
     }
 
     /// Stops the callers, and waits for the lookups under way, at most a deadline and a pause. Returns all lookups.
-    pub(super) async fn end(&self) -> Vec<Sample> {
+    pub(super) async fn end(&self) -> Vec<LookupSample> {
         self.shared.is_over.store(true, Relaxed);
         self.callers.close();
         self.callers.wait().await;
@@ -201,7 +201,7 @@ impl Load {
 }
 
 impl Shared {
-    fn lock(&self) -> std::sync::MutexGuard<'_, Vec<Sample>> {
+    fn lock(&self) -> std::sync::MutexGuard<'_, Vec<LookupSample>> {
         self.samples.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -258,7 +258,7 @@ async fn look_up(shared: &Shared, caller: usize, project: usize) -> Result<(), D
             }
         },
     };
-    let sample = Sample {
+    let sample = LookupSample {
         at: shared.began.elapsed(),
         took,
         project,

@@ -7,7 +7,7 @@ use serde::Serialize;
 use super::{
     Terms,
     callers::{Convergence, longest_of_held},
-    load::{Sample, SampleResult, UNSAID},
+    load::{LookupSample, SampleResult, UNSAID},
     observed::Observed,
 };
 use crate::renderer::Fault;
@@ -102,7 +102,7 @@ pub struct Series {
 
 impl Measured {
     pub(super) fn of(seen: &Observed, terms: &Terms) -> Self {
-        let (before, after): (Vec<&Sample>, Vec<&Sample>) =
+        let (before, after): (Vec<&LookupSample>, Vec<&LookupSample>) =
             seen.samples.iter().partition(|it| it.at < seen.release);
         let came_to = |result: SampleResult| after.iter().filter(|it| it.result == result).count();
         let mut outdated = BTreeMap::new();
@@ -183,7 +183,7 @@ impl Latencies {
 
 impl Series {
     fn of(seen: &Observed, arrivals: &[Duration]) -> Self {
-        let ends = |is: fn(&Sample) -> bool| {
+        let ends = |is: fn(&LookupSample) -> bool| {
             let mut ends: Vec<_> = seen
                 .samples
                 .iter()

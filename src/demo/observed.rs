@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::load::Sample;
+use super::load::LookupSample;
 use crate::renderer::Renders;
 
 /// What was seen of a storm; times since it began.
@@ -15,7 +15,7 @@ pub(super) struct Observed {
     pub(super) learned: Duration,
     /// When the fault began and ended.
     pub(super) fault: Option<(Duration, Duration)>,
-    pub(super) samples: Vec<Sample>,
+    pub(super) samples: Vec<LookupSample>,
     /// How many projects were fresh.
     pub(super) fresh: Vec<(Duration, usize)>,
     /// What the renderer did, and when the storm began by its clock.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Limits, Query};
+use super::{Query, WaitLimits};
 use crate::moment::{Clock, Moment};
 
 /// The time kept back for the way of the answer, of what remains to the caller's deadline: a tenth, within these bounds.
@@ -22,7 +22,7 @@ impl Patience {
     /// The patience of a lookup at `now`; `is_content` when what is held may be served to it.
     pub(super) fn of(
         query: &Query,
-        limits: &Limits,
+        limits: &WaitLimits,
         is_content: bool,
         now: Moment,
         clock: &Clock,
@@ -56,7 +56,7 @@ mod tests {
     use super::*;
     use crate::revision::Project;
 
-    const LIMITS: Limits = Limits {
+    const LIMITS: WaitLimits = WaitLimits {
         patience: Duration::from_millis(50),
         cold_patience: Duration::from_secs(2),
         max_patience: Duration::from_secs(30),

@@ -127,7 +127,7 @@ impl Core {
             observe: Arc::new(()),
         };
         let refresh = Refresh::new(clock, options, limits, parts);
-        let lookup_limits = Limits {
+        let lookup_limits = WaitLimits {
             patience: millis(50),
             cold_patience: secs(2),
             max_patience: secs(30),
@@ -408,7 +408,7 @@ async fn a_panicking_render_is_a_failed_one_and_gives_its_permit_back() {
 #[tokio::test(start_paused = true)]
 async fn a_lookup_above_max_waiting_does_not_wait() {
     let core = Core::new().await;
-    core.lookup.set_limits(Limits {
+    core.lookup.set_limits(WaitLimits {
         max_waiting: 1,
         ..**core.lookup.limits.load()
     });

@@ -16,7 +16,7 @@ pub(super) struct Histogram<const BOUNDS: usize> {
 
 /// What histograms of the same bounds held when they were read.
 #[derive(Default)]
-pub(super) struct Observed {
+pub(super) struct Observations {
     pub(super) sum: f64,
     pub(super) count: u64,
     /// The upper bound in seconds and what was observed up to it, above the bound before; the last bound is infinite.
@@ -43,7 +43,7 @@ impl<const BOUNDS: usize> Histogram<BOUNDS> {
     }
 
     /// Adds what it holds. The count is that of the buckets, so that the two agree while others observe.
-    pub(super) fn add_to(&self, observed: &mut Observed) {
+    pub(super) fn add_to(&self, observed: &mut Observations) {
         let bounds = self.bounds.iter().map(Duration::as_secs_f64);
         let counts = self.counts.iter().chain(iter::once(&self.above));
         observed.buckets.resize(BOUNDS + 1, (f64::INFINITY, 0));

@@ -4,14 +4,14 @@ use crate::reason::{FailureReason, NotRefreshed};
 
 /// How a lookup came to its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Served {
+pub(super) enum ServedLabel {
     Fresh,
     Rendered,
     Outdated,
     Failed,
 }
 
-impl Served {
+impl ServedLabel {
     pub(super) const ALL: [Self; 4] = [Self::Fresh, Self::Rendered, Self::Outdated, Self::Failed];
 
     pub(super) const fn as_str(self) -> &'static str {
@@ -76,12 +76,12 @@ impl LookupResult {
     }
 
     /// How it was served.
-    pub(super) const fn served(self) -> Served {
+    pub(super) const fn served(self) -> ServedLabel {
         match self {
-            Self::Fresh => Served::Fresh,
-            Self::Rendered => Served::Rendered,
-            Self::Outdated(_) => Served::Outdated,
-            Self::Failed(_) => Served::Failed,
+            Self::Fresh => ServedLabel::Fresh,
+            Self::Rendered => ServedLabel::Rendered,
+            Self::Outdated(_) => ServedLabel::Outdated,
+            Self::Failed(_) => ServedLabel::Failed,
         }
     }
 

@@ -9,7 +9,8 @@ use prometheus_client::{
 };
 
 use super::{
-    Exposition, LookupResult, Recorded, Role, histogram::Observed, labels::Served, table::ALL,
+    Exposition, LookupResult, Recorded, Role, histogram::Observations, labels::ServedLabel,
+    table::ALL,
 };
 use crate::{
     admission::{Class, Gate},
@@ -122,7 +123,7 @@ impl Page {
     }
 
     pub(super) fn lookup_durations(&self, mut to: MetricEncoder<'_>) -> fmt::Result {
-        Served::ALL.into_iter().try_for_each(|served| {
+        ServedLabel::ALL.into_iter().try_for_each(|served| {
             let labels = [("served", served.as_str())];
             let durations = self.recorded.lookup_durations(served);
             histogram(&mut to.encode_family(&labels)?, &durations)
@@ -286,6 +287,6 @@ fn count<const LABELS: usize>(
         .encode_counter::<NoLabelSet, _, u64>(&value, None)
 }
 
-fn histogram(to: &mut MetricEncoder<'_>, observed: &Observed) -> fmt::Result {
+fn histogram(to: &mut MetricEncoder<'_>, observed: &Observations) -> fmt::Result {
     to.encode_histogram::<NoLabelSet>(observed.sum, observed.count, &observed.buckets, None)
 }

@@ -57,20 +57,20 @@ struct PinnedPayloads {
     bytes: usize,
     /// By the address of a payload: what it takes, and how many answers pin it.
     payloads: HashMap<usize, (usize, usize)>,
-    streams: HashMap<u64, Arc<OpenStream>>,
+    streams: HashMap<u64, Arc<UnreadStream>>,
     next: u64,
 }
 
 /// A watch or a batch. Counts what it pins.
 #[derive(Clone, Debug)]
 pub(super) struct Stream {
-    open: Arc<OpenStream>,
+    open: Arc<UnreadStream>,
     /// Forgets the stream with its last clone.
     registered: Arc<Registered>,
 }
 
 #[derive(Debug)]
-struct OpenStream {
+struct UnreadStream {
     bytes: AtomicUsize,
     /// When its caller last took a byte of it, in milliseconds since the count began.
     taken: AtomicU64,
@@ -141,7 +141,7 @@ impl Unread {
 
     /// Counts a watch or a batch.
     pub(super) fn open(&self, lasting: Option<Lasting>) -> Stream {
-        let open = Arc::new(OpenStream {
+        let open = Arc::new(UnreadStream {
             bytes: AtomicUsize::new(0),
             taken: AtomicU64::new(self.shared.now()),
             is_ended: false.into(),

@@ -39,7 +39,7 @@ const CATCHING_UP: Duration = Duration::from_secs(1);
 
 /// The input of a project changed: what is held below `order` is no longer fresh.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Change {
+pub struct ChangedInput {
     /// Whose input.
     pub project: Project,
     /// The order of the first revision that has the change.
@@ -50,7 +50,7 @@ pub struct Change {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Heard {
     /// An input changed.
-    Change(Change),
+    Change(ChangedInput),
     /// Changes may have been missed: what the renderer was asked before `since` may lack one.
     Resync {
         /// When the stream began that told, or lacked, where the renderer stands.
@@ -226,7 +226,10 @@ impl ChangesListener {
         let has_project = !change.project.is_empty();
         if has_project {
             match Project::new(&change.project) {
-                Ok(project) => self.tell(Heard::Change(Change { project, order })).await,
+                Ok(project) => {
+                    self.tell(Heard::Change(ChangedInput { project, order }))
+                        .await;
+                }
                 Err(error) => debug!(%error, "change of a project that cannot be"),
             }
         }

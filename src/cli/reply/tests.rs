@@ -3,7 +3,7 @@
 use bytes::Bytes;
 
 use super::*;
-use crate::{client::Outdated, revision::Order};
+use crate::{client::OutdatedReply, revision::Order};
 
 fn reply(payload: &'static [u8]) -> Reply {
     Reply {
@@ -21,7 +21,7 @@ fn reply(payload: &'static [u8]) -> Reply {
 fn outdated() -> Reply {
     Reply {
         served: "OUTDATED".into(),
-        outdated: Some(Outdated {
+        outdated: Some(OutdatedReply {
             reason: "THROTTLED".into(),
             outdated_for: Duration::from_millis(401_250),
             retry_after: Duration::from_millis(3_240),
@@ -213,7 +213,7 @@ mod conversions {
     use super::super::*;
     use crate::{
         cli::arguments::duration,
-        client::Lookup,
+        client::LookupCall,
         proto::v1::{self, Failure, GetConfigRequest, GetConfigResponse, Revision},
         revision::Order,
     };
@@ -318,7 +318,7 @@ mod conversions {
         ) {
             for text in [format!("{number}{unit}"), format!("{number}{unit}{rest}"), rest] {
                 let Ok(length) = duration(&text) else { continue };
-                let lookup = Lookup {
+                let lookup = LookupCall {
                     project: Project::new("demo/shop").unwrap(),
                     known_digest: None,
                     patience: Some(length),

@@ -59,7 +59,7 @@ fn what_the_budget_allows_is_not_beyond_it_and_one_more_is() {
 
 #[test]
 fn lookups_are_counted_by_result_from_the_release_on() {
-    let sample = |at, result| Sample {
+    let sample = |at, result| LookupSample {
         at: Duration::from_millis(at),
         took: Duration::from_millis(3),
         project: 0,
@@ -110,7 +110,7 @@ fn lookups_are_counted_by_result_from_the_release_on() {
 
 #[test]
 fn what_counts_itself_fresh_while_callers_get_the_old_is_not() {
-    let told = |at, result| Sample {
+    let told = |at, result| LookupSample {
         at: Duration::from_millis(at),
         took: Duration::from_millis(3),
         project: 0,

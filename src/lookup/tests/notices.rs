@@ -140,7 +140,7 @@ async fn lookups_that_find_the_queue_full_are_said_when_it_is_and_when_it_has_ro
 async fn lookups_beyond_those_that_may_wait_are_said_too() {
     let core = Core::new().await;
     core.renderer.costs(secs(1));
-    core.lookup.set_limits(Limits {
+    core.lookup.set_limits(WaitLimits {
         patience: millis(50),
         cold_patience: secs(2),
         max_patience: secs(30),

@@ -10,7 +10,7 @@ use super::{
 use crate::{
     logged::Log,
     revision::Order,
-    upstream::{Change, Heard},
+    upstream::{ChangedInput, Heard},
 };
 
 /// A renderer that takes `streams` streams over a connection, and a client that listens to its changes.
@@ -26,7 +26,7 @@ async fn listened_to(streams: u32) -> (Renderer, Network, Upstream) {
 
 /// Waits for a change of that number.
 async fn hear(changes: &mut tokio::sync::mpsc::Receiver<Heard>, number: u64) {
-    let change = Heard::Change(Change {
+    let change = Heard::Change(ChangedInput {
         project: shop(),
         order: Order::new(1, number),
     });

@@ -10,18 +10,18 @@ use super::{network::Network, renderer::Renderer, *};
 use crate::{
     logged::Log,
     revision::Order,
-    upstream::{Change, Heard},
+    upstream::{ChangedInput, Heard},
 };
 
-fn change(number: u64) -> Change {
-    Change {
+fn change(number: u64) -> ChangedInput {
+    ChangedInput {
         project: shop(),
         order: Order::new(1, number),
     }
 }
 
 /// The next change; what else is heard is passed over.
-async fn next(changes: &mut mpsc::Receiver<Heard>) -> Option<Change> {
+async fn next(changes: &mut mpsc::Receiver<Heard>) -> Option<ChangedInput> {
     loop {
         let heard = timeout(Duration::from_secs(3_600), changes.recv()).await;
         match heard.expect("no change came") {

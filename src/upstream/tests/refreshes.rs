@@ -77,7 +77,7 @@ impl Core {
             observe: Arc::new(()),
         };
         let refresh = Refresh::new(clock, options, limits, parts);
-        let lookup_limits = lookup::Limits {
+        let lookup_limits = lookup::WaitLimits {
             patience: Duration::from_millis(50),
             cold_patience: Duration::from_secs(2),
             max_patience: Duration::from_secs(30),
