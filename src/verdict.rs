@@ -85,21 +85,21 @@ pub struct Rule {
     says: fn(&Facts) -> String,
 }
 
-/// So many of a fleet's sidecars make a matter of one the fleet's.
+/// The share of a fleet's sidecars from which their trouble counts as the fleet's.
 const OF_A_FLEET: f64 = 0.2;
 /// A gate stops renders often.
 const OFTEN: f64 = 0.2;
 /// A gate, or a result, is what it is mostly about.
 const MOSTLY: f64 = 0.5;
-/// So many of the landings show a renderer that has too much to do.
+/// The share of the landings that shows an overloaded renderer.
 const OVERLOAD: f64 = 0.02;
-/// So many of the landings, and at least so many, show a caller that asks for what does not exist.
+/// The share of the landings, and the least number of them, that show a caller that asks for unknown projects.
 const UNKNOWN: (f64, u32) = (0.2, 5);
-/// Of so many lookups one brings back what was evicted.
+/// The share of the lookups that bring back an evicted project.
 const RETURNS: f64 = 0.1;
-/// So few of the projects fail that the renderer does not.
+/// The share of the projects up to which failures are those of the projects, not of the renderer.
 const FEW: f64 = 0.1;
-/// A render takes so many times as long as in the hour before.
+/// How many times longer than in the hour before a slow render takes.
 const SLOWER: f64 = 3.0;
 
 /// The table, in the order of asking. The first is shown beside any other.

@@ -235,7 +235,7 @@ impl Register {
     }
 
     /// Another target is in force. A higher one ends every cool-down, but no pushback; after a
-    /// lower one, nothing is wanted any more for the higher one's sake.
+    /// lower one, nothing is wanted for the sake of the higher one.
     pub(super) fn set_target(&mut self, target: u64) {
         self.was_raised = target > self.target;
         self.target = target;

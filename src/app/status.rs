@@ -24,7 +24,7 @@ use crate::{
 
 /// How often a sample is taken; those of the last [`THIN`] are all kept.
 const PERIOD: Duration = Duration::from_secs(1);
-/// Of older samples, one in so many is kept.
+/// Of older samples, every fifth is kept.
 const THIN: usize = 5;
 /// How many of these: a minute.
 const KEPT: usize = 12;

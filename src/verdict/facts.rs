@@ -10,11 +10,11 @@ const LANDINGS: u64 = 20;
 const LONGEST: Duration = Duration::from_secs(60);
 /// It is at least this long, so that a share of its time means something.
 const SHORTEST: Duration = Duration::from_secs(2);
-/// After so long with nothing wanted and nothing landed, what was before is over.
+/// How long nothing may be wanted and nothing land before earlier trouble counts as over.
 const QUIET: Duration = Duration::from_secs(10);
-/// A failure is news for so long, or until a render succeeds, whichever is longer.
+/// How long a failure counts; it counts for longer if no render has succeeded since.
 const NEWS: Duration = Duration::from_secs(10);
-/// A renderer hangs whose oldest render takes so long, and so many times longer than usual.
+/// A renderer hangs if its oldest render takes at least this long, and this many times longer than usual.
 const HANG: (Duration, u32) = (Duration::from_secs(5), 10);
 /// The part of the permits that refreshes of outdated projects may hold.
 const PERMITS_OF_REFRESHES: f64 = 0.75;

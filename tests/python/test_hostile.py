@@ -1,7 +1,7 @@
 """Floods of frames from a caller, and nonsense from a renderer. No held project is lost by it, nobody else's call fails, and it takes
 no more memory than the cache and 64 MiB. EVENKEEL_HOSTILE=full is the size of tests/long/hostile, where other clients also have
-to be served with a p99 of at most three times what it is while the same flood goes to another sidecar: a flood takes processor time
-from all on the machine, and only what it costs beyond that is the sidecar's doing."""
+to be served with a p99 of at most three times the calm one. A flood takes processor time from all on the machine: so the same flood
+at another sidecar is measured beside it, and printed."""
 
 import os
 import socket
@@ -103,11 +103,12 @@ def test_a_flood_costs_no_neighbour_a_call_and_little_memory(start_holding, floo
             elsewhere.append(p99(flooded))
         with flooding(flooded.address, flood, reads=reads):
             here.append(p99(flooded))
-    calm, elsewhere, here = map(statistics.median, (calm, elsewhere, here))
-    of_calm = f"{here / calm:.1f} × calm ({elsewhere / calm:.1f} when another is flooded)"
-    print(f"p99 {here / elsewhere:.1f} × that while another is flooded; {of_calm}; {peak(flooded) / MIB:.0f} MiB")
+    ratio = statistics.median(flooded_p99 / calm_p99 for flooded_p99, calm_p99 in zip(here, calm, strict=True))
+    control = statistics.median(other_p99 / calm_p99 for other_p99, calm_p99 in zip(elsewhere, calm, strict=True))
+    found = f"p99 {ratio:.1f} × calm, {control:.1f} × while another is flooded"
+    print(f"{found}, {peak(flooded) / MIB:.0f} MiB")
     assert peak(flooded) < BOUND
-    assert here <= 3 * max(calm, elsewhere), of_calm
+    assert ratio <= 3, found
 
 
 # A renderer of frames. Each mode is told a connection, and does with it what it likes.
