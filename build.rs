@@ -3,7 +3,8 @@
 use std::{env, fs, path::PathBuf};
 
 const ROOT: &str = "proto";
-const FILES: [&str; 3] = [
+const FILES: [&str; 4] = [
+    "evenkeel/v1/admin.proto",
     "evenkeel/v1/types.proto",
     "evenkeel/v1/config.proto",
     "evenkeel/v1/render.proto",

@@ -27,6 +27,7 @@ mod fetched;
 mod fetches;
 mod flights;
 mod gates;
+mod inspect;
 mod landing;
 mod limits;
 mod register;
@@ -50,6 +51,7 @@ pub use self::{
     drops::{Dropping, Drops},
     explain::Explanation,
     gates::{Gate, Shut},
+    inspect::{Ladder, Remembered, Turn},
     limits::{FetchLimits, Limits},
     reserve::{AskId, Local, Remote, Reserve, Reserved},
     share::{Fleet, Share},

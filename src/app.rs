@@ -34,10 +34,12 @@ use crate::{
     lookup::Lookup,
     metrics::{Metrics, Role},
     moment::Clock,
+    operate::Operate,
     readiness::{Block, Readiness},
     refresh::{self, Refresh},
     serve::{
-        self, Accepting, Calls, Configs, Connections, RoleState, ThreadFailed, Threads, Unread,
+        self, Accepting, Admin, Calls, Configs, Connections, RoleState, ThreadFailed, Threads,
+        Unread,
         health::Health,
         listener::{Access, BindError, ListenAddress, Listener},
     },
@@ -110,6 +112,7 @@ struct Core {
     freshness: Arc<Freshness>,
     refresh: Refresh,
     lookup: Lookup,
+    operate: Operate,
     metrics: Metrics,
     readiness: Readiness,
     health: Health,
@@ -289,16 +292,18 @@ impl Core {
         );
         let lookup = Lookup::new(
             clock,
-            cache,
+            Arc::clone(&cache),
             Arc::clone(&freshness),
             refresh.clone(),
             values::lookup(settings),
         );
+        let operate = Operate::new(clock, cache, Arc::clone(&freshness), refresh.clone());
         Self {
             stops: refresh.stops(),
             freshness,
             refresh,
             lookup,
+            operate,
             metrics,
             readiness: Readiness::new(),
             health: Health::new().await,
@@ -359,6 +364,7 @@ impl Core {
         let listener = Listener::bind(address, Access::Owner)?;
         let bound = listener.address().clone();
         let health = self.health.clone();
+        let admin = Some(Admin::new(self.operate.clone()));
         let role_state = RoleState {
             connections: Connections::at_most(self.shares.admin),
             closing: self.closing.clone(),
@@ -366,7 +372,7 @@ impl Core {
             max_streams: OPERATORS_STREAMS,
             calls: calls(OPERATORS_STREAMS),
         };
-        tasks.spawn(async move { serve::admin::serve(listener, &health, role_state).await });
+        tasks.spawn(async move { serve::admin::serve(listener, admin, &health, role_state).await });
         Ok(bound)
     }
 

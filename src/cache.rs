@@ -314,8 +314,20 @@ impl Cache {
     /// For how much longer a project is taken to be absent; a target raised since then ends that.
     pub fn absent_for(&self, project: &str, target: u64, now: Moment) -> Option<Duration> {
         let absent = self.absent.get(project)?;
-        let is_in_force = absent.until > now && absent.target >= target;
-        is_in_force.then(|| absent.until.since(now))
+        absent
+            .is_in_force(target, now)
+            .then(|| absent.until.since(now))
+    }
+
+    /// The projects that are taken to be absent, in no order, and for how much longer.
+    pub fn absent(
+        &self,
+        target: u64,
+        now: Moment,
+    ) -> impl Iterator<Item = (Project, Duration)> + '_ {
+        let absent = self.absent.iter();
+        let in_force = absent.filter(move |(_, absent)| absent.is_in_force(target, now));
+        in_force.map(move |(project, absent)| (Project::clone(&project), absent.until.since(now)))
     }
 
     /// Wakes a subscription whenever something newer of the project is stored, or it changes or goes.
@@ -452,6 +464,12 @@ fn gives_way(held: &Held, order: Order, origin: AnswerOrigin, target: u64) -> bo
         && held.lower.is_some_and(|(lower, first)| {
             lower <= order && first.is_confirmed_by(origin, GIVES_WAY_AFTER)
         })
+}
+
+impl Absent {
+    fn is_in_force(self, target: u64, now: Moment) -> bool {
+        self.until > now && self.target >= target
+    }
 }
 
 impl Held {

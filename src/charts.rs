@@ -12,5 +12,5 @@ pub use self::{
     bar::Bar,
     diagram::{Axes, Diagram, Steps},
     picture::Picture,
-    table::table,
+    table::{columns, table},
 };

@@ -10,9 +10,11 @@ mod arguments;
 mod check;
 #[cfg(feature = "demo")]
 mod demo;
+mod explain;
 #[cfg(any(test, feature = "fuzz"))]
 pub(crate) mod fuzz;
 mod get;
+mod projects;
 #[cfg(feature = "demo")]
 mod renderer;
 mod reply;
@@ -27,9 +29,9 @@ const UNREACHABLE: u8 = 69;
 const BAD_SETTINGS: u8 = 78;
 
 #[cfg(feature = "demo")]
-const HAVE_MORE: &str = "`evenkeel demo`, `get`, `status` and `watch`";
+const HAVE_MORE: &str = "`evenkeel demo`, `explain`, `get`, `projects`, `status` and `watch`";
 #[cfg(not(feature = "demo"))]
-const HAVE_MORE: &str = "`evenkeel get`, `status` and `watch`";
+const HAVE_MORE: &str = "`evenkeel explain`, `get`, `projects`, `status` and `watch`";
 
 fn exit_codes() -> String {
     format!(
@@ -67,6 +69,10 @@ enum Command {
     Watch(watch::Args),
     /// Show what holds a sidecar or a fleet up, and what to do.
     Status(status::Args),
+    /// List the projects of a sidecar that fail, are outdated or missing.
+    Projects(projects::Args),
+    /// Explain why a sidecar does not refresh a project, gate by gate.
+    Explain(explain::Args),
     /// Validate settings.
     Check(check::Args),
 }
@@ -86,6 +92,8 @@ pub fn main() -> ExitCode {
         Command::Get(args) => get::run(args),
         Command::Watch(args) => watch::run(args),
         Command::Status(args) => status::run(args),
+        Command::Projects(args) => projects::run(&args),
+        Command::Explain(args) => explain::run(&args),
         Command::Check(args) => check::run(args),
     };
     done.unwrap_or_else(|error| {

@@ -19,6 +19,7 @@ use tonic::{
 };
 use tonic_types::StatusExt as _;
 
+pub mod admin;
 mod watch;
 
 pub use self::watch::{News, NoSidecar, Watcher};
@@ -264,10 +265,7 @@ impl From<GetConfigResponse> for Reply {
         let revision = response.revision.unwrap_or_default();
         let outdated =
             (response.served == i32::from(v1::Served::Outdated)).then(|| OutdatedReply {
-                reason: v1::NotRefreshed::try_from(response.not_refreshed).map_or_else(
-                    |unknown| format!("REASON_{}", unknown.0),
-                    |reason| without_prefix(reason.as_str_name(), "NOT_REFRESHED_"),
-                ),
+                reason: admin::reason(response.not_refreshed),
                 outdated_for: duration(response.outdated_for),
                 retry_after: duration(response.retry_after),
             });

@@ -22,6 +22,7 @@ mod logged;
 pub mod lookup;
 pub mod metrics;
 pub mod moment;
+pub mod operate;
 pub mod printable;
 pub mod proto;
 pub mod readiness;

@@ -5,6 +5,7 @@
 //! this room owns the tasks, the timer and the waking of those who wait.
 
 mod flight;
+mod inspect;
 mod landing;
 mod notices;
 mod observe;
@@ -35,6 +36,7 @@ use self::{
     troubles::{Trouble, Troubles},
 };
 pub use self::{
+    inspect::{Inspected, Wanting},
     observe::{Observe, RenderResult},
     snapshot::Snapshot,
     waiter::{Resolved, Waiter},

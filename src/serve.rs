@@ -11,6 +11,7 @@ pub mod reasons;
 pub mod telemetry;
 
 mod accept;
+mod admin_service;
 mod answers;
 mod arrival;
 mod body;
@@ -41,6 +42,7 @@ mod fake;
 
 pub use self::{
     accept::{Accepting, RoleState},
+    admin_service::Admin,
     answers::{Answers, Watching},
     calls::Calls,
     config_service::Configs,

@@ -221,7 +221,7 @@ pub const TABLE: &[Rule] = &[
     Rule {
         code: UnknownNames,
         when: "a fifth of the renders found no such project, of what was never held, or lookups fail with QUEUE_FULL",
-        advice: "A caller asks for projects that do not exist, or for too many at once: the log names one of them. Do not raise a limit.",
+        advice: "A caller asks for projects that do not exist, or for too many at once: `evenkeel projects --missing` lists them. Do not raise a limit.",
         holds: |facts| {
             let (part, least) = UNKNOWN;
             let not_found = facts.landed.not_found;
@@ -240,7 +240,7 @@ pub const TABLE: &[Rule] = &[
     Rule {
         code: SomeFail,
         when: "renders fail, and what is not fresh is what fails",
-        advice: "The log names the projects and the renderer's message: fix their input. The limits are innocent.",
+        advice: "`evenkeel projects --failing` lists them with the renderer's messages: fix their input. The limits are innocent.",
         holds: |facts| facts.failing_now > 0 && facts.left() > 0 && facts.left() <= facts.failing,
         says: |facts| {
             format!(

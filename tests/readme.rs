@@ -48,6 +48,16 @@ fn the_tables_follow_from_the_code() {
             "codes of status",
             exit_codes(&["status", "--help"]),
         ),
+        (
+            operating,
+            "codes of projects",
+            exit_codes(&["projects", "--help"]),
+        ),
+        (
+            operating,
+            "codes of explain",
+            exit_codes(&["explain", "--help"]),
+        ),
     ] {
         let text = read(page);
         let start = format!("<!-- {name}: kept true by tests/readme.rs -->\n");

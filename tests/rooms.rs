@@ -7,13 +7,14 @@ use std::{
 };
 
 /// The rooms of the core, which know neither the wire nor the operator.
-const CORE: [&str; 11] = [
+const CORE: [&str; 12] = [
     "admission",
     "answer",
     "cache",
     "freshness",
     "lookup",
     "moment",
+    "operate",
     "reason",
     "refresh",
     "render",
@@ -68,6 +69,7 @@ const OWNED: [(&str, &[&str]); 11] = [
             "app",
             "lookup",
             "metrics",
+            "operate",
             "refresh",
             "render",
             "simulator",

@@ -140,7 +140,7 @@ impl Admission {
     }
 
     /// A wanted project that is not in flight, as the gates see it.
-    fn candidate(&self, project: &Project, entry: &Entry, now: Moment) -> Candidate {
+    pub(super) fn candidate(&self, project: &Project, entry: &Entry, now: Moment) -> Candidate {
         let tuning = &self.rules.tuning;
         let placed = entry.place_at(self.fetches.come_first(), tuning, now);
         let place = placed.map_or(Place::Resting, |(place, _)| place);

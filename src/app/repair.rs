@@ -103,7 +103,7 @@ async fn serve(
         let admin = Listener::bind(&values::address(admin), Access::Owner)?;
         let health = health.clone();
         let role_state = role_state(Role::Admin, shares.admin, OPERATORS_STREAMS);
-        serving.spawn(async move { serve::admin::serve(admin, &health, role_state).await });
+        serving.spawn(async move { serve::admin::serve(admin, None, &health, role_state).await });
     }
     let role_state = role_state(Role::Lookup, shares.lookup, settings.lookup.max_streams);
     let lookups = settings.lookup.listen.iter().map(values::address);

@@ -1,6 +1,7 @@
 //! How what a sidecar said is shown: in one line for people, in one JSON object for programs.
 
 mod harmless;
+mod projects;
 
 use std::{io, time::Duration};
 
@@ -9,6 +10,7 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 
 use self::harmless::write_line;
+pub(super) use self::projects::{write_explain_as_json, write_projects_as_json};
 use crate::{
     client::{LookupError, Reply, SidecarStatus},
     printable::printable,

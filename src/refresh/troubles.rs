@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use crate::{admission::Stops, moment::Moment, revision::Project};
+use crate::{admission::Stops, moment::Moment, printable::printable, revision::Project};
 
 /// How long a trouble of a project counts without later lookups.
 const FORGOTTEN: Duration = Duration::from_secs(900);
@@ -18,6 +18,8 @@ const MAX_STANDING: usize = 10_000;
 /// How many failing projects are named within [`MINUTE`].
 const NAMED: u32 = 5;
 const MINUTE: Duration = Duration::from_secs(60);
+/// The most bytes that are kept of what a failing project's last render failed with.
+const MAX_CAUSE: usize = 200;
 
 /// What can go wrong with a project, and is logged once when it begins and once when it is over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,6 +70,14 @@ impl Trouble {
         }
     }
 
+    /// Whether a project that has it is failing, so that its cause is kept for operators.
+    const fn is_failure(self) -> bool {
+        match self {
+            Self::Failed | Self::Behind | Self::Rejected => true,
+            Self::Gone | Self::Conflict | Self::GivenUp | Self::Ahead => false,
+        }
+    }
+
     fn over(self) -> &'static str {
         match self {
             Self::Failed => "renders succeed again",
@@ -107,8 +117,16 @@ pub(super) struct Troubles {
 /// The projects that a trouble befell, and when it last befell each.
 #[derive(Debug, Default)]
 struct Affected {
-    last: HashMap<Project, Moment>,
+    last: HashMap<Project, Befell>,
     by_age: BTreeSet<(Moment, Project)>,
+}
+
+/// What last befell a project.
+#[derive(Debug)]
+struct Befell {
+    at: Moment,
+    /// The cause, of a [failure](Trouble::is_failure).
+    cause: Option<Box<str>>,
 }
 
 /// Picks the first few of a minute to be named, and counts the others.
@@ -132,9 +150,12 @@ impl Troubles {
         now: Moment,
     ) {
         self.tick(now);
+        let kept = trouble
+            .is_failure()
+            .then(|| printable(cause, MAX_CAUSE).into());
         let affected = &mut self.kinds[trouble as usize];
         let is_first = affected.is_empty();
-        let is_new = affected.insert(project, now);
+        let is_new = affected.insert(project, kept, now);
         let another = trouble
             .another()
             .filter(|_| is_new && !self.stops.is_broken);
@@ -148,6 +169,14 @@ impl Troubles {
         } else {
             tracing::debug!(%project, %cause, "{}", trouble.broken());
         }
+    }
+
+    /// What the last render of a project failed with, if that is remembered: at most [`MAX_CAUSE`]
+    /// bytes, printable.
+    pub(super) fn last_failure(&self, project: &Project) -> Option<&str> {
+        let kinds = Trouble::ALL.into_iter().filter(|kind| kind.is_failure());
+        let befell = kinds.filter_map(|kind| self.kinds[kind as usize].last.get(project));
+        befell.max_by_key(|befell| befell.at)?.cause.as_deref()
     }
 
     /// Records that a project no longer has a trouble; logs the end of the last of its kind.
@@ -238,14 +267,14 @@ impl Affected {
     }
 
     /// Records a trouble; true when it is new for that project.
-    fn insert(&mut self, project: &Project, now: Moment) -> bool {
+    fn insert(&mut self, project: &Project, cause: Option<Box<str>>, now: Moment) -> bool {
         let is_new = !self.remove(project);
         if self.last.len() == MAX_STANDING
             && let Some((_, longest_untroubled)) = self.by_age.pop_first()
         {
             self.last.remove(&longest_untroubled);
         }
-        self.last.insert(project.clone(), now);
+        self.last.insert(project.clone(), Befell { at: now, cause });
         self.by_age.insert((now, project.clone()));
         is_new
     }
@@ -253,7 +282,7 @@ impl Affected {
     fn remove(&mut self, project: &Project) -> bool {
         self.last
             .remove_entry(project)
-            .is_some_and(|(project, at)| self.by_age.remove(&(at, project)))
+            .is_some_and(|(project, befell)| self.by_age.remove(&(befell.at, project)))
     }
 
     /// Forgets what has had none for long; true when something was.

@@ -1,4 +1,4 @@
-//! The admin listener: health and reflection, on a socket that the applications of the pod do not see.
+//! The admin listener: what operators ask about projects, health and reflection, on a socket that the applications of the pod do not see.
 
 use std::io;
 
@@ -6,18 +6,30 @@ use tonic::service::Routes;
 use tonic_health::pb::health_server::SERVICE_NAME;
 
 use super::{
-    accept::RoleState, get_config::Methods, grpc_listener, health::Health, listener::Listener,
-    reflection,
+    accept::RoleState, admin_service::Admin, get_config::Methods, grpc_listener, health::Health,
+    listener::Listener, reflection,
 };
+use crate::proto::v1::admin_service_server;
 
-/// Serves until its role is closing, and a second longer at most.
+/// Serves until its role is closing, and a second longer at most; without `admin` while the settings are invalid, when no
+/// project is known.
 ///
 /// # Errors
 /// When the listener cannot be used.
-pub async fn serve(listener: Listener, health: &Health, role_state: RoleState) -> io::Result<()> {
+pub async fn serve(
+    listener: Listener,
+    admin: Option<Admin>,
+    health: &Health,
+    role_state: RoleState,
+) -> io::Result<()> {
     let mut routes = Routes::builder();
     routes.add_service(health.service());
-    reflection::add(&mut routes, &[SERVICE_NAME]);
+    let mut services = vec![SERVICE_NAME];
+    if let Some(admin) = admin {
+        routes.add_service(admin.into_service());
+        services.push(admin_service_server::SERVICE_NAME);
+    }
+    reflection::add(&mut routes, &services);
     let methods = Methods::new(routes.routes(), role_state.calls.clone());
     grpc_listener::serve(listener, methods, role_state).await
 }
@@ -46,7 +58,7 @@ mod tests {
         let (health, role_state) = (Health::new().await, role_state());
         let serving = tokio::spawn({
             let (health, role_state) = (health.clone(), role_state.clone());
-            async move { serve(listener, &health, role_state).await }
+            async move { serve(listener, None, &health, role_state).await }
         });
         health.set_ready(true).await;
         let connector = {

@@ -36,7 +36,7 @@ use crate::{
 
 /// Writes an answer for a caller that has the payload of digest `known` already; empty is none.
 pub(super) fn message(answer: &Answer, known: &str) -> v1::GetConfigResponse {
-    let revision = revision(&answer.revision);
+    let revision = response::revision(&answer.revision);
     let not_modified = revision.digest == known;
     let mut message = v1::GetConfigResponse {
         payload: if not_modified {
@@ -61,17 +61,6 @@ pub(super) fn message(answer: &Answer, known: &str) -> v1::GetConfigResponse {
         }
     }
     message
-}
-
-fn revision(revision: &Revision) -> v1::Revision {
-    v1::Revision {
-        project: revision.project.as_str().to_owned(),
-        rollout: revision.order.rollout,
-        number: revision.order.number,
-        rendered_at: revision.rendered_at.map(Into::into),
-        digest: revision.digest.to_string(),
-        content_type: revision.content_type.as_ref().to_owned(),
-    }
 }
 
 type Told = Result<Answer, Failure>;

@@ -1,11 +1,12 @@
 //! Reads the contract's requests: what is accepted, and what is said about what is not.
 
-use std::{fmt, time::Duration};
+use std::{fmt, ops::RangeInclusive, time::Duration};
 
 use tokio::time::Instant;
 
 use crate::{
     lookup::Query,
+    operate::Filter,
     proto::v1,
     reason::FailureReason,
     revision::{Order, Project},
@@ -13,6 +14,12 @@ use crate::{
 
 /// The most projects of one batch.
 pub(super) const MAX_BATCH: usize = 1000;
+
+/// How many projects may be listed at once.
+pub(super) const LISTABLE: RangeInclusive<u32> = 1..=500;
+
+/// How many are listed if an operator does not say.
+const LISTED: u32 = 50;
 
 /// The bytes of a digest: SHA-256 in hexadecimal.
 pub(super) const MAX_DIGEST: usize = 64;
@@ -158,6 +165,47 @@ pub(super) fn watch(project: &str, known_digest: &str) -> Result<Project, Invali
             Err(InvalidRequest(problems.into_iter().flatten().collect()))
         }
     }
+}
+
+/// Reads which projects an operator wants listed, and how many at the most.
+///
+/// # Errors
+/// Names every field that is not accepted.
+pub(super) fn list(request: v1::ListProjectsRequest) -> Result<(Filter, usize), InvalidRequest> {
+    match (filter(request.filter), limit(request.limit)) {
+        (Ok(filter), Ok(limit)) => Ok((filter, limit)),
+        (filter, limit) => {
+            let problems = [filter.err(), limit.err()];
+            Err(InvalidRequest(problems.into_iter().flatten().collect()))
+        }
+    }
+}
+
+fn filter(asked: i32) -> Read<Filter> {
+    match v1::ProjectFilter::try_from(asked) {
+        Ok(v1::ProjectFilter::Unspecified | v1::ProjectFilter::All) => Ok(Filter::All),
+        Ok(v1::ProjectFilter::Failing) => Ok(Filter::Failing),
+        Ok(v1::ProjectFilter::Outdated) => Ok(Filter::Outdated),
+        Ok(v1::ProjectFilter::Missing) => Ok(Filter::Missing),
+        Err(_) => Err(Violation {
+            field: "filter",
+            description: format!(
+                "is {asked}: a filter is 1 (ALL), 2 (FAILING), 3 (OUTDATED) or 4 (MISSING)"
+            ),
+        }),
+    }
+}
+
+fn limit(asked: Option<u32>) -> Read<usize> {
+    let asked = asked.unwrap_or(LISTED);
+    if LISTABLE.contains(&asked) {
+        return Ok(asked as usize);
+    }
+    let (least, most) = LISTABLE.into_inner();
+    Err(Violation {
+        field: "limit",
+        description: format!("is {asked}: a limit is {least} to {most}"),
+    })
 }
 
 /// Reads a project's name.
@@ -330,5 +378,24 @@ mod tests {
             asked.projects[0].is_ok() && asked.projects[1].is_err() && asked.projects[2].is_ok()
         );
         assert_eq!(asked.patience, Some(Duration::from_secs(1)));
+    }
+
+    #[test]
+    fn an_operator_is_told_which_limits_and_filters_are_accepted() {
+        let asks = |filter, limit| list(v1::ListProjectsRequest { filter, limit });
+        assert_eq!(asks(0, None), Ok((Filter::All, 50)));
+        assert_eq!(asks(2, Some(1)), Ok((Filter::Failing, 1)));
+        assert_eq!(asks(4, Some(500)), Ok((Filter::Missing, 500)));
+        for (filter, limit, said) in [
+            (1, Some(0), "limit: is 0: a limit is 1 to 500"),
+            (3, Some(501), "limit: is 501: a limit is 1 to 500"),
+            (
+                9,
+                Some(u32::MAX),
+                "filter: is 9: a filter is 1 (ALL), 2 (FAILING), 3 (OUTDATED) or 4 (MISSING); limit: is 4294967295: a limit is 1 to 500",
+            ),
+        ] {
+            assert_eq!(asks(filter, limit).unwrap_err().to_string(), said);
+        }
     }
 }

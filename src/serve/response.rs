@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::{answer::Served, proto::v1, reason::NotRefreshed};
+use crate::{answer::Served, proto::v1, reason::NotRefreshed, revision::Revision};
 
 /// The numbers of those fields of `GetConfigResponse` that vary for the same revision.
 pub(super) struct Fields {
@@ -28,6 +28,18 @@ pub(super) fn duration(duration: Duration) -> prost_types::Duration {
         seconds: i64::MAX,
         nanos: 999_999_999,
     })
+}
+
+/// The contract's revision, without its payload.
+pub(super) fn revision(revision: &Revision) -> v1::Revision {
+    v1::Revision {
+        project: revision.project.as_str().to_owned(),
+        rollout: revision.order.rollout,
+        number: revision.order.number,
+        rendered_at: revision.rendered_at.map(Into::into),
+        digest: revision.digest.to_string(),
+        content_type: revision.content_type.as_ref().to_owned(),
+    }
 }
 
 /// The contract's name of how an answer came about.

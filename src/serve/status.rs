@@ -17,6 +17,7 @@ use crate::{
     answer::Failure,
     proto::v1,
     reason::{FailureReason, NotRefreshed, Refusal},
+    revision::Project,
 };
 
 /// Whose reasons the error details carry.
@@ -76,6 +77,12 @@ impl FailedLookup {
             violations: invalid.into_violations(),
             ..Self::new(message, reason, None)
         }
+    }
+
+    /// Tells an operator that nothing is known of a project.
+    pub(super) fn unknown(project: &Project) -> Self {
+        let message = format!("{project} is neither held nor wanted");
+        Self::new(message, FailureReason::ProjectNotFound, None)
     }
 
     /// Tells a batch that its deadline passed while it waited for room.

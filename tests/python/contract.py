@@ -25,6 +25,12 @@ def _generate() -> str:
 
 sys.path.insert(0, _generate())
 
+from evenkeel.v1.admin_pb2 import (  # noqa: E402, F401
+    ExplainProjectRequest,
+    ListProjectsRequest,
+    ProjectFilter,
+)
+from evenkeel.v1.admin_pb2_grpc import AdminServiceStub  # noqa: E402, F401
 from evenkeel.v1.config_pb2 import (  # noqa: E402, F401
     BatchGetConfigsRequest,
     GetConfigRequest,

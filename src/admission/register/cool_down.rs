@@ -113,7 +113,12 @@ impl CoolDown {
 
     /// Whether the last render failed, was rejected or brought less than was asked for.
     pub(in crate::admission) fn is_failing(&self) -> bool {
-        self.failures > 0 || self.behind > 0
+        self.failed_in_a_row() > 0
+    }
+
+    /// How many renders in a row failed, were rejected or brought less than was asked for.
+    pub(in crate::admission) fn failed_in_a_row(&self) -> u32 {
+        self.failures.saturating_add(self.behind)
     }
 
     pub(in crate::admission) fn is_pushed_back(&self) -> bool {
