@@ -8,6 +8,7 @@ use std::{str, time::Duration};
 use crate::{
     cli, serve,
     settings::{self, Sources},
+    trace::TraceContext,
     upstream,
 };
 
@@ -81,14 +82,15 @@ pub fn settings(bytes: &[u8]) {
 /// Reads a `traceparent`.
 ///
 /// # Panics
-/// When the trace found is none that stands there.
+/// When the trace found is none that stands there, or is not read again as it is passed on.
 pub fn traceparent(bytes: &[u8]) {
     let Ok(text) = str::from_utf8(bytes) else {
         return;
     };
-    if let Some(trace) = serve::fuzz::traceparent(text) {
-        assert_eq!(text[3..35].to_ascii_lowercase(), trace);
-        assert_ne!(trace, "0".repeat(32));
+    if let Some(trace) = TraceContext::parse(text) {
+        assert_eq!(text[3..35], trace.to_string());
+        assert_ne!(trace.to_string(), "0".repeat(32));
+        assert_eq!(TraceContext::parse(&trace.span()), Some(trace));
     }
 }
 

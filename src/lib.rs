@@ -36,5 +36,6 @@ pub mod serve;
 pub mod settings;
 pub mod simulator;
 pub mod status;
+pub mod trace;
 pub mod upstream;
 pub mod verdict;

@@ -35,6 +35,7 @@ use crate::{
     reason::{NotRefreshed, Refusal},
     refresh::Refresh,
     revision::{Order, Project},
+    trace::TraceContext,
 };
 
 /// After how long to come back when there is no room to wait, or a batch asks for too much.
@@ -53,6 +54,8 @@ pub struct Query {
     pub min_revision: Option<Order>,
     /// Fail rather than answer with what has been outdated for longer.
     pub max_outdated: Option<Duration>,
+    /// The trace that the caller belongs to.
+    pub trace: Option<TraceContext>,
 }
 
 /// What a caller demands of its answer; nothing by default.
@@ -188,6 +191,7 @@ impl Lookup {
         projects: &[Project],
         patience: Option<Duration>,
         deadline: Option<Instant>,
+        trace: Option<TraceContext>,
     ) -> Vec<Result<Answer, Failure>> {
         let room = self.refresh.queue().div_ceil(4);
         let mut missing = HashSet::new();
@@ -210,6 +214,7 @@ impl Lookup {
                     deadline,
                     min_revision: None,
                     max_outdated: None,
+                    trace,
                 })
                 .await
             }

@@ -11,6 +11,7 @@ mod notices;
 mod observe;
 mod snapshot;
 mod stopped;
+mod traces;
 mod troubles;
 mod waiter;
 
@@ -30,16 +31,17 @@ use tokio::{
 };
 use tokio_util::task::TaskTracker;
 
-use self::{
-    notices::Notices,
-    stopped::Stopped,
-    troubles::{Trouble, Troubles},
-};
 pub use self::{
     inspect::{Inspected, Wanting},
     observe::{Observe, RenderResult},
     snapshot::Snapshot,
     waiter::{Resolved, Waiter},
+};
+use self::{
+    notices::Notices,
+    stopped::Stopped,
+    traces::Traces,
+    troubles::{Trouble, Troubles},
 };
 use crate::{
     admission::{
@@ -51,6 +53,7 @@ use crate::{
     reason::{NotRefreshed, Refusal},
     render::{Fetch, Render},
     revision::{Order, Project},
+    trace::TraceContext,
 };
 
 /// What a refresh needs to know, fixed for a process.
@@ -84,6 +87,8 @@ pub struct Asked {
     pub demand: Option<Order>,
     /// Until when the caller waits; none when it does not.
     pub until: Option<Moment>,
+    /// The trace that the caller belongs to.
+    pub trace: Option<TraceContext>,
 }
 
 /// What a lookup is told.
@@ -126,6 +131,7 @@ struct State {
     troubles: Troubles,
     notices: Notices,
     stopped: Stopped,
+    traces: Traces,
     /// When held projects were recently dropped because the renderer no longer knows them.
     drops: Drops,
 }
@@ -152,6 +158,7 @@ impl Refresh {
                 troubles: Troubles::default(),
                 notices: Notices::default(),
                 stopped: Stopped::default(),
+                traces: Traces::default(),
                 drops: Drops::default(),
             }),
             rearm: Arc::default(),
@@ -180,6 +187,7 @@ impl Refresh {
                 return Told::LookAgain;
             }
         }
+        state.note_cause(project, asked.trace);
         let wish = Wish {
             held: held.as_deref().map(mark),
             want: shared.want(held.as_deref(), now),
@@ -441,8 +449,12 @@ impl Shared {
                     permit,
                 } => {
                     self.forget(&project);
-                    let flight =
-                        flight::render(Arc::clone(self), project, rollout, is_demand, permit);
+                    let asked = flight::Asked {
+                        rollout,
+                        is_demand,
+                        trace: state.traces.of_render(&project),
+                    };
+                    let flight = flight::render(Arc::clone(self), project, asked, permit);
                     self.flights.spawn_on(flight, &self.runtime);
                 }
                 Action::Confirm { project, permit } => {
@@ -450,7 +462,8 @@ impl Shared {
                     self.flights.spawn_on(flight, &self.runtime);
                 }
                 Action::Fetch { project, permit } => {
-                    let flight = flight::fetch(Arc::clone(self), project, permit);
+                    let trace = state.traces.of_fetch(&project);
+                    let flight = flight::fetch(Arc::clone(self), project, trace, permit);
                     self.flights.spawn_on(flight, &self.runtime);
                 }
             }
@@ -511,6 +524,24 @@ impl Shared {
     fn forget(&self, project: &Project) {
         if let Some(held) = self.parts.cache.get(project.as_str()) {
             held.memo.forget();
+        }
+    }
+}
+
+impl State {
+    /// Notes which trace the next flight of a project belongs to: that of the first lookup that
+    /// wants it from now on.
+    fn note_cause(&mut self, project: &Project, trace: Option<TraceContext>) {
+        if trace.is_none() && self.traces.is_empty() {
+            return;
+        }
+        if !self.admission.is_wanted(project) {
+            self.traces.forget(project);
+        }
+        if let Some(trace) = trace
+            && !self.admission.is_in_flight(project)
+        {
+            self.traces.note(project, trace);
         }
     }
 }

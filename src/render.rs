@@ -14,6 +14,7 @@ pub use crate::admission::Pushback;
 use crate::{
     admission::{FetchPermit, Permit},
     revision::{Digest, Order, Project, Revision},
+    trace::TraceContext,
 };
 
 /// A future of an upstream call.
@@ -59,7 +60,13 @@ pub trait Render: Send + Sync + 'static {
 /// Asks for what is stored, which costs no render. Dropping the future of a call resets it.
 pub trait Fetch: Send + Sync + 'static {
     /// Fetches the newest stored revision of a project, without rendering. The caller enforces `deadline`.
-    fn fetch(&self, permit: FetchPermit, project: Project, deadline: Duration) -> Call<Offer>;
+    fn fetch(
+        &self,
+        permit: FetchPermit,
+        project: Project,
+        trace: TraceContext,
+        deadline: Duration,
+    ) -> Call<Offer>;
 
     /// Asks by a fetch whether what is held of a project is still right, since a change may have been missed. The caller
     /// enforces `deadline`.
@@ -83,6 +90,8 @@ pub struct Ask {
     pub held: Option<(Order, Digest)>,
     /// Why it is asked for.
     pub reason: RenderReason,
+    /// The trace that the call belongs to.
+    pub trace: TraceContext,
 }
 
 /// Why a render is asked for.

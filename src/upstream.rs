@@ -54,10 +54,14 @@ use crate::{
         Answered, Ask, Call, Confirmation, Fetch, Offer, Rejected, Render, RenderError, Rendered,
     },
     revision::{Digest, Order, Project},
+    trace::TraceContext,
 };
 
 /// How many changes may wait to be taken; then the stream waits.
 const CHANGES_WAITING: usize = 1_024;
+
+/// Which trace a call belongs to (W3C Trace Context).
+const TRACEPARENT: &str = "traceparent";
 
 /// How to reach a renderer.
 #[derive(Clone, Debug)]
@@ -193,11 +197,13 @@ impl Upstream {
     fn fetch_over_connection<T: Send + 'static>(
         &self,
         message: v1::FetchRequest,
+        trace: TraceContext,
         deadline: Duration,
         read: fn(v1::FetchResponse) -> Result<T, Rejected>,
     ) -> Call<T> {
+        let span = trace.span();
         self.over_connection(deadline, move |connection, deadline| {
-            let request = with_timeout(message.clone(), deadline);
+            let request = request(message.clone(), &span, deadline);
             async move {
                 if connection.lacks_fetch() {
                     return Err(RenderError::Unimplemented.into());
@@ -257,8 +263,9 @@ impl Drop for WaitingCall<'_> {
 impl Render for Upstream {
     fn render(&self, _: Permit, ask: Ask, deadline: Duration) -> Call<Rendered> {
         let message = messages::render_request(&ask, &self.component);
+        let span = ask.trace.span();
         self.over_connection(deadline, move |connection, deadline| {
-            let request = with_timeout(message.clone(), deadline);
+            let request = request(message.clone(), &span, deadline);
             async move {
                 let answered = connection.call(deadline, |mut client| async move {
                     client.render(request).await
@@ -277,9 +284,15 @@ impl Render for Upstream {
 }
 
 impl Fetch for Upstream {
-    fn fetch(&self, _: FetchPermit, project: Project, deadline: Duration) -> Call<Offer> {
+    fn fetch(
+        &self,
+        _: FetchPermit,
+        project: Project,
+        trace: TraceContext,
+        deadline: Duration,
+    ) -> Call<Offer> {
         let request = messages::fetch_request(&project, &self.component, None);
-        self.fetch_over_connection(request, deadline, messages::fetched)
+        self.fetch_over_connection(request, trace, deadline, messages::fetched)
     }
 
     fn confirm(
@@ -290,7 +303,9 @@ impl Fetch for Upstream {
         deadline: Duration,
     ) -> Call<Confirmation> {
         let request = messages::fetch_request(&project, &self.component, Some(held));
-        self.fetch_over_connection(request, deadline, messages::confirmation)
+        // Not one lookup causes it: what is held may lack a change that was missed.
+        let trace = TraceContext::fresh();
+        self.fetch_over_connection(request, trace, deadline, messages::confirmation)
     }
 }
 
@@ -302,8 +317,12 @@ impl fmt::Debug for Upstream {
     }
 }
 
-fn with_timeout<T>(message: T, deadline: Duration) -> Request<T> {
+/// The request of a call that belongs to that span and ends with its deadline.
+fn request<T>(message: T, span: &str, deadline: Duration) -> Request<T> {
     let mut request = Request::new(message);
     request.set_timeout(deadline);
+    if let Ok(span) = span.parse() {
+        request.metadata_mut().insert(TRACEPARENT, span);
+    }
     request
 }

@@ -7,7 +7,7 @@ use std::{
 };
 
 /// The rooms of the core, which know neither the wire nor the operator.
-const CORE: [&str; 12] = [
+const CORE: [&str; 13] = [
     "admission",
     "answer",
     "cache",
@@ -20,6 +20,7 @@ const CORE: [&str; 12] = [
     "render",
     "revision",
     "simulator",
+    "trace",
 ];
 /// What only the edges may name.
 const EDGE: [&str; 24] = [

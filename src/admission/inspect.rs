@@ -1,4 +1,4 @@
-//! What is remembered of single projects, for an operator who asks. No lookup and no render does.
+//! What is remembered of single projects, for who asks from outside: operators above all.
 
 use std::{num::NonZeroU32, ops::Bound};
 
@@ -55,6 +55,12 @@ impl Admission {
     /// What is remembered of a project, if anything.
     pub fn remembered(&self, project: &Project) -> Option<Remembered> {
         self.register.get(project).map(Entry::remembered)
+    }
+
+    /// Whether a call for a project is in flight.
+    pub fn is_in_flight(&self, project: &Project) -> bool {
+        let entry = self.register.get(project);
+        entry.is_some_and(|entry| entry.flight().is_some())
     }
 
     /// What is remembered of the first `most` projects after that one, by name. Whoever walks over

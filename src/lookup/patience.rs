@@ -73,6 +73,7 @@ mod tests {
             deadline: deadline.map(|left| clock.instant(now + Duration::from_millis(left))),
             min_revision: None,
             max_outdated: None,
+            trace: None,
         };
         let patience = Patience::of(&query, &LIMITS, is_content, now, &clock);
         let millis = patience

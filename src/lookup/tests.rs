@@ -24,6 +24,7 @@ mod notices;
 mod renderers;
 mod storms;
 mod told;
+mod traces;
 mod watches;
 
 /// A whole core over a fake renderer.
@@ -212,6 +213,7 @@ pub(super) fn query(project: &Project) -> Query {
         deadline: None,
         min_revision: None,
         max_outdated: None,
+        trace: None,
     }
 }
 
@@ -464,7 +466,7 @@ async fn a_batch_asks_for_at_most_a_quarter_of_the_queue() {
     .await;
     let results = core
         .lookup
-        .get_many(&projects(30), Some(secs(5)), None)
+        .get_many(&projects(30), Some(secs(5)), None, None)
         .await;
     assert_eq!(results.iter().filter(|result| result.is_ok()).count(), 10);
     assert!(

@@ -29,6 +29,7 @@ impl Lookup {
         let mut asked = Asked {
             demand: self.demand(demands),
             until: patience.until.filter(|_| waits.has_room()),
+            trace: query.trace,
         };
         loop {
             let mut waiter = match self.refresh.want(&query.project, asked) {

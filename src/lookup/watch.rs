@@ -108,6 +108,8 @@ impl Watch {
             deadline: None,
             min_revision: None,
             max_outdated: None,
+            // It lasts: what it causes much later belongs to no trace of its caller.
+            trace: None,
         };
         self.lookup.get(query).await
     }

@@ -110,6 +110,7 @@ impl Core {
                 deadline: None,
                 min_revision: None,
                 max_outdated: None,
+                trace: None,
             })
             .await;
     }

@@ -10,14 +10,27 @@ use crate::{
     moment,
     render::{Answered, Ask, Confirmation, Offer, RenderError, RenderReason, Rendered},
     revision::Project,
+    trace::TraceContext,
 };
+
+/// What a render is asked for.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Asked {
+    pub(super) rollout: u64,
+    /// Whether a caller asked for more than freshness.
+    pub(super) is_demand: bool,
+    pub(super) trace: TraceContext,
+}
 
 /// Renders a project, and lands.
 pub(super) async fn render(
     shared: Arc<Shared>,
     project: Project,
-    rollout: u64,
-    is_demand: bool,
+    Asked {
+        rollout,
+        is_demand,
+        trace,
+    }: Asked,
     permit: Permit,
 ) {
     let asked = shared.clock.now();
@@ -33,6 +46,7 @@ pub(super) async fn render(
             Some(_) if is_demand => RenderReason::Demanded,
             Some(_) => RenderReason::Outdated,
         },
+        trace,
     };
     let deadline = shared.options.deadline;
     let started = Instant::now();
@@ -50,14 +64,19 @@ pub(super) async fn render(
 }
 
 /// Fetches a project, and lands.
-pub(super) async fn fetch(shared: Arc<Shared>, project: Project, permit: FetchPermit) {
+pub(super) async fn fetch(
+    shared: Arc<Shared>,
+    project: Project,
+    trace: TraceContext,
+    permit: FetchPermit,
+) {
     let asked = shared.clock.now();
     let deadline = shared.options.fetch_deadline;
     let started = Instant::now();
     let call = {
         let stored = Arc::clone(&shared.parts.stored);
         let project = project.clone();
-        async move { within(deadline, stored.fetch(permit, project, deadline)).await }
+        async move { within(deadline, stored.fetch(permit, project, trace, deadline)).await }
     };
     let brought: Answered<Offer> = uncrashed(call).await;
     let brought = brought.and_then(|offer| Ok(offer.check(&project, shared.options.max_payload)?));

@@ -100,7 +100,7 @@ impl Shared {
         state.admission.fetched(project, landing, now);
         let is_refused = state.admission.is_refused(now);
         state.troubles.record_refusals(is_refused);
-        self.record_wanted(&state, project);
+        self.record_wanted(&mut state, project);
         self.parts.observe.fetched(result, duration);
         self.perform(&mut state);
     }
@@ -150,7 +150,7 @@ impl Shared {
             self.parts.cache.record_confirmed(project, asked);
         }
         state.admission.confirmed(project, landing, now);
-        self.record_wanted(&state, project);
+        self.record_wanted(&mut state, project);
         self.parts.observe.fetched(result, duration);
         self.perform(&mut state);
     }
@@ -354,9 +354,13 @@ impl Shared {
         Landing::NotFound
     }
 
-    fn record_wanted(&self, state: &State, project: &Project) {
+    fn record_wanted(&self, state: &mut State, project: &Project) {
+        let is_wanted = state.admission.is_wanted(project);
         if let Some(held) = self.parts.cache.get(project.as_str()) {
-            held.memo.set_wanted(state.admission.is_wanted(project));
+            held.memo.set_wanted(is_wanted);
+        }
+        if !is_wanted {
+            state.traces.forget(project);
         }
     }
 }

@@ -12,6 +12,7 @@ use super::{Answered, Ask, Call, Confirmation, Fetch, Offer, Render, RenderError
 use crate::{
     admission::{FetchPermit, Permit},
     revision::{Digest, Order, Project},
+    trace::TraceContext,
 };
 
 /// What the renderer does with a render.
@@ -54,6 +55,7 @@ struct State {
     fetch_failure: Option<RenderError>,
     renders: Vec<(Instant, Ask)>,
     fetches: Vec<Project>,
+    fetch_traces: Vec<TraceContext>,
     redials: Vec<u64>,
     in_flight: usize,
     most_in_flight: usize,
@@ -77,6 +79,7 @@ impl FakeRenderer {
                 fetch_failure: None,
                 renders: Vec::new(),
                 fetches: Vec::new(),
+                fetch_traces: Vec::new(),
                 redials: Vec::new(),
                 in_flight: 0,
                 most_in_flight: 0,
@@ -160,6 +163,11 @@ impl FakeRenderer {
 
     pub(crate) fn fetches(&self) -> Vec<Project> {
         self.lock().fetches.clone()
+    }
+
+    /// The traces that fetches belonged to, in order.
+    pub(crate) fn fetch_traces(&self) -> Vec<TraceContext> {
+        self.lock().fetch_traces.clone()
     }
 
     /// Which connections were to be replaced.
@@ -257,9 +265,16 @@ impl Render for FakeRenderer {
 }
 
 impl Fetch for FakeRenderer {
-    fn fetch(&self, _: FetchPermit, project: Project, _: Duration) -> Call<Offer> {
+    fn fetch(
+        &self,
+        _: FetchPermit,
+        project: Project,
+        trace: TraceContext,
+        _: Duration,
+    ) -> Call<Offer> {
         let mut state = self.lock();
         state.fetches.push(project.clone());
+        state.fetch_traces.push(trace);
         let result = match state.stored.get(&project) {
             _ if !state.offers_fetch => Err(RenderError::Unimplemented),
             Some(offer) => Ok(offer.clone()),

@@ -8,6 +8,7 @@ use crate::{
     answer::{Answer, Failure},
     lookup::{Demands, Lookup, Query, Watch},
     revision::Project,
+    trace::TraceContext,
 };
 
 /// Answers lookups. Clones answer from the same memory.
@@ -27,6 +28,7 @@ pub trait Answers: Clone + Send + Sync + 'static {
         projects: &[Project],
         patience: Option<Duration>,
         deadline: Option<Instant>,
+        trace: Option<TraceContext>,
     ) -> impl Future<Output = Vec<Result<Answer, Failure>>> + Send;
 
     /// Watches a project for as long as the watch is kept.
@@ -59,8 +61,9 @@ impl Answers for Lookup {
         projects: &[Project],
         patience: Option<Duration>,
         deadline: Option<Instant>,
+        trace: Option<TraceContext>,
     ) -> Vec<Result<Answer, Failure>> {
-        self.get_many(projects, patience, deadline).await
+        self.get_many(projects, patience, deadline, trace).await
     }
 
     fn watch(&self, project: Project) -> Watch {

@@ -17,7 +17,8 @@ use hyper::body::Incoming;
 use tokio::time::{Instant, Sleep, sleep_until};
 use tonic::Status;
 
-use super::trace::TraceId;
+use super::trace;
+use crate::trace::TraceContext;
 
 /// How long a caller waits for its answer.
 static GRPC_TIMEOUT: HeaderName = HeaderName::from_static("grpc-timeout");
@@ -30,7 +31,7 @@ pub(super) struct Arrival {
     /// The caller's own deadline.
     pub(super) deadline: Option<Instant>,
     /// The caller's trace, if its lookups are to be logged.
-    pub(super) trace: Option<TraceId>,
+    pub(super) trace: Option<TraceContext>,
 }
 
 impl Arrival {
@@ -44,7 +45,7 @@ impl Arrival {
         Self {
             at,
             deadline,
-            trace: TraceId::of(headers),
+            trace: trace::to_be_logged(headers),
         }
     }
 

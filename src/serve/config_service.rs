@@ -16,7 +16,7 @@ use super::{
     reading::Lasting,
     request::{self, BatchRequest, LookupRequest},
     status::{FailedLookup, Jitter},
-    trace::LOOKUPS,
+    trace::{self, LOOKUPS},
     unread::{self, Pin, Unread},
     watch,
 };
@@ -29,6 +29,7 @@ use crate::{
         config_service_server::{ConfigService, ConfigServiceServer},
     },
     revision::{Project, Revision},
+    trace::TraceContext,
 };
 
 /// The most bytes of payloads in one batch.
@@ -91,13 +92,14 @@ impl<A: Answers> Configs<A> {
         &self,
         request: v1::GetConfigRequest,
         arrival: Arrival,
+        trace: Option<TraceContext>,
     ) -> Result<(Answer, String), FailedLookup> {
         let project = request.project.clone();
         let told = match request::get(request, arrival.deadline) {
             Ok(LookupRequest {
                 query,
                 known_digest,
-            }) => match self.look_up(query).await {
+            }) => match self.look_up(Query { trace, ..query }).await {
                 Ok(answer) => Ok((answer, known_digest)),
                 Err(failure) => Err(FailedLookup::because_of(&failure)),
             },
@@ -126,9 +128,11 @@ impl<A: Answers> Configs<A> {
         &self,
         request: v1::BatchGetConfigsRequest,
         arrival: Arrival,
+        trace: Option<TraceContext>,
         lasting: Option<Lasting>,
     ) -> Result<Messages, FailedLookup> {
         let asked = request::batch(request).map_err(FailedLookup::invalid)?;
+        let asked = BatchRequest { trace, ..asked };
         let stream = self.unread.open(lasting);
         let told = self.look_up_all(&asked, asked.patience, arrival).await;
         if let Some(pins) = stream.pin(own_bytes(&told), pinned(&told)) {
@@ -173,8 +177,8 @@ impl<A: Answers> Configs<A> {
         let (answers, deadline) = (&self.answers, arrival.deadline);
         let results = tokio::select! {
             biased;
-            results = answers.get_many(&valid, patience, deadline) => results,
-            () = self.closing.cancelled() => answers.get_many(&valid, Some(Duration::ZERO), deadline).await,
+            results = answers.get_many(&valid, patience, deadline, asked.trace) => results,
+            () = self.closing.cancelled() => answers.get_many(&valid, Some(Duration::ZERO), deadline, asked.trace).await,
         };
         let mut results = results.into_iter();
         let mut room = MAX_BATCH_BYTES;
@@ -265,7 +269,8 @@ impl<A: Answers> ConfigService for Configs<A> {
         request: Request<v1::GetConfigRequest>,
     ) -> Result<Response<v1::GetConfigResponse>, Status> {
         let arrival = Arrival::of(request.extensions());
-        match self.get(request.into_inner(), arrival).await {
+        let trace = trace::of(request.metadata().as_ref());
+        match self.get(request.into_inner(), arrival, trace).await {
             Ok((answer, known)) => Ok(beside(Framing::Answer(Framed::new(&answer, &known)))),
             Err(failure) => Err(failure.status(Jitter::draw())),
         }
@@ -276,8 +281,9 @@ impl<A: Answers> ConfigService for Configs<A> {
         request: Request<v1::BatchGetConfigsRequest>,
     ) -> Result<Response<v1::BatchGetConfigsResponse>, Status> {
         let arrival = Arrival::of(request.extensions());
+        let trace = trace::of(request.metadata().as_ref());
         let lasting = request.extensions().get().cloned();
-        self.look_up_batch(request.into_inner(), arrival, lasting)
+        self.look_up_batch(request.into_inner(), arrival, trace, lasting)
             .await
             .map(|messages| beside(Framing::Messages(messages)))
             .map_err(|failure| failure.status(Jitter::draw()))

@@ -32,6 +32,7 @@ use crate::{
     proto::v1,
     reason::{NotRefreshed, Refusal},
     revision::{Order, Project, Revision},
+    trace::TraceContext,
 };
 
 /// Writes an answer for a caller that has the payload of digest `known` already; empty is none.
@@ -190,6 +191,7 @@ impl Answers for Scripted {
         projects: &[Project],
         patience: Option<Duration>,
         _deadline: Option<Instant>,
+        _trace: Option<TraceContext>,
     ) -> Vec<Told> {
         if patience != Some(Duration::ZERO) {
             sleep(self.takes).await;

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use prost::Message as _;
 
-use super::{arrival, get_config, request, trace};
+use super::{arrival, get_config, request};
 use crate::{proto::v1, revision::Project};
 
 /// The longest `google.protobuf.Duration`.
@@ -13,11 +13,6 @@ const LONGEST: Duration = Duration::new(315_576_000_000, 999_999_999);
 /// A `grpc-timeout`.
 pub(crate) fn timeout(value: &[u8]) -> Option<Duration> {
     arrival::timeout(value)
-}
-
-/// The trace of a `traceparent` that is sampled.
-pub(crate) fn traceparent(text: &str) -> Option<String> {
-    trace::sampled(text).map(|trace| trace.to_string())
 }
 
 /// A message of any method, read in each way.

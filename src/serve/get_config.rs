@@ -32,6 +32,7 @@ use super::{
     reading::{Caller, Lasting},
     request::MAX_DIGEST,
     status::{FailedLookup, Jitter},
+    trace,
     whole::{self, Whole},
 };
 use crate::{answer::Answer, proto::v1};
@@ -273,10 +274,13 @@ impl<A: Answers> Shared<A> {
                 return Ok(Box::pin(self.methods.read(request, arrival)).await);
             };
             // A lookup that waits is large, and rare.
-            Ok(match Box::pin(self.configs.get(asked, arrival)).await {
-                Ok((answer, known)) => well(&answer, &known),
-                Err(failure) => failed(failure),
-            })
+            let trace = trace::of(&parts.headers);
+            Ok(
+                match Box::pin(self.configs.get(asked, arrival, trace)).await {
+                    Ok((answer, known)) => well(&answer, &known),
+                    Err(failure) => failed(failure),
+                },
+            )
         }
     }
 }

@@ -10,6 +10,7 @@ use crate::{
     proto::v1,
     reason::FailureReason,
     revision::{Order, Project},
+    trace::TraceContext,
 };
 
 /// The most projects of one batch.
@@ -42,6 +43,8 @@ pub(super) struct BatchRequest {
     /// The projects of these names, or what is wrong with the name.
     pub(super) projects: Vec<Result<Project, InvalidRequest>>,
     pub(super) patience: Option<Duration>,
+    /// The trace of the request's headers.
+    pub(super) trace: Option<TraceContext>,
 }
 
 /// What is wrong with a request: at least one field.
@@ -115,6 +118,7 @@ pub(super) fn get(
                     deadline,
                     min_revision,
                     max_outdated,
+                    trace: None,
                 },
                 known_digest: request.known_digest,
             })
@@ -150,6 +154,7 @@ pub(super) fn batch(request: v1::BatchGetConfigsRequest) -> Result<BatchRequest,
         patience: duration("patience", request.patience)?,
         projects: request.projects.iter().map(|name| project(name)).collect(),
         names: request.projects,
+        trace: None,
     })
 }
 

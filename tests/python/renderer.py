@@ -33,6 +33,7 @@ class Call:
     at: float
     request: RenderRequest
     remaining: float | None
+    metadata: dict[str, str]
 
     @property
     def project(self) -> str:
@@ -85,6 +86,7 @@ class Renderer(RenderServiceServicer):
         self._refuses_changes: grpc.StatusCode | None = None
         self._afters: list[str] = []
         self._confirms: list[str] = []
+        self._fetch_metadata: list[dict[str, str]] = []
         self._position: str | None = None
         self._knows_positions = True
         self._server: grpc.Server | None = None
@@ -161,6 +163,11 @@ class Renderer(RenderServiceServicer):
         with self._changed:
             return list(self._fetches)
 
+    def fetch_metadata(self) -> list[dict[str, str]]:
+        """The metadata of each fetch."""
+        with self._changed:
+            return list(self._fetch_metadata)
+
     def confirms(self) -> list[str]:
         """The projects that a sidecar asked about, of which it holds something."""
         with self._changed:
@@ -204,7 +211,7 @@ class Renderer(RenderServiceServicer):
 
     def Render(self, request, context):  # noqa: N802
         with self._changed:
-            self._calls.append(Call(time.monotonic(), request, context.time_remaining()))
+            self._calls.append(Call(time.monotonic(), request, context.time_remaining(), dict(context.invocation_metadata())))
         behaviour = self._settled_behaviour(request.project, context)
         if isinstance(behaviour, Fails):
             _fail(behaviour, context)
@@ -215,6 +222,7 @@ class Renderer(RenderServiceServicer):
         is_confirm = request.HasField("held")
         with self._changed:
             (self._confirms if is_confirm else self._fetches).append(request.project)
+            self._fetch_metadata.append(dict(context.invocation_metadata()))
             stored = self._stored
         if stored is None:
             context.abort(grpc.StatusCode.UNIMPLEMENTED, "stores nothing")

@@ -374,7 +374,7 @@ impl ConfigService for Generated {
         request: tonic::Request<v1::GetConfigRequest>,
     ) -> Result<tonic::Response<v1::GetConfigResponse>, Status> {
         let arrival = Arrival::of(request.extensions());
-        match self.0.get(request.into_inner(), arrival).await {
+        match self.0.get(request.into_inner(), arrival, None).await {
             Ok((answer, known)) => Ok(tonic::Response::new(fake::message(&answer, &known))),
             Err(refused) => Err(refused.status(Jitter::draw())),
         }

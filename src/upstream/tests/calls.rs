@@ -53,6 +53,7 @@ async fn a_render_says_what_is_asked_what_is_held_and_how_long_it_may_take() {
         rollout: 9,
         held: Some((Order::new(8, 3), digest)),
         reason: RenderReason::Outdated,
+        trace: TraceContext::fresh(),
     };
     let rendered = upstream.render(permit(), ask, DEADLINE).await;
     assert!(matches!(
@@ -72,6 +73,39 @@ async fn a_render_says_what_is_asked_what_is_held_and_how_long_it_may_take() {
         reason: v1::RenderReason::Outdated.into(),
     };
     assert_eq!((request, timeout.as_str()), (expected, "30000000u"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn renders_and_fetches_carry_their_trace_with_a_span_of_their_own() {
+    let renderer = Renderer::answers(b"{}");
+    let upstream = up(&renderer).await;
+    let caller = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+    let trace = TraceContext::parse(caller).unwrap();
+    let ask = Ask {
+        project: shop(),
+        rollout: 1,
+        held: None,
+        reason: RenderReason::Missing,
+        trace,
+    };
+    let _rendered = upstream.render(permit(), ask, DEADLINE).await;
+    let _fetched = upstream
+        .fetch(fetch_permit(), shop(), trace, DEADLINE)
+        .await;
+    let held = (Order::new(1, 1), Digest::of(b"held"));
+    let fresh_connection = up(&renderer).await;
+    let _confirmed = fresh_connection
+        .confirm(fetch_permit(), shop(), held, DEADLINE)
+        .await;
+    let sent = renderer.traceparents.lock().unwrap().clone();
+    let read: Vec<_> = sent
+        .iter()
+        .filter_map(|it| TraceContext::parse(it))
+        .collect();
+    assert_eq!((read.len(), &read[..2]), (3, &[trace; 2][..]), "{sent:?}");
+    assert_ne!(read[2], trace, "no lookup causes it");
+    assert_ne!(sent[0], sent[1]);
+    assert!(sent.iter().all(|it| it != caller));
 }
 
 #[tokio::test(start_paused = true)]

@@ -119,6 +119,7 @@ impl Core {
             deadline: None,
             min_revision: None,
             max_outdated: None,
+            trace: None,
         };
         self.lookup.get(query).await
     }

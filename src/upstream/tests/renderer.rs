@@ -48,6 +48,8 @@ pub(super) struct Renderer {
     /// The requests so far, each with its `grpc-timeout`.
     pub(super) renders: watch::Sender<Vec<(v1::RenderRequest, String)>>,
     pub(super) fetches: Arc<AtomicUsize>,
+    /// The `traceparent` of each render and fetch so far.
+    pub(super) traceparents: Arc<Mutex<Vec<String>>>,
     pub(super) listens: watch::Sender<usize>,
     /// How many calls were reset before they were answered.
     pub(super) resets: watch::Sender<usize>,
@@ -76,9 +78,16 @@ impl Renderer {
             afters: Arc::default(),
             renders: watch::Sender::new(Vec::new()),
             fetches: Arc::default(),
+            traceparents: Arc::default(),
             listens: watch::Sender::new(0),
             resets: watch::Sender::new(0),
         }
+    }
+
+    fn note_trace<T>(&self, request: &Request<T>) {
+        let traceparent = request.metadata().get("traceparent").unwrap();
+        let traceparent = traceparent.to_str().unwrap().to_owned();
+        self.traceparents.lock().unwrap().push(traceparent);
     }
 
     pub(super) fn now(&self, manner: Manner) {
@@ -200,6 +209,7 @@ impl RenderService for Renderer {
     ) -> Result<Response<v1::RenderResponse>, Status> {
         let timeout = request.metadata().get("grpc-timeout").unwrap();
         let timeout = timeout.to_str().unwrap().to_owned();
+        self.note_trace(&request);
         let request = request.into_inner();
         let (project, rollout) = (request.project.clone(), request.rollout);
         let render = (request, timeout);
@@ -214,6 +224,7 @@ impl RenderService for Renderer {
         request: Request<v1::FetchRequest>,
     ) -> Result<Response<v1::FetchResponse>, Status> {
         self.fetches.fetch_add(1, Ordering::Relaxed);
+        self.note_trace(&request);
         let manner = self.fetch.lock().unwrap().clone();
         let v1::RenderResponse {
             revision, payload, ..
