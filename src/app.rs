@@ -31,6 +31,7 @@ use crate::{
     descriptors::Shares,
     drain::{self, Drain, DrainEnd},
     freshness::Freshness,
+    log::DroppedLines,
     lookup::Lookup,
     metrics::{Metrics, Role},
     moment::Clock,
@@ -131,6 +132,8 @@ struct Core {
     settings: watch::Receiver<Arc<InForce>>,
     process: ProcessMeter,
     history: History,
+    /// What counts the lines that the log of the process loses, once that is said.
+    log_dropped: OnceLock<DroppedLines>,
     /// Unix time of the start of the clock, in seconds.
     started_at: f64,
 }
@@ -207,6 +210,12 @@ impl Sidecar {
     /// What it holds, wants and is limited by now.
     pub fn snapshot(&self) -> refresh::Snapshot {
         self.core.refresh.snapshot()
+    }
+
+    /// Has its metrics show how many lines the log of the process loses.
+    pub fn show_dropped_lines(&self, dropped: DroppedLines) {
+        // The first one counts the same as any other: a process has one log.
+        let _ = self.core.log_dropped.set(dropped);
     }
 
     /// Waits until a lookup can be answered.
@@ -319,6 +328,7 @@ impl Core {
             settings: in_force,
             process: ProcessMeter::start(),
             history: History::new(),
+            log_dropped: OnceLock::new(),
             started_at,
         }
     }

@@ -13,7 +13,7 @@ use std::{
 };
 
 use tracing::{Subscriber, level_filters::LevelFilter};
-use tracing_appender::non_blocking::{NonBlocking, NonBlockingBuilder, WorkerGuard};
+use tracing_appender::non_blocking::{ErrorCounter, NonBlocking, NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::{Registry, filter::Targets, layer::SubscriberExt as _, reload};
 
 /// How a log line looks.
@@ -48,7 +48,12 @@ pub struct AlreadyInstalled(#[from] tracing::subscriber::SetGlobalDefaultError);
 pub struct Log {
     _worker: WorkerGuard,
     level: LevelHandle,
+    dropped: DroppedLines,
 }
+
+/// Counts the lines that were lost because the log was not read. Clones count the same.
+#[derive(Clone, Debug)]
+pub struct DroppedLines(ErrorCounter);
 
 /// Changes which lines of a log are written. Clones change the same log.
 #[derive(Clone, Debug)]
@@ -92,11 +97,13 @@ impl FromStr for Level {
 pub fn install(format: Format, level: Level) -> Result<Log, AlreadyInstalled> {
     let colours = io::stderr().is_terminal() && allows_colours(|name| env::var_os(name));
     let (writer, worker) = lossy(io::stderr());
+    let dropped = DroppedLines(writer.error_counter());
     let (subscriber, level) = subscriber(format, level, colours, writer);
     tracing::subscriber::set_global_default(subscriber)?;
     Ok(Log {
         _worker: worker,
         level,
+        dropped,
     })
 }
 
@@ -104,6 +111,18 @@ impl Log {
     /// What changes its level.
     pub fn level(&self) -> LevelHandle {
         self.level.clone()
+    }
+
+    /// What counts the lines that it loses.
+    pub fn dropped(&self) -> DroppedLines {
+        self.dropped.clone()
+    }
+}
+
+impl DroppedLines {
+    /// How many were lost since the start.
+    pub fn count(&self) -> u64 {
+        self.0.dropped_lines() as u64
     }
 }
 

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::{Core, values};
 use crate::{
+    log::DroppedLines,
     metrics::{Exposition, Gauges},
     moment::Moment,
     refresh,
@@ -72,6 +73,7 @@ impl Core {
             settings_hash: settings.hash.to_string(),
             settings_valid: settings.is_valid,
             settings_pending: settings.pending.len(),
+            log_lines_dropped_total: self.log_dropped.get().map_or(0, DroppedLines::count),
             process: self.process.read(),
         };
         self.metrics.text(gauges, exposition)

@@ -175,6 +175,7 @@ async fn serve(
     let sidecar = Sidecar::start(sources, loaded)
         .await
         .context("cannot start")?;
+    sidecar.show_dropped_lines(log.dropped());
     let addresses = sidecar.addresses();
     for lookup in &addresses.lookup {
         tracing::info!(address = %lookup, "lookups are answered");

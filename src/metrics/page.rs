@@ -65,6 +65,7 @@ pub struct Gauges {
     pub settings_hash: String,
     pub settings_valid: bool,
     pub settings_pending: usize,
+    pub log_lines_dropped_total: u64,
     pub process: Process,
 }
 
@@ -219,6 +220,10 @@ impl Page {
 
     pub(super) fn unread_ended(&self, mut to: MetricEncoder<'_>) -> fmt::Result {
         to.encode_counter::<NoLabelSet, _, u64>(&self.gauges.unread_ended_total, None)
+    }
+
+    pub(super) fn log_lines_dropped(&self, mut to: MetricEncoder<'_>) -> fmt::Result {
+        to.encode_counter::<NoLabelSet, _, u64>(&self.gauges.log_lines_dropped_total, None)
     }
 
     pub(super) fn cpu_seconds(&self, mut to: MetricEncoder<'_>) -> fmt::Result {

@@ -111,6 +111,7 @@ pub(super) const ALL: &[Metric] = &[
     metric("settings", Info, &["hash"], "The hash of the settings in force", Page::settings),
     metric("settings_valid", Gauge, &[], "0 while a settings file is bad and the settings before it stay in force", |page, to| page.gauge(to, |now| now.settings_valid.into())),
     metric("settings_pending", Gauge, &[], "Fields that changed in the settings files and apply at the next start", |page, to| page.gauge(to, |now| now.settings_pending as f64)),
+    metric("log_lines_dropped", Counter, &[], "Log lines that were lost because the log was not read fast enough", Page::log_lines_dropped),
     metric("build", Info, &["version"], "The version of the program", Page::build),
     metric("process_cpu_seconds", Counter, &[], "CPU seconds that the process has used", Page::cpu_seconds),
     metric("process_resident_memory_bytes", Gauge, &[], "Bytes of resident memory of the process", |page, to| page.gauge(to, |now| now.process.resident_bytes as f64)),

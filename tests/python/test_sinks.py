@@ -10,6 +10,7 @@ import threading
 import grpc
 import pytest
 
+from contract import GetConfigRequest
 from sidecar import Sidecar, served, wait_until
 
 PROMPT = 1.0
@@ -107,6 +108,10 @@ def test_a_log_that_nobody_reads_delays_no_lookup(unheard, renderer):
     unheard.stop_listening()
     wait_until(unheard.is_stuck)
     assert_it_answers(unheard, renderer)
+    sampled = [("traceparent", "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01")]
+    for _ in range(3000):  # each a line, of which some 1,000 wait for the log
+        unheard.stub.GetConfig(GetConfigRequest(project="demo/shop"), metadata=sampled, timeout=PROMPT)
+    assert unheard.metric("log_lines_dropped_total") > 1000
 
 
 def test_scrapers_that_never_read_delay_no_lookup(sidecar, renderer):
