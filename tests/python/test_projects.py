@@ -1,5 +1,6 @@
 """Which projects fail, are outdated or missing, and why: AdminService, `evenkeel projects` and `evenkeel explain` on the real binary."""
 
+import http.client
 import json
 import re
 import subprocess
@@ -210,3 +211,48 @@ def test_reflection_knows_the_service_on_the_admin_listener_alone(operated):
     assert service not in listed(sidecar)
     found = reflect(operator, file_containing_symbol=service).file_descriptor_response
     assert any(b"ExplainProject" in file for file in found.file_descriptor_proto)
+
+
+def does(sidecar, code):
+    """What `/status` advises, once it has that code."""
+
+    def advice():
+        connection = http.client.HTTPConnection(sidecar.telemetry, timeout=5)
+        try:
+            connection.request("GET", "/status", headers={"accept": "application/json"})
+            said = json.loads(connection.getresponse().read())
+        finally:
+            connection.close()
+        return said["do"] if said["code"] == code else None
+
+    return wait_until(advice, within=10)
+
+
+def command_in(advice):
+    """The command that an advice names."""
+    return re.search(r"`evenkeel ([^`]+)`", advice)[1].split()
+
+
+def test_the_command_that_some_fail_names_lists_what_fails(operated, renderer):
+    sidecar, operator = operated()
+    projects = [f"shop-{number}" for number in range(20)]
+    sidecar.batch(projects, patience=10)
+    renderer.fails(grpc.StatusCode.INTERNAL, "line 7 is broken", only="shop-3")
+    sidecar.release(2)
+    for project in projects:
+        sidecar.get(project, patience=2)
+    command = command_in(does(sidecar, "SOME_FAIL"))
+    assert command == ["projects", "--failing"]
+    shown = operator.run(*command).stdout
+    assert "shop-3" in shown and "line 7 is broken" in shown and shown.endswith("1 of 1 failing\n")
+
+
+def test_the_command_that_unknown_names_names_lists_them(operated, renderer):
+    sidecar, operator = operated()
+    names = {f"tpyo-{number}" for number in range(8)}
+    for name in names:
+        renderer.knows_not(name)
+        assert failure_of(sidecar.get, name).code == "NOT_FOUND"
+    command = command_in(does(sidecar, "UNKNOWN_NAMES"))
+    assert command == ["projects", "--missing"]
+    assert {state["project"] for state in operator.json(*command)["projects"]} == names

@@ -28,6 +28,8 @@ COMMANDS = {
     "get": (["demo/shop", "--address", "127.0.0.1:1"], None, 69),
     "watch": (["demo/shop", "--address", "127.0.0.1:1"], "waiting for the sidecar", 0),
     "status": (["127.0.0.1:1"], None, 69),
+    "projects": (["--address", "127.0.0.1:1"], None, 69),
+    "explain": (["demo/shop", "--address", "127.0.0.1:1"], None, 69),
     "check": (["deploy/settings.yaml"], None, 0),
 }
 # Those that write a log, which is in colours on a terminal.
