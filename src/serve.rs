@@ -25,6 +25,7 @@ mod gathered;
 mod get_config;
 mod grpc_listener;
 mod messages;
+mod pace;
 mod reading;
 mod reflection;
 mod request;

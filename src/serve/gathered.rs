@@ -12,7 +12,10 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use super::reading::{Reading, Took};
+use super::{
+    pace::{Pace, Slowed},
+    reading::{Reading, Took},
+};
 use tokio::{
     io::{AsyncRead, AsyncReadExt as _, AsyncWrite, ReadBuf, Take},
     task::yield_now,
@@ -41,6 +44,7 @@ const READ_AT_ONCE: usize = 1024;
 #[derive(Clone, Debug, Default)]
 pub(super) struct Room {
     lent: Arc<Mutex<Lent>>,
+    slowed: Slowed,
 }
 
 #[derive(Debug, Default)]
@@ -69,6 +73,9 @@ struct Socket<S> {
     /// How many bytes may be written before others have their turn, beside what is kept then.
     writable: usize,
     reading: Reading,
+    pace: Pace,
+    /// Whether the other side ended what it sends, or the connection broke.
+    is_read_to_its_end: bool,
     /// What of the kept counts as unread.
     unread: usize,
     room: Room,
@@ -105,6 +112,8 @@ impl<S: AsyncRead + Unpin> Gathered<S> {
                 full: FULL,
                 writable: WRITTEN_AT_ONCE,
                 reading: Reading::default(),
+                pace: Pace::new(room.slowed.clone()),
+                is_read_to_its_end: false,
                 unread: 0,
                 room,
             })),
@@ -116,6 +125,16 @@ impl<S> Gathered<S> {
     /// Whether the other side reads.
     pub(super) fn reading(&self) -> Reading {
         self.lock().reading.clone()
+    }
+
+    /// The other side began a call.
+    pub(super) fn call_begins(&self) {
+        self.lock().pace.call_begins();
+    }
+
+    /// Whether the other side has ended what it sends, or the connection broke.
+    pub(super) fn is_read_to_its_end(&self) -> bool {
+        self.lock().is_read_to_its_end
     }
 
     fn lock(&self) -> MutexGuard<'_, Socket<S>> {
@@ -223,7 +242,13 @@ impl<S: AsyncRead + Unpin> AsyncRead for Gathered<S> {
             // Not before the others that are ready, and those to whom something came meanwhile.
             return pin!(yield_now()).poll(context).map(Ok);
         }
-        Pin::new(&mut socket.socket).poll_read(context, buffer)
+        ready!(socket.pace.poll_ready(context));
+        let before = buffer.filled().len();
+        let result = ready!(Pin::new(&mut socket.socket).poll_read(context, buffer));
+        let read = buffer.filled().len() - before;
+        socket.pace.record_read(read);
+        socket.is_read_to_its_end = read == 0 && buffer.remaining() > 0;
+        Poll::Ready(result)
     }
 }
 
@@ -264,10 +289,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Gathered<S> {
         Poll::Ready(Ok(()))
     }
 
+    /// Writes what was kept. The socket's own end is its owner's to say, by dropping it.
     fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let mut socket = self.lock();
-        ready!(socket.poll_drain(context))?;
-        Pin::new(socket.socket.get_mut()).poll_shutdown(context)
+        self.lock().poll_drain(context)
     }
 }
 
@@ -393,6 +417,7 @@ mod tests {
         })
         .await
         .unwrap();
+        drop(connection);
         assert!(reading.await.unwrap() == sent);
         assert_eq!(lock(&room.lent).unread, 0);
     }

@@ -11,7 +11,10 @@ use std::{
 
 use hyper::server::conn::http2;
 use hyper_util::rt::TokioIo;
-use tokio::time::sleep;
+use tokio::{
+    io::AsyncReadExt as _,
+    time::{sleep, timeout},
+};
 
 use super::{
     accept::{self, Host, RoleState, Socket},
@@ -35,6 +38,10 @@ const STREAM_WINDOW: u32 = 64 * 1024;
 
 /// How long a connection whose seat is needed may go on with its calls after it was told to go away.
 const LEAVE_WITHIN: Duration = Duration::from_millis(100);
+
+/// How long a connection stays open that we ended, unless its caller closes it: the caller was told by a GOAWAY. One that sends
+/// nonsense, and connects anew as soon as its connection is closed, would otherwise take all the time that there is.
+const LINGER: Duration = Duration::from_millis(500);
 
 /// Serves on a listener until its role is closing.
 ///
@@ -80,8 +87,10 @@ pub(super) async fn serve_connection<S: Socket>(
     let seat = &seat;
     let caller = Caller::new(gathered.reading(), seat.turn_out());
     let tasks = caller.tasks();
+    let asking = gathered.clone();
     let answering = hyper::service::service_fn(move |request| {
         seat.mark_used();
+        asking.call_begins();
         service.clone().answer(request, &caller)
     });
     let mut connection = pin!(
@@ -122,6 +131,25 @@ pub(super) async fn serve_connection<S: Socket>(
     if let Err(error) = ended {
         tracing::debug!(error, "a connection broke");
     }
+    if !is_leaving && !gathered.is_read_to_its_end() {
+        tokio::select! {
+            () = linger(gathered.clone()) => {}
+            () = seat.leave().cancelled() => {}
+        }
+    }
+}
+
+/// Waits until the caller closes the connection as well. What it still sends is read, slowly, and dropped.
+async fn linger<S: Socket>(mut gathered: Gathered<S>) {
+    let until_it_closes = async {
+        let mut dropped = [0; 1024];
+        while gathered.read(&mut dropped).await? > 0 {
+            poll_fn(|context| gathered.poll_drain(context)).await?;
+        }
+        io::Result::Ok(())
+    };
+    // Whichever way it ends, the socket is closed.
+    let _ = timeout(LINGER, until_it_closes).await;
 }
 
 #[cfg(test)]

@@ -20,7 +20,7 @@ use h2::{
 use http::{Request, Response};
 use prost::Message as _;
 use tokio::{
-    io::{AsyncRead, AsyncWrite, AsyncWriteExt as _, ReadBuf, duplex},
+    io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, ReadBuf, duplex},
     net::TcpStream,
     task::JoinHandle,
     time::{Instant, timeout},
@@ -175,6 +175,26 @@ async fn read_all(client: &SendRequest<Bytes>, count: usize, size: usize) {
         .await
         .expect("no answer hangs")
         .unwrap();
+}
+
+#[tokio::test]
+async fn a_caller_of_nonsense_is_told_so_and_let_go_when_it_leaves_or_after_a_while() {
+    let server = Server::start();
+    for stays in [true, false] {
+        let mut socket = server.connect().await;
+        socket.write_all(&[b'x'; 100]).await.unwrap();
+        let mut told = [0; 100];
+        assert!(socket.read(&mut told).await.unwrap() > 0);
+        assert_eq!(server.connections.open(), 1);
+        let began = Instant::now();
+        if stays {
+            let mut rest = Vec::new();
+            socket.read_to_end(&mut rest).await.unwrap();
+            assert!(began.elapsed() >= LINGER / 2, "{:?}", began.elapsed());
+        }
+        drop(socket);
+        server.is_left().await;
+    }
 }
 
 #[tokio::test]
