@@ -26,7 +26,7 @@ use tracing::debug;
 
 use super::{
     dial::Use,
-    exchange::{Exchange, FromRenderer},
+    exchange::{Exchange, FromRenderer, Messages},
     status::{self, Circumstances},
     wire::{Condition, Stranger, Vitals, Wire},
 };
@@ -233,13 +233,14 @@ impl Connection {
             .unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A client for one call.
-    pub(super) fn client(&self) -> (RenderClient, FromRenderer) {
+    /// A client for one call, whose answer may have so many messages.
+    pub(super) fn client(&self, messages: Messages) -> (RenderClient, FromRenderer) {
         let limit = self.options.max_payload.saturating_add(ANSWER_SLACK);
         let from_renderer = FromRenderer::default();
         let exchange = Exchange {
             send: self.send.clone(),
             limit,
+            messages,
             from_renderer: from_renderer.clone(),
         };
         let client = RenderClient::with_origin(exchange, self.options.origin.clone())
@@ -257,7 +258,7 @@ impl Connection {
     where
         F: Future<Output = Result<Response<T>, Status>>,
     {
-        let (client, from_renderer) = self.client();
+        let (client, from_renderer) = self.client(Messages::One);
         let watch = CallWatch::new(Arc::clone(&self), deadline);
         let answered = ask(client).await;
         if answered.is_ok() || from_renderer.is_error() {

@@ -1,8 +1,9 @@
 //! Carries tonic's calls over a hyper connection, and hears for itself what tonic's statuses do not tell apart: whether the
 //! renderer said it, or tonic concluded it.
 //!
-//! It also closes three holes: hyper ends a body whose stream was reset with CANCEL like one that is complete; tonic reads a
-//! web server's page as if it were a message, and panics on status details that are not base64.
+//! It also closes four holes: hyper ends a body whose stream was reset with CANCEL like one that is complete; tonic reads a
+//! web server's page as if it were a message, ignores all but the first message of an answer, and panics on status details that
+//! are not base64.
 
 use std::{
     future::Future,
@@ -34,7 +35,17 @@ pub(super) struct Exchange {
     pub(super) send: SendRequest<tonic::body::Body>,
     /// The most bytes that the first message of an answer may have.
     pub(super) limit: usize,
+    pub(super) messages: Messages,
     pub(super) from_renderer: FromRenderer,
+}
+
+/// How many messages an answer may have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Messages {
+    /// That of a method that answers once.
+    One,
+    /// Those of a stream.
+    Any,
 }
 
 /// Whether the renderer itself answered with an error status, rather than tonic having concluded one.
@@ -71,6 +82,9 @@ pub(super) enum Broken {
     /// The answer is too large to be received.
     #[error("the answer has {0} bytes")]
     Oversized(usize),
+    /// A method that answers once answered again. tonic would drop what follows the first message.
+    #[error("the answer has several messages")]
+    SeveralMessages,
 }
 
 impl tower::Service<Request<tonic::body::Body>> for Exchange {
@@ -85,13 +99,16 @@ impl tower::Service<Request<tonic::body::Body>> for Exchange {
     fn call(&mut self, mut request: Request<tonic::body::Body>) -> Self::Future {
         request.headers_mut().insert(USER_AGENT, AGENT);
         let sent = self.send.send_request(request);
-        let (limit, from_renderer) = (self.limit, self.from_renderer.clone());
+        let (limit, messages) = (self.limit, self.messages);
+        let from_renderer = self.from_renderer.clone();
         Box::pin(async move {
             let (mut head, body) = sent.await.map_err(Broken::Connection)?.into_parts();
             let mut answer = AnswerBody {
                 body,
                 prefix: Vec::with_capacity(PREFIX_BYTES),
+                received: 0,
                 limit,
+                messages,
                 has_status: false,
                 from_renderer,
             };
@@ -132,7 +149,10 @@ const PREFIX_BYTES: usize = 5;
 pub(super) struct AnswerBody {
     body: Incoming,
     prefix: Vec<u8>,
+    /// The bytes of messages that have arrived.
+    received: usize,
     limit: usize,
+    messages: Messages,
     has_status: bool,
     from_renderer: FromRenderer,
 }
@@ -152,17 +172,24 @@ impl AnswerBody {
         }
     }
 
-    /// The length of the first message, when it is beyond the limit.
-    fn excess(&mut self, data: &[u8]) -> Option<usize> {
+    /// Reads along in the bytes of messages, for what is wrong with them.
+    fn read_data(&mut self, data: &[u8]) -> Result<(), Broken> {
         let missing = PREFIX_BYTES - self.prefix.len();
-        if missing == 0 {
-            return None;
-        }
         self.prefix.extend(data.iter().take(missing));
-        let [flag, length @ ..] = <[u8; PREFIX_BYTES]>::try_from(self.prefix.as_slice()).ok()?;
+        self.received += data.len();
+        let Ok([flag, length @ ..]) = <[u8; PREFIX_BYTES]>::try_from(self.prefix.as_slice()) else {
+            return Ok(());
+        };
         let length = u32::from_be_bytes(length) as usize;
         // Any other flag is garbage, which tonic refuses.
-        (flag <= 1 && length > self.limit).then_some(length)
+        if flag <= 1 && length > self.limit {
+            return Err(Broken::Oversized(length));
+        }
+        let is_more = self.received > length.saturating_add(PREFIX_BYTES);
+        match self.messages {
+            Messages::One if flag <= 1 && is_more => Err(Broken::SeveralMessages),
+            Messages::One | Messages::Any => Ok(()),
+        }
     }
 }
 
@@ -180,8 +207,11 @@ impl Body for AnswerBody {
                 if let Some(trailers) = frame.trailers_mut() {
                     self.read_headers(trailers);
                 }
-                let excess = frame.data_ref().and_then(|data| self.excess(data));
-                Some(excess.map_or(Ok(frame), |bytes| Err(Broken::Oversized(bytes))))
+                let read = match frame.data_ref() {
+                    Some(data) => self.read_data(data),
+                    None => Ok(()),
+                };
+                Some(read.map(|()| frame))
             }
             Some(Err(error)) => Some(Err(Broken::Connection(error))),
             None if self.has_status => None,

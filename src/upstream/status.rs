@@ -112,7 +112,7 @@ fn read_broken(broken: &Broken, circumstances: Circumstances) -> RenderError {
             Some(reason) => read_reset(reason),
             None => RenderError::Unavailable(Message::new(&with_causes(broken))),
         },
-        Broken::CutShort => RenderError::Failed {
+        Broken::CutShort | Broken::SeveralMessages => RenderError::Failed {
             code: "INTERNAL",
             message: Message::new(&broken.to_string()),
         },

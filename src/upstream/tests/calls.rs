@@ -3,6 +3,7 @@
 use std::sync::atomic::Ordering;
 
 use axum::{Router, body::Bytes, http::StatusCode, routing::any};
+use prost::Message as _;
 use tokio::time::sleep;
 use tonic::{Status, codec::CompressionEncoding, service::Routes};
 
@@ -256,6 +257,34 @@ async fn an_answer_that_is_cut_short_is_a_failure_of_its_call_alone() {
             ),
             "{body:?}: {error:?}"
         );
+    }
+}
+
+/// tonic alone takes the first message, and drops what follows.
+#[tokio::test(start_paused = true)]
+async fn an_answer_of_several_messages_is_a_failure_of_its_call_alone() {
+    let rendered = response(b"{}").encode_to_vec();
+    let length = u32::try_from(rendered.len()).unwrap().to_be_bytes();
+    let message = [[0].as_slice(), &length, &rendered].concat();
+    for (messages, is_failure) in [(1, false), (2, true)] {
+        let body = message.repeat(messages);
+        let page = any(move || async move {
+            let headers = [("content-type", "application/grpc"), ("grpc-status", "0")];
+            (headers, body)
+        });
+        let upstream = start(&Network::before_routes(Routes::from(
+            Router::new().fallback(page),
+        )));
+        until_up(&upstream).await;
+        let rendered = render(&upstream).await;
+        let is_failed = matches!(
+            rendered,
+            Err(RenderError::Failed {
+                code: "INTERNAL",
+                ..
+            })
+        );
+        assert_eq!(is_failed, is_failure, "{rendered:?}");
     }
 }
 
