@@ -128,6 +128,8 @@ class Impostor:
         return self
 
     def __exit__(self, *_) -> None:
+        # A thread that waits for it to accept would keep it listening, though it is closed here.
+        self._listener.shutdown(socket.SHUT_RDWR)
         for open_socket in [self._listener, *self._open]:
             open_socket.close()
 
