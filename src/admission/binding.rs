@@ -8,9 +8,6 @@ use super::{
 };
 use crate::moment::Moment;
 
-/// The gates that stop every project alike, whatever became of it.
-const OF_ALL: [Gate; 4] = [Gate::Draining, Gate::Breaker, Gate::Connection, Gate::Hold];
-
 impl Admission {
     /// The first gate that stops the project whose turn it is; none while nothing waits, or while it may go. When all that is wanted
     /// cools down, [`Gate::Project`] is, unless one before it stops every project.
@@ -35,7 +32,7 @@ impl Admission {
             Candidate::next(Stage::Fetch, Class::Missing)
         } else {
             let any = Candidate::next(Stage::Reserve, Class::Outdated);
-            let mut of_all = OF_ALL.into_iter();
+            let mut of_all = Gate::ALL.into_iter().filter(|gate| gate.stops_all());
             let shut = of_all.find(|gate| self.ask(*gate, &any, now).is_some());
             return shut.or(Some(Gate::Project));
         };

@@ -15,6 +15,7 @@ mod place;
 mod queues;
 mod ranked;
 mod strikes;
+mod sweep;
 mod waiters;
 mod wanted;
 
@@ -232,48 +233,6 @@ impl Register {
         #[expect(clippy::cast_precision_loss, reason = "projects are fewer")]
         let seconds = self.tuning.interest.convergence * turn.as_secs_f64() * wanted as f64;
         Duration::try_from_secs_f64(seconds).unwrap_or(self.tuning.interest.most)
-    }
-
-    /// Another target is in force. A higher one ends every cool-down, but no pushback; after a
-    /// lower one, nothing is wanted for the sake of the higher one.
-    pub(super) fn set_target(&mut self, target: u64) {
-        self.was_raised = target > self.target;
-        self.target = target;
-        self.news.targets = self.news.targets.wrapping_add(1);
-        self.sweep_all();
-    }
-
-    /// The renderer is back: what cools down because it was away is forgiven.
-    pub(super) fn forgive_absence(&mut self) {
-        self.news.returns = self.news.returns.wrapping_add(1);
-        self.sweep_all();
-    }
-
-    /// Has every project touched soon, from the first on.
-    pub(super) fn sweep_all(&mut self) {
-        self.sweep = (!self.entries.is_empty()).then_some(Bound::Unbounded);
-    }
-
-    /// Whether a sweep is under way.
-    pub(super) fn is_sweeping(&self) -> bool {
-        self.sweep.is_some()
-    }
-
-    /// The next projects of a sweep, to be touched.
-    pub(super) fn sweep(&mut self) -> Vec<Project> {
-        let Some(after) = self.sweep.take() else {
-            return Vec::new();
-        };
-        let most = self.tuning.turns.swept;
-        let rest = self.entries.range((after, Bound::Unbounded));
-        let next: Vec<_> = rest
-            .take(most)
-            .map(|(project, _)| project.clone())
-            .collect();
-        if next.len() == most {
-            self.sweep = next.last().cloned().map(Bound::Excluded);
-        }
-        next
     }
 
     /// The project whose timer is due.
