@@ -5,12 +5,14 @@
 
 mod bar;
 mod diagram;
+mod ladder;
 mod picture;
 mod table;
 
 pub use self::{
     bar::Bar,
     diagram::{Axes, Diagram, Steps},
-    picture::Picture,
+    ladder::{Gate, Ladder, Share, Way},
+    picture::{Anchor, Picture},
     table::{columns, table},
 };

@@ -1,6 +1,6 @@
 //! One diagram of a picture: figures over time, as areas, lines and marks within a frame.
 
-use super::picture::{Picture, escaped};
+use super::picture::{Anchor, Picture, escaped, listed};
 
 /// What diagrams that are compared have in common: their seconds, and how high they reach.
 #[derive(Clone, Copy, Debug)]
@@ -130,6 +130,51 @@ impl Diagram {
         ));
     }
 
+    /// Draws values of any seconds as a line.
+    pub fn curve(&self, picture: &mut Picture, class: &str, values: &[(f64, f64)]) {
+        let points: Vec<_> = values.iter().map(|value| self.place(*value)).collect();
+        let points = listed(&points);
+        picture.write(format_args!(
+            "<polyline class=\"line {class}\" points=\"{points}\"/>\n"
+        ));
+    }
+
+    /// Fills what lies below values of any seconds.
+    pub fn ground(&self, picture: &mut Picture, class: &str, values: &[(f64, f64)]) {
+        let (Some(first), Some(last)) = (values.first(), values.last()) else {
+            return;
+        };
+        let mut points = vec![self.place((first.0, 0.0))];
+        points.extend(values.iter().map(|value| self.place(*value)));
+        points.push(self.place((last.0, 0.0)));
+        picture.polygon(class, &points);
+    }
+
+    /// Marks a value at a second with a disc.
+    pub fn dot(&self, picture: &mut Picture, class: &str, value: (f64, f64)) {
+        picture.disc(class, self.place(value), 4.5);
+    }
+
+    /// Marks a second from bottom to top, with a name beside the top.
+    pub fn upright(&self, picture: &mut Picture, class: &str, second: f64, name: &str) {
+        let (x, right) = (self.x(second), self.left + self.size.0);
+        picture.stroke(class, (x, self.top), (x, self.top + self.size.1));
+        let (anchor, beside) = if right - x < 60.0 {
+            (Anchor::End, x - 4.0)
+        } else {
+            (Anchor::Start, x + 4.0)
+        };
+        picture.label("small halo", anchor, (beside, self.top + 11.0), name);
+    }
+
+    /// Writes names of seconds below.
+    pub fn names(&self, picture: &mut Picture, names: &[(f64, String)]) {
+        let y = self.top + self.size.1 + 16.0;
+        for (second, name) in names {
+            picture.label("small", Anchor::Middle, (self.x(*second), y), name);
+        }
+    }
+
     /// Writes the seconds below, with a name for the second 0.
     pub fn seconds(&self, picture: &mut Picture, zero: &str) {
         let y = self.top + self.size.1 + 18.0;
@@ -152,6 +197,10 @@ impl Diagram {
     fn point(&self, steps: Steps, (index, value): (usize, &usize)) -> String {
         let x = self.x(steps.at(index));
         format!("{x:.1},{:.1}", self.y(*value as f64))
+    }
+
+    fn place(&self, (second, value): (f64, f64)) -> (f64, f64) {
+        (self.x(second), self.y(value.clamp(0.0, self.axes.most)))
     }
 
     fn x(&self, seconds: f64) -> f64 {

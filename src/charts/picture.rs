@@ -43,6 +43,69 @@ impl Picture {
         picture
     }
 
+    /// Begins a picture that is part of a web page, whose style sheet has the rules of all classes.
+    ///
+    /// `id` differs from that of any other picture of the page, and `class` is that of the whole.
+    pub fn inline(
+        (width, height): (f64, f64),
+        (id, class): (&str, &str),
+        title: &str,
+        description: &str,
+    ) -> Self {
+        let (title, description) = (escaped(title), escaped(description));
+        let mut picture = Self { svg: String::new() };
+        picture.write(format_args!(
+            "<svg class=\"{class}\" viewBox=\"0 0 {width} {height}\" role=\"img\" aria-labelledby=\"{id}-title {id}-what\">\
+             <title id=\"{id}-title\">{title}</title><desc id=\"{id}-what\">{description}</desc>\n",
+        ));
+        picture
+    }
+
+    /// Writes a text that begins at a point, ends there, or has it in its middle.
+    pub fn label(&mut self, class: &str, anchor: Anchor, (x, y): (f64, f64), text: &str) {
+        let (text, anchor) = (escaped(text), anchor.as_str());
+        self.write(format_args!(
+            "<text class=\"{class}\"{anchor} x=\"{x:.1}\" y=\"{y:.1}\">{text}</text>\n"
+        ));
+    }
+
+    /// Draws a rectangle with round corners: its left upper corner, its size, and the radius.
+    pub fn rect(
+        &mut self,
+        class: &str,
+        (x, y): (f64, f64),
+        (width, height): (f64, f64),
+        radius: f64,
+    ) {
+        let (width, height) = (width.max(0.0), height.max(0.0));
+        self.write(format_args!(
+            "<rect class=\"{class}\" x=\"{x:.1}\" y=\"{y:.1}\" width=\"{width:.1}\" height=\"{height:.1}\" rx=\"{radius}\"/>\n"
+        ));
+    }
+
+    /// Draws a straight line.
+    pub fn stroke(&mut self, class: &str, from: (f64, f64), to: (f64, f64)) {
+        self.write(format_args!(
+            "<path class=\"{class}\" d=\"M{:.1} {:.1}L{:.1} {:.1}\"/>\n",
+            from.0, from.1, to.0, to.1
+        ));
+    }
+
+    /// Draws a disc.
+    pub fn disc(&mut self, class: &str, (x, y): (f64, f64), radius: f64) {
+        self.write(format_args!(
+            "<circle class=\"{class}\" cx=\"{x:.1}\" cy=\"{y:.1}\" r=\"{radius}\"/>\n"
+        ));
+    }
+
+    /// Fills what lies between some points.
+    pub fn polygon(&mut self, class: &str, points: &[(f64, f64)]) {
+        let points = listed(points);
+        self.write(format_args!(
+            "<polygon class=\"{class}\" points=\"{points}\"/>\n"
+        ));
+    }
+
     /// Writes a text that begins at a point.
     pub fn text(&mut self, class: &str, (x, y): (f64, f64), text: &str) {
         let text = escaped(text);
@@ -70,6 +133,36 @@ impl Picture {
         let written = self.svg.write_fmt(element);
         written.expect("BUG: a string takes everything");
     }
+}
+
+/// Where a text stands, of the point that it is given.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Anchor {
+    /// It begins there.
+    Start,
+    /// It has it in its middle.
+    Middle,
+    /// It ends there.
+    End,
+}
+
+impl Anchor {
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Start => "",
+            Self::Middle => " text-anchor=\"middle\"",
+            Self::End => " text-anchor=\"end\"",
+        }
+    }
+}
+
+/// Points as SVG lists them.
+pub(super) fn listed(points: &[(f64, f64)]) -> String {
+    let points: Vec<_> = points
+        .iter()
+        .map(|(x, y)| format!("{x:.1},{y:.1}"))
+        .collect();
+    points.join(" ")
 }
 
 /// A text as it may stand between two tags.
