@@ -12,8 +12,8 @@ mod fleet;
 mod screen;
 
 pub use self::{
-    ask::{NoAddress, ask, members},
-    fleet::Fleet,
+    ask::{NoAddress, ask, ask_names, members},
+    fleet::{Fleet, Usual},
     screen::screen,
 };
 use crate::{

@@ -11,7 +11,7 @@ use super::{
     arguments::duration,
     terminal::{complain, is_terminal, show},
 };
-use crate::status::{Fleet, ask, members};
+use crate::status::{Fleet, ask_names};
 
 /// How often a screen is drawn anew, and a release is looked at.
 const PERIOD: Duration = Duration::from_secs(2);
@@ -87,7 +87,7 @@ async fn status(args: Args) -> anyhow::Result<ExitCode> {
         Some(rollout) if args.wait => wait(&args, rollout).await,
         _ if args.watch => watch(&args).await,
         _ => {
-            let fleet = ask_all(&args.addresses).await;
+            let fleet = ask_names(&args.addresses).await;
             shown(&fleet, args.output)
         }
     }
@@ -96,7 +96,7 @@ async fn status(args: Args) -> anyhow::Result<ExitCode> {
 /// Shows it anew until the process is interrupted.
 async fn watch(args: &Args) -> anyhow::Result<ExitCode> {
     loop {
-        let fleet = ask_all(&args.addresses).await;
+        let fleet = ask_names(&args.addresses).await;
         let text = print(&fleet, args.output);
         match args.output {
             Output::Text if is_terminal() => show(format_args!("{CLEAR}{text}"))?,
@@ -113,7 +113,7 @@ async fn watch(args: &Args) -> anyhow::Result<ExitCode> {
 async fn wait(args: &Args, rollout: u64) -> anyhow::Result<ExitCode> {
     let ends = Instant::now() + args.within;
     loop {
-        let fleet = ask_all(&args.addresses).await;
+        let fleet = ask_names(&args.addresses).await;
         let is_over = Instant::now() >= ends;
         let has_released = fleet.has_released(rollout);
         if has_released || is_over {
@@ -129,20 +129,6 @@ async fn wait(args: &Args, rollout: u64) -> anyhow::Result<ExitCode> {
         }
         sleep_until(ends.min(Instant::now() + PERIOD)).await;
     }
-}
-
-/// Resolves the names each time, so that pods that come and go are seen.
-async fn ask_all(names: &[String]) -> Fleet {
-    let (mut all, mut unknown) = (Vec::new(), Vec::new());
-    for name in names {
-        match members(name).await {
-            Ok(found) => all.extend(found),
-            Err(error) => unknown.push(error),
-        }
-    }
-    all.sort();
-    all.dedup();
-    ask(all, unknown).await
 }
 
 fn shown(fleet: &Fleet, output: Output) -> anyhow::Result<ExitCode> {

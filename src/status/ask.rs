@@ -90,6 +90,20 @@ fn with_port(address: &str) -> String {
     }
 }
 
+/// Asks every address of some names, which are resolved each time, so that pods that come and go are seen.
+pub async fn ask_names(names: &[String]) -> Fleet {
+    let (mut all, mut unknown) = (Vec::new(), Vec::new());
+    for name in names {
+        match members(name).await {
+            Ok(found) => all.extend(found),
+            Err(error) => unknown.push(error),
+        }
+    }
+    all.sort();
+    all.dedup();
+    ask(all, unknown).await
+}
+
 /// Asks all of them, 64 at once, each for a second at most. Names without an address are silent.
 pub async fn ask(members: Vec<SocketAddr>, unknown: Vec<NoAddress>) -> Fleet {
     let asked = stream::iter(members).map(|member| async move {

@@ -23,6 +23,14 @@ pub struct Fleet {
     silent: Vec<(String, String)>,
 }
 
+/// What most sidecars of a fleet say: whoever says something else differs.
+#[derive(Clone, Debug)]
+pub struct Usual {
+    target: String,
+    settings: String,
+    code: String,
+}
+
 /// A fleet as JSON.
 #[derive(Debug, Serialize)]
 struct Json<'a> {
@@ -84,11 +92,23 @@ impl Fleet {
             && all.all(|(_, status)| status.has_released(rollout))
     }
 
-    fn asked(&self) -> usize {
+    /// Those that answered, and what.
+    pub fn answered(&self) -> &[(String, Status)] {
+        &self.answered
+    }
+
+    /// Those that did not, and why.
+    pub fn silent(&self) -> &[(String, String)] {
+        &self.silent
+    }
+
+    /// How many were asked.
+    pub fn asked(&self) -> usize {
         self.answered.len() + self.silent.len()
     }
 
-    fn facts(&self) -> Facts {
+    /// The facts of all that answered, together.
+    pub fn facts(&self) -> Facts {
         Facts::sum(self.answered.iter().map(|(_, status)| &status.facts))
     }
 
@@ -130,8 +150,17 @@ impl Fleet {
         serde_json::to_string(&json).expect("BUG: its names are strings")
     }
 
+    /// What most sidecars say, where `code` is the verdict on all of them.
+    pub fn usual(&self, code: &str) -> Usual {
+        Usual {
+            target: most(self.by(|status| status.target)),
+            settings: most(self.by(|status| &status.settings)),
+            code: code.to_owned(),
+        }
+    }
+
     /// How many sidecars say the same.
-    fn by<'a, T: Display + 'a>(
+    pub fn by<'a, T: Display + 'a>(
         &'a self,
         what: impl Fn(&'a Status) -> T,
     ) -> BTreeMap<String, usize> {
@@ -217,25 +246,11 @@ impl Fleet {
 
     /// Those whose target, settings or verdict differ from those of most, the least fresh first.
     fn worst(&self, code: &str) -> Vec<String> {
-        let target = most(self.by(|status| status.target));
-        let settings = most(self.by(|status| &status.settings));
-        let differs = |status: &Status| {
-            let mut how = Vec::new();
-            if status.target.to_string() != target {
-                how.push(format!("rollout {}", status.target));
-            }
-            if status.settings != settings {
-                how.push(format!("settings {}", status.settings));
-            }
-            if status.code != code && status.code != "FRESH" {
-                how.push(status.says.clone());
-            }
-            (!how.is_empty() || !status.beside.is_empty()).then_some(how)
-        };
+        let usual = self.usual(code);
         let mut worst: Vec<_> = self
             .answered
             .iter()
-            .filter_map(|(member, status)| Some((member, status, differs(status)?)))
+            .filter_map(|(member, status)| Some((member, status, usual.differs(status)?)))
             .collect();
         worst.sort_by_key(|(_, status, _)| {
             let held = status.facts.fresh.saturating_add(status.facts.outdated);
@@ -266,6 +281,24 @@ impl Fleet {
             lines.push(format!("         and {rest} more"));
         }
         lines
+    }
+}
+
+impl Usual {
+    /// How a sidecar differs; none if it does not.
+    pub fn differs(&self, status: &Status) -> Option<Vec<String>> {
+        let mut how = Vec::new();
+        if status.target.to_string() != self.target {
+            how.push(format!("rollout {}", status.target));
+        }
+        if status.settings != self.settings {
+            how.push(format!("settings {}", status.settings));
+        }
+        let needs_nothing = ["FRESH", "CONVERGING"].contains(&status.code.as_str());
+        if status.code != self.code && !needs_nothing {
+            how.push(status.says.clone());
+        }
+        (!how.is_empty() || !status.beside.is_empty()).then_some(how)
     }
 }
 
