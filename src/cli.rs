@@ -14,6 +14,7 @@ mod explain;
 #[cfg(any(test, feature = "fuzz"))]
 pub(crate) mod fuzz;
 mod get;
+mod page;
 mod projects;
 #[cfg(feature = "demo")]
 mod renderer;
@@ -73,6 +74,8 @@ enum Command {
     Projects(projects::Args),
     /// Explain why a sidecar does not refresh a project, gate by gate.
     Explain(explain::Args),
+    /// Serve a web page that shows what holds a sidecar or a fleet up.
+    Page(page::Args),
     /// Validate settings.
     Check(check::Args),
 }
@@ -94,6 +97,7 @@ pub fn main() -> ExitCode {
         Command::Status(args) => status::run(args),
         Command::Projects(args) => projects::run(&args),
         Command::Explain(args) => explain::run(&args),
+        Command::Page(args) => page::run(args),
         Command::Check(args) => check::run(args),
     };
     done.unwrap_or_else(|error| {

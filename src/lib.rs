@@ -23,6 +23,7 @@ pub mod lookup;
 pub mod metrics;
 pub mod moment;
 pub mod operate;
+pub mod page;
 pub mod printable;
 pub mod proto;
 pub mod readiness;

@@ -2,17 +2,17 @@
 
 say() { printf '\n== %s\n' "$*" >&2; }
 
-# Installs a Debian package for a command that is missing.
+# Installs Debian packages for a command that is missing.
 need() {
-    local command=$1 package=$2
+    local command=$1 packages=("${@:2}")
     command -v "$command" >/dev/null && return
     if [[ $EUID -ne 0 ]] || ! command -v apt-get >/dev/null; then
-        echo "$0: '$command' is missing: install the Debian package $package" >&2
+        echo "$0: '$command' is missing: install the Debian package ${packages[*]}" >&2
         exit 1
     fi
-    say "Installing $package"
+    say "Installing ${packages[*]}"
     apt-get update -qq >&2
-    DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends "$package" >&2
+    DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends "${packages[@]}" >&2
 }
 
 need cc build-essential

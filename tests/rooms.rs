@@ -23,7 +23,7 @@ const CORE: [&str; 13] = [
     "trace",
 ];
 /// What only the edges may name.
-const EDGE: [&str; 24] = [
+const EDGE: [&str; 25] = [
     "tonic",
     "prost",
     "prost_types",
@@ -42,6 +42,7 @@ const EDGE: [&str; 24] = [
     "crate::app",
     "crate::cli",
     "crate::demo",
+    "crate::page",
     "crate::charts",
     "comfy_table",
     "indicatif",
@@ -54,10 +55,10 @@ const OWNED: [(&str, &[&str]); 11] = [
     ("moka", &["cache"]),
     ("governor", &["admission/budget/bucket"]),
     ("prometheus_client", &["metrics"]),
-    ("minijinja", &["renderer"]),
+    ("minijinja", &["page/html", "renderer"]),
     ("comfy_table", &["charts"]),
     ("indicatif", &["charts"]),
-    ("crate::charts", &["charts", "cli", "demo"]),
+    ("crate::charts", &["charts", "cli", "demo", "page"]),
     ("rustix", &["app/process", "descriptors"]),
     (
         "prost_types",

@@ -2,6 +2,7 @@
 
 import pytest
 
+import browser as browsers
 from renderer import Renderer
 from sidecar import BINARY, Sidecar
 
@@ -48,3 +49,14 @@ def start_sidecar(renderer, tmp_path):
 def sidecar(start_sidecar):
     """A sidecar with the settings of Sidecar."""
     return start_sidecar()
+
+
+@pytest.fixture(scope="session")
+def browser(tmp_path_factory):
+    """A headless Chromium for all tests of a worker."""
+    program = browsers.find()
+    if program is None:
+        pytest.skip("THE PAGE IS NOT LOOKED AT: it needs chromium-headless-shell, which tests/run installs on Debian")
+    browser = browsers.Browser(program, tmp_path_factory.mktemp("browser"))
+    yield browser
+    browser.stop()

