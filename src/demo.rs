@@ -15,12 +15,13 @@ mod observed;
 mod promises;
 mod renderer;
 mod report;
+mod stay;
 mod storm;
 mod terms;
 mod thread;
 mod way;
 
-use std::{io, net::SocketAddr, time::Duration};
+use std::{io, time::Duration};
 
 use tempfile::TempDir;
 use tokio::sync::watch;
@@ -31,6 +32,7 @@ pub use self::{
     measured::{Latencies, Measured, Series},
     promises::{Promise, promises},
     report::Report,
+    stay::Stay,
     terms::{Release, Terms},
 };
 use self::{incident::Incident, renderer::Site, storm::Side};
@@ -76,7 +78,7 @@ pub struct Demo {
     /// What it came to.
     pub report: Report,
     evenkeel: Side<Evenkeel>,
-    _folder: TempDir,
+    folder: TempDir,
 }
 
 /// Runs both storms, one after the other, and tells how it goes on. Dropping it midway ends everything that it started.
@@ -102,18 +104,16 @@ pub async fn run(terms: Terms, live: watch::Sender<Live>) -> Result<Demo, Error>
             evenkeel: with,
         },
         evenkeel,
-        _folder: folder,
+        folder,
     })
 }
 
 impl Demo {
-    /// The sidecar, which goes on answering until this is dropped.
-    pub fn evenkeel(&self) -> &Evenkeel {
-        &self.evenkeel.way
-    }
-
-    /// Where the sidecar's renderer takes commands over plain HTTP: `POST /rollout` with a number has it render that.
-    pub fn control(&self) -> SocketAddr {
-        self.evenkeel.control()
+    /// Keeps the sidecar and its renderer up, with callers of both.
+    ///
+    /// # Errors
+    /// When the sidecar cannot be reached.
+    pub async fn stay(self) -> Result<Stay, Error> {
+        Stay::start(self.evenkeel, &self.report.terms, self.folder).await
     }
 }

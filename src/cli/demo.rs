@@ -5,6 +5,7 @@
 use std::{
     env,
     fs::{self, OpenOptions},
+    net::{Ipv4Addr, SocketAddr, SocketAddrV4},
     path::{Path, PathBuf},
     process::ExitCode,
     time::Duration,
@@ -12,18 +13,24 @@ use std::{
 
 use anyhow::Context as _;
 use tokio::{runtime, sync::watch};
+use tokio_util::sync::CancellationToken;
 
 use super::terminal::{complain, say, show as show_lines, tell};
 use crate::{
-    demo::{self, Demo, Live, Release, Report, Terms},
+    demo::{self, Demo, Live, Release, Report, Stay, Terms},
     drain::Signals,
+    page::{self, Page},
     renderer::FaultOrder,
+    serve::listener::{Access, ListenAddress, Listener},
 };
 
 mod progress;
 
 /// How long a fault lasts by default.
 const FAULT: Duration = Duration::from_secs(10);
+
+/// Where the page is served by default: on loopback, since its buttons break things.
+const PAGE: SocketAddr = SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::LOCALHOST, 7403));
 
 /// By convention 128 and the number of SIGINT.
 const INTERRUPTED: u8 = 130;
@@ -55,7 +62,8 @@ pub(super) struct Args {
     /// Draw both storms as an SVG
     #[arg(long, value_name = "FILE")]
     svg: Option<PathBuf>,
-    /// Keep the sidecar and its renderer running afterwards, until Ctrl-C
+    /// Keep the sidecar, its renderer and callers running afterwards, until Ctrl-C, and serve a page with buttons that release and break
+    /// the renderer
     #[arg(long)]
     stay: bool,
     /// Run short storms over few projects: they show only that the demo works
@@ -82,15 +90,17 @@ async fn until_interrupted(args: Args) -> anyhow::Result<ExitCode> {
         }
         demo = show(&args) => demo?,
     };
+    let code = match demo.report.is_good() {
+        true => ExitCode::SUCCESS,
+        false => ExitCode::FAILURE,
+    };
     if args.stay {
-        tell_how_to_play(&demo);
-        stop.next().await;
+        tokio::select! {
+            () = stop.next() => {}
+            ended = stay(demo) => ended?,
+        }
     }
-    Ok(if demo.report.is_good() {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
-    })
+    Ok(code)
 }
 
 async fn show(args: &Args) -> anyhow::Result<Demo> {
@@ -123,15 +133,33 @@ fn unwritable(path: &Path) -> String {
     format!("cannot write --svg {}", path.display())
 }
 
-fn tell_how_to_play(demo: &Demo) {
-    let (evenkeel, control) = (demo.evenkeel(), demo.control());
-    let (lookup, telemetry) = (evenkeel.address(), evenkeel.telemetry());
-    let settings = evenkeel.settings().display();
+/// Goes on, and serves the page, at its usual address if that is free.
+async fn stay(demo: Demo) -> anyhow::Result<()> {
+    let stay = demo.stay().await?;
+    let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+    let bind = |address| Listener::bind(&ListenAddress::Tcp(address), Access::Everyone);
+    let listener = bind(PAGE).or_else(|_| bind(any))?;
+    tell_how_to_play(&stay, listener.address());
+    let page = Page {
+        names: vec![stay.telemetry().to_string()],
+        buttons: Some(stay.buttons()),
+        ..Page::default()
+    };
+    tokio::select! {
+        served = page::serve(listener, page, CancellationToken::new()) => Ok(served?),
+        never = stay.run() => match never {},
+    }
+}
+
+fn tell_how_to_play(stay: &Stay, page: &ListenAddress) {
+    let (lookup, telemetry, control) = (stay.address(), stay.telemetry(), stay.control());
+    let settings = stay.settings().display();
     let program = env::current_exe().unwrap_or_else(|_| "evenkeel".into());
     let program = program.display();
     tell(format_args!(
         "
-The sidecar and its renderer stay up until Ctrl-C.
+The sidecar and its renderer stay up until Ctrl-C, and callers go on. Break the renderer, and see lookups go on:
+  look at    http://{page}/
   look up    {program} get paperboy --address {lookup}
   release    curl -d 3 http://{control}/rollout && sed -i 's/^rollout: .*/rollout: 3/' {settings}
   metrics    curl http://{telemetry}/metrics"

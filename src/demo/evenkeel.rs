@@ -74,6 +74,25 @@ impl Evenkeel {
     pub fn settings(&self) -> &Path {
         &self.pod.settings
     }
+
+    /// The lowest rollout that is fresh.
+    pub(super) fn target(&self) -> u64 {
+        self.pod.sidecar.snapshot().target
+    }
+
+    /// Raises the target on the running pod, and returns when that has learned of it.
+    pub(super) async fn raise(&self, rollout: u64) -> Result<(), Error> {
+        let text = text(&self.terms, &self.renderer, rollout);
+        write(&self.pod.settings, &text).map_err(Error::Folder)?;
+        self.pod.sidecar.reload()();
+        let learned = async {
+            while self.target() < rollout {
+                sleep(LEARNING).await;
+            }
+        };
+        let learned = timeout(LEARNED, learned).await;
+        learned.map_err(|_| Error::Unlearned(LEARNED))
+    }
 }
 
 impl Way for Evenkeel {
@@ -94,18 +113,7 @@ impl Way for Evenkeel {
 
     async fn release(&mut self, rollout: u64) -> Result<(), Error> {
         match self.terms.release {
-            Release::Raise => {
-                let text = text(&self.terms, &self.renderer, rollout);
-                write(&self.pod.settings, &text).map_err(Error::Folder)?;
-                self.pod.sidecar.reload()();
-                let learned = async {
-                    while self.pod.sidecar.snapshot().target < rollout {
-                        sleep(LEARNING).await;
-                    }
-                };
-                let learned = timeout(LEARNED, learned).await;
-                learned.map_err(|_| Error::Unlearned(LEARNED))?;
-            }
+            Release::Raise => self.raise(rollout).await?,
             Release::Replace => {
                 let new = Pod::start(&self.terms, &self.renderer, &self.folder, rollout).await?;
                 let old = std::mem::replace(&mut self.pod, new);

@@ -184,11 +184,13 @@ impl Load {
 
     /// How many lookups ended so far, and how many of them failed.
     pub(super) fn count(&self) -> (usize, usize) {
-        let samples = self.shared.lock();
-        let failed = samples
-            .iter()
-            .filter(|it| it.result == SampleResult::Failed);
-        (samples.len(), failed.count())
+        count(&self.shared.lock())
+    }
+
+    /// As [`count`](Self::count), since this was called last: the lookups are forgotten, so that they can go on for ever.
+    pub(super) fn take_count(&self) -> (usize, usize) {
+        let samples = std::mem::take(&mut *self.shared.lock());
+        count(&samples)
     }
 
     /// Stops the callers, and waits for the lookups under way, at most a deadline and a pause. Returns all lookups.
@@ -198,6 +200,13 @@ impl Load {
         self.callers.wait().await;
         std::mem::take(&mut *self.shared.lock())
     }
+}
+
+fn count(samples: &[LookupSample]) -> (usize, usize) {
+    let failed = samples
+        .iter()
+        .filter(|it| it.result == SampleResult::Failed);
+    (samples.len(), failed.count())
 }
 
 impl Shared {

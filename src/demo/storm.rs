@@ -13,7 +13,7 @@ use super::{
     Error, Live, Release, Stage, Terms, load::Load, observed::Observed, renderer::Site,
     terms::RECOVERY, way::Way,
 };
-use crate::renderer::FaultOrder;
+use crate::renderer::{FaultOrder, Running};
 
 /// The rollout before the release is 1.
 const ROLLOUT: NonZeroU64 = NonZeroU64::MIN.saturating_add(1);
@@ -48,6 +48,21 @@ impl<W: Way> Side<W> {
     /// Where its renderer takes commands.
     pub(super) fn control(&self) -> SocketAddr {
         self.site.control()
+    }
+
+    /// Where lookups are answered now.
+    pub(super) fn address(&self) -> SocketAddr {
+        self.way.lookup()
+    }
+
+    /// Its renderer.
+    pub(super) fn renderer(&self) -> &Running {
+        self.site.running()
+    }
+
+    /// The projects that are looked up.
+    pub(super) fn projects(&self) -> &[String] {
+        &self.projects
     }
 
     async fn warm_up(&self) -> Result<(), Error> {

@@ -1,5 +1,7 @@
 """`evenkeel demo` as a command; what it measures is tested in Rust, and tests/long/demo runs it whole."""
 
+import contextlib
+import http.client
 import json
 import re
 import signal
@@ -8,6 +10,7 @@ from xml.etree import ElementTree
 
 import pytest
 
+import browser as browsers
 from sidecar import BINARY, wait_until
 
 
@@ -38,7 +41,7 @@ def told(tmp_path):
 
 
 @pytest.mark.long
-def test_it_reports_draws_and_stays_until_it_is_told_to_end(demo, printed, told, tmp_path):
+def test_it_reports_draws_and_stays_until_it_is_told_to_end(demo, printed, told, tmp_path, request):
     picture = tmp_path / "storm.svg"
     running = demo("--quick", "--json", "--stay", "--svg", picture)
     # The last line of what it tells: a line may be read before all of it is written.
@@ -46,6 +49,10 @@ def test_it_reports_draws_and_stays_until_it_is_told_to_end(demo, printed, told,
     assert "until Ctrl-C" in told()
     (look_up,) = [line.split()[2:] for line in told().splitlines() if line.startswith("  look up ")]
     assert subprocess.run(look_up, capture_output=True, timeout=10).stderr.startswith(b"FRESH paperboy rollout 2 ")
+    (page,) = [line.split()[2] for line in told().splitlines() if line.startswith("  look at ")]
+    play(page.removeprefix("http://").rstrip("/"))
+    if browsers.find():
+        click(request.getfixturevalue("browser"), page)
     running.send_signal(signal.SIGTERM)
     code = running.wait(10)
 
@@ -61,6 +68,46 @@ def test_it_reports_draws_and_stays_until_it_is_told_to_end(demo, printed, told,
         assert report[way]["lookups"]["answered"] > 0
     assert {promise["name"] for promise in report["promises"]} == {"answers", "patience", "reasons", "budget", "convergence"}
     assert ElementTree.parse(picture).getroot().tag.endswith("svg")
+
+
+def play(address):
+    """Breaks and releases by the buttons of the page, as a browser without scripts does."""
+
+    def ask(method, path="/", body=None, **headers):
+        connection = http.client.HTTPConnection(address, timeout=10)
+        connection.request(method, path, body, headers)
+        answer = connection.getresponse()
+        with contextlib.closing(connection):
+            return answer.status, answer.read().decode()
+
+    def press(button, origin=f"http://{address}"):
+        return ask("POST", "/press", f"press={button}", **({"origin": origin} if origin else {}))[0]
+
+    def says(text):
+        return lambda: text in ask("GET")[1]
+
+    assert press("dead", origin="http://evil.example") == 403 and press("dead", origin=None) == 403
+    assert press("nonsense") == 400
+    assert press("dead") == 303
+    assert says('value="dead" aria-pressed="true"')()
+    assert press("release") == 303
+    wait_until(says(">UNREACHABLE<"), within=15)
+    answered = re.search(r"Rollout 3. In the last second (\d+) lookups were answered, and 0 failed", ask("GET")[1])
+    assert int(answered[1]) > 0, "what is held is served on"
+    assert press("well") == 303
+    wait_until(says(">FRESH<"), within=30)
+
+
+def click(browser, page):
+    """Presses buttons on the page, which stays where it is."""
+    with browser.tab() as tab:
+        tab.open(page)
+        tab.run("window.mine = true; document.querySelector('button[value=busy]').click()")
+        tab.wait("document.querySelector('button[value=busy]').ariaPressed === 'true'")
+        tab.run("document.querySelector('button[value=well]').click()")
+        tab.wait("!document.querySelector('button[value=busy]').ariaPressed")
+        assert tab.run("window.mine") and tab.errors() == []
+        assert tab.run("document.documentElement.scrollWidth - document.documentElement.clientWidth") <= 0
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
