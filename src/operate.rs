@@ -33,10 +33,10 @@ use crate::{
 
 /// How many lists are made at once; further ones wait.
 const AT_ONCE: usize = 2;
-/// How many of the projects that admission remembers are looked at under its lock: some 50 µs.
+/// How many of the projects that admission remembers are looked at under its lock: some 0.2 ms where all of them are kept.
 const STEP: usize = 512;
-/// How many projects are explained between two pauses: some 200 µs.
-const EXPLAINED: usize = 64;
+/// How many projects are explained between two pauses, each under the lock: some 0.1 ms where 50,000 are wanted.
+const EXPLAINED: usize = 8;
 /// How long lookups have the lock to themselves between two steps. It is not fair: on a busy core, a step that follows
 /// without a pause takes it before those who wait.
 const PAUSE: Duration = Duration::from_millis(1);
@@ -86,7 +86,11 @@ impl Operate {
             move || this.among(filter, remembered, limit)
         };
         let found = tokio::task::spawn_blocking(walk).await;
-        let found = found.unwrap_or_else(|_| Longest::new(limit));
+        let found = found.unwrap_or_else(|failed| match failed.try_into_panic() {
+            Ok(panic) => std::panic::resume_unwind(panic),
+            // The process ends.
+            Err(_) => Longest::new(limit),
+        });
         let total = found.total();
         let mut projects = Vec::new();
         for (at, candidate) in found.into_sorted().into_iter().enumerate() {

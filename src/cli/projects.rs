@@ -17,7 +17,7 @@ use crate::client::{
 /// Where the manifests of `deploy/` have the admin listener.
 pub(super) const ADMIN: &str = "unix:/run/evenkeel/admin/admin.sock";
 
-/// How long a sidecar may take: a list of 50,000 projects takes it some 200 ms.
+/// How long a sidecar may take: a list out of 50,000 projects takes it a second at the most, unless its machine is busy.
 pub(super) const TIMEOUT: Duration = Duration::from_secs(10);
 
 const EXIT_CODES: &str = "\

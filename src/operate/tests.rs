@@ -51,7 +51,12 @@ fn limits(rate: f64) -> Limits {
 
 impl Core {
     async fn new() -> Self {
-        let clock = Clock::start();
+        let core = Self::started(Clock::start());
+        advance(secs(1)).await;
+        core
+    }
+
+    fn started(clock: Clock) -> Self {
         let renderer = FakeRenderer::new();
         let cache = Arc::new(Cache::new(64 << 20));
         let freshness = Arc::new(Freshness::new(1, None, clock.now()));
@@ -83,7 +88,6 @@ impl Core {
             waits,
         );
         refresh.set_link(Link::Up);
-        advance(secs(1)).await;
         Self {
             operate: Operate::new(clock, Arc::clone(&cache), freshness, refresh.clone()),
             lookup,
@@ -305,4 +309,50 @@ async fn no_more_than_two_lists_are_made_at_once() {
     assert!(waits.is_err());
     drop(busy);
     assert_eq!(core.operate.list(Filter::All, 1).await.total, 0);
+}
+
+/// Prints how long a step of a walk over 50,000 wanted projects holds admission's lock, and how long a list takes: to be run
+/// by hand, with `--ignored --nocapture`.
+#[tokio::test]
+#[ignore = "it measures"]
+async fn measures_the_steps_of_a_list() {
+    const PROJECTS: usize = 50_000;
+    let clock = Clock::start();
+    let core = Core::started(clock);
+    core.refresh.set_limits(limits(0.0));
+    let projects: Vec<_> = (0..PROJECTS).map(|n| format!("demo/{n}")).collect();
+    projects.iter().for_each(|name| core.holds(name));
+    core.refresh.set_target(2);
+    for name in &projects {
+        core.refresh.want(&project(name), refresh::Asked::default());
+    }
+    sleep(secs(2)).await;
+    let mut steps = Vec::new();
+    let mut after = None;
+    loop {
+        let start = Instant::now();
+        let step = core.refresh.walk(after.as_ref(), STEP, |_| true);
+        steps.push(start.elapsed());
+        after = step.next;
+        if after.is_none() {
+            break;
+        }
+    }
+    steps.sort();
+    let (median, longest) = (steps[steps.len() / 2], steps[steps.len() - 1]);
+    println!("a step, of which all is kept: median {median:?}, longest {longest:?}");
+    let one = project("demo/25000");
+    let start = Instant::now();
+    let _inspected = core.refresh.inspect(&one);
+    println!("one project: {:?}", start.elapsed());
+    for filter in [Filter::Failing, Filter::Outdated, Filter::All] {
+        let start = Instant::now();
+        let listing = core.operate.list(filter, 500).await;
+        println!(
+            "{filter:?}: {:?} for {} of {}",
+            start.elapsed(),
+            listing.projects.len(),
+            listing.total
+        );
+    }
 }
