@@ -198,11 +198,11 @@ def test_a_cell_leads_to_the_page_of_its_sidecar_and_back(browser, serve, fleet)
         assert tab.run(f"document.querySelector('{cell}').title").endswith("10 % fresh, UNREACHABLE")
         path = tab.run(f"document.querySelector('{cell}').getAttribute('href')")
         tab.run(f"document.querySelector('{cell}').click()")
-        tab.wait(f"location.pathname === {json.dumps(path)} && document.querySelector('h1')")
+        tab.wait(f"location.pathname === {json.dumps(path)} && document.querySelector('h1') !== null")
         assert tab.text("h1") == "There is no connection to the renderer."
         assert tab.text(".code") == "UNREACHABLE"
         tab.run("document.querySelector('#crumbs a').click()")
-        tab.wait("location.pathname === '/' && document.querySelector('.cells')")
+        tab.wait("location.pathname === '/' && document.querySelector('.cells') !== null")
         assert tab.errors() == []
 
 
@@ -270,8 +270,8 @@ def test_it_says_what_cannot_be_served_and_ends_when_told(serve, fleet):
     [("fresh", budget, 1.0), ("budget", budget, 0.3), ("overloaded", overloaded, 0.05), ("stragglers", stragglers, 0.5)],
 )
 def test_pictures_of_the_page(browser, serve, fleet, name, says, speed):
-    """A release in a fleet of 98, seen for a minute."""
-    begun, lasts = time.monotonic(), 60.0
+    """A release in a fleet of 98, seen for 45 s."""
+    begun, lasts = time.monotonic(), 45.0
 
     def done(number):
         ago = time.monotonic() - begun
