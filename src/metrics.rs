@@ -55,6 +55,8 @@ pub struct Counted {
     pub queue_full: u64,
     /// Renders that ended, by the indices of class and result.
     pub renders: [[u64; RenderResult::ALL.len()]; Class::ALL.len()],
+    /// How long these took together.
+    pub render_time: Duration,
 }
 
 #[derive(Debug)]
@@ -174,7 +176,10 @@ impl Metrics {
 
     /// What was counted since the start.
     pub fn counted(&self) -> Counted {
-        let mut counted = Counted::default();
+        let mut counted = Counted {
+            render_time: self.recorded.render_durations.sum(),
+            ..Counted::default()
+        };
         for result in LookupResult::all() {
             let count = self.recorded.lookups(result);
             counted.lookups += count;

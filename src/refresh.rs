@@ -45,7 +45,8 @@ use self::{
 };
 use crate::{
     admission::{
-        Action, Admission, Drops, Explanation, HeldMark, Limits, Link, Stops, Verdict, Want, Wish,
+        Action, Admission, Class, Drops, Explanation, HeldMark, Limits, Link, Stops, Verdict, Want,
+        Wish,
     },
     cache::{Cache, Held},
     freshness::{Freshness, TargetChange},
@@ -370,6 +371,7 @@ impl Refresh {
             let state = self.shared.lock();
             Snapshot {
                 stopped: state.stopped.until(now),
+                wanted_for: state.stopped.wanted_until(now),
                 answered_ago: now.since(state.notices.answered()),
                 succeeded_ago: state.notices.succeeded().map(|at| now.since(at)),
                 failed_ago: state.notices.failed().map(|at| now.since(at)),
@@ -478,7 +480,9 @@ impl Shared {
             is_modified
         });
         let now = self.clock.now();
-        state.stopped.note(state.admission.binding(now), now);
+        let wanted = Class::ALL.map(|class| state.admission.wanted(class));
+        let binding = state.admission.binding(now);
+        state.stopped.note(binding, wanted.iter().sum(), now);
         state.notices.look(&state.admission, &self.parts.cache, now);
         let wakes = [
             state.admission.next_wake(),

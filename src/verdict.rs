@@ -288,18 +288,18 @@ pub const TABLE: &[Rule] = &[
     },
     Rule {
         code: Slow,
-        when: "`concurrency` stops renders half of the time, and the median render takes three times as long as in the hour before",
+        when: "`concurrency` stops renders half of the time, and renders take three times as long as in the hour before",
         advice: "Renders became slower: check the renderer's CPU. Do not raise a limit, it adds load.",
         holds: |facts| {
             facts.waits_for(facts.bound.concurrency)
                 && facts.usual_seconds > 0.0
-                && facts.median_seconds / facts.usual_seconds >= SLOWER - 1e-9
+                && facts.mean_seconds / facts.usual_seconds >= SLOWER - 1e-9
         },
         says: |facts| {
             format!(
-                "All permits are held {} of the time; the median render takes {}, usually {}.",
+                "All permits are held {} of the time; renders take {}, usually {}.",
                 percent(facts.part_bound(facts.bound.concurrency)),
-                time(facts.median_seconds),
+                time(facts.mean_seconds),
                 time(facts.usual_seconds)
             )
         },

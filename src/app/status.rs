@@ -215,6 +215,7 @@ fn sample(read: &Read, counted: &Counted, connected: bool) -> Sample {
         failed_ago: core.failed_ago,
         median_render: core.median_render,
         usual_render: Duration::ZERO,
+        render_time: counted.render_time,
         lookups: counted.lookups,
         lookups_outdated: counted.outdated.iter().sum(),
         lookups_failed: counted.failed,
@@ -222,6 +223,7 @@ fn sample(read: &Read, counted: &Counted, connected: bool) -> Sample {
         landed: landed(&counted.renders),
         evicted_wanted: core.evicted_wanted,
         returned: core.returned,
+        wanted_for: core.wanted_for,
         bound: bound(core.stopped),
     }
 }

@@ -42,6 +42,11 @@ impl<const BOUNDS: usize> Histogram<BOUNDS> {
         self.nanoseconds.fetch_add(nanoseconds, Ordering::Relaxed);
     }
 
+    /// All durations together.
+    pub(super) fn sum(&self) -> Duration {
+        Duration::from_nanos(self.nanoseconds.load(Ordering::Relaxed))
+    }
+
     /// Adds what it holds. The count is that of the buckets, so that the two agree while others observe.
     pub(super) fn add_to(&self, observed: &mut Observations) {
         let bounds = self.bounds.iter().map(Duration::as_secs_f64);
@@ -57,7 +62,7 @@ impl<const BOUNDS: usize> Histogram<BOUNDS> {
             *bucket = (bound, bucket.1 + count);
             observed.count += count;
         }
-        let sum = Duration::from_nanos(self.nanoseconds.load(Ordering::Relaxed));
+        let sum = self.sum();
         observed.sum += sum.as_secs_f64();
     }
 }

@@ -37,6 +37,8 @@ pub struct Snapshot {
     pub failed_ago: Option<Duration>,
     /// How long each gate was the first to stop what was wanted, since the start, in the order of the gates.
     pub stopped: [Duration; Gate::ALL.len()],
+    /// How long something was wanted, in flight or not, since the start.
+    pub wanted_for: Duration,
     /// When the target was last raised.
     pub raised_at: Option<Moment>,
     /// Whether every project has heard of the target.
@@ -80,6 +82,7 @@ impl Snapshot {
             succeeded_ago: None,
             failed_ago: None,
             stopped: Default::default(),
+            wanted_for: Duration::ZERO,
             raised_at: None,
             settled: admission.is_settled(),
             wanted_missing: admission.wanted(Class::Missing),

@@ -1,4 +1,4 @@
-//! How long each gate was the first to stop what was wanted.
+//! How long something was wanted, and how long each gate was the first to stop it.
 
 use std::time::Duration;
 
@@ -8,15 +8,27 @@ use crate::{admission::Gate, moment::Moment};
 #[derive(Debug, Default)]
 pub(super) struct Stopped {
     by: Option<Gate>,
+    /// How many projects are wanted, in flight or not.
+    wanted: usize,
     since: Moment,
     times: [Duration; Gate::ALL.len()],
+    wanted_for: Duration,
 }
 
 impl Stopped {
-    /// Notes which gate stops what is wanted from now on.
-    pub(super) fn note(&mut self, by: Option<Gate>, now: Moment) {
+    /// Notes how many projects are wanted from now on, and which gate stops them.
+    pub(super) fn note(&mut self, by: Option<Gate>, wanted: usize, now: Moment) {
         self.times = self.until(now);
-        (self.by, self.since) = (by, now);
+        self.wanted_for = self.wanted_until(now);
+        (self.by, self.wanted, self.since) = (by, wanted, now);
+    }
+
+    /// How long something was wanted, up to now.
+    pub(super) fn wanted_until(&self, now: Moment) -> Duration {
+        match self.wanted {
+            0 => self.wanted_for,
+            _ => self.wanted_for + now.since(self.since),
+        }
     }
 
     /// How long each gate did so, up to now, in the order of the gates.
@@ -37,12 +49,15 @@ mod tests {
     fn the_times_of_the_gates_add_up_to_the_time_in_which_something_was_stopped() {
         let at = |millis| Moment::after_start(Duration::from_millis(millis));
         let mut stopped = Stopped::default();
-        let mut sum = 0;
+        let (mut sum, mut wanted_for) = (0, 0);
         for step in 0..1_000_u64 {
             let (from, to) = (at(step * 7), at(step * 7 + 7));
             let by = Gate::ALL.get(step as usize % 11).copied();
-            stopped.note(by, from);
+            let wanted = usize::from(by.is_some() || step.is_multiple_of(2));
+            stopped.note(by, wanted, from);
             sum += by.map_or(0, |_| 7);
+            wanted_for += 7 * wanted as u64;
+            assert_eq!(stopped.wanted_until(to), Duration::from_millis(wanted_for));
             let times = stopped.until(to);
             assert_eq!(times.iter().sum::<Duration>(), Duration::from_millis(sum));
             assert!(times.iter().sum::<Duration>() <= to.since_start());

@@ -107,7 +107,7 @@ fn lookups(status: &Status) -> String {
     )
 }
 
-/// Which gates stop what is wanted, the most of the time first.
+/// Which gates stop what is wanted, and for which part of the time in which something is.
 pub(super) fn stopped(facts: &Facts) -> String {
     let names = Bound::<f64>::NAMES;
     let mut gates: Vec<_> = names.into_iter().zip(facts.bound.all()).collect();
@@ -118,12 +118,13 @@ pub(super) fn stopped(facts: &Facts) -> String {
         .filter(|(_, part)| *part > 0.0)
         .map(|(name, part)| format!("{name} {part:.0} %"))
         .collect();
-    let gates = match gates.is_empty() {
-        true => "nothing".to_owned(),
-        false => gates.join(", "),
-    };
-    let window = time(facts.window_seconds);
-    format!("stopped  {gates} of the last {window}")
+    match gates.is_empty() {
+        true => "stopped  nothing".to_owned(),
+        false => format!(
+            "stopped  {} of the time in which something was wanted",
+            gates.join(", ")
+        ),
+    }
 }
 
 fn renders(facts: &Facts, burst: u32) -> String {

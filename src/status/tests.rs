@@ -12,6 +12,7 @@ fn status() -> Status {
         wanted_outdated: 60,
         failing: 60,
         median_seconds: 0.01,
+        mean_seconds: 0.01,
         usual_seconds: 0.1,
         window_seconds: 12.5,
         lookups: 500,
@@ -59,7 +60,7 @@ do       Finish the roll-out of the renderer, or set `rollout` back. A higher ra
 
 fresh    ░░░░░░░░░░░░░░░░░░░░  0 of 60   rollout 2 for 41s; 60 failing; 0 missing wanted
 lookups  40/s, 0 failed; outdated 100 %: RENDERER_BEHIND 455, THROTTLED 45
-stopped  cool-down 92 %, tokens 8 % of the last 12s
+stopped  cool-down 92 %, tokens 8 % of the time in which something was wanted
 renders  7.8/s of 10/s (burst 5, 0 of 4 in flight, oldest 0ms); behind 100 %; median 10ms, usually 100ms
 renderer connected, breaker closed, no pushback
 settings 758cf38ded23 valid, nothing pending; 10/s in this sidecar alone
@@ -70,7 +71,7 @@ settings 758cf38ded23 valid, nothing pending; 10/s in this sidecar alone
 /// What scripts and other versions rely on: a field may come, none may go or mean something else.
 #[test]
 fn the_json_is_that_of_its_schema() {
-    let golden = r#"{"schema":"evenkeel.status/1","name":"application-7c9f-x2","instance":"0a1b2c3d4e5f","version":"0.1.0","up":11520,"ready":true,"code":"BEHIND","beside":[],"says":"Of the last 98 renders 98 were of an older rollout than the target.","do":"Finish the roll-out of the renderer, or set `rollout` back. A higher rate is of no use.","target":2,"raised":41,"settled":true,"settings":"758cf38ded23","pending":0,"burst":5,"fleet_size":null,"outdated_because":[["RENDERER_BEHIND",455],["THROTTLED",45]],"facts":{"sidecars":1,"settings_bad":0,"disconnected":0,"broken":0,"pushed_back":0,"hanging":0,"failing_now":1,"rate":10.0,"rate_in_force":10.0,"concurrency":4,"fresh":0,"outdated":60,"wanted_missing":0,"wanted_outdated":60,"failing":60,"in_flight":0,"oldest":0.0,"median":0.01,"usual":0.1,"done_in":null,"window":12.5,"lookups":500,"lookups_outdated":500,"lookups_failed":0,"queue_full":0,"evicted_wanted":0,"returned":0,"renders_per_second":7.8,"landed":{"stored":0,"validated":0,"behind":98,"rejected":0,"gone":0,"not_found":0,"deadline_exceeded":0,"unavailable":0,"unreachable":0,"exhausted":0,"refused":0,"failed":0},"bound":{"draining":0.0,"breaker":0.0,"connection":0.0,"hold":0.0,"project":0.92,"queue":0.0,"concurrency":0.0,"tokens":0.08}}}"#;
+    let golden = r#"{"schema":"evenkeel.status/1","name":"application-7c9f-x2","instance":"0a1b2c3d4e5f","version":"0.1.0","up":11520,"ready":true,"code":"BEHIND","beside":[],"says":"Of the last 98 renders 98 were of an older rollout than the target.","do":"Finish the roll-out of the renderer, or set `rollout` back. A higher rate is of no use.","target":2,"raised":41,"settled":true,"settings":"758cf38ded23","pending":0,"burst":5,"fleet_size":null,"outdated_because":[["RENDERER_BEHIND",455],["THROTTLED",45]],"facts":{"sidecars":1,"settings_bad":0,"disconnected":0,"broken":0,"pushed_back":0,"hanging":0,"failing_now":1,"rate":10.0,"rate_in_force":10.0,"concurrency":4,"fresh":0,"outdated":60,"wanted_missing":0,"wanted_outdated":60,"failing":60,"in_flight":0,"oldest":0.0,"median":0.01,"mean":0.01,"usual":0.1,"done_in":null,"window":12.5,"lookups":500,"lookups_outdated":500,"lookups_failed":0,"queue_full":0,"evicted_wanted":0,"returned":0,"renders_per_second":7.8,"landed":{"stored":0,"validated":0,"behind":98,"rejected":0,"gone":0,"not_found":0,"deadline_exceeded":0,"unavailable":0,"unreachable":0,"exhausted":0,"refused":0,"failed":0},"bound":{"draining":0.0,"breaker":0.0,"connection":0.0,"hold":0.0,"project":0.92,"queue":0.0,"concurrency":0.0,"tokens":0.08}}}"#;
     assert_eq!(status().json(), golden);
     assert_eq!(Status::read(golden.as_bytes()).unwrap(), status());
 }
@@ -191,6 +192,7 @@ fn a_status_is_at_most_two_kibibytes_with_every_field_at_its_longest() {
         rate_in_force: figure,
         wanted_outdated: most,
         median_seconds: 123_456.123,
+        mean_seconds: 123_456.123,
         usual_seconds: 123_456.123,
         ..Facts::default()
     };

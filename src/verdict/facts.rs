@@ -52,6 +52,8 @@ pub struct Sample {
     pub median_render: Duration,
     /// The same over the hour before; zero while that is not known.
     pub usual_render: Duration,
+    /// How long all renders that ended took together.
+    pub render_time: Duration,
     pub lookups: u64,
     pub lookups_outdated: u64,
     pub lookups_failed: u64,
@@ -60,6 +62,8 @@ pub struct Sample {
     pub evicted_wanted: u64,
     /// Evicted projects that were stored again.
     pub returned: u64,
+    /// How long something was wanted, in flight or not.
+    pub wanted_for: Duration,
     /// How long each gate was the first to stop what was wanted.
     pub bound: Bound<Duration>,
 }
@@ -143,6 +147,9 @@ pub struct Facts {
     /// How long a render usually takes now; 0 when that is not known.
     #[serde(rename = "median")]
     pub median_seconds: f64,
+    /// How long the renders that ended within the window took on average; 0 without one.
+    #[serde(rename = "mean")]
+    pub mean_seconds: f64,
     /// How long it took in the hour before; 0 when that is not known.
     #[serde(rename = "usual")]
     pub usual_seconds: f64,
@@ -169,7 +176,8 @@ pub struct Facts {
     pub renders_per_second: f64,
     /// Renders that landed within the window.
     pub landed: Landed<u32>,
-    /// The part of the window in which each gate was the first to stop what was wanted; of a fleet the sum of the parts.
+    /// For which part of the time in which something was wanted, within the window, each gate was the first to stop it; of a
+    /// fleet the sum of the parts. A time of less than 2 s counts as 2 s.
     pub bound: Bound<f64>,
 }
 
@@ -245,6 +253,10 @@ impl Facts {
         let landed = now.landed.since(&before.landed);
         let renders = f64::from(landed.sum());
         let seconds = window.as_secs_f64().max(0.001);
+        let render_time = now.render_time.saturating_sub(before.render_time);
+        // What was before a release does not hide what stops it.
+        let wanted_for = now.wanted_for.saturating_sub(before.wanted_for);
+        let wanted_seconds = wanted_for.max(SHORTEST).as_secs_f64().min(seconds);
         Self {
             sidecars: 1,
             settings_bad: (!now.settings_valid).into(),
@@ -264,6 +276,7 @@ impl Facts {
             in_flight: count(now.in_flight as u64),
             oldest_seconds: rounded(now.oldest_render.as_secs_f64()),
             median_seconds: rounded(now.median_render.as_secs_f64()),
+            mean_seconds: rounded(render_time.as_secs_f64() / renders.max(1.0)),
             usual_seconds: rounded(now.usual_render.as_secs_f64()),
             done_in_seconds: now.done_in(),
             window_seconds: rounded(window.as_secs_f64()),
@@ -275,20 +288,22 @@ impl Facts {
             returned: rise(now.returned, before.returned),
             renders_per_second: rounded(renders / seconds),
             landed,
-            bound: now.bound.part_of(&before.bound, seconds),
+            bound: now.bound.part_of(&before.bound, wanted_seconds),
         }
     }
 
-    /// The facts of a fleet: counts and rates are sums, ages the highest, medians those of the sidecar in the middle.
+    /// The facts of a fleet: counts and rates are sums, ages the highest, render times those of the sidecar in the middle.
     pub fn sum<'a>(all: impl IntoIterator<Item = &'a Self>) -> Self {
         let mut sum = Self::default();
-        let (mut medians, mut usual) = (Vec::new(), Vec::new());
+        let (mut medians, mut means, mut usual) = (Vec::new(), Vec::new(), Vec::new());
         for one in all {
             sum.add(one);
             medians.extend((one.median_seconds > 0.0).then_some(one.median_seconds));
+            means.extend((one.mean_seconds > 0.0).then_some(one.mean_seconds));
             usual.extend((one.usual_seconds > 0.0).then_some(one.usual_seconds));
         }
         sum.median_seconds = middle(medians);
+        sum.mean_seconds = middle(means);
         sum.usual_seconds = middle(usual);
         sum
     }
@@ -352,7 +367,7 @@ impl Facts {
         f64::from(of) / f64::from(self.landed.sum().max(1))
     }
 
-    /// The part of the time in which a gate was the first to stop what was wanted, on average of the sidecars.
+    /// For which part of the time a gate was the first to stop what was wanted, on average of the sidecars.
     pub fn part_bound(&self, by: f64) -> f64 {
         by / f64::from(self.sidecars.max(1))
     }

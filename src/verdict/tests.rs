@@ -25,21 +25,26 @@ fn start() -> Sample {
             stored: 60,
             ..Landed::default()
         },
+        render_time: secs(6),
+        wanted_for: secs(3),
         ..Sample::default()
     }
 }
 
-/// The same ten seconds later, with 100 lookups more; of a release, half of the projects are left.
+/// The same ten seconds later, with 100 lookups more; something was wanted all the time.
 fn later() -> Sample {
     Sample {
         at: secs(70),
         lookups: 1100,
+        wanted_for: secs(13),
         ..start()
     }
 }
 
+/// Half of the projects of a release are left, after 100 renders of 100 ms.
 fn releasing() -> Sample {
     Sample {
+        render_time: secs(16),
         fresh: 30,
         outdated: 30,
         wanted_outdated: 30,
@@ -76,10 +81,16 @@ fn bound(millis: u64, gate: fn(&mut Bound<Duration>) -> &mut Duration) -> Sample
 /// Every row as a later sample, and its neighbours on both sides of its bounds.
 #[expect(clippy::too_many_lines, reason = "it is a table")]
 fn rows() -> Vec<(&'static str, Code, Sample)> {
-    let slow = |median, usual| Sample {
-        median_render: Duration::from_millis(median),
+    let slow = |millis: u64, usual| Sample {
+        render_time: start().render_time + Duration::from_millis(100 * millis),
         usual_render: Duration::from_millis(usual),
         ..bound(5_000, |bound| &mut bound.concurrency)
+    };
+    // A release that began 3 s ago, after almost a minute in which nothing was wanted.
+    let calm = |millis, gate| Sample {
+        at: secs(117),
+        wanted_for: start().wanted_for + secs(3),
+        ..bound(millis, gate)
     };
     let hanging = |oldest, answered, median| Sample {
         in_flight: 4,
@@ -405,6 +416,42 @@ fn rows() -> Vec<(&'static str, Code, Sample)> {
             "tokens less",
             Converging,
             bound(4_900, |bound| &mut bound.tokens),
+        ),
+        (
+            "tokens half of 3 s, after a calm minute",
+            Budget,
+            calm(1_500, |bound| &mut bound.tokens),
+        ),
+        (
+            "tokens less of 3 s, after a calm minute",
+            Converging,
+            calm(1_400, |bound| &mut bound.tokens),
+        ),
+        (
+            "permits half of 3 s, after a calm minute",
+            Concurrency,
+            calm(1_500, |bound| &mut bound.concurrency),
+        ),
+        (
+            "flapped for 1 s of 3, after a calm minute",
+            Unreachable,
+            calm(1_000, |bound| &mut bound.connection),
+        ),
+        (
+            "tokens half of the second in which something was wanted",
+            Converging,
+            Sample {
+                wanted_for: start().wanted_for + secs(1),
+                ..bound(500, |bound| &mut bound.tokens)
+            },
+        ),
+        (
+            "few slow renders, after many quick ones",
+            Slow,
+            Sample {
+                median_render: Duration::from_millis(100),
+                ..slow(900, 100)
+            },
         ),
     ]
 }
