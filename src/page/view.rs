@@ -164,9 +164,9 @@ impl View {
             done_in: facts.done_in_seconds.filter(|_| facts.left() > 0),
         };
         let is_grid = focus == Focus::All && fleet.asked() > 1;
-        let usual = fleet.usual(&subject.code);
+        let usual = fleet.usual();
         let (differing, more_differ) = match is_grid {
-            true => differing(fleet, &subject.code),
+            true => differing(fleet),
             false => (Vec::new(), 0),
         };
         let silent: Vec<_> = match focus {
@@ -340,8 +340,8 @@ impl Silent {
 }
 
 /// Those that differ, the least fresh first, and how many more there are.
-fn differing(fleet: &Fleet, code: &str) -> (Vec<Differing>, usize) {
-    let usual = fleet.usual(code);
+fn differing(fleet: &Fleet) -> (Vec<Differing>, usize) {
+    let usual = fleet.usual();
     let mut all: Vec<_> = fleet
         .answered()
         .iter()

@@ -28,6 +28,7 @@ pub struct Fleet {
 pub struct Usual {
     target: String,
     settings: String,
+    version: String,
     code: String,
 }
 
@@ -150,12 +151,13 @@ impl Fleet {
         serde_json::to_string(&json).expect("BUG: its names are strings")
     }
 
-    /// What most sidecars say, where `code` is the verdict on all of them.
-    pub fn usual(&self, code: &str) -> Usual {
+    /// What most sidecars say. The verdict on all of them may follow from one, which then differs.
+    pub fn usual(&self) -> Usual {
         Usual {
             target: most(self.by(|status| status.target)),
             settings: most(self.by(|status| &status.settings)),
-            code: code.to_owned(),
+            version: most(self.by(|status| &status.version)),
+            code: most(self.by(|status| &status.code)),
         }
     }
 
@@ -211,7 +213,7 @@ impl Fleet {
             "version  {}",
             counted(self.by(|status| &status.version), "")
         ));
-        lines.extend(self.worst(code.as_str()));
+        lines.extend(self.worst());
         lines.join("\n") + "\n"
     }
 
@@ -244,9 +246,9 @@ impl Fleet {
         )
     }
 
-    /// Those whose target, settings or verdict differ from those of most, the least fresh first.
-    fn worst(&self, code: &str) -> Vec<String> {
-        let usual = self.usual(code);
+    /// Those whose target, settings, version or verdict differ from those of most, the least fresh first.
+    fn worst(&self) -> Vec<String> {
+        let usual = self.usual();
         let mut worst: Vec<_> = self
             .answered
             .iter()
@@ -293,6 +295,9 @@ impl Usual {
         }
         if status.settings != self.settings {
             how.push(format!("settings {}", status.settings));
+        }
+        if status.version != self.version {
+            how.push(format!("version {}", status.version));
         }
         let needs_nothing = ["FRESH", "CONVERGING"].contains(&status.code.as_str());
         if status.code != self.code && !needs_nothing {

@@ -5,6 +5,7 @@
 
 mod callers;
 mod faults;
+mod fleets;
 mod limits;
 mod releases;
 mod starts;

@@ -15,7 +15,7 @@ use tokio::time::{Instant, sleep};
 pub(crate) use self::{
     budget::Budget,
     load::Load,
-    metrics::Page,
+    metrics::{Page, http},
     renderer::{Renderer, sample},
     sidecar::{HUNG, Sidecar, asking, waiting},
 };

@@ -108,6 +108,11 @@ impl Sidecar {
         self.lookup
     }
 
+    /// Where probes, metrics and status are served.
+    pub(crate) fn telemetry(&self) -> SocketAddr {
+        self.telemetry
+    }
+
     // Settings.
 
     /// Changes settings, and has them read at once.
