@@ -10,6 +10,7 @@ mod arguments;
 mod check;
 #[cfg(feature = "demo")]
 mod demo;
+mod drill;
 mod explain;
 #[cfg(any(test, feature = "fuzz"))]
 pub(crate) mod fuzz;
@@ -30,9 +31,10 @@ const UNREACHABLE: u8 = 69;
 const BAD_SETTINGS: u8 = 78;
 
 #[cfg(feature = "demo")]
-const HAVE_MORE: &str = "`evenkeel demo`, `explain`, `get`, `projects`, `status` and `watch`";
+const HAVE_MORE: &str =
+    "`evenkeel demo`, `drill`, `explain`, `get`, `projects`, `status` and `watch`";
 #[cfg(not(feature = "demo"))]
-const HAVE_MORE: &str = "`evenkeel explain`, `get`, `projects`, `status` and `watch`";
+const HAVE_MORE: &str = "`evenkeel drill`, `explain`, `get`, `projects`, `status` and `watch`";
 
 fn exit_codes() -> String {
     format!(
@@ -78,6 +80,8 @@ enum Command {
     Page(page::Args),
     /// Validate settings.
     Check(check::Args),
+    /// Try out, before the real renderer, that lookups are answered while it cannot be used.
+    Drill(drill::Args),
 }
 
 /// Runs the command that the process was started with.
@@ -99,6 +103,7 @@ pub fn main() -> ExitCode {
         Command::Explain(args) => explain::run(&args),
         Command::Page(args) => page::run(args),
         Command::Check(args) => check::run(args),
+        Command::Drill(args) => drill::run(args),
     };
     done.unwrap_or_else(|error| {
         terminal::complain(format_args!("evenkeel: {error:#}"));

@@ -12,6 +12,7 @@ pub mod client;
 pub mod demo;
 pub mod descriptors;
 pub mod drain;
+pub mod drill;
 pub mod freshness;
 #[doc(hidden)]
 #[cfg(any(test, feature = "fuzz"))]

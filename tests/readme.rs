@@ -58,6 +58,11 @@ fn the_tables_follow_from_the_code() {
             "codes of explain",
             exit_codes(&["explain", "--help"]),
         ),
+        (
+            operating,
+            "codes of drill",
+            exit_codes(&["drill", "--help"]),
+        ),
     ] {
         let text = read(page);
         let start = format!("<!-- {name}: kept true by tests/readme.rs -->\n");

@@ -23,7 +23,7 @@ const CORE: [&str; 13] = [
     "trace",
 ];
 /// What only the edges may name.
-const EDGE: [&str; 25] = [
+const EDGE: [&str; 26] = [
     "tonic",
     "prost",
     "prost_types",
@@ -43,6 +43,7 @@ const EDGE: [&str; 25] = [
     "crate::cli",
     "crate::demo",
     "crate::page",
+    "crate::drill",
     "crate::charts",
     "comfy_table",
     "indicatif",
@@ -79,7 +80,7 @@ const OWNED: [(&str, &[&str]); 11] = [
     ),
     (
         "crate::settings",
-        &["app", "cli", "demo", "fuzz", "settings"],
+        &["app", "cli", "demo", "drill", "fuzz", "settings"],
     ),
 ];
 /// All that admission may name of ours, and of others.

@@ -34,6 +34,11 @@ KNOWN = [(name, version) for name in ALL for version in VERSIONS if name != "oth
 COMPONENTS = ROOT / "deploy/kustomize/components"
 
 
+def policy_of(renderer) -> dict:
+    """The NetworkPolicy that lets sidecars reach the renderer."""
+    return only([one for one in of_kind("example", "NetworkPolicy") if one["metadata"]["name"] == renderer["metadata"]["name"]])
+
+
 def sidecars():
     return [(name, workload) for name in ALL for workload in with_sidecar(name)]
 
@@ -278,7 +283,12 @@ def test_the_application_can_share_the_lookup_socket():
     assert shared and shared[0] in application["volumeMounts"]
 
 
-@pytest.mark.parametrize("one", [one for work in of_kind("example", "Deployment") for one in containers(work)], ids=lambda one: one["name"])
+def pods_of_the_example() -> list[dict]:
+    drills = [drill["spec"]["jobTemplate"] for drill in of_kind("example", "CronJob")]
+    return [*of_kind("example", "Deployment"), *drills]
+
+
+@pytest.mark.parametrize("one", [one for work in pods_of_the_example() for one in containers(work)], ids=lambda one: one["name"])
 def test_every_container_is_restricted_and_says_what_it_needs(one):
     security = one["securityContext"]
     assert security["runAsNonRoot"] and security["runAsUser"] == 65532
@@ -289,12 +299,45 @@ def test_every_container_is_restricted_and_says_what_it_needs(one):
 
 
 def test_every_pod_has_the_seccomp_profile_and_no_token():
-    for workload in of_kind("example", "Deployment"):
+    for workload in pods_of_the_example():
         pod = template(workload)["spec"]
         assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
         assert pod["automountServiceAccountToken"] is False
     for _, workload in sidecars():
         assert container(workload, "evenkeel")["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+
+
+# The drill
+
+
+@pytest.fixture
+def drill() -> dict:
+    return only(of_kind("example", "CronJob"))
+
+
+def test_the_drill_asks_the_renderer_that_the_sidecars_ask_and_nothing_else_does(drill, renderer):
+    pod = drill["spec"]["jobTemplate"]["spec"]["template"]
+    (one,) = pod["spec"]["containers"]
+    assert "initContainers" not in pod["spec"] and "evenkeel.dev/sidecar" not in pod["metadata"]["labels"], "it starts its own"
+    assert one["args"][0] == "drill"
+    assert flags(one)["upstream"] == settings_of_the_example()["upstream"]["url"]
+    assert (ROOT / f"deploy/demo/projects/{flags(one)['project']}.yaml").exists(), "the renderer of the example knows it"
+    policy = only([one for one in of_kind("example", "NetworkPolicy") if one["metadata"]["name"] == "evenkeel-drill"])
+    assert policy["metadata"]["namespace"] == drill["metadata"]["namespace"] == renderer["metadata"]["namespace"]
+    assert policy["spec"]["podSelector"] == policy_of(renderer)["spec"]["podSelector"]
+    (rule,) = policy["spec"]["ingress"]
+    (peer,) = rule["from"]
+    assert peer == {"podSelector": {"matchLabels": pod["metadata"]["labels"]}}
+    assert rule["ports"] == policy_of(renderer)["spec"]["ingress"][0]["ports"]
+
+
+def test_a_drill_that_breaks_a_promise_is_a_failed_job_and_is_not_repeated(drill):
+    job = drill["spec"]["jobTemplate"]["spec"]
+    pod = job["template"]["spec"]
+    assert (job["backoffLimit"], pod["restartPolicy"], drill["spec"]["concurrencyPolicy"]) == (0, "Never", "Forbid")
+    assert job["activeDeadlineSeconds"] >= 600, "healing alone may take 90 s, twice"
+    assert drill["spec"]["failedJobsHistoryLimit"] > 0, "kube_job_failed lasts as long as the Job"
+    assert pod["containers"][0]["terminationMessagePolicy"] == "FallbackToLogsOnError"
 
 
 # Beside the component
@@ -333,12 +376,12 @@ def test_openshift_is_asked_for_no_fixed_user(kind):
     assert not {"runAsUser", "runAsGroup", "fsGroup"} & security.keys()
 
 
-def test_a_labelled_pod_without_the_sidecar_is_refused():
+def test_a_labelled_pod_without_the_sidecar_is_refused(renderer):
     policy = only(of_kind("others", "ValidatingAdmissionPolicy"))
     binding = only(of_kind("others", "ValidatingAdmissionPolicyBinding"))["spec"]
     assert (binding["policyName"], binding["validationActions"]) == (policy["metadata"]["name"], ["Deny"])
     constraints = policy["spec"]["matchConstraints"]
-    (peer,) = only(of_kind("example", "NetworkPolicy"))["spec"]["ingress"][0]["from"]
+    (peer,) = policy_of(renderer)["spec"]["ingress"][0]["from"]
     assert constraints["objectSelector"]["matchLabels"] == peer["podSelector"]["matchLabels"], "what the renderer lets in"
     (rule,) = constraints["resourceRules"]
     assert (rule["resources"], rule["operations"]) == (["pods"], ["CREATE"])
@@ -392,7 +435,7 @@ def test_times_and_sizes_fit_together():
 def test_only_pods_with_the_label_of_the_sidecar_reach_the_renderer(renderer):
     labels = template(renderer)["metadata"]["labels"]
     service = only([one for one in of_kind("example", "Service") if one["metadata"]["name"] == renderer["metadata"]["name"]])
-    policy = only(of_kind("example", "NetworkPolicy"))
+    policy = policy_of(renderer)
     (port,) = container(renderer, "renderer")["ports"]
     name, namespace = service["metadata"]["name"], service["metadata"]["namespace"]
     assert settings_of_the_example()["upstream"]["url"] == f"http://{name}.{namespace}.svc:{service['spec']['ports'][0]['port']}"

@@ -32,6 +32,7 @@ COMMANDS = {
     "explain": (["demo/shop", "--address", "127.0.0.1:1"], None, 69),
     "page": (["--listen", "127.0.0.1:0"], "page on http", 0),
     "check": (["deploy/settings.yaml"], None, 0),
+    "drill": (["--upstream", "http://127.0.0.1:1", "--project", "shop", "--within", "100ms"], None, 69),
 }
 # Those that write a log, which is in colours on a terminal.
 LOGGING = ["serve", "renderer"]
