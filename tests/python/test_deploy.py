@@ -105,8 +105,8 @@ def test_the_image_of_the_sidecar_holds_no_renderer_that_fails_on_demand(name):
 def test_what_only_the_demo_needs_is_not_linked_into_the_sidecar():
     tree = ["cargo", "tree", "--locked", "--offline", "--edges=normal", "--prefix=none", "--format={lib}"]
     linked = [set(subprocess.check_output([*tree, *flag], cwd=ROOT, text=True).split()) for flag in ([], ["--no-default-features"])]
-    assert "minijinja" in linked[0] and "tokio" in linked[1]
-    assert not linked[1] & {"minijinja", "tempfile"}
+    assert "tempfile" in linked[0] and "tokio" in linked[1]
+    assert "tempfile" not in linked[1]
 
 
 def test_only_the_renderer_and_the_sample_application_are_of_the_image_with_the_demo():

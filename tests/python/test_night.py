@@ -101,6 +101,12 @@ class Load:
         self._is_over.set()
         self._thread.join()
 
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.stop()
+
 
 class Night:
     """A renderer and sidecars before it, one of which is watched."""

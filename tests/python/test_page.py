@@ -20,7 +20,9 @@ from fleet import status as said
 from node import node_with
 from png import shrink
 from sidecar import BINARY, wait_until
-from test_status import PROJECTS, Load, status
+from test_night import Load, status
+
+PROJECTS = [f"shop-{number}" for number in range(60)]
 
 LOOKS = [(1280, False), (1280, True), (390, False), (390, True)]
 
@@ -171,7 +173,7 @@ def test_the_sentence_is_that_of_status_and_the_page_follows_it(browser, serve, 
     sidecar = start_sidecar(admission={"rate": 50})
     sidecar.batch(PROJECTS, patience=10)
     page = serve(sidecar.telemetry)
-    with browser.tab() as tab, Load(sidecar):
+    with browser.tab() as tab, Load(sidecar, PROJECTS):
         tab.open(page.url)
         assert tab.text("h1") == status(sidecar)["says"]
         assert tab.text(".code") == "FRESH" and tab.run("document.title").startswith("FRESH")
