@@ -11,7 +11,7 @@ mod table;
 
 pub use self::{
     bar::Bar,
-    diagram::{Axes, Diagram, Steps},
+    diagram::{Axes, Diagram, Steps, Value},
     ladder::{Gate, Ladder, Share, Way},
     picture::{Anchor, Picture},
     table::{columns, table},

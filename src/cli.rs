@@ -16,6 +16,7 @@ mod explain;
 pub(crate) mod fuzz;
 mod get;
 mod page;
+mod plan;
 mod projects;
 #[cfg(feature = "demo")]
 mod renderer;
@@ -25,6 +26,8 @@ mod status;
 mod terminal;
 mod watch;
 
+/// Exit code of wrong usage, as clap has it.
+const WRONG_USAGE: u8 = 2;
 /// Exit code when there is no sidecar: `EX_UNAVAILABLE` of BSD's `sysexits.h`.
 const UNREACHABLE: u8 = 69;
 /// Exit code for bad settings: `EX_CONFIG` of BSD's `sysexits.h`.
@@ -32,9 +35,10 @@ const BAD_SETTINGS: u8 = 78;
 
 #[cfg(feature = "demo")]
 const HAVE_MORE: &str =
-    "`evenkeel demo`, `drill`, `explain`, `get`, `projects`, `status` and `watch`";
+    "`evenkeel demo`, `drill`, `explain`, `get`, `plan`, `projects`, `status` and `watch`";
 #[cfg(not(feature = "demo"))]
-const HAVE_MORE: &str = "`evenkeel drill`, `explain`, `get`, `projects`, `status` and `watch`";
+const HAVE_MORE: &str =
+    "`evenkeel drill`, `explain`, `get`, `plan`, `projects`, `status` and `watch`";
 
 fn exit_codes() -> String {
     format!(
@@ -78,6 +82,8 @@ enum Command {
     Explain(explain::Args),
     /// Serve a web page that shows what holds a sidecar or a fleet up.
     Page(page::Args),
+    /// Tell what a release would do with other limits.
+    Plan(Box<plan::Args>),
     /// Validate settings.
     Check(check::Args),
     /// Try out, before the real renderer, that lookups are answered while it cannot be used.
@@ -102,6 +108,7 @@ pub fn main() -> ExitCode {
         Command::Projects(args) => projects::run(&args),
         Command::Explain(args) => explain::run(&args),
         Command::Page(args) => page::run(args),
+        Command::Plan(args) => plan::run(&args),
         Command::Check(args) => check::run(args),
         Command::Drill(args) => drill::run(args),
     };

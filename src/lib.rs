@@ -25,6 +25,7 @@ pub mod metrics;
 pub mod moment;
 pub mod operate;
 pub mod page;
+pub mod plan;
 pub mod printable;
 pub mod proto;
 pub mod readiness;

@@ -12,6 +12,7 @@
 
 mod applications;
 mod calls;
+mod crowd;
 mod fate;
 mod incident;
 mod landing;
@@ -26,6 +27,7 @@ mod world;
 
 pub use self::{
     calls::Answer,
+    crowd::WORK_STEP,
     fate::{Fate, Poison},
     observed::{Observed, Seconds},
     plan::{COLD_PATIENCE, PATIENCE, Plan, Way},

@@ -73,6 +73,7 @@ const OWNED: [(&str, &[&str]); 11] = [
             "lookup",
             "metrics",
             "operate",
+            "plan",
             "refresh",
             "render",
             "simulator",
@@ -134,6 +135,18 @@ fn admission_names_nothing_but_time_reasons_and_revisions() {
 fn the_simulator_names_nothing_but_admission_and_what_that_may_name() {
     let ours: Vec<_> = ADMISSION.into_iter().chain(["crate::simulator"]).collect();
     names_only("simulator", &ours, &["std", "fastrand"]);
+}
+
+/// Where a case comes from, and how a prediction is shown, is decided elsewhere.
+#[test]
+fn a_plan_knows_the_simulator_and_numbers() {
+    let ours = [
+        "crate::plan",
+        "crate::simulator",
+        "crate::admission",
+        "crate::moment",
+    ];
+    names_only("plan", &ours, &["std", "fastrand"]);
 }
 
 /// A struct of 32 fields, to which five files had access, was what admission had become.

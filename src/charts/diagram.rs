@@ -19,6 +19,24 @@ pub struct Steps {
     pub every: f64,
 }
 
+/// A value of a series.
+pub trait Value: Copy {
+    /// How high it reaches.
+    fn height(self) -> f64;
+}
+
+impl Value for usize {
+    fn height(self) -> f64 {
+        self as f64
+    }
+}
+
+impl Value for f64 {
+    fn height(self) -> f64 {
+        self
+    }
+}
+
 /// Where a diagram stands in its picture, in pixels, and what its points mean.
 #[derive(Clone, Copy, Debug)]
 pub struct Diagram {
@@ -103,12 +121,12 @@ impl Diagram {
     }
 
     /// Fills what lies between two series.
-    pub fn area(
+    pub fn area<V: Value>(
         &self,
         picture: &mut Picture,
         class: &str,
         steps: Steps,
-        (below, above): (&[usize], &[usize]),
+        (below, above): (&[V], &[V]),
     ) {
         let there = above.iter().enumerate().map(|it| self.point(steps, it));
         let back = below.iter().enumerate().rev();
@@ -121,7 +139,7 @@ impl Diagram {
     }
 
     /// Draws a series as a line.
-    pub fn line(&self, picture: &mut Picture, class: &str, steps: Steps, values: &[usize]) {
+    pub fn line<V: Value>(&self, picture: &mut Picture, class: &str, steps: Steps, values: &[V]) {
         let points = values.iter().enumerate().map(|it| self.point(steps, it));
         let points: Vec<_> = points.collect();
         let points = points.join(" ");
@@ -175,18 +193,23 @@ impl Diagram {
         }
     }
 
-    /// Writes the seconds below, with a name for the second 0.
+    /// Writes the time below, in seconds, minutes or hours, with a name for the second 0.
     pub fn seconds(&self, picture: &mut Picture, zero: &str) {
         let y = self.top + self.size.1 + 18.0;
-        let step = if self.axes.to > 60.0 { 20 } else { 5 };
+        let step = step(self.axes.to);
+        let (unit, name) = match step {
+            ..60 => (1, "s"),
+            60..3600 => (60, "min"),
+            3600.. => (3600, "h"),
+        };
         for second in (0..)
-            .step_by(step)
+            .step_by(step as usize)
             .take_while(|it| f64::from(*it) <= self.axes.to)
         {
             let x = self.x(f64::from(second));
             let shown = match second {
                 0 => escaped(zero),
-                second => format!("{second} s"),
+                second => format!("{} {name}", second / unit),
             };
             picture.write(format_args!(
                 "<text class=\"small\" text-anchor=\"middle\" x=\"{x:.1}\" y=\"{y:.1}\">{shown}</text>\n"
@@ -194,9 +217,9 @@ impl Diagram {
         }
     }
 
-    fn point(&self, steps: Steps, (index, value): (usize, &usize)) -> String {
+    fn point<V: Value>(&self, steps: Steps, (index, value): (usize, &V)) -> String {
         let x = self.x(steps.at(index));
-        format!("{x:.1},{:.1}", self.y(*value as f64))
+        format!("{x:.1},{:.1}", self.y(value.height()))
     }
 
     fn place(&self, (second, value): (f64, f64)) -> (f64, f64) {
@@ -211,6 +234,15 @@ impl Diagram {
     fn y(&self, value: f64) -> f64 {
         self.top + self.size.1 * (1.0 - value / self.axes.most)
     }
+}
+
+/// How many seconds lie between two of the times that are written below a diagram of so many.
+fn step(to: f64) -> u32 {
+    let pleasant = [5, 20, 60, 120, 300, 600, 1200, 3600, 7200, 14_400];
+    let mut fit = pleasant
+        .into_iter()
+        .filter(|step| to / f64::from(*step) <= 12.0);
+    fit.next().unwrap_or(86_400)
 }
 
 /// Rounds up to a number that is pleasant to read, and of which the half is too.
@@ -240,6 +272,22 @@ mod tests {
     }
 
     #[test]
+    fn times_below_a_diagram_stand_apart() {
+        for (to, between) in [
+            (3.0, 5),
+            (60.0, 5),
+            (61.0, 20),
+            (240.0, 20),
+            (600.0, 60),
+            (7_200.0, 600),
+            (86_400.0, 7_200),
+            (1e9, 86_400),
+        ] {
+            assert_eq!(step(to), between, "{to}");
+        }
+    }
+
+    #[test]
     fn what_lies_beyond_the_seconds_of_the_axes_is_drawn_at_their_ends() {
         let diagram = Diagram {
             left: 10.0,
@@ -252,7 +300,7 @@ mod tests {
             every: 10.0,
         };
         let mut picture = Picture::new((120.0, 60.0), "", "", "");
-        diagram.line(&mut picture, "some", steps, &[0, 1, 1]);
+        diagram.line(&mut picture, "some", steps, &[0_usize, 1, 1]);
         let svg = picture.finish();
         assert!(
             svg.contains("points=\"10.0,50.0 60.0,0.0 110.0,0.0\""),

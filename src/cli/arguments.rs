@@ -7,7 +7,7 @@ use clap::{
     error::{ContextKind, ContextValue, ErrorKind},
 };
 
-use super::terminal::complain;
+use super::{WRONG_USAGE, terminal::complain};
 use crate::printable::printable;
 
 /// The longest duration: beyond it nothing waits, and the sums and formats of durations stay within what they can hold.
@@ -15,9 +15,6 @@ const LONGEST: Duration = Duration::from_secs(365 * 86_400);
 
 /// The commands that a build without the feature `demo` lacks.
 const OF_DEMO: [&str; 2] = ["demo", "renderer"];
-
-/// Exit code of wrong usage, as clap has it.
-const WRONG_USAGE: u8 = 2;
 
 /// The most bytes of a line about an argument.
 const LONGEST_LINE: usize = 400;

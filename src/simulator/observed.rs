@@ -59,6 +59,12 @@ pub struct Observed {
     pub missing_failed: Seconds,
     /// Held projects that were dropped because the renderer no longer knew them.
     pub dropped: Seconds,
+    /// Seconds of a core that renders took, in each [`WORK_STEP`].
+    ///
+    /// [`WORK_STEP`]: super::WORK_STEP
+    pub worked: Vec<f64>,
+    /// When the run ended.
+    pub ended: Moment,
     offered: Vec<u32>,
     /// Renders that the rates in force allowed in each bin.
     allowed: Vec<f64>,
@@ -224,6 +230,7 @@ impl Observed {
     /// Records what the run ended with.
     pub(super) fn end(&mut self, sidecars: &[Sidecar], now: Moment) {
         self.rates_changed(0.0, now);
+        self.ended = now;
         let converged = sidecars.iter().map(|sidecar| sidecar.progress.converged);
         self.converged = converged.collect();
     }

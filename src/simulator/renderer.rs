@@ -8,6 +8,7 @@ use std::{
     time::Duration,
 };
 
+use super::crowd::Crowd;
 use crate::{moment::Moment, revision::Order};
 
 /// The number of a call in the world's books.
@@ -101,6 +102,7 @@ pub struct Renderer {
     given_up: HashSet<CallId>,
     /// How much work each render that ran from the start on has had, in units.
     progress: f64,
+    crowd: Crowd,
     at: Moment,
 }
 
@@ -132,6 +134,7 @@ impl Renderer {
             waiting: VecDeque::new(),
             given_up: HashSet::new(),
             progress: 0.0,
+            crowd: Crowd::new(),
             at: Moment::START,
         }
     }
@@ -146,6 +149,18 @@ impl Renderer {
         (self.slots, self.queue, self.refuses_plainly) = (calls, 0, true);
     }
 
+    /// Has each render stand for so many (at least 1) of as many more sidecars, which render as these do on average. Its cores
+    /// are those of all; its slots and queue are not scaled, so that it has to [shed nothing](Self::shed_nothing).
+    pub fn stand_for(&mut self, each: f64) {
+        self.crowd.each = each.max(1.0);
+    }
+
+    /// Seconds of a core that renders took until now, in each step.
+    pub(super) fn worked(&mut self, now: Moment) -> Vec<f64> {
+        self.advance(now);
+        self.crowd.take_worked()
+    }
+
     pub(super) fn set_cores(&mut self, cores: f64, now: Moment) {
         self.advance(now);
         self.cores = cores;
@@ -154,6 +169,7 @@ impl Renderer {
     /// Takes a render of `work` seconds of a core.
     pub(super) fn take(&mut self, call: CallId, work: f64, now: Moment) -> Taken {
         self.advance(now);
+        self.crowd.took(now);
         if self.running < self.slots {
             self.run(call, work);
         } else if self.waiting.len() < self.queue {
@@ -249,8 +265,11 @@ impl Renderer {
         self.ends.push(Reverse((end, call)));
     }
 
+    #[expect(clippy::cast_precision_loss, reason = "slots are few")]
     fn advance(&mut self, now: Moment) {
-        self.progress += now.since(self.at).as_secs_f64() * self.speed() * UNIT;
+        let speed = self.speed();
+        self.progress += now.since(self.at).as_secs_f64() * speed * UNIT;
+        self.crowd.passes(self.running as f64, speed, self.at, now);
         self.at = self.at.max(now);
     }
 
@@ -260,6 +279,7 @@ impl Renderer {
         if self.running == 0 {
             return 1.0;
         }
-        (self.cores / self.running as f64).min(1.0)
+        let all = self.crowd.all(self.running as f64, self.cores);
+        (self.cores / all).min(1.0)
     }
 }

@@ -92,6 +92,11 @@ pub trait Watch: Sized {
     /// A call has been answered, and all that followed from it at once is done.
     fn answered(&mut self, sidecar: &Sidecar, project: ProjectId, answer: Answer, now: Moment) {}
 
+    /// Whether enough was seen: the run is over before its last second.
+    fn has_seen_enough(&mut self, now: Moment) -> bool {
+        false
+    }
+
     /// The run is over.
     fn ended(&mut self, sidecars: &[Sidecar], fate: &Fate, now: Moment) {}
 }

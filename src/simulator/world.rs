@@ -210,7 +210,7 @@ impl<W: Watch> World<W> {
 
     /// Lets the world run until its end, and tells what was seen, and who watched.
     pub fn run(mut self) -> (Observed, W) {
-        let end = Moment::after_start(Duration::from_secs(self.plan.seconds));
+        let mut end = Moment::after_start(Duration::from_secs(self.plan.seconds));
         self.script.sort_by_key(|(at, _)| Reverse(*at));
         if let Some((at, _)) = self.script.last() {
             self.at(at.since_start(), Event::Act);
@@ -221,8 +221,13 @@ impl<W: Watch> World<W> {
             }
             self.now = timed.at;
             self.happen(timed.event);
+            if self.watch.has_seen_enough(self.now) {
+                end = self.now;
+                break;
+            }
         }
         self.now = end;
+        self.observed.worked = self.renderer.worked(end);
         self.observed.end(&self.sidecars, end);
         self.watch.ended(&self.sidecars, &self.fate, end);
         (self.observed, self.watch)

@@ -108,6 +108,11 @@ impl Fleet {
         self.answered.len() + self.silent.len()
     }
 
+    /// What those that answered said.
+    pub fn statuses(&self) -> impl Iterator<Item = &Status> {
+        self.answered.iter().map(|(_, status)| status)
+    }
+
     /// The facts of all that answered, together.
     pub fn facts(&self) -> Facts {
         Facts::sum(self.answered.iter().map(|(_, status)| &status.facts))
