@@ -1,6 +1,6 @@
 //! The drill: outdated serving, tried out before the real renderer, without a fault switch in any pod that serves.
 //!
-//! A sidecar is started in this process, as [`crate::app`] wires it, before a [tap](tap) that can delay, cut and hold what passes
+//! A sidecar is started in this process, as [`crate::app`] wires it, before a [tap] that can delay, cut and hold what passes
 //! to the renderer. A project, the canary, is looked up meanwhile through a real socket. It becomes outdated by its age alone: no
 //! rollout is raised. The renderer sees a few renders of the canary, and after the hold perhaps of some strangers, whom it does not
 //! know. Nothing is printed here: each [`Step`] is told as it ends, and a [`Report`] comes out.
