@@ -128,9 +128,12 @@ class Impostor:
         return self
 
     def __exit__(self, *_) -> None:
-        # A thread that waits for it to accept would keep it listening, though it is closed here.
-        self._listener.shutdown(socket.SHUT_RDWR)
+        # A thread that waits for a socket would keep it open, though it is closed here.
         for open_socket in [self._listener, *self._open]:
+            try:
+                open_socket.shutdown(socket.SHUT_RDWR)
+            except OSError:
+                pass
             open_socket.close()
 
     def _accept(self) -> None:
