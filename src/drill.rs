@@ -382,7 +382,7 @@ impl Drill<'_> {
         answer.came
     }
 
-    /// Asks for as many projects as there are permits, of which nothing is held. Nobody asks twice.
+    /// Asks for as many projects as there are permits, of which nothing is held. Each is asked for once.
     fn ask_for_strangers(&mut self) {
         let (_, _, concurrency) = BUDGET;
         for _ in 0..concurrency {

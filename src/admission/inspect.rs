@@ -63,8 +63,8 @@ impl Admission {
         entry.is_some_and(|entry| entry.flight().is_some())
     }
 
-    /// What is remembered of the first `most` projects after that one, by name. Whoever walks over
-    /// all of them does so in steps.
+    /// What is remembered of the first `most` projects after that one, by name. A caller that
+    /// walks over all of them does so in steps.
     pub fn remembered_after(
         &self,
         after: Option<&Project>,

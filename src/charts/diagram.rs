@@ -236,7 +236,7 @@ impl Diagram {
     }
 }
 
-/// How many seconds lie between two of the times that are written below a diagram of so many.
+/// The seconds between two of the times that are written below a diagram that ends at `to` seconds.
 fn step(to: f64) -> u32 {
     let pleasant = [5, 20, 60, 120, 300, 600, 1200, 3600, 7200, 14_400];
     let mut fit = pleasant

@@ -16,7 +16,7 @@ pub(super) struct Args {
     /// The files of one sidecar; each section stands in one of them.
     #[arg(value_name = "FILE", required_unless_present = "print_schema")]
     files: Vec<PathBuf>,
-    /// Print what so many sidecars with these settings may render together.
+    /// Print what this number of sidecars may render together with these settings.
     #[arg(long, value_name = "N", conflicts_with = "print_schema")]
     fleet: Option<NonZeroU32>,
     /// Fail if that is more than RATE renders per second.

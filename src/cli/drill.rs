@@ -21,7 +21,7 @@ use crate::{
 
 const EXIT_CODES: &str = "\
 A sidecar is started in this process, before a tap of its own: the renderer is delayed, cut off and held back
-for this sidecar alone. It renders the project a few times, no more than twice a second, and may be asked for
+for this sidecar alone. It renders the project a few times, at most twice a second, and may be asked for
 some of eight projects PROJECT-drill-N, which it does not know. No rollout is raised, and no pod that serves is
 touched. A drill takes a minute or two.
 

@@ -1,4 +1,4 @@
-//! What goes on when a demo stays: callers look projects up, and whoever looks at the page may release and break the renderer.
+//! What goes on when a demo stays: callers look projects up, and the viewer of the page may release and break the renderer.
 
 use std::{
     convert::Infallible,

@@ -55,8 +55,8 @@ impl Refresh {
     }
 
     /// Looks at up to `most` of the projects that admission remembers, by name, after `after`.
-    /// Keeps those that `is_of_interest`. Whoever walks over all of them leaves lookups the lock
-    /// between two steps.
+    /// Keeps those that `is_of_interest`. A caller that walks over all of them leaves the lock to
+    /// lookups between two steps.
     pub fn walk(
         &self,
         after: Option<&Project>,

@@ -233,7 +233,7 @@ impl Connection {
             .unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A client for one call, whose answer may have so many messages.
+    /// A client for one call; an answer with more messages than these fails it.
     pub(super) fn client(&self, messages: Messages) -> (RenderClient, FromRenderer) {
         let limit = self.options.max_payload.saturating_add(ANSWER_SLACK);
         let from_renderer = FromRenderer::default();

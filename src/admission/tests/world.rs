@@ -458,7 +458,7 @@ impl World {
                     reserver.ask(ask, &candidates, self.now);
                 }
                 Action::Return { lease } => {
-                    let reserver = self.reserver.as_mut().expect("it asks nobody");
+                    let reserver = self.reserver.as_mut().expect("a lease is of a reserver");
                     reserver.returned(lease);
                 }
                 Action::Render {
