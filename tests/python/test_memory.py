@@ -25,10 +25,10 @@ BATCH = 100
 WORKING = 0 if FULL else 16 * MIB
 
 
-def resident(sidecar) -> int:
-    """The bytes that the process has in memory."""
+def resident(sidecar, kind: str = "VmRSS") -> int:
+    """The bytes that the process has in memory, or those of a kind."""
     status = Path(f"/proc/{sidecar.pid}/status").read_text()
-    return next(int(line.split()[1]) * KIB for line in status.splitlines() if line.startswith("VmRSS:"))
+    return next(int(line.split()[1]) * KIB for line in status.splitlines() if line.startswith(f"{kind}:"))
 
 
 def look_up(sidecar, projects) -> None:
@@ -44,10 +44,13 @@ def show(what: str, found: int, bound: float) -> None:
 
 def test_an_idle_sidecar_takes_at_most_15_mib(sidecar):
     wait_until(lambda: sidecar.metric("degraded") == 0)
+    # The code of a build with little optimisation is half as large again, and no pod runs it: of that build, what is not code counts,
+    # for which the release build's code leaves 5 MiB of the 15.
+    kind, bound = ("VmRSS", 15 * MIB) if FULL else ("RssAnon", 5 * MIB)
     # Being looked at is all that happens to an idle one.
-    found = max(resident(sidecar) for _ in range(20) if sidecar.metric("ready"))
-    show("idle", found, 15 * MIB)
-    assert found <= 15 * MIB
+    found = max(resident(sidecar, kind) for _ in range(20) if sidecar.metric("ready"))
+    show("idle", found, bound)
+    assert found <= bound
 
 
 def test_what_is_held_takes_little_more_than_its_payloads(start_sidecar, renderer):

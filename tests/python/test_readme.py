@@ -160,7 +160,7 @@ def test_each_block_of_commands_is_followed():
 
 def test_what_needs_a_cluster_names_files_that_exist():
     commands = [line for page in PAGES for line in only("console", BLOCK.findall((ROOT / page).read_text())).splitlines()]
-    assert len(commands) == 9
+    assert len(commands) == 13
     for command in commands:
         assert command.startswith("$ kubectl "), command
         named = re.findall(r"(?<= )(?:deploy|proto|tests)/\S+", command)
