@@ -158,11 +158,16 @@ def test_each_block_of_commands_is_followed():
     assert with_commands == [*(("README.md", title) for title in followed), ("deploy/README.md", "Rehearse an outage")]
 
 
-def test_what_needs_a_cluster_names_files_that_exist():
-    commands = [line for page in PAGES for line in only("console", BLOCK.findall((ROOT / page).read_text())).splitlines()]
-    assert len(commands) == 13
+def test_what_needs_a_cluster_names_files_and_flags_that_exist():
+    lines = [line for page in PAGES for line in only("console", BLOCK.findall((ROOT / page).read_text())).splitlines()]
+    commands = [line.removeprefix("$ ") for line in lines if line.startswith("$ ")]
+    assert len(commands) == 12
     for command in commands:
-        assert command.startswith("$ kubectl "), command
+        program, *words = command.split()
+        assert program in ("kubectl", "evenkeel"), command
+        if program == "evenkeel":
+            said = subprocess.run([BINARY, words[0], "--help"], capture_output=True, text=True, timeout=10).stdout
+            assert all(f"{flag} " in said for flag in words if flag.startswith("--")), command
         named = re.findall(r"(?<= )(?:deploy|proto|tests)/\S+", command)
         assert all((ROOT / path).exists() for path in named), command
 
