@@ -40,7 +40,7 @@ pub(super) struct Candidate {
     pub(super) known: Known,
 }
 
-/// The first candidates in order, up to a limit, so that a list takes no more room than what is shown.
+/// The first candidates in order, up to a limit, so that a list takes only the room of what is shown.
 #[derive(Debug)]
 pub(super) struct Longest {
     first: BinaryHeap<Candidate>,

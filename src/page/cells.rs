@@ -14,9 +14,9 @@ use crate::{
     verdict::Facts,
 };
 
-/// Up to so many sidecars, cells have names.
+/// The most sidecars whose cells have names.
 const NAMED: usize = 24;
-/// Up to so many, each cell is a link.
+/// The most sidecars of which each has a cell that is a link.
 const LINKED: usize = 150;
 /// The most cells.
 const CELLS: usize = 1_000;

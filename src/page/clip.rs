@@ -1,6 +1,6 @@
 //! Text from outside, cut to what it may take of a page once it is escaped.
 
-/// The text, of which no more stands than takes `most` bytes of HTML.
+/// The start of the text that takes at most `most` bytes of HTML.
 pub(super) fn clip(text: &str, most: usize) -> String {
     if takes(text) <= most {
         return text.to_owned();

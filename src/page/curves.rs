@@ -119,7 +119,7 @@ fn span(points: &[Point], times: Times) -> (f64, f64) {
     (-from, (1.08 * ahead).max(0.02 * from))
 }
 
-/// At most so many points that all can be told apart, in seconds from now.
+/// Few enough points that all can be told apart, in seconds from now.
 fn thinned(points: &[Point], now: f64, value: impl Fn(&Point) -> f64) -> Vec<(f64, f64)> {
     let every = points.len().div_ceil(DRAWN).max(1);
     let last = points.len().saturating_sub(1);

@@ -225,7 +225,7 @@ async fn events_of_pod(State(site): State<Arc<Site>>, Path(address): Path<String
     events(site, Some(address))
 }
 
-/// Tells a page of what changes. One that does not read on misses what came in between, and holds up nobody.
+/// Tells a page of what changes. A page that does not read misses what came in between, and delays no other.
 fn events(site: Arc<Site>, pod: Option<String>) -> Response {
     let Ok(place) = Arc::clone(&site.live).try_acquire_owned() else {
         let says = "Too many pages are live.\n";

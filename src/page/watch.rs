@@ -1,4 +1,4 @@
-//! Asks the sidecars while someone looks: one round for all who do, and none while nobody does.
+//! Asks the sidecars while a page is open: one round for all pages, and no round without one.
 
 use std::{
     future::Future,
@@ -147,7 +147,7 @@ mod tests {
     async fn the_sidecars_are_asked_once_for_all_who_look_and_not_while_nobody_does() {
         let (watch, asked) = watched();
         sleep(60 * PERIOD).await;
-        assert_eq!(asked.load(Relaxed), 0, "nobody looks");
+        assert_eq!(asked.load(Relaxed), 0, "no page is open");
         let viewers: Vec<_> = (0..16).map(|_| watch.enter()).collect();
         sleep(10 * PERIOD).await;
         let count = asked.load(Relaxed);
