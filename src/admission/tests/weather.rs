@@ -357,8 +357,13 @@ impl World {
 
     /// What changed while it was wanted became fresh, whether somebody looked it up again or not.
     pub(super) fn check_changes(&self, began: Moment) {
+        // An answer may put a project off for that long; its interest may end meanwhile.
+        let put_off = match self.reserver {
+            Some(_) => 2 * TUNING.budget.ask_horizon,
+            None => Duration::ZERO,
+        };
         let is_of_interest =
-            |project: &&Project| self.looked_up[*project] + TUNING.interest.lasts > began;
+            |project: &&Project| self.looked_up[*project] + TUNING.interest.lasts > began + put_off;
         for project in self.changed.keys().filter(is_of_interest) {
             let number = self.changed[project];
             let held = self.held.get(project);

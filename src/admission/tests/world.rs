@@ -542,18 +542,10 @@ impl World {
         self.take(&Step::Room(count(1).into()));
         let began = self.now;
         for _ in 0..5_000 {
-            while let Some(flight) = self.flights.pop() {
-                self.land(flight, Brought::WhatWasAsked);
-                self.act();
-            }
-            while let Some(project) = self.confirms.pop() {
-                self.land_confirm(&project, Brought::Nothing);
-                self.act();
-            }
+            self.lands_all();
             match self.admission.next_wake() {
                 Some(next) => self.wait(next),
-                None if self.flights.is_empty() && self.confirms.is_empty() => break,
-                None => {}
+                None => break,
             }
         }
         assert_eq!(self.admission.in_flight(), 0);
@@ -572,5 +564,19 @@ impl World {
             0,
             "nothing is remembered for ever"
         );
+    }
+
+    /// Answers every call in flight, and those that start meanwhile.
+    fn lands_all(&mut self) {
+        loop {
+            if let Some(flight) = self.flights.pop() {
+                self.land(flight, Brought::WhatWasAsked);
+            } else if let Some(project) = self.confirms.pop() {
+                self.land_confirm(&project, Brought::Nothing);
+            } else {
+                return;
+            }
+            self.act();
+        }
     }
 }
