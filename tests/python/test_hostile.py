@@ -461,4 +461,5 @@ def test_a_malicious_renderer_costs_no_held_project(holding, renderer, mode):
         assert peak(holding) < BOUND
     if FULL:
         renderer.start()
-        wait_until(lambda: served(holding.get(HELD)) == "FRESH", within=90)
+        obeyed = 120 if mode is pushes_back_for_ever else 0
+        wait_until(lambda: served(holding.get(HELD)) == "FRESH", within=max(90, obeyed + 10))

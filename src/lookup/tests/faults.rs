@@ -270,6 +270,27 @@ async fn a_pushback_that_forbids_retries_is_not_retried() {
     assert_eq!(core.renders(), 1);
 }
 
+/// A renderer that said UNAVAILABLE and 20 s was asked five times in 10 s.
+#[tokio::test(start_paused = true)]
+async fn a_project_that_is_pushed_back_is_asked_for_once_until_its_time_has_come() {
+    let core = Core::new().await;
+    core.renderer
+        .behaves(Behaviour::Fails(exhausted(20, false)));
+    let shop = project("demo/shop");
+    for _ in 0..20 {
+        let answer = core.get_within(&shop, secs(1)).await;
+        assert_eq!(failure(&answer), NotRefreshed::PushedBack);
+        sleep(secs(1)).await;
+        if core.renderer.arrivals()[0].elapsed() >= secs(20) {
+            break;
+        }
+        assert_eq!(core.renderer.renders_of(&shop), 1);
+    }
+    core.renderer.behaves(Behaviour::Answers);
+    core.converges(std::slice::from_ref(&shop), 1).await;
+    assert_eq!(core.renderer.renders_of(&shop), 2);
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_missing_project_is_tried_again_while_somebody_waits_and_the_budget_allows() {
     let core = Core::new().await;
