@@ -54,15 +54,15 @@ pub use self::{
     inspect::{Ladder, Remembered, Turn},
     limits::{FetchLimits, Limits},
     reserve::{AskId, Local, Remote, Reserve, Reserved},
-    share::{Fleet, Share},
+    share::{FleetRate, Share},
     splay::Splay,
     tuning::{
-        Breaking, CoolDowns, Faults, Fetching, Guesses, Holding, Interest, Learning, Pacing, Range,
-        Retries, Shares, Tuning, Turns,
+        Breaking, CoolDowns, FaultTuning, FetchTuning, Guesses, HoldTuning, InterestTuning,
+        Learning, Pacing, Range, Retries, ShareTuning, Tuning, Turns,
     },
     words::{
         CallFailure, Class, FetchLanding, HeldMark, Landing, Link, Outcome, Pushback, Refused,
-        Stops, Verdict, Want, Wish,
+        Stops, Want, Wish, WishVerdict,
     },
 };
 use self::{

@@ -24,11 +24,11 @@ use tokio::{
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 pub use self::repair::repaired;
-use self::{process::ProcessMeter, status::History};
+use self::{process::ProcessMeter, status::StatusHistory};
 use crate::{
     admission::Stops,
     cache::Cache,
-    descriptors::Shares,
+    descriptors::ConnectionShares,
     drain::{self, Drain, DrainEnd},
     freshness::Freshness,
     log::DroppedLines,
@@ -62,7 +62,7 @@ const CALLS_OF_ALL: NonZeroUsize = NonZeroUsize::new(2).expect("BUG: 2 is not 0"
 
 /// Why a sidecar cannot start, or go on.
 #[derive(Debug, thiserror::Error)]
-pub enum Error {
+pub enum SidecarError {
     /// An address cannot be listened on.
     #[error(transparent)]
     Bind(#[from] BindError),
@@ -83,7 +83,7 @@ pub enum Error {
 /// A running sidecar. Dropping it closes its listeners and, a second later, their connections.
 #[derive(Debug)]
 pub struct Sidecar {
-    core: Arc<Core>,
+    core: Arc<SidecarCore>,
     addresses: Addresses,
     threads: Threads,
     telemetry: Threads,
@@ -109,7 +109,7 @@ pub struct Addresses {
 
 /// What the parts of a sidecar share.
 #[derive(Debug)]
-struct Core {
+struct SidecarCore {
     freshness: Arc<Freshness>,
     refresh: Refresh,
     lookup: Lookup,
@@ -119,7 +119,7 @@ struct Core {
     health: Health,
     connections: Connections,
     unread: Unread,
-    shares: Shares,
+    shares: ConnectionShares,
     accepting: Accepting,
     closing: CancellationToken,
     /// Is cancelled when the sidecar is dropped: probes are answered until then.
@@ -131,7 +131,7 @@ struct Core {
     stops: watch::Receiver<Stops>,
     settings: watch::Receiver<Arc<InForce>>,
     process: ProcessMeter,
-    history: History,
+    history: StatusHistory,
     /// What counts the lines that the log of the process loses, once that is said.
     log_dropped: OnceLock<DroppedLines>,
     /// Unix time of the start of the clock, in seconds.
@@ -144,11 +144,11 @@ impl Sidecar {
     ///
     /// # Errors
     /// When an address cannot be listened on.
-    pub async fn start(sources: Sources, loaded: Loaded) -> Result<Self, Error> {
+    pub async fn start(sources: Sources, loaded: Loaded) -> Result<Self, SidecarError> {
         let settings = loaded.settings.clone();
         let upstream = Upstream::start(upstream_options(&settings));
         let (reloader, in_force) = Reloader::start(sources, loaded);
-        let core = Arc::new(Core::new(&settings, upstream.clone(), in_force).await);
+        let core = Arc::new(SidecarCore::new(&settings, upstream.clone(), in_force).await);
 
         let listening = core.readiness.block("listeners");
         let contact = core.readiness.block("first contact with the renderer");
@@ -241,19 +241,19 @@ impl Sidecar {
         mut self,
         stop: impl Future<Output = ()>,
         again: impl Future<Output = ()>,
-    ) -> Result<DrainEnd, Error> {
+    ) -> Result<DrainEnd, SidecarError> {
         tokio::select! {
             () = stop => {}
             ended = self.threads.ended() => {
                 ended?;
-                return Err(Error::Operators(ended_early()));
+                return Err(SidecarError::Operators(ended_early()));
             }
             ended = self.telemetry.ended() => {
                 ended?;
-                return Err(Error::Operators(ended_early()));
+                return Err(SidecarError::Operators(ended_early()));
             }
             Some(failed) = self.operators.join_next() => {
-                return Err(Error::Operators(failed?.err().unwrap_or_else(ended_early)));
+                return Err(SidecarError::Operators(failed?.err().unwrap_or_else(ended_early)));
             }
         }
         Ok(drain::drain(&self, self.drain_grace, again).await)
@@ -264,7 +264,7 @@ fn ended_early() -> io::Error {
     io::Error::other("it ended by itself")
 }
 
-impl Core {
+impl SidecarCore {
     async fn new(
         settings: &Settings,
         upstream: Upstream,
@@ -274,13 +274,16 @@ impl Core {
         let unix = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
         let started_at = unix.unwrap_or_default().as_secs_f64();
         let metrics = Metrics::new();
-        let (shares, accepting) = (Shares::in_force(), Accepting::new(metrics.clone()));
+        let (shares, accepting) = (
+            ConnectionShares::in_force(),
+            Accepting::new(metrics.clone()),
+        );
         let cache = Arc::new(Cache::new(values::bytes(settings.cache.max_bytes)));
         let freshness =
             Freshness::new(settings.rollout.get(), settings.lookup.max_age, clock.now());
         let freshness = Arc::new(freshness);
         let changes_up = upstream.changes_up();
-        let options = refresh::Options {
+        let options = refresh::RefreshOptions {
             deadline: settings.upstream.deadline,
             fetch_deadline: settings.upstream.fetch.deadline,
             max_payload: values::bytes(settings.upstream.max_payload),
@@ -327,13 +330,16 @@ impl Core {
             changes_up,
             settings: in_force,
             process: ProcessMeter::start(),
-            history: History::new(),
+            history: StatusHistory::new(),
             log_dropped: OnceLock::new(),
             started_at,
         }
     }
 
-    fn serve_lookups(&self, settings: &Settings) -> Result<(Vec<ListenAddress>, Threads), Error> {
+    fn serve_lookups(
+        &self,
+        settings: &Settings,
+    ) -> Result<(Vec<ListenAddress>, Threads), SidecarError> {
         let addresses = settings.lookup.listen.iter().map(values::address);
         let listeners = Listener::bind_all(addresses, Access::Everyone)?;
         let role_state = RoleState {
@@ -363,14 +369,14 @@ impl Core {
             .iter()
             .map(|listener| listener.address().clone())
             .collect();
-        Ok((bound, threads.map_err(Error::Lookup)?))
+        Ok((bound, threads.map_err(SidecarError::Lookup)?))
     }
 
     fn serve_admin(
         &self,
         address: &ListenAddress,
         tasks: &mut JoinSet<io::Result<()>>,
-    ) -> Result<ListenAddress, Error> {
+    ) -> Result<ListenAddress, SidecarError> {
         let listener = Listener::bind(address, Access::Owner)?;
         let bound = listener.address().clone();
         let health = self.health.clone();
@@ -389,7 +395,7 @@ impl Core {
     fn serve_telemetry(
         self: &Arc<Self>,
         address: &ListenAddress,
-    ) -> Result<(ListenAddress, Threads), Error> {
+    ) -> Result<(ListenAddress, Threads), SidecarError> {
         let listener = Listener::bind(address, Access::Everyone)?;
         let bound = listener.address().clone();
         let (core, of_status) = (Arc::clone(self), Arc::clone(self));
@@ -407,7 +413,7 @@ impl Core {
             calls: calls(OPERATORS_STREAMS),
         };
         let threads = serve::telemetry::start(listener, routes, role_state);
-        Ok((bound, threads.map_err(Error::Operators)?))
+        Ok((bound, threads.map_err(SidecarError::Operators)?))
     }
 
     /// Whether the renderer cannot be used: there is no connection, or the breaker or its pushback stops every render.
@@ -450,8 +456,8 @@ fn calls(of_one: NonZeroU32) -> Calls {
     Calls::at_most(of_one.saturating_mul(CALLS_OF_ALL))
 }
 
-fn upstream_options(settings: &Settings) -> upstream::Options {
-    upstream::Options {
+fn upstream_options(settings: &Settings) -> upstream::UpstreamOptions {
+    upstream::UpstreamOptions {
         url: settings.upstream.url.clone(),
         component: settings.component.clone(),
         connect_timeout: settings.upstream.connect_timeout,

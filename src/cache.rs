@@ -17,9 +17,9 @@ use std::{
 
 use moka::{notification::RemovalCause, policy::EvictionPolicy, sync::Cache as Map};
 
-use self::{census::Census, changes::Changes, tally::Tally};
+use self::{census::Census, changes::Changes, tally::EvictionTally};
 pub use self::{
-    census::{Counted, Group, Standing},
+    census::{Group, HeldCounts, HeldStanding},
     changes::Change,
     lookup_memo::LookupMemo,
     subscribers::{Subscribers, Subscription},
@@ -64,7 +64,7 @@ pub struct Held {
     /// What lookups leave for each other; it outlives the revision.
     pub memo: Arc<LookupMemo>,
     /// What the cache counts it as.
-    pub standing: Standing,
+    pub standing: HeldStanding,
 }
 
 /// What became of a revision that was to be stored.
@@ -99,7 +99,7 @@ pub struct Cache {
     /// Writers go one at a time, so that order is kept.
     writer: Mutex<()>,
     max_bytes: usize,
-    tally: Arc<Tally>,
+    tally: Arc<EvictionTally>,
     census: Arc<Census>,
     subscribers: Subscribers,
 }
@@ -107,7 +107,7 @@ pub struct Cache {
 impl Cache {
     /// Makes an empty cache of at most `max_bytes`.
     pub fn new(max_bytes: usize) -> Self {
-        let tally = Arc::new(Tally::default());
+        let tally = Arc::new(EvictionTally::default());
         let census = Arc::new(Census::default());
         let (tallied, counted) = (Arc::clone(&tally), Arc::clone(&census));
         Self {
@@ -206,7 +206,7 @@ impl Cache {
             lower: None,
             fell_from,
             memo: held.map_or_else(Arc::default, |held| Arc::clone(&held.memo)),
-            standing: Standing::default(),
+            standing: HeldStanding::default(),
         });
         if is_new {
             self.tally.returns(&project);
@@ -366,7 +366,7 @@ impl Cache {
     }
 
     /// What is held, counted by what makes it outdated, at a cost that does not grow with it.
-    pub fn counted(&self, now: Moment) -> Counted {
+    pub fn counted(&self, now: Moment) -> HeldCounts {
         self.census.look(now)
     }
 
@@ -424,7 +424,7 @@ impl Cache {
         let mut new = Held {
             revision: Arc::clone(&held.revision),
             memo: Arc::clone(&held.memo),
-            standing: Standing::default(),
+            standing: HeldStanding::default(),
             ..*held
         };
         change(&mut new);

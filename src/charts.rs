@@ -12,7 +12,7 @@ mod table;
 pub use self::{
     bar::Bar,
     diagram::{Axes, Diagram, Steps, Value},
-    ladder::{Gate, Ladder, Share, Way},
+    ladder::{AskedPart, Direction, GatePart, LadderPicture},
     picture::{Anchor, Picture},
     table::{columns, table},
 };

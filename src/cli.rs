@@ -63,31 +63,31 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Run the sidecar.
-    Serve(serve::Args),
+    Serve(serve::ServeArgs),
     /// Show what a release does, the way of the incident and with evenkeel.
     #[cfg(feature = "demo")]
-    Demo(demo::Args),
+    Demo(demo::DemoArgs),
     /// Run the embedded renderer, for development and tests.
     #[cfg(feature = "demo")]
-    Renderer(Box<renderer::Args>),
+    Renderer(Box<renderer::RendererArgs>),
     /// Look a project's configuration up.
-    Get(get::Args),
+    Get(get::GetArgs),
     /// Print each change of some projects' configurations as it arrives.
-    Watch(watch::Args),
+    Watch(watch::WatchArgs),
     /// Show what holds a sidecar or a fleet up, and what to do.
-    Status(status::Args),
+    Status(status::StatusArgs),
     /// List the projects of a sidecar that fail, are outdated or missing.
-    Projects(projects::Args),
+    Projects(projects::ProjectsArgs),
     /// Explain why a sidecar does not refresh a project, gate by gate.
-    Explain(explain::Args),
+    Explain(explain::ExplainArgs),
     /// Serve a web page that shows what holds a sidecar or a fleet up.
-    Page(page::Args),
+    Page(page::PageArgs),
     /// Tell what a release would do with other limits.
     Plan(Box<plan::Args>),
     /// Validate settings.
-    Check(check::Args),
+    Check(check::CheckArgs),
     /// Try out, before the real renderer, that lookups are answered while it cannot be used.
-    Drill(drill::Args),
+    Drill(drill::DrillArgs),
 }
 
 /// Runs the command that the process was started with.

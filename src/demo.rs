@@ -2,7 +2,7 @@
 //!
 //! Everything is real and in this process: the embedded renderer, the sidecar as [`crate::app`] wires it, clients over gRPC on
 //! loopback. What the incident did lives in [`incident`] and can be had nowhere else. Nothing is printed here: progress is told
-//! to a channel, and a [`Report`] comes out, with a verdict on what evenkeel promises.
+//! to a channel, and a [`DemoReport`] comes out, with a verdict on what evenkeel promises.
 
 mod callers;
 mod chart;
@@ -28,19 +28,19 @@ use tokio::sync::watch;
 
 pub use self::{
     evenkeel::Evenkeel,
-    live::{Live, Stage},
+    live::{DemoStage, LiveNumbers},
     measured::{Latencies, Measured, Series},
     promises::{Promise, promises},
-    report::Report,
+    report::DemoReport,
     stay::Stay,
-    terms::{Release, Terms},
+    terms::{Release, StormTerms},
 };
-use self::{incident::Incident, renderer::Site, storm::Side};
+use self::{incident::Incident, renderer::RendererSite, storm::StormSide};
 use crate::{app, renderer::StartError, settings::Invalid};
 
 /// Why a demo came to no end.
 #[derive(Debug, thiserror::Error)]
-pub enum Error {
+pub enum DemoError {
     /// The sample input, or a settings file, cannot be written.
     #[error("cannot write to the folder of temporary files")]
     Folder(#[source] io::Error),
@@ -55,7 +55,7 @@ pub enum Error {
     Settings(#[from] Invalid),
     /// The sidecar does not start.
     #[error("the sidecar does not start")]
-    Sidecar(#[from] app::Error),
+    Sidecar(#[from] app::SidecarError),
     /// The sidecar went on with the rollout before.
     #[error("the sidecar did not learn of the release within {0:?}")]
     Unlearned(Duration),
@@ -74,10 +74,10 @@ pub enum Error {
 }
 
 /// A demo that has come to its end, and is still up.
-pub struct Demo {
+pub struct DemoRun {
     /// What it came to.
-    pub report: Report,
-    evenkeel: Side<Evenkeel>,
+    pub report: DemoReport,
+    evenkeel: StormSide<Evenkeel>,
     folder: TempDir,
 }
 
@@ -85,20 +85,23 @@ pub struct Demo {
 ///
 /// # Errors
 /// When something does not start, or the renders before the storm fail.
-pub async fn run(terms: Terms, live: watch::Sender<Live>) -> Result<Demo, Error> {
-    let folder = TempDir::with_prefix("evenkeel-demo-").map_err(Error::Folder)?;
-    let site = Site::start(&terms, &folder.path().join("incident")).await?;
+pub async fn run(
+    terms: StormTerms,
+    live: watch::Sender<LiveNumbers>,
+) -> Result<DemoRun, DemoError> {
+    let folder = TempDir::with_prefix("evenkeel-demo-").map_err(DemoError::Folder)?;
+    let site = RendererSite::start(&terms, &folder.path().join("incident")).await?;
     let way = Incident::start(&terms, &site.url()).await?;
-    let mut incident = Side::new(site, way, &terms);
-    let site = Site::start(&terms, &folder.path().join("evenkeel")).await?;
+    let mut incident = StormSide::new(site, way, &terms);
+    let site = RendererSite::start(&terms, &folder.path().join("evenkeel")).await?;
     let way = Evenkeel::start(&terms, &site.url(), folder.path()).await?;
-    let mut evenkeel = Side::new(site, way, &terms);
+    let mut evenkeel = StormSide::new(site, way, &terms);
     storm::warm_up(&incident, &evenkeel, &live).await?;
     let before = Measured::of(&incident.storm(&terms, &live).await?, &terms);
     drop(incident);
     let with = Measured::of(&evenkeel.storm(&terms, &live).await?, &terms);
-    Ok(Demo {
-        report: Report {
+    Ok(DemoRun {
+        report: DemoReport {
             terms,
             incident: before,
             evenkeel: with,
@@ -108,12 +111,12 @@ pub async fn run(terms: Terms, live: watch::Sender<Live>) -> Result<Demo, Error>
     })
 }
 
-impl Demo {
+impl DemoRun {
     /// Keeps the sidecar and its renderer up, with callers of both.
     ///
     /// # Errors
     /// When the sidecar cannot be reached.
-    pub async fn stay(self) -> Result<Stay, Error> {
+    pub async fn stay(self) -> Result<Stay, DemoError> {
         Stay::start(self.evenkeel, &self.report.terms, self.folder).await
     }
 }

@@ -10,7 +10,7 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 /// The most connections of each listener, so that together they leave descriptors for files and the renderer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Shares {
+pub struct ConnectionShares {
     /// Connections of applications.
     pub lookup: NonZeroUsize,
     /// Connections of operators.
@@ -44,7 +44,7 @@ pub fn raise() -> io::Result<u64> {
     Ok(maximum.unwrap_or(u64::MAX))
 }
 
-impl Shares {
+impl ConnectionShares {
     /// Shares out what the process may have open now.
     pub fn in_force() -> Self {
         let limit = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
@@ -74,7 +74,7 @@ mod tests {
     #[test]
     fn connections_leave_descriptors_for_files_and_the_renderer() {
         for limit in [64, 256, 1024, 4096, 1 << 20, usize::MAX] {
-            let shares = Shares::of(limit);
+            let shares = ConnectionShares::of(limit);
             let taken = [shares.lookup, shares.admin, shares.telemetry]
                 .map(NonZeroUsize::get)
                 .iter()
@@ -91,7 +91,7 @@ mod tests {
     #[test]
     fn hardly_any_descriptors_still_let_each_listener_take_one() {
         for limit in [0, 1, 16, 30] {
-            assert!(Shares::of(limit).lookup.get() >= 1, "{limit}");
+            assert!(ConnectionShares::of(limit).lookup.get() >= 1, "{limit}");
         }
     }
 

@@ -3,7 +3,7 @@
 //! A sidecar is started in this process, as [`crate::app`] wires it, before a [tap] that can delay, cut and hold what passes
 //! to the renderer. A project, the canary, is looked up meanwhile through a real socket. It becomes outdated by its age alone: no
 //! rollout is raised. The renderer sees a few renders of the canary, and after the hold perhaps of some strangers, whom it does not
-//! know. Nothing is printed here: each [`Step`] is told as it ends, and a [`Report`] comes out.
+//! know. Nothing is printed here: each [`DrillStep`] is told as it ends, and a [`DrillReport`] comes out.
 
 mod caller;
 mod frames;
@@ -18,10 +18,10 @@ use tokio::{
     time::{Instant, sleep},
 };
 
-pub use self::report::{Report, Step};
+pub use self::report::{DrillReport, DrillStep};
 use self::{
-    caller::{Answer, Caller},
-    report::{Expected, Tally},
+    caller::{DrillCaller, LookupAnswer},
+    report::{CanaryTally, Expected},
     tap::{Mode, Tap},
 };
 use crate::{
@@ -56,7 +56,7 @@ const PREFIX: usize = 200;
 
 /// What is tried out, and before whom.
 #[derive(Clone, Debug)]
-pub struct Terms {
+pub struct DrillTerms {
     /// The renderer.
     pub upstream: Uri,
     /// A project that the renderer knows.
@@ -75,13 +75,13 @@ pub struct Terms {
 
 /// Why a drill could not begin.
 #[derive(Debug, thiserror::Error)]
-pub enum Error {
+pub enum DrillError {
     /// A setting of the sidecar is wrong.
     #[error("{0}")]
     Settings(Invalid),
     /// The sidecar does not start.
     #[error("the sidecar does not start")]
-    Sidecar(#[from] app::Error),
+    Sidecar(#[from] app::SidecarError),
     /// A port cannot be listened on.
     #[error("cannot listen on loopback")]
     Listen(#[source] io::Error),
@@ -110,27 +110,30 @@ pub enum Error {
 }
 
 struct Drill<'a> {
-    terms: &'a Terms,
+    terms: &'a DrillTerms,
     tap: Tap,
-    caller: Caller,
+    caller: DrillCaller,
     start: Instant,
     /// Callers of projects of which nothing is held.
     strangers: JoinSet<()>,
     strangers_named: u32,
-    steps: Vec<Step>,
-    tell: &'a mut dyn FnMut(&Step),
+    steps: Vec<DrillStep>,
+    tell: &'a mut dyn FnMut(&DrillStep),
 }
 
 /// Runs it, which takes a minute or two, and tells each step as it ends.
 ///
 /// # Errors
 /// When it cannot begin: the renderer cannot be reached, or does not know the canary.
-pub async fn run(terms: &Terms, tell: &mut dyn FnMut(&Step)) -> Result<Report, Error> {
+pub async fn run(
+    terms: &DrillTerms,
+    tell: &mut dyn FnMut(&DrillStep),
+) -> Result<DrillReport, DrillError> {
     let named = prefix(&terms.canary);
     let tap = Tap::start(&terms.upstream, named).await;
-    let tap = tap.map_err(Error::Listen)?;
+    let tap = tap.map_err(DrillError::Listen)?;
     let sources = sources(terms, &tap);
-    let loaded = settings::load(&sources).map_err(Error::Settings)?;
+    let loaded = settings::load(&sources).map_err(DrillError::Settings)?;
     let sidecar = Sidecar::start(sources, loaded).await?;
     let lookup = sidecar
         .addresses()
@@ -141,11 +144,11 @@ pub async fn run(terms: &Terms, tell: &mut dyn FnMut(&Step)) -> Result<Report, E
             ListenAddress::Unix(_) => None,
         });
     let address = lookup.expect("BUG: the settings name a TCP address");
-    let caller = Caller::connect(address, terms.max_outdated).await;
+    let caller = DrillCaller::connect(address, terms.max_outdated).await;
     let mut drill = Drill {
         terms,
         tap,
-        caller: caller.map_err(Error::Connect)?,
+        caller: caller.map_err(DrillError::Connect)?,
         start: Instant::now(),
         strangers: JoinSet::new(),
         strangers_named: 0,
@@ -162,7 +165,7 @@ pub async fn run(terms: &Terms, tell: &mut dyn FnMut(&Step)) -> Result<Report, E
 }
 
 /// All of the sidecar's settings that matter here: none are read from files or the environment.
-fn sources(terms: &Terms, tap: &Tap) -> Sources {
+fn sources(terms: &DrillTerms, tap: &Tap) -> Sources {
     let (rate, burst, concurrency) = BUDGET;
     let millis = |time: Duration| format!("{}ms", time.as_millis());
     let fields = [
@@ -197,25 +200,27 @@ fn prefix(canary: &Project) -> String {
 
 impl Drill<'_> {
     /// Has the canary rendered.
-    async fn render(&mut self) -> Result<(), Error> {
+    async fn render(&mut self) -> Result<(), DrillError> {
         let begun = self.begin();
         let within = self.terms.within;
         loop {
             let patience = within.min(FIRST);
             let answer = self.caller.ask(self.terms.canary.as_str(), patience).await;
             let why = match answer.came {
-                Answer::Fresh => break,
-                Answer::NoSuchProject => return Err(Error::NoCanary(self.terms.canary.clone())),
-                Answer::Outdated(reason) => reason,
-                Answer::Failed(why) => why,
+                LookupAnswer::Fresh => break,
+                LookupAnswer::NoSuchProject => {
+                    return Err(DrillError::NoCanary(self.terms.canary.clone()));
+                }
+                LookupAnswer::Outdated(reason) => reason,
+                LookupAnswer::Failed(why) => why,
             };
             if begun.at.elapsed() >= within {
                 return Err(match self.tap.unreached() {
-                    Some(error) => Error::Unreachable {
+                    Some(error) => DrillError::Unreachable {
                         url: self.terms.upstream.clone(),
                         why: error.to_string(),
                     },
-                    None => Error::NotRendered { within, why },
+                    None => DrillError::NotRendered { within, why },
                 });
             }
             sleep(PACE).await;
@@ -224,7 +229,7 @@ impl Drill<'_> {
         self.end(
             "rendered",
             begun,
-            Tally::default(),
+            CanaryTally::default(),
             &Expected::default(),
             |_| format!("the canary is held, after {took:.1?}"),
         );
@@ -235,12 +240,12 @@ impl Drill<'_> {
     async fn delay(&mut self) {
         let begun = self.begin();
         self.tap.set(Mode::Delay(DELAY));
-        let mut tally = Tally::default();
+        let mut tally = CanaryTally::default();
         let mut is_used = false;
         let limit = NOTICED + self.terms.deadline;
         while begun.at.elapsed() < limit && !is_used && tally.failed < ENOUGH {
             let came = self.ask(&mut tally).await;
-            is_used = came == Answer::Fresh && tally.outdated.contains_key("TIMED_OUT");
+            is_used = came == LookupAnswer::Fresh && tally.outdated.contains_key("TIMED_OUT");
             sleep(PACE).await;
         }
         self.tap.set(Mode::Pass);
@@ -262,10 +267,10 @@ impl Drill<'_> {
         let begun = self.begin();
         self.tap.set(Mode::Cut);
         // Until the canary is outdated and the sidecar knows that the renderer is gone, any answer is right.
-        let mut tally = Tally::default();
+        let mut tally = CanaryTally::default();
         while begun.at.elapsed() < NOTICED {
             let answer = self.ask(&mut tally).await;
-            let is_known = answer == Answer::Outdated("UNREACHABLE".to_owned());
+            let is_known = answer == LookupAnswer::Outdated("UNREACHABLE".to_owned());
             if is_known || tally.failed >= ENOUGH {
                 break;
             }
@@ -282,7 +287,7 @@ impl Drill<'_> {
             most_renders: Some(0),
             ..Expected::default()
         };
-        self.end("cut", begun, tally, &expected, Tally::to_string);
+        self.end("cut", begun, tally, &expected, CanaryTally::to_string);
     }
 
     /// Connections stay, and nothing passes. First strangers take all permits, then the canary's render takes one, and in the end
@@ -293,14 +298,14 @@ impl Drill<'_> {
         self.ask_for_strangers();
         let seen = ["CONCURRENCY_LIMITED", "TIMED_OUT", "BREAKER_OPEN"];
         let limit = NOTICED + 6 * self.terms.deadline;
-        let (mut tally, mut is_outdated) = (Tally::default(), false);
+        let (mut tally, mut is_outdated) = (CanaryTally::default(), false);
         while begun.at.elapsed() < limit {
             let timed_out = tally.outdated.contains_key("TIMED_OUT");
             let answer = self.ask(&mut tally).await;
-            if answer == Answer::Fresh && !is_outdated {
+            if answer == LookupAnswer::Fresh && !is_outdated {
                 tally = tally.without_answers();
             }
-            is_outdated |= matches!(answer, Answer::Outdated(_));
+            is_outdated |= matches!(answer, LookupAnswer::Outdated(_));
             if !timed_out && tally.outdated.contains_key("TIMED_OUT") {
                 self.ask_for_strangers();
             }
@@ -319,16 +324,16 @@ impl Drill<'_> {
             is_fresh_wrong: true,
             ..Expected::default()
         };
-        self.end("held", begun, tally, &expected, Tally::to_string);
+        self.end("held", begun, tally, &expected, CanaryTally::to_string);
     }
 
     /// All is well again.
     async fn heal(&mut self) {
         let begun = self.begin();
         self.tap.set(Mode::Pass);
-        let (mut tally, mut is_fresh) = (Tally::default(), false);
+        let (mut tally, mut is_fresh) = (CanaryTally::default(), false);
         while begun.at.elapsed() < HEALED && !is_fresh {
-            is_fresh = self.ask(&mut tally).await == Answer::Fresh;
+            is_fresh = self.ask(&mut tally).await == LookupAnswer::Fresh;
             sleep(PACE).await;
         }
         let took = begun.at.elapsed();
@@ -341,12 +346,12 @@ impl Drill<'_> {
         });
     }
 
-    fn report(mut self) -> Report {
+    fn report(mut self) -> DrillReport {
         let (rate, burst, _) = BUDGET;
         let seconds = self.start.elapsed().as_secs_f64();
         let counts = self.tap.counts();
         let within = (f64::from(burst) + f64::from(rate) * seconds).floor();
-        let begun = Begun {
+        let begun = StepBegun {
             at: self.start,
             renders: 0,
         };
@@ -359,13 +364,13 @@ impl Drill<'_> {
             most_renders: Some(within as u32),
             ..Expected::default()
         };
-        self.end("budget", begun, Tally::default(), &expected, |_| {
+        self.end("budget", begun, CanaryTally::default(), &expected, |_| {
             format!(
                 "{} renders were tried, of {within} that the budget allows",
                 counts.tried
             )
         });
-        Report {
+        DrillReport {
             upstream: self.terms.upstream.to_string(),
             project: self.terms.canary.to_string(),
             steps: self.steps,
@@ -375,7 +380,7 @@ impl Drill<'_> {
         }
     }
 
-    async fn ask(&self, tally: &mut Tally) -> Answer {
+    async fn ask(&self, tally: &mut CanaryTally) -> LookupAnswer {
         let canary = self.terms.canary.as_str();
         let answer = self.caller.ask(canary, PATIENCE).await;
         tally.count(&answer);
@@ -400,8 +405,8 @@ impl Drill<'_> {
         }
     }
 
-    fn begin(&self) -> Begun {
-        Begun {
+    fn begin(&self) -> StepBegun {
+        StepBegun {
             at: Instant::now(),
             renders: self.tap.counts().tried,
         }
@@ -410,13 +415,13 @@ impl Drill<'_> {
     fn end(
         &mut self,
         name: &'static str,
-        begun: Begun,
-        tally: Tally,
+        begun: StepBegun,
+        tally: CanaryTally,
         expected: &Expected<'_>,
-        says: impl FnOnce(&Tally) -> String,
+        says: impl FnOnce(&CanaryTally) -> String,
     ) {
         let renders = self.tap.counts().tried - begun.renders;
-        let step = Step {
+        let step = DrillStep {
             name,
             broken: expected.broken(&tally, renders),
             says: says(&tally),
@@ -433,7 +438,7 @@ impl Drill<'_> {
 
 /// When a step began, and how many renders had been tried by then.
 #[derive(Clone, Copy, Debug)]
-struct Begun {
+struct StepBegun {
     at: Instant,
     renders: u32,
 }

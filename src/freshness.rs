@@ -14,7 +14,7 @@ use std::{
 use arc_swap::ArcSwap;
 
 use crate::{
-    cache::{Counted, Held},
+    cache::{Held, HeldCounts},
     moment::Moment,
 };
 
@@ -38,7 +38,7 @@ pub enum TargetChange {
 
 /// How many projects are fresh and outdated.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Counts {
+pub struct FreshnessCounts {
     /// Fresh ones.
     pub fresh: usize,
     /// Outdated ones.
@@ -179,11 +179,11 @@ impl Freshness {
     }
 
     /// How many projects of what is held are fresh and outdated, and since when some have been.
-    pub fn count(&self, counted: &Counted) -> Counts {
+    pub fn count(&self, counted: &HeldCounts) -> FreshnessCounts {
         let target = self.target();
         let raised_at = self.raised_at();
         let raises = self.raises.load();
-        let mut counts = Counts::default();
+        let mut counts = FreshnessCounts::default();
         let mut since = [counted.changed_since, counted.too_old_since]
             .into_iter()
             .flatten()
@@ -232,7 +232,7 @@ fn nanos(max_age: Option<Duration>) -> u64 {
 mod tests {
     use super::*;
     use crate::{
-        cache::Standing,
+        cache::HeldStanding,
         revision::{Order, Project, Revision},
     };
 
@@ -256,7 +256,7 @@ mod tests {
             lower: None,
             fell_from: None,
             memo: Arc::default(),
-            standing: Standing::default(),
+            standing: HeldStanding::default(),
         }
     }
 

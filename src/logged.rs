@@ -10,9 +10,9 @@ thread_local! {
 }
 
 /// The lines at INFO and above that this thread logs, on which flights run as well, for as long as this lives.
-pub(crate) struct Log(());
+pub(crate) struct CapturedLog(());
 
-impl Log {
+impl CapturedLog {
     pub(crate) fn start() -> Self {
         static INSTALLED: Once = Once::new();
         // One for all threads: what a place in the code logs is looked up once, perhaps by a thread that keeps no log.
@@ -20,7 +20,7 @@ impl Log {
             let log = tracing_subscriber::fmt()
                 .with_max_level(Level::INFO)
                 .with_ansi(false)
-                .with_writer(|| Page)
+                .with_writer(|| CapturedPage)
                 .finish();
             tracing::subscriber::set_global_default(log).expect("tests have no other");
         });
@@ -47,16 +47,16 @@ impl Log {
     }
 }
 
-impl Drop for Log {
+impl Drop for CapturedLog {
     fn drop(&mut self) {
         PAGE.set(None);
     }
 }
 
 /// Writes to the page of its thread.
-struct Page;
+struct CapturedPage;
 
-impl io::Write for Page {
+impl io::Write for CapturedPage {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         PAGE.with_borrow_mut(|page| {
             if let Some(page) = page {

@@ -19,8 +19,8 @@ mod table;
 pub use self::{
     exposition::Exposition,
     labels::{LookupResult, Role},
-    page::{Gauges, Process},
-    table::{Kind, Row, table},
+    page::{Gauges, ProcessNumbers},
+    table::{MetricKind, MetricRow, table},
 };
 
 use self::{
@@ -44,7 +44,7 @@ pub struct Metrics {
 
 /// Lookups and renders since the start.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Counted {
+pub struct SinceStart {
     /// All lookups.
     pub lookups: u64,
     /// Those that were answered outdated, by the index of the reason.
@@ -175,10 +175,10 @@ impl Metrics {
     }
 
     /// What was counted since the start.
-    pub fn counted(&self) -> Counted {
-        let mut counted = Counted {
+    pub fn counted(&self) -> SinceStart {
+        let mut counted = SinceStart {
             render_time: self.recorded.render_durations.sum(),
-            ..Counted::default()
+            ..SinceStart::default()
         };
         for result in LookupResult::all() {
             let count = self.recorded.lookups(result);

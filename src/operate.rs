@@ -15,12 +15,12 @@ use tokio::{sync::Semaphore, time::sleep};
 
 pub use self::{
     ladder::GateAnswer,
-    listing::{Filter, Listing},
+    listing::{Listing, ProjectFilter},
     state::{HeldState, ProjectState},
 };
 use self::{
-    listing::{Candidate, Longest},
-    state::Known,
+    listing::{ListCandidate, Longest},
+    state::HeldOrAbsent,
 };
 use crate::{
     admission::Remembered,
@@ -78,7 +78,7 @@ impl Operate {
     }
 
     /// Lists up to `limit` projects, the longest outdated first, then by name.
-    pub async fn list(&self, filter: Filter, limit: usize) -> Listing {
+    pub async fn list(&self, filter: ProjectFilter, limit: usize) -> Listing {
         let _turn = self.lists.acquire().await;
         let remembered = self.remembered(filter).await;
         let walk = {
@@ -105,7 +105,7 @@ impl Operate {
     /// Says why a project is not refreshed; none when nothing is known of it.
     pub fn explain(&self, project: &Project) -> Option<Explained> {
         let now = self.clock.now();
-        let known = Known {
+        let known = HeldOrAbsent {
             held: self.cache.get(project.as_str()),
             absent_for: self
                 .cache
@@ -125,7 +125,7 @@ impl Operate {
     }
 
     /// The projects that admission remembers of that kind, by name.
-    async fn remembered(&self, filter: Filter) -> Vec<(Project, Remembered)> {
+    async fn remembered(&self, filter: ProjectFilter) -> Vec<(Project, Remembered)> {
         let mut all = Vec::new();
         let mut after = None;
         while filter.asks_admission() {
@@ -145,7 +145,7 @@ impl Operate {
     /// The first of all projects that the filter lets through, where admission remembers these of its kind.
     fn among(
         &self,
-        filter: Filter,
+        filter: ProjectFilter,
         remembered: Vec<(Project, Remembered)>,
         limit: usize,
     ) -> Longest {
@@ -157,17 +157,17 @@ impl Operate {
             let is_remembered = left.remove(&project).is_some();
             let outdated_since = self.outdated_since(&held, now);
             let is_listed = match filter {
-                Filter::All => true,
-                Filter::Failing => is_remembered,
-                Filter::Outdated => outdated_since.is_some(),
-                Filter::Missing => false,
+                ProjectFilter::All => true,
+                ProjectFilter::Failing => is_remembered,
+                ProjectFilter::Outdated => outdated_since.is_some(),
+                ProjectFilter::Missing => false,
             };
             if is_listed {
-                let known = Known {
+                let known = HeldOrAbsent {
                     held: Some(held),
-                    ..Known::default()
+                    ..HeldOrAbsent::default()
                 };
-                found.add(Candidate {
+                found.add(ListCandidate {
                     since: outdated_since,
                     project,
                     known,
@@ -177,11 +177,11 @@ impl Operate {
         if filter.takes_absent() {
             for (project, absent_for) in self.cache.absent(self.freshness.target(), now) {
                 let since = left.remove(&project).and_then(|it| it.wanted_since);
-                let known = Known {
+                let known = HeldOrAbsent {
                     absent_for: Some(absent_for),
-                    ..Known::default()
+                    ..HeldOrAbsent::default()
                 };
-                found.add(Candidate {
+                found.add(ListCandidate {
                     since,
                     project,
                     known,
@@ -189,16 +189,16 @@ impl Operate {
             }
         }
         for (project, remembered) in left {
-            found.add(Candidate {
+            found.add(ListCandidate {
                 since: remembered.wanted_since,
                 project,
-                known: Known::default(),
+                known: HeldOrAbsent::default(),
             });
         }
         found
     }
 
-    fn state(&self, project: &Project, known: Known) -> ProjectState {
+    fn state(&self, project: &Project, known: HeldOrAbsent) -> ProjectState {
         let inspected = self.refresh.inspect(project);
         let held = known.held.as_deref();
         let outdated_since = match held {

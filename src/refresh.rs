@@ -45,8 +45,8 @@ use self::{
 };
 use crate::{
     admission::{
-        Action, Admission, Class, Drops, Explanation, HeldMark, Limits, Link, Stops, Verdict, Want,
-        Wish,
+        Action, Admission, Class, Drops, Explanation, HeldMark, Limits, Link, Stops, Want, Wish,
+        WishVerdict,
     },
     cache::{Cache, Held},
     freshness::{Freshness, TargetChange},
@@ -59,7 +59,7 @@ use crate::{
 
 /// What a refresh needs to know, fixed for a process.
 #[derive(Clone, Copy, Debug)]
-pub struct Options {
+pub struct RefreshOptions {
     /// How long a render may run.
     pub deadline: Duration,
     /// How long a fetch may take.
@@ -106,17 +106,17 @@ pub enum Told {
 /// Refreshes projects. Cheap to clone.
 #[derive(Clone)]
 pub struct Refresh {
-    shared: Arc<Shared>,
+    shared: Arc<RefreshShared>,
 }
 
-struct Shared {
+struct RefreshShared {
     clock: Clock,
-    options: Options,
+    options: RefreshOptions,
     parts: Parts,
     /// Where flights run, whichever thread launches them.
     runtime: Handle,
     flights: TaskTracker,
-    state: Mutex<State>,
+    state: Mutex<RefreshState>,
     /// The next wake has come nearer.
     rearm: Arc<Notify>,
     /// Whatever may change refusals starts a new epoch, which ends those that are remembered.
@@ -125,7 +125,7 @@ struct Shared {
     stops: watch::Sender<Stops>,
 }
 
-struct State {
+struct RefreshState {
     admission: Admission,
     waiters: HashMap<Project, watch::Sender<Option<Resolved>>>,
     wakes_at: Option<Moment>,
@@ -139,20 +139,20 @@ struct State {
 
 impl Refresh {
     /// Makes a refresh whose flights and timer run on the current runtime.
-    pub fn new(clock: Clock, options: Options, limits: Limits, parts: Parts) -> Self {
+    pub fn new(clock: Clock, options: RefreshOptions, limits: Limits, parts: Parts) -> Self {
         let target = parts.freshness.target();
         if parts.cache.set_max_age(parts.freshness.max_age()) {
             parts.cache.count_ages_again();
         }
         let admission = Admission::new(limits, target, options.seed, clock.now())
             .with_deadline(options.deadline);
-        let shared = Arc::new(Shared {
+        let shared = Arc::new(RefreshShared {
             clock,
             options,
             parts,
             runtime: Handle::current(),
             flights: TaskTracker::new(),
-            state: Mutex::new(State {
+            state: Mutex::new(RefreshState {
                 admission,
                 waiters: HashMap::new(),
                 wakes_at: None,
@@ -196,11 +196,11 @@ impl Refresh {
             until: asked.until,
         };
         let told = match state.admission.want(project, wish, now) {
-            Verdict::Wait => {
+            WishVerdict::Wait => {
                 let until = asked.until.expect("BUG: only those wait who would");
                 Told::Wait(self.wait_for(&mut state, project, until))
             }
-            Verdict::Refused(refused) => {
+            WishVerdict::Refused(refused) => {
                 if refused.refusal.reason == NotRefreshed::QueueFull {
                     let queue = state.admission.limits().queue.get();
                     let waiting = format_args!("{queue} missing projects");
@@ -389,7 +389,7 @@ impl Refresh {
         self.shared.lock().waiters.len()
     }
 
-    fn wait_for(&self, state: &mut State, project: &Project, until: Moment) -> Waiter {
+    fn wait_for(&self, state: &mut RefreshState, project: &Project, until: Moment) -> Waiter {
         let channel = state
             .waiters
             .entry(project.clone())
@@ -411,8 +411,8 @@ impl std::fmt::Debug for Refresh {
     }
 }
 
-impl Shared {
-    fn lock(&self) -> MutexGuard<'_, State> {
+impl RefreshShared {
+    fn lock(&self) -> MutexGuard<'_, RefreshState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -421,7 +421,7 @@ impl Shared {
         self.tell_state(|state, now| fact(&mut state.admission, now));
     }
 
-    fn tell_state(self: &Arc<Self>, fact: impl FnOnce(&mut State, Moment)) {
+    fn tell_state(self: &Arc<Self>, fact: impl FnOnce(&mut RefreshState, Moment)) {
         let mut state = self.lock();
         let now = self.clock.now();
         fact(&mut state, now);
@@ -430,7 +430,7 @@ impl Shared {
     }
 
     /// Carries out what admission decided.
-    fn perform(self: &Arc<Self>, state: &mut State) {
+    fn perform(self: &Arc<Self>, state: &mut RefreshState) {
         for action in state.admission.take_actions() {
             match action {
                 Action::Redial { connection } => self.parts.render.redial(connection),
@@ -451,7 +451,7 @@ impl Shared {
                     permit,
                 } => {
                     self.forget(&project);
-                    let asked = flight::Asked {
+                    let asked = flight::RenderAsked {
                         rollout,
                         is_demand,
                         trace: state.traces.of_render(&project),
@@ -532,7 +532,7 @@ impl Shared {
     }
 }
 
-impl State {
+impl RefreshState {
     /// Notes which trace the next flight of a project belongs to: that of the first lookup that
     /// wants it from now on.
     fn note_cause(&mut self, project: &Project, trace: Option<TraceContext>) {
@@ -562,7 +562,7 @@ fn mark(held: &Held) -> HeldMark {
 const PAUSE: Duration = Duration::from_millis(1);
 
 /// Ticks admission when it asks to be woken, for as long as there is one.
-async fn keep_time(shared: Weak<Shared>, rearm: Arc<Notify>) {
+async fn keep_time(shared: Weak<RefreshShared>, rearm: Arc<Notify>) {
     let mut pauses_until = Moment::START;
     loop {
         let deadline = {
@@ -588,7 +588,7 @@ async fn keep_time(shared: Weak<Shared>, rearm: Arc<Notify>) {
     }
 }
 
-impl Drop for Shared {
+impl Drop for RefreshShared {
     fn drop(&mut self) {
         self.rearm.notify_one();
     }

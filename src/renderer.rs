@@ -43,14 +43,14 @@ pub use self::{
     cost::{Cost, InvalidCost},
     fault::{FLAP, Fault, FaultOrder, Faults, Garbage, InvalidFault, SLOWNESS},
     generation::LowerRollout,
-    journal::{CallState, ProjectRenders, RenderCall, Renders},
+    journal::{CallState, ProjectRenders, RenderCall, RenderCounts},
     template::InvalidTemplate,
 };
 use crate::proto::{self, v1::render_service_server::RenderServiceServer};
 
 /// What a renderer renders, and how well.
 #[derive(Clone, Debug)]
-pub struct Options {
+pub struct RendererOptions {
     /// The folder of the projects' settings, one `PROJECT.yaml` each; watched.
     pub projects: PathBuf,
     /// The template of the configuration; read once.
@@ -71,7 +71,7 @@ pub struct Options {
     pub pad: usize,
 }
 
-impl Default for Options {
+impl Default for RendererOptions {
     /// The sample input of `deploy/demo`, and a renderer that does some 40 renders a second.
     fn default() -> Self {
         Self {
@@ -119,7 +119,7 @@ pub struct Renderer {
 }
 
 /// A renderer that serves. Dropping it stops it and cuts its connections.
-pub struct Running {
+pub struct RunningRenderer {
     addresses: Vec<SocketAddr>,
     controls: Controls,
     tasks: TaskTracker,
@@ -135,8 +135,8 @@ impl Renderer {
     /// # Errors
     /// When the folder or the template cannot be read, or the template has a wrong syntax. A broken project is no error
     /// here: its renders fail.
-    pub fn new(options: Options) -> Result<Self, StartError> {
-        let Options {
+    pub fn new(options: RendererOptions) -> Result<Self, StartError> {
+        let RendererOptions {
             projects: folder,
             template: path,
             ..
@@ -183,7 +183,10 @@ impl Renderer {
     ///
     /// # Errors
     /// When a listener has no local address.
-    pub fn serve(self, listeners: impl IntoIterator<Item = TcpListener>) -> io::Result<Running> {
+    pub fn serve(
+        self,
+        listeners: impl IntoIterator<Item = TcpListener>,
+    ) -> io::Result<RunningRenderer> {
         let listeners: Vec<_> = listeners.into_iter().collect();
         let addresses: Result<_, _> = listeners.iter().map(TcpListener::local_addr).collect();
         let addresses: Vec<_> = addresses?;
@@ -214,7 +217,7 @@ impl Renderer {
             });
             join_all(ports).await;
         });
-        Ok(Running {
+        Ok(RunningRenderer {
             addresses,
             controls,
             tasks,
@@ -243,7 +246,7 @@ async fn routes(service: RendererService) -> Routes {
 
 // === impl Running ===
 
-impl Running {
+impl RunningRenderer {
     /// Where it serves, in the order of its listeners.
     pub fn addresses(&self) -> &[SocketAddr] {
         &self.addresses
@@ -268,7 +271,7 @@ impl Running {
     }
 
     /// What it was asked for and did so far.
-    pub fn renders(&self) -> Renders {
+    pub fn renders(&self) -> RenderCounts {
         self.controls.journal.read()
     }
 
@@ -311,7 +314,7 @@ impl Running {
     }
 }
 
-impl Drop for Running {
+impl Drop for RunningRenderer {
     fn drop(&mut self) {
         self.stop.cancel();
     }

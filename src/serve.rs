@@ -50,6 +50,6 @@ pub use self::{
     connections::Connections,
     get_config::Lookups,
     threads::{ThreadFailed, Threads},
-    unfit::Unfit,
+    unfit::UnfitLookups,
     unread::Unread,
 };

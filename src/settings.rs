@@ -37,12 +37,12 @@ pub use self::{
     choice::{LogFormat, LogLevel},
     flags::Flags,
     load::{Flag, Loaded, Pinned, Sources, load},
-    problem::{Invalid, Place, Problem},
+    problem::{Invalid, Problem, ValueOrigin},
     reading::Hash,
     repair::Repair,
     schema::{markdown_table, schema},
     section::Field,
-    setting::{Json, Size},
+    setting::{JsonType, Size},
     shown::{in_one_line, shown},
 };
 use self::{layers::Layers, section::section};

@@ -76,13 +76,10 @@ pub struct Status {
     pub facts: Facts,
 }
 
-/// What a sidecar knows of itself beside its facts.
-pub type Beside = Status;
-
 impl Status {
     /// Adds the facts and their verdict to what is known beside them.
     #[must_use]
-    pub fn of(beside: Beside, facts: Facts) -> Self {
+    pub fn of(beside: Self, facts: Facts) -> Self {
         let Verdict {
             code,
             says,

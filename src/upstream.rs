@@ -65,7 +65,7 @@ const TRACEPARENT: &str = "traceparent";
 
 /// How to reach a renderer.
 #[derive(Clone, Debug)]
-pub struct Options {
+pub struct UpstreamOptions {
     /// Where it is: `http`, a host, perhaps a port and a path.
     pub url: Uri,
     /// Which component of the software asks.
@@ -94,13 +94,13 @@ pub struct Upstream {
 impl Upstream {
     /// Dials the renderer, then again in the background whenever there is no connection.
     /// Spawns tasks: needs to be called within a runtime.
-    pub fn start(options: Options) -> Self {
+    pub fn start(options: UpstreamOptions) -> Self {
         let connector = Tcp::new(&options.url, options.seed);
         Self::start_over(connector, options)
     }
 
     /// As [`start`](Self::start), over byte streams of another make.
-    pub fn start_over(connector: impl Connect, options: Options) -> Self {
+    pub fn start_over(connector: impl Connect, options: UpstreamOptions) -> Self {
         let (state, follow_state) = watch::channel(ConnectionState::Dialling);
         let (connection, follow_connection) = watch::channel(None);
         let (waiting, follow_waiting) = watch::channel(0);

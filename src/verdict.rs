@@ -8,7 +8,7 @@ use std::{fmt, time::Duration};
 
 mod facts;
 
-pub use self::facts::{Bound, Facts, Landed, Sample, window};
+pub use self::facts::{Facts, Landed, PerGate, Sample, window};
 
 use crate::moment::spoken;
 use Code::{
@@ -119,7 +119,7 @@ pub const TABLE: &[Rule] = &[
         says: |facts| {
             format!(
                 "The rate is 0: nothing is rendered, and {} wait.",
-                Counted(facts.left(), "wanted project")
+                Plural(facts.left(), "wanted project")
             )
         },
     },
@@ -245,7 +245,7 @@ pub const TABLE: &[Rule] = &[
         says: |facts| {
             format!(
                 "{} fail, and all others that are wanted are fresh.",
-                Counted(facts.failing, "project")
+                Plural(facts.failing, "project")
             )
         },
     },
@@ -261,7 +261,7 @@ pub const TABLE: &[Rule] = &[
         says: |facts| {
             format!(
                 "{} evicted while wanted, and {} stored again.",
-                Counted(facts.evicted_wanted, "project"),
+                Plural(facts.evicted_wanted, "project"),
                 facts.returned
             )
         },
@@ -282,7 +282,7 @@ pub const TABLE: &[Rule] = &[
                 let (now, set) = (figure(facts.rate_in_force), figure(facts.rate));
                 return format!("Renders start again: {now} of {set} renders/s are in force.");
             }
-            let left = Counted(facts.left(), "project");
+            let left = Plural(facts.left(), "project");
             format!("{left} cool down after failures, and nothing fails any longer.")
         },
     },
@@ -338,7 +338,7 @@ pub const TABLE: &[Rule] = &[
         says: |facts| {
             format!(
                 "{} to be refreshed{}.",
-                Counted(facts.left(), "project"),
+                Plural(facts.left(), "project"),
                 done(facts)
             )
         },
@@ -451,9 +451,9 @@ pub fn figure(figure: f64) -> String {
     }
 }
 
-struct Counted(u32, &'static str);
+struct Plural(u32, &'static str);
 
-impl fmt::Display for Counted {
+impl fmt::Display for Plural {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let plural = if self.0 == 1 { "" } else { "s" };
         write!(f, "{} {}{plural}", self.0, self.1)

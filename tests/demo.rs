@@ -3,14 +3,14 @@
 use std::{collections::BTreeSet, time::Duration};
 
 use evenkeel::{
-    demo::{self, Live, Release, Terms},
+    demo::{self, LiveNumbers, Release, StormTerms},
     renderer::{Cost, Fault},
 };
 use tokio::sync::watch;
 
-fn short() -> Terms {
+fn short() -> StormTerms {
     let millis = Duration::from_millis;
-    Terms {
+    StormTerms {
         projects: 20.try_into().expect("it is not zero"),
         callers: 8.try_into().expect("it is not zero"),
         pause: millis(20),
@@ -20,12 +20,12 @@ fn short() -> Terms {
         rate: 50.0,
         calm: millis(300),
         after: millis(1500),
-        ..Terms::default()
+        ..StormTerms::default()
     }
 }
 
-async fn run(terms: Terms) -> demo::Demo {
-    let live = watch::Sender::new(Live::default());
+async fn run(terms: StormTerms) -> demo::DemoRun {
+    let live = watch::Sender::new(LiveNumbers::default());
     demo::run(terms, live).await.expect("it comes to an end")
 }
 
@@ -67,7 +67,7 @@ async fn both_storms_are_measured_at_the_callers_and_at_the_renderer() {
 
 #[tokio::test]
 async fn a_pod_that_takes_the_place_of_another_fetches_and_recovers_from_a_fault() {
-    let demo = run(Terms {
+    let demo = run(StormTerms {
         release: Release::Replace,
         after: Duration::from_millis(500),
         fault: Some((Fault::Slow, Duration::from_millis(100))),

@@ -2,6 +2,7 @@
 //! stays true.
 
 use std::{
+    collections::BTreeMap,
     fs,
     path::{Path, PathBuf},
 };
@@ -92,6 +93,12 @@ const ADMISSION: [&str; 4] = [
     "crate::revision",
 ];
 const ADMISSION_CRATES: [&str; 3] = ["std", "governor", "fastrand"];
+
+/// Types of the simulator that bear the name of what they are a model of.
+const MODELS: [&str; 12] = [
+    "Answer", "Call", "Event", "Failure", "Fault", "Flight", "Page", "Renderer", "Seen", "Sidecar",
+    "Watch", "Way",
+];
 
 struct Source {
     /// The path below `src/`, without its ending.
@@ -193,6 +200,46 @@ fn a_status_names_no_room_that_counts() {
             assert!(!source.names(&name), "src/{}.rs names {name}", source.room);
         }
     }
+}
+
+/// A type name found by grep has one meaning, private types and those of tests included.
+#[test]
+fn a_type_name_is_defined_once() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let mut files = Vec::new();
+    collect(&root, &mut files);
+    let mut defined: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for path in files {
+        let file = path.strip_prefix(&root).expect("below src");
+        let text = fs::read_to_string(&path).expect("a source");
+        for name in text.lines().filter_map(type_name) {
+            let files = defined.entry(name.to_owned()).or_default();
+            files.push(file.to_string_lossy().into_owned());
+        }
+    }
+    assert!(defined.len() > 500, "{} types were found", defined.len());
+    defined.retain(|name, files| {
+        files.retain(|file| !(MODELS.contains(&name.as_str()) && file.starts_with("simulator")));
+        files.len() > 1
+    });
+    assert!(defined.is_empty(), "defined more than once: {defined:#?}");
+}
+
+/// The name of the type that a line defines. Associated types are indented aliases.
+fn type_name(line: &str) -> Option<&str> {
+    let indent = line.len() - line.trim_start().len();
+    let item = match line.trim_start().strip_prefix("pub") {
+        Some(rest) if rest.starts_with('(') => rest.split_once(") ")?.1,
+        Some(rest) => rest.trim_start(),
+        None => line.trim_start(),
+    };
+    let (keyword, rest) = item.split_once(' ')?;
+    let is_type = matches!(keyword, "struct" | "enum" | "trait" | "union")
+        || (keyword == "type" && indent == 0);
+    let name = rest
+        .split(|c: char| !(c.is_alphanumeric() || c == '_'))
+        .next()?;
+    (is_type && name.starts_with(char::is_uppercase)).then_some(name)
 }
 
 /// Asserts that a room names of ours and of other crates only these.

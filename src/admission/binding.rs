@@ -3,7 +3,7 @@
 use super::{
     Admission, Gate,
     gates::Candidate,
-    register::{Kind, Stage},
+    register::{Stage, WantedKind},
     words::Class,
 };
 use crate::moment::Moment;
@@ -17,15 +17,15 @@ impl Admission {
         if wanted <= (self.flights.renders + self.flights.fetches) as usize {
             return None;
         }
-        let kind = Kind::ALL
+        let kind = WantedKind::ALL
             .into_iter()
             .find(|kind| register.wanted.has(*kind));
         let candidate = if !register.queues.missing.is_empty() {
             Candidate::next(Stage::Reserve, Class::Missing)
         } else if let Some(kind) = kind {
             Candidate {
-                is_cooling: kind == Kind::Failing,
-                is_unseen: kind == Kind::Unseen,
+                is_cooling: kind == WantedKind::Failing,
+                is_unseen: kind == WantedKind::Unseen,
                 ..Candidate::next(Stage::Reserve, Class::Outdated)
             }
         } else if !register.queues.to_fetch.is_empty() {

@@ -12,19 +12,19 @@ use self::retries::RetryBudget;
 pub(super) use self::{
     bucket::Bucket,
     flood::Flood,
-    learned::{Launch, Learned},
+    learned::{LaunchedCall, Learned},
 };
 pub use self::{bucket::MIN_RATE, flood::FirstRenders};
 use super::{
     limits::Limits,
-    tuning::{Shares, Tuning},
+    tuning::{ShareTuning, Tuning},
     words::Class,
 };
 use crate::moment::Moment;
 
 #[derive(Debug)]
 pub(super) struct Budget {
-    tuning: Shares,
+    tuning: ShareTuning,
     bucket: Bucket,
     start: Moment,
     /// The part of a token's period after which the first token is there.
@@ -61,7 +61,7 @@ pub struct Permits {
 
 impl Permits {
     /// Parts the renders that may be in flight at once.
-    pub fn of(concurrency: NonZeroU32, tuning: &Shares) -> Self {
+    pub fn of(concurrency: NonZeroU32, tuning: &ShareTuning) -> Self {
         let all = concurrency.get();
         let part = |share: f64| {
             #[expect(

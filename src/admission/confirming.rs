@@ -12,10 +12,10 @@ use std::{
 };
 
 use super::{
-    budget::Launch,
+    budget::LaunchedCall,
     limits::FetchLimits,
     register::Weight,
-    tuning::{Fetching, Tuning},
+    tuning::{FetchTuning, Tuning},
 };
 use crate::{moment::Moment, revision::Project};
 
@@ -28,7 +28,7 @@ pub(in crate::admission) struct Confirming {
     tuning: Tuning,
     entries: BTreeMap<Project, Unconfirmed>,
     /// Those that are not in flight; the last goes first.
-    queue: BTreeSet<Place>,
+    queue: BTreeSet<ConfirmPlace>,
     in_flight: u32,
     /// When changes may have been missed last.
     since: Moment,
@@ -47,14 +47,14 @@ struct Unconfirmed {
     attempts: u32,
     interest_until: Moment,
     /// When it was launched, and beside which calls.
-    flight: Option<(Moment, Launch)>,
+    flight: Option<(Moment, LaunchedCall)>,
 }
 
-type Place = (Reverse<u32>, u64, Project);
+type ConfirmPlace = (Reverse<u32>, u64, Project);
 
 /// What became of a confirming fetch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::admission) enum Fate {
+pub(in crate::admission) enum ConfirmFate {
     /// All that the renderer can say is known.
     Known,
     /// It failed; nothing is confirmed for a while, and the project goes behind all others.
@@ -79,7 +79,7 @@ impl Confirming {
     }
 
     /// Records that changes may have been missed. The first fetch comes after U(0,
-    /// [`Fetching::confirm_start`]), since a whole fleet notes it at once.
+    /// [`FetchTuning::confirm_start`]), since a whole fleet notes it at once.
     pub(in crate::admission) fn resync(&mut self, now: Moment, rng: &mut fastrand::Rng) {
         self.since = now;
         if self.entries.is_empty() {
@@ -141,7 +141,7 @@ impl Confirming {
     pub(in crate::admission) fn launched(
         &mut self,
         project: &Project,
-        launch: Launch,
+        launch: LaunchedCall,
         limits: &FetchLimits,
         now: Moment,
     ) {
@@ -164,17 +164,17 @@ impl Confirming {
     pub(in crate::admission) fn landed(
         &mut self,
         project: &Project,
-        fate: Fate,
+        fate: ConfirmFate,
         now: Moment,
         rng: &mut fastrand::Rng,
-    ) -> Option<Launch> {
+    ) -> Option<LaunchedCall> {
         let mut entry = self.take(project)?;
         let Some((launched, launch)) = entry.flight.take() else {
             self.put(project, entry);
             return None;
         };
         match fate {
-            Fate::Known => {
+            ConfirmFate::Known => {
                 self.failures = 0;
                 // More may have been missed meanwhile.
                 if launched < self.since {
@@ -182,8 +182,8 @@ impl Confirming {
                 }
                 return Some(launch);
             }
-            Fate::Held(after) => self.halted_until = self.halted_until.max(now + after),
-            Fate::Failed => {
+            ConfirmFate::Held(after) => self.halted_until = self.halted_until.max(now + after),
+            ConfirmFate::Failed => {
                 let longest = self.tuning.fetch.confirm_backoff.doubled(self.failures);
                 self.halted_until = self
                     .halted_until
@@ -233,7 +233,7 @@ impl Confirming {
 }
 
 /// The time between two fetches.
-fn interval(limits: &FetchLimits, tuning: &Fetching) -> Duration {
+fn interval(limits: &FetchLimits, tuning: &FetchTuning) -> Duration {
     let seconds = 1.0 / (limits.rate * tuning.confirming);
     Duration::try_from_secs_f64(seconds)
         .unwrap_or(LONGEST_INTERVAL)
@@ -241,7 +241,7 @@ fn interval(limits: &FetchLimits, tuning: &Fetching) -> Duration {
 }
 
 impl Unconfirmed {
-    fn place(&self, project: &Project) -> Place {
+    fn place(&self, project: &Project) -> ConfirmPlace {
         (Reverse(self.attempts), self.weight.rank(), project.clone())
     }
 }

@@ -3,13 +3,13 @@
 
 use std::{collections::VecDeque, time::Duration};
 
-use super::tuning::{Faults, Tuning};
+use super::tuning::{FaultTuning, Tuning};
 use crate::moment::Moment;
 
 /// The drops of late.
 #[derive(Clone, Debug)]
 pub struct Drops {
-    tuning: Faults,
+    tuning: FaultTuning,
     at: VecDeque<Moment>,
 }
 
@@ -37,7 +37,7 @@ impl Drops {
     /// # Panics
     ///
     /// When the share is negative.
-    pub fn new(tuning: Faults) -> Self {
+    pub fn new(tuning: FaultTuning) -> Self {
         assert!(tuning.drop_share >= 0.0, "a share of drops is not negative");
         Self {
             tuning,

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::{
     Admission,
-    gates::{Candidate, Gate, Room, Shut},
+    gates::{Candidate, Gate, QueueRoom, Shut},
     register::{Effort, Entry, Flight, Place, Stage},
     words::{Class, Refused},
 };
@@ -47,7 +47,7 @@ impl Admission {
         } else {
             Found::Nothing
         };
-        let refused = self.refuse(project, found, Room::Some, now);
+        let refused = self.refuse(project, found, QueueRoom::Some, now);
         Some(Explanation {
             class: refused.class,
             is_in_flight,
@@ -77,18 +77,18 @@ impl Admission {
         &self,
         project: &Project,
         found: Found,
-        room: Room,
+        room: QueueRoom,
         now: Moment,
     ) -> Refused {
         let Some(entry) = self.register.get(project) else {
             // The queue had no room for it.
             let mut candidate = Candidate::next(Stage::Reserve, Class::Missing);
-            candidate.room = Room::None;
+            candidate.room = QueueRoom::None;
             return self.told(Class::Missing, self.shut(&candidate, now));
         };
         let class = entry.held_class();
         if let Some(flight) = entry.flight()
-            && room == Room::Some
+            && room == QueueRoom::Some
         {
             let reason = match found {
                 Found::Flight => NotRefreshed::TimedOut,
@@ -168,7 +168,7 @@ impl Admission {
             is_cooling: entry.cool_down.is_cooling(),
             is_unseen: entry.held.is_none(),
             alone,
-            room: Room::Some,
+            room: QueueRoom::Some,
             ahead: self.register.ahead_of(project, place, arrival),
         }
     }

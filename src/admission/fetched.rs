@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use super::{
     Admission,
-    budget::Launch,
-    confirming::Fate,
+    budget::LaunchedCall,
+    confirming::ConfirmFate,
     fetches::Miss,
-    register::{Entry, Failure, Flight},
+    register::{CoolDownFailure, Entry, Flight},
     words::{CallFailure, FetchLanding, Outcome, Pushback},
 };
 use crate::{moment::Moment, revision::Project};
@@ -65,7 +65,7 @@ impl Admission {
             let probes = Default::default();
             self.throttle.refuse_identity(probes, now, &mut self.rng);
         }
-        if fate == Fate::Known {
+        if fate == ConfirmFate::Known {
             self.fetches_work(now);
         }
         if let Some(launch) = self.confirming.landed(project, fate, now, &mut self.rng) {
@@ -89,11 +89,11 @@ impl Admission {
         self.tick(now);
     }
 
-    fn fate_of(&mut self, landing: FetchLanding, now: Moment) -> Fate {
+    fn fate_of(&mut self, landing: FetchLanding, now: Moment) -> ConfirmFate {
         match landing {
-            FetchLanding::Held(_) | FetchLanding::Nothing => Fate::Known,
-            FetchLanding::Unimplemented => Fate::Held(Duration::ZERO),
-            FetchLanding::Unreachable => Fate::Held(self.rules.tuning.guess.reconnect),
+            FetchLanding::Held(_) | FetchLanding::Nothing => ConfirmFate::Known,
+            FetchLanding::Unimplemented => ConfirmFate::Held(Duration::ZERO),
+            FetchLanding::Unreachable => ConfirmFate::Held(self.rules.tuning.guess.reconnect),
             // It holds no render: these are asked for by somebody, and may be of another kind to
             // the renderer.
             FetchLanding::Failed(CallFailure::Exhausted(Pushback {
@@ -106,7 +106,7 @@ impl Admission {
                 if is_global {
                     self.fetches.hold(obeyed, now);
                 }
-                Fate::Held(obeyed)
+                ConfirmFate::Held(obeyed)
             }
             FetchLanding::Failed(
                 CallFailure::Exhausted(Pushback { after: None, .. })
@@ -116,7 +116,7 @@ impl Admission {
                 | CallFailure::DeadlineExceeded
                 | CallFailure::Refused
                 | CallFailure::Other,
-            ) => Fate::Failed,
+            ) => ConfirmFate::Failed,
         }
     }
 
@@ -179,7 +179,7 @@ impl Admission {
                 Miss::PushedBack(now + obeyed)
             }
             CallFailure::Exhausted(Pushback { after: None, .. }) => {
-                self.cool_down(entry, Failure::Answered, now);
+                self.cool_down(entry, CoolDownFailure::Answered, now);
                 Miss::Failed
             }
             CallFailure::Refused => {
@@ -190,7 +190,7 @@ impl Admission {
                 self.flights.refused(flight);
                 let tally = self.flights.tally(flight);
                 if entry.fetching.strikes.refuse(tally, &tuning.learned) {
-                    self.cool_down(entry, Failure::Answered, now);
+                    self.cool_down(entry, CoolDownFailure::Answered, now);
                 }
                 Miss::Refused
             }
@@ -214,7 +214,7 @@ impl Admission {
     }
 
     /// Learns from a fetch that was plainly refused. True when no other was in flight.
-    fn fetch_refused(&mut self, launch: Launch, now: Moment) -> bool {
+    fn fetch_refused(&mut self, launch: LaunchedCall, now: Moment) -> bool {
         let most = self.fetches.limits().concurrency;
         let (others, rng) = (self.flights.fetches, &mut self.rng);
         let learned = &mut self.fetches.learned;

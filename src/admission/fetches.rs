@@ -6,7 +6,7 @@ mod store;
 use std::{num::NonZeroU32, time::Duration};
 
 pub(super) use self::store::Miss;
-use self::store::Store;
+use self::store::StoreHealth;
 use super::{
     budget::{Bucket, Learned},
     limits::FetchLimits,
@@ -17,7 +17,7 @@ use crate::{moment::Moment, revision::Project};
 
 #[derive(Debug)]
 pub(super) struct Fetches {
-    tuning: tuning::Fetching,
+    tuning: tuning::FetchTuning,
     limits: FetchLimits,
     /// When they are asked for again, where the renderer does not offer them.
     asked_again_at: Option<Moment>,
@@ -29,7 +29,7 @@ pub(super) struct Fetches {
     /// How many the renderer takes at once.
     pub(super) learned: Learned,
     /// Whether they fail as a whole.
-    pub(super) store: Store,
+    pub(super) store: StoreHealth,
 }
 
 impl Fetches {
@@ -42,7 +42,7 @@ impl Fetches {
             held_until: now,
             pushbacks: Pushbacks::none(tuning),
             learned: Learned::new(tuning.learned),
-            store: Store::new(tuning.fetch),
+            store: StoreHealth::new(tuning.fetch),
         }
     }
 

@@ -29,15 +29,15 @@ pub(super) struct Flights {
     pub(super) launched: BTreeSet<(Moment, Project)>,
     /// How long a render may run: then its permit comes home.
     deadline: Duration,
-    rendered: Tally,
-    fetched: Tally,
+    rendered: RefusalTally,
+    fetched: RefusalTally,
     pub(super) recent_renders: Recent,
     pub(super) recent_fetches: Recent,
 }
 
 /// How many calls were answered, and how many plainly refused.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Tally {
+pub(super) struct RefusalTally {
     pub(super) answered: u64,
     pub(super) refused: u64,
 }
@@ -64,8 +64,8 @@ impl Flights {
             ages: Ages::default(),
             launched: BTreeSet::new(),
             deadline: Duration::MAX,
-            rendered: Tally::default(),
-            fetched: Tally::default(),
+            rendered: RefusalTally::default(),
+            fetched: RefusalTally::default(),
             recent_renders: Recent::new(tuning),
             recent_fetches: Recent::new(tuning),
         }
@@ -110,11 +110,11 @@ impl Flights {
     }
 
     /// What became of all calls that are like one.
-    pub(super) fn tally(&mut self, flight: &Flight) -> Tally {
+    pub(super) fn tally(&mut self, flight: &Flight) -> RefusalTally {
         *self.tally_of(flight)
     }
 
-    fn tally_of(&mut self, flight: &Flight) -> &mut Tally {
+    fn tally_of(&mut self, flight: &Flight) -> &mut RefusalTally {
         if flight.is_render() {
             &mut self.rendered
         } else {

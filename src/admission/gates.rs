@@ -108,14 +108,14 @@ pub(super) struct Candidate {
     pub(super) is_unseen: bool,
     /// Until when it is left alone, and why.
     pub(super) alone: (Moment, NotRefreshed),
-    pub(super) room: Room,
+    pub(super) room: QueueRoom,
     /// How many are served before it.
     pub(super) ahead: usize,
 }
 
 /// Whether the queue has room for a project.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Room {
+pub(super) enum QueueRoom {
     Some,
     None,
 }
@@ -129,7 +129,7 @@ impl Candidate {
             is_cooling: false,
             is_unseen: class == Class::Missing,
             alone: (Moment::START, NotRefreshed::CoolingDown),
-            room: Room::Some,
+            room: QueueRoom::Some,
             ahead: 0,
         }
     }

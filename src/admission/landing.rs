@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::{
     Action, Admission,
-    register::{Entry, Failure, Flight},
+    register::{CoolDownFailure, Entry, Flight},
     words::{CallFailure, Landing, Outcome, Pushback},
 };
 use crate::{
@@ -90,7 +90,7 @@ impl Admission {
                 return Some(entry.land(held, flight, &tuning, now, &mut self.rng));
             }
             Landing::Rejected => {
-                return Some(self.cool_down(entry, Failure::Rejected, now));
+                return Some(self.cool_down(entry, CoolDownFailure::Rejected, now));
             }
             Landing::Gone => return Some(entry.cool_down.note_gone(&tuning.cool_down, now)),
             Landing::NotFound => return Some(entry.note_absent(&tuning, now, &mut self.rng)),
@@ -138,12 +138,12 @@ impl Admission {
             }
         }
         let failure = match failure {
-            CallFailure::Unavailable | CallFailure::DeadlineExceeded => Failure::Unanswered,
+            CallFailure::Unavailable | CallFailure::DeadlineExceeded => CoolDownFailure::Unanswered,
             CallFailure::Aborted
             | CallFailure::Unauthenticated
             | CallFailure::Exhausted(_)
             | CallFailure::Refused
-            | CallFailure::Other => Failure::Answered,
+            | CallFailure::Other => CoolDownFailure::Answered,
         };
         self.cool_down(entry, failure, now);
         Some(refused(
@@ -156,7 +156,7 @@ impl Admission {
     pub(super) fn cool_down(
         &mut self,
         entry: &mut Entry,
-        failure: Failure,
+        failure: CoolDownFailure,
         now: Moment,
     ) -> Outcome {
         let tuning = &self.rules.tuning.cool_down;

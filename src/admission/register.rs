@@ -26,13 +26,13 @@ use std::{
 };
 
 pub(super) use self::{
-    cool_down::Failure,
+    cool_down::CoolDownFailure,
     effort::{Effort, Flight, Probes, Stage},
     entry::Entry,
-    place::{Counted, Place},
-    wanted::{Kind, Weight},
+    place::{Place, QueueCount},
+    wanted::{WantedKind, Weight},
 };
-use self::{entry::News, queues::Queues, wanted::Wanted};
+use self::{entry::AnnouncementCount, queues::Queues, wanted::Wanted};
 use super::{
     action::Lease,
     tuning::Tuning,
@@ -62,9 +62,9 @@ pub(super) struct Register {
     pub(super) queues: Queues,
     pub(super) wanted: Wanted,
     timers: BTreeSet<(Moment, Project)>,
-    pub(super) counts: Counts,
+    pub(super) counts: ProjectCounts,
     arrivals: u64,
-    news: News,
+    news: AnnouncementCount,
     /// Where the sweep has come to; none when there is none.
     sweep: Option<Bound<Project>>,
     dropped: Dropped,
@@ -72,7 +72,7 @@ pub(super) struct Register {
 
 /// How many projects there are of a kind.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Counts {
+pub(super) struct ProjectCounts {
     /// Wanted, by [`Class::by_held`].
     pub(super) wanted: [usize; Class::ALL.len()],
     /// Those whose last render failed, was rejected or brought less than was asked for.
@@ -106,9 +106,9 @@ impl Register {
             queues: Queues::default(),
             wanted: Wanted::new(tuning.turns.longest_wanted),
             timers: BTreeSet::new(),
-            counts: Counts::default(),
+            counts: ProjectCounts::default(),
             arrivals: 0,
-            news: News::default(),
+            news: AnnouncementCount::default(),
             sweep: None,
             dropped: Dropped::default(),
         }
@@ -187,7 +187,7 @@ impl Register {
         };
         (entry.seat.place, entry.seat.timer) = (place, timer);
         entry.seat.counted = entry.counts_as();
-        if entry.seat.counted == Counted::Demoted && self.counts.demoted >= around.queue {
+        if entry.seat.counted == QueueCount::Demoted && self.counts.demoted >= around.queue {
             if let Effort::Granted(_, lease) = entry.effort {
                 self.dropped.leases.extend(lease);
             }
@@ -213,8 +213,8 @@ impl Register {
             (&mut counts.wanted[entry.held_class() as usize], is_wanted),
             (&mut counts.failing, entry.cool_down.is_failing()),
             (&mut counts.below_target, is_wanted && entry.is_raised()),
-            (&mut counts.waited_for, counted == Counted::WaitedFor),
-            (&mut counts.demoted, counted == Counted::Demoted),
+            (&mut counts.waited_for, counted == QueueCount::WaitedFor),
+            (&mut counts.demoted, counted == QueueCount::Demoted),
         ] {
             *count = add(*count, usize::from(counts_here));
         }

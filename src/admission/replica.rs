@@ -4,13 +4,13 @@
 //! the same replica answers, also when others have long had the new generation. What the renderer
 //! as a whole lacks looks the same; so dialling anew has a back-off.
 
-use super::tuning::Faults;
+use super::tuning::FaultTuning;
 use crate::{moment::Moment, revision::Project};
 
 /// What came over the connection in use of late.
 #[derive(Debug)]
 pub(super) struct Replica {
-    tuning: Faults,
+    tuning: FaultTuning,
     connection: u64,
     /// Answers in a row that were behind.
     answers: u32,
@@ -22,7 +22,7 @@ pub(super) struct Replica {
 }
 
 impl Replica {
-    pub(super) fn new(tuning: Faults) -> Self {
+    pub(super) fn new(tuning: FaultTuning) -> Self {
         Self {
             tuning,
             connection: 0,

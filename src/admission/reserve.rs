@@ -9,7 +9,7 @@
 
 use std::{collections::BTreeMap, fmt};
 
-use super::{action::Lease, tuning::Shares, words::Class};
+use super::{action::Lease, tuning::ShareTuning, words::Class};
 use crate::{moment::Moment, revision::Project};
 
 /// Counts asks.
@@ -84,23 +84,23 @@ impl Reserve for Remote {
 /// The asks that are out.
 #[derive(Debug)]
 pub(super) struct Asks {
-    tuning: Shares,
+    tuning: ShareTuning,
     reserve: Box<dyn Reserve>,
-    out: BTreeMap<AskId, Ask>,
+    out: BTreeMap<AskId, OpenAsk>,
     last: AskId,
     /// Until when nothing of a class is asked for.
     denied_until: [Moment; Class::ALL.len()],
 }
 
 #[derive(Debug)]
-pub(super) struct Ask {
+pub(super) struct OpenAsk {
     pub(super) class: Class,
     pub(super) candidates: Vec<Project>,
     answered_by: Moment,
 }
 
 impl Asks {
-    pub(super) fn new(tuning: Shares, reserve: Box<dyn Reserve>) -> Self {
+    pub(super) fn new(tuning: ShareTuning, reserve: Box<dyn Reserve>) -> Self {
         Self {
             tuning,
             reserve,
@@ -136,7 +136,7 @@ impl Asks {
         let answers = self.reserve.ask(class, &candidates, now);
         if answers.is_none() {
             let answered_by = now + self.tuning.ask_deadline;
-            let out = Ask {
+            let out = OpenAsk {
                 class,
                 candidates,
                 answered_by,
@@ -147,13 +147,13 @@ impl Asks {
     }
 
     /// Ends an ask; none when it is over.
-    pub(super) fn end(&mut self, ask: AskId) -> Option<Ask> {
+    pub(super) fn end(&mut self, ask: AskId) -> Option<OpenAsk> {
         self.out.remove(&ask)
     }
 
     /// An ask that was not answered in time.
     pub(super) fn overdue(&self, now: Moment) -> Option<AskId> {
-        let is_overdue = |(_, ask): &(&AskId, &Ask)| ask.answered_by <= now;
+        let is_overdue = |(_, ask): &(&AskId, &OpenAsk)| ask.answered_by <= now;
         self.out.iter().find(is_overdue).map(|(id, _)| *id)
     }
 

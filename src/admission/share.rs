@@ -12,7 +12,7 @@ const DOUBLING: Duration = Duration::from_secs(60);
 /// The rate of one sidecar, by what the whole fleet may render.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Share {
-    fleet: Option<Fleet>,
+    fleet: Option<FleetRate>,
     /// Renders per second that it comes to.
     goal: f64,
     /// Renders per second from which it rises.
@@ -22,7 +22,7 @@ pub struct Share {
 
 /// A fleet's rate, and how many sidecars share it.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Fleet {
+pub struct FleetRate {
     /// Renders per second of all.
     pub rate: f64,
     /// How many they are.
@@ -31,7 +31,7 @@ pub struct Fleet {
 
 impl Share {
     /// Starts with a rate, which is the share of a fleet when there is one.
-    pub fn new(rate: f64, fleet: Option<Fleet>, now: Moment) -> Self {
+    pub fn new(rate: f64, fleet: Option<FleetRate>, now: Moment) -> Self {
         Self {
             fleet,
             goal: rate,
@@ -42,7 +42,7 @@ impl Share {
 
     /// Takes another rate: at once, unless all that changed is the size of the fleet. A rise that
     /// is under way then goes on.
-    pub fn set(&mut self, rate: f64, fleet: Option<Fleet>, now: Moment) {
+    pub fn set(&mut self, rate: f64, fleet: Option<FleetRate>, now: Moment) {
         if self.goal == rate && self.fleet == fleet {
             return;
         }
@@ -83,8 +83,8 @@ mod tests {
         Moment::after_start(Duration::from_secs(seconds))
     }
 
-    fn of(rate: f64, size: u32) -> (f64, Option<Fleet>) {
-        (rate / f64::from(size), Some(Fleet { rate, size }))
+    fn of(rate: f64, size: u32) -> (f64, Option<FleetRate>) {
+        (rate / f64::from(size), Some(FleetRate { rate, size }))
     }
 
     #[test]

@@ -10,7 +10,7 @@ use proptest::{
 
 use super::{
     gates::Candidate,
-    register::{Entry, Kind, Place, Stage},
+    register::{Entry, Place, Stage, WantedKind},
     *,
 };
 use crate::{reason::NotRefreshed, revision::Order};
@@ -31,7 +31,7 @@ mod world;
 
 use self::{
     weather::Reached,
-    world::{Brought, PROJECTS, Step, World},
+    world::{Brought, CheckedWorld, PROJECTS, WorldStep},
 };
 
 fn failures() -> impl Strategy<Value = CallFailure> {
@@ -49,7 +49,7 @@ fn failures() -> impl Strategy<Value = CallFailure> {
     ]
 }
 
-fn steps() -> impl Strategy<Value = Vec<Step>> {
+fn steps() -> impl Strategy<Value = Vec<WorldStep>> {
     let project = 0..PROJECTS;
     let brought = prop_oneof![
         6 => Just(Brought::WhatWasAsked),
@@ -64,11 +64,11 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     let patience = prop::option::of((1_u64..4_000).prop_map(Duration::from_millis));
     let step = prop_oneof![
         12 => (project.clone(), patience, prop::bool::weighted(0.1))
-            .prop_map(|(project, patience, demand)| Step::Want { project, patience, demand }),
-        2 => any::<usize>().prop_map(Step::Leave),
-        8 => (any::<usize>(), brought.clone()).prop_map(|(flight, brought)| Step::Land(flight, brought)),
-        2 => (any::<usize>(), brought).prop_map(|(flight, brought)| Step::Confirm(flight, brought)),
-        8 => (1_u64..3_000).prop_map(|millis| Step::Wait(Duration::from_millis(millis))),
+            .prop_map(|(project, patience, demand)| WorldStep::Want { project, patience, demand }),
+        2 => any::<usize>().prop_map(WorldStep::Leave),
+        8 => (any::<usize>(), brought.clone()).prop_map(|(flight, brought)| WorldStep::Land(flight, brought)),
+        2 => (any::<usize>(), brought).prop_map(|(flight, brought)| WorldStep::Confirm(flight, brought)),
+        8 => (1_u64..3_000).prop_map(|millis| WorldStep::Wait(Duration::from_millis(millis))),
         1 => (
             prop::sample::select(vec![0.0, 0.3, 2.0, 20.0]),
             1_u32..6,
@@ -76,24 +76,24 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
             1_u32..8,
             prop::sample::select(vec![0.0, 10.0]),
         )
-            .prop_map(|(rate, burst, concurrency, queue, fetch_rate)| Step::Limits {
+            .prop_map(|(rate, burst, concurrency, queue, fetch_rate)| WorldStep::Limits {
                 rate,
                 burst,
                 concurrency,
                 queue,
                 fetch_rate,
             }),
-        1 => Just(Step::Raise),
-        1 => Just(Step::Lower),
-        1 => (1_u64..120_000).prop_map(|millis| Step::Stall(Duration::from_millis(millis))),
-        1 => project.clone().prop_map(Step::Change),
-        1 => project.clone().prop_map(Step::Evict),
-        1 => project.prop_map(Step::Age),
-        1 => Just(Step::Resync),
-        1 => Just(Step::Dial),
-        1 => prop::option::of((1_u64..5_000).prop_map(Duration::from_millis)).prop_map(Step::Link),
-        1 => prop::option::of((1_u32..4).prop_map(count)).prop_map(Step::Room),
-        2 => weather.prop_map(Step::Weather),
+        1 => Just(WorldStep::Raise),
+        1 => Just(WorldStep::Lower),
+        1 => (1_u64..120_000).prop_map(|millis| WorldStep::Stall(Duration::from_millis(millis))),
+        1 => project.clone().prop_map(WorldStep::Change),
+        1 => project.clone().prop_map(WorldStep::Evict),
+        1 => project.prop_map(WorldStep::Age),
+        1 => Just(WorldStep::Resync),
+        1 => Just(WorldStep::Dial),
+        1 => prop::option::of((1_u64..5_000).prop_map(Duration::from_millis)).prop_map(WorldStep::Link),
+        1 => prop::option::of((1_u32..4).prop_map(count)).prop_map(WorldStep::Room),
+        2 => weather.prop_map(WorldStep::Weather),
     ];
     prop::collection::vec(step, 1..150)
 }
@@ -167,7 +167,7 @@ fn every_sequence_of_events_keeps_the_invariants_and_ends_fresh_or_drained() {
     let sequences = (steps(), any::<u64>(), prop::bool::weighted(0.2));
     let all = std::cell::RefCell::new(Reached::default());
     let run = runner().run(&sequences, |(steps, seed, drains)| {
-        let mut world = World::new(seed);
+        let mut world = CheckedWorld::new(seed);
         for step in steps {
             world.take(&step);
         }

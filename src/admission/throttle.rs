@@ -10,11 +10,11 @@ mod valve;
 use std::time::Duration;
 
 use self::{
-    breaker::{Breaker, Cause},
-    fault::Fault,
+    breaker::{Breaker, BreakerCause},
+    fault::RendererFault,
     pace::Pace,
 };
-pub(super) use self::{fault::Answered, pushback::Pushbacks};
+pub(super) use self::{fault::WasAnswered, pushback::Pushbacks};
 use super::{
     register::Probes,
     tuning::{Pacing, Tuning},
@@ -29,7 +29,7 @@ pub(super) struct Throttle {
     pub(super) hold: Pushbacks,
     pub(super) pace: Pace,
     /// Whose fault the failures are.
-    pub(super) fault: Fault,
+    pub(super) fault: RendererFault,
 }
 
 /// Until when something is shut; none while that depends on a probe that is out.
@@ -42,7 +42,7 @@ impl Throttle {
             breaker: Breaker::closed(tuning.breaker),
             hold: Pushbacks::none(tuning),
             pace: Pace::full(tuning.pace),
-            fault: Fault::new(tuning.fault),
+            fault: RendererFault::new(tuning.fault),
         }
     }
 
@@ -57,7 +57,7 @@ impl Throttle {
 
     /// Whether the breaker is open because the renderer refused the identity of this sidecar.
     pub(super) fn is_identity_refused(&self) -> bool {
-        self.breaker.cause() == Some(Cause::IdentityRefused)
+        self.breaker.cause() == Some(BreakerCause::IdentityRefused)
     }
 
     /// Whether the breaker lets nothing pass, and until when.

@@ -11,11 +11,11 @@ use std::time::Duration;
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Tuning {
     /// How long a lookup counts.
-    pub interest: Interest,
+    pub interest: InterestTuning,
     /// Whose turn it is.
     pub turns: Turns,
     /// How the budget starts and is shared.
-    pub budget: Shares,
+    pub budget: ShareTuning,
     /// How long a project is left alone.
     pub cool_down: CoolDowns,
     /// When those who wait are tried for again.
@@ -23,15 +23,15 @@ pub struct Tuning {
     /// When failures stop all renders.
     pub breaker: Breaking,
     /// When the renderer's pushback stops all renders.
-    pub hold: Holding,
+    pub hold: HoldTuning,
     /// How the rate falls and recovers.
     pub pace: Pacing,
     /// When a fault is the renderer's.
-    pub fault: Faults,
+    pub fault: FaultTuning,
     /// How many calls at once the renderer takes.
     pub learned: Learning,
     /// When fetches are tried again, given up, and used to confirm.
-    pub fetch: Fetching,
+    pub fetch: FetchTuning,
     /// What is assumed where nothing is known.
     pub guess: Guesses,
 }
@@ -70,7 +70,7 @@ impl Range {
 
 /// How long a lookup counts as interest in its project.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Interest {
+pub struct InterestTuning {
     /// After each lookup.
     pub lasts: Duration,
     /// At most, where the convergence that it waits for takes longer.
@@ -99,7 +99,7 @@ pub struct Turns {
 
 /// How the budget starts and is shared.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Shares {
+pub struct ShareTuning {
     /// The part of a token up to which the bucket may lack its first, at random. 0: it starts with
     /// a whole one.
     pub first_token: f64,
@@ -172,7 +172,7 @@ pub struct Breaking {
 
 /// The hold.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Holding {
+pub struct HoldTuning {
     /// This many projects pushed back within the window hold all. `u32::MAX`: nothing holds all.
     pub projects: u32,
     /// The window.
@@ -202,7 +202,7 @@ pub struct Pacing {
 
 /// When a fault is the renderer's.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Faults {
+pub struct FaultTuning {
     /// Different projects whose renders fail in a row.
     pub projects: usize,
     /// Of how many answered renders half have to fail.
@@ -247,7 +247,7 @@ pub struct Learning {
 
 /// Fetches.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Fetching {
+pub struct FetchTuning {
     /// The wait of a project whose fetch failed, and of probes of fetches that were given up.
     pub backoff: Range,
     /// Fetches are given up when this many in a row came to nothing … `u32::MAX`: they never are.

@@ -3,9 +3,9 @@
 use super::{
     Action, Admission,
     explain::Found,
-    gates::{Gate, Room},
+    gates::{Gate, QueueRoom},
     register::Entry,
-    words::{Outcome, Refused, Verdict, Wish},
+    words::{Outcome, Refused, Wish, WishVerdict},
 };
 use crate::{
     moment::Moment,
@@ -15,7 +15,7 @@ use crate::{
 
 impl Admission {
     /// Records that a lookup wants a project, and says whether to wait.
-    pub fn want(&mut self, project: &Project, wish: Wish, now: Moment) -> Verdict {
+    pub fn want(&mut self, project: &Project, wish: Wish, now: Moment) -> WishVerdict {
         self.tick(now);
         let mut entry = self.register.take_or_new(project, wish, now);
         entry.look_up(wish, &self.rules.tuning, now);
@@ -28,14 +28,14 @@ impl Admission {
         };
         let is_queued = is_in_flight || !entry.waiters.is_empty() || wish.held.is_some();
         let room = if is_queued || self.register.counts.waited_for < self.queue() {
-            Room::Some
+            QueueRoom::Some
         } else {
-            Room::None
+            QueueRoom::None
         };
         let refused_for = entry.refuses_demand(wish.demand, now);
         let until = wish
             .until
-            .filter(|_| room == Room::Some && refused_for.is_none());
+            .filter(|_| room == QueueRoom::Some && refused_for.is_none());
         if let Some(until) = until {
             entry.waiters.add(until);
         }
@@ -43,7 +43,7 @@ impl Admission {
         self.register.put(project, entry, self.around(now));
         self.tick(now);
         if let Some(retry_after) = refused_for {
-            return Verdict::Refused(Refused {
+            return WishVerdict::Refused(Refused {
                 class,
                 gate: Some(Gate::Project),
                 refusal: Refusal {
@@ -53,12 +53,12 @@ impl Admission {
             });
         }
         if until.is_some_and(|until| self.is_worth_waiting(project, until, now)) {
-            return Verdict::Wait;
+            return WishVerdict::Wait;
         }
         if let Some(until) = until {
             self.left(project, until, now);
         }
-        Verdict::Refused(self.refuse(project, found, room, now))
+        WishVerdict::Refused(self.refuse(project, found, room, now))
     }
 
     /// Records that a lookup that waited for a project until then is gone.
@@ -100,7 +100,7 @@ impl Admission {
             if self.is_worth_waiting(&project, until, now) {
                 continue;
             }
-            let refused = self.refuse(&project, Found::Flight, Room::Some, now);
+            let refused = self.refuse(&project, Found::Flight, QueueRoom::Some, now);
             if let Some(mut entry) = self.register.take(&project) {
                 self.resolve(&project, &mut entry, Outcome::Refused(refused.refusal));
                 self.register.put(&project, entry, self.around(now));

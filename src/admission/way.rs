@@ -3,7 +3,7 @@
 
 use std::num::NonZeroU32;
 
-use super::{Admission, replica::Replica, tuning::Faults, words::Link};
+use super::{Admission, replica::Replica, tuning::FaultTuning, words::Link};
 use crate::moment::Moment;
 
 /// The way to the renderer.
@@ -21,7 +21,7 @@ pub(super) struct Way {
 }
 
 impl Way {
-    pub(super) fn new(tuning: Faults) -> Self {
+    pub(super) fn new(tuning: FaultTuning) -> Self {
         Self {
             link: Link::Dialling,
             unusable_until: Moment::START,

@@ -76,7 +76,7 @@ impl Want {
 
 /// What became of a wish, at once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Verdict {
+pub enum WishVerdict {
     /// The caller is counted as waiting: a [`Action::Resolve`](super::Action::Resolve) will follow,
     /// or the caller tells that it [left](super::Admission::left).
     Wait,

@@ -7,7 +7,7 @@ use tokio::{
     time::sleep,
 };
 
-use super::{Block, Core};
+use super::{Block, SidecarCore};
 use crate::{
     admission::Link,
     upstream::{ChangedInput, ConnectionState, Heard},
@@ -15,7 +15,7 @@ use crate::{
 
 /// Tells the core of the connection. The first contact, or the end of the grace, lifts the block on readiness.
 pub(super) async fn connection(
-    core: Arc<Core>,
+    core: Arc<SidecarCore>,
     mut connection: watch::Receiver<ConnectionState>,
     contact: Block,
     grace: Duration,
@@ -51,7 +51,7 @@ pub(super) async fn connection(
 }
 
 /// Tells health whether the renderer can be used. One task does, so that the last word is what is true.
-pub(super) async fn degraded(core: Arc<Core>) {
+pub(super) async fn degraded(core: Arc<SidecarCore>) {
     let (mut is_connected, mut stops) = (core.is_connected.subscribe(), core.stops.clone());
     loop {
         core.health.set_degraded(core.is_degraded()).await;
@@ -66,7 +66,7 @@ pub(super) async fn degraded(core: Arc<Core>) {
 }
 
 /// Tells the core of inputs that changed, and of those whose change may have been missed.
-pub(super) async fn changes(core: Arc<Core>, mut changes: mpsc::Receiver<Heard>) {
+pub(super) async fn changes(core: Arc<SidecarCore>, mut changes: mpsc::Receiver<Heard>) {
     while let Some(heard) = changes.recv().await {
         match heard {
             Heard::Change(ChangedInput { project, order }) => core.refresh.changed(&project, order),
@@ -76,7 +76,7 @@ pub(super) async fn changes(core: Arc<Core>, mut changes: mpsc::Receiver<Heard>)
 }
 
 /// Tells health of readiness.
-pub(super) async fn readiness(core: Arc<Core>) {
+pub(super) async fn readiness(core: Arc<SidecarCore>) {
     loop {
         core.readiness.until_ready().await;
         core.health.set_ready(true).await;

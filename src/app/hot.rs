@@ -6,7 +6,7 @@ use std::{fs, sync::Arc, time::Duration};
 use tokio::time::{Instant, sleep_until};
 use xxhash_rust::xxh3::xxh3_64;
 
-use super::{Core, values};
+use super::{SidecarCore, values};
 use crate::{
     admission::{Share, Splay},
     settings::Settings,
@@ -16,7 +16,7 @@ use crate::{
 const STEP: Duration = Duration::from_secs(1);
 
 /// Follows the settings for as long as the sidecar lives.
-pub(super) async fn follow(core: Arc<Core>) {
+pub(super) async fn follow(core: Arc<SidecarCore>) {
     let mut in_force = core.settings.clone();
     let settings = in_force.borrow_and_update().settings.clone();
     let mut hot = Hot::new(&core, &settings);
@@ -37,7 +37,7 @@ struct Hot {
 }
 
 impl Hot {
-    fn new(core: &Core, settings: &Settings) -> Self {
+    fn new(core: &SidecarCore, settings: &Settings) -> Self {
         let now = core.refresh.clock().now();
         Self {
             share: Share::new(settings.admission.rate(), values::fleet(settings), now),
@@ -45,7 +45,7 @@ impl Hot {
         }
     }
 
-    fn wake(&self, core: &Core) -> Option<Instant> {
+    fn wake(&self, core: &SidecarCore) -> Option<Instant> {
         let clock = core.refresh.clock();
         let is_rising = self.share.is_rising(clock.now());
         let step = is_rising.then(|| Instant::now() + STEP);
@@ -53,7 +53,7 @@ impl Hot {
         [step, release].into_iter().flatten().min()
     }
 
-    fn apply(&mut self, core: &Core, settings: &Settings) {
+    fn apply(&mut self, core: &SidecarCore, settings: &Settings) {
         let now = core.refresh.clock().now();
         self.share
             .set(settings.admission.rate(), values::fleet(settings), now);

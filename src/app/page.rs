@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Core, values};
+use super::{SidecarCore, values};
 use crate::{
     log::DroppedLines,
     metrics::{Exposition, Gauges},
@@ -12,15 +12,15 @@ use crate::{
 };
 
 /// What the core counts, and the settings in force, at a moment.
-pub(super) struct Read {
+pub(super) struct CoreNumbers {
     pub(super) at: Moment,
     pub(super) core: refresh::Snapshot,
     pub(super) settings: Arc<InForce>,
 }
 
-impl Core {
-    pub(super) fn read(&self) -> Read {
-        Read {
+impl SidecarCore {
+    pub(super) fn read(&self) -> CoreNumbers {
+        CoreNumbers {
             at: self.refresh.clock().now(),
             core: self.refresh.snapshot(),
             settings: self.settings.borrow().clone(),
@@ -28,7 +28,7 @@ impl Core {
     }
 
     pub(super) fn page(self: &Arc<Self>, exposition: Exposition) -> String {
-        let Read { core, settings, .. } = self.read();
+        let CoreNumbers { core, settings, .. } = self.read();
         let set = &settings.settings;
         let raised_at = core
             .raised_at

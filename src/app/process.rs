@@ -8,7 +8,7 @@ use rustix::{
     time::{ClockId, clock_gettime},
 };
 
-use crate::metrics::Process;
+use crate::metrics::ProcessNumbers;
 
 /// Reads what the process takes. What the kernel does not say is zero.
 #[derive(Debug)]
@@ -24,8 +24,8 @@ impl ProcessMeter {
         }
     }
 
-    pub(super) fn read(&self) -> Process {
-        Process {
+    pub(super) fn read(&self) -> ProcessNumbers {
+        ProcessNumbers {
             cpu_time: clock_gettime(ClockId::ProcessCPUTime)
                 .try_into()
                 .unwrap_or_default(),

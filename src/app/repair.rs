@@ -9,12 +9,12 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::{Error, OPERATORS_STREAMS, calls, ended_early, status, values};
+use super::{OPERATORS_STREAMS, SidecarError, calls, ended_early, status, values};
 use crate::{
-    descriptors::Shares,
+    descriptors::ConnectionShares,
     metrics::{Gauges, Metrics, Role},
     serve::{
-        self, Accepting, Connections, RoleState, Unfit,
+        self, Accepting, Connections, RoleState, UnfitLookups,
         health::Health,
         listener::{Access, ListenAddress, Listener},
     },
@@ -32,7 +32,7 @@ pub async fn repaired(
     invalid: Invalid,
     repair: Box<Repair>,
     demand: Arc<Notify>,
-) -> Result<Loaded, Error> {
+) -> Result<Loaded, SidecarError> {
     let (unfit, mut problem) = watch::channel(invalid);
     let mut serving = serve(&repair.settings, &problem).await?;
     log(&problem.borrow_and_update());
@@ -46,7 +46,7 @@ pub async fn repaired(
             }
             Ok(()) = problem.changed() => log(&problem.borrow_and_update()),
             Some(failed) = serving.join_next() => {
-                return Err(Error::Operators(failed?.err().unwrap_or_else(ended_early)));
+                return Err(SidecarError::Operators(failed?.err().unwrap_or_else(ended_early)));
             }
         }
     }
@@ -63,14 +63,17 @@ fn log(invalid: &Invalid) {
 async fn serve(
     settings: &Settings,
     problem: &watch::Receiver<Invalid>,
-) -> Result<JoinSet<io::Result<()>>, Error> {
+) -> Result<JoinSet<io::Result<()>>, SidecarError> {
     let words = {
         let problem = problem.clone();
         move || problem.borrow().in_one_line()
     };
     let (metrics, health) = (Metrics::new(), Health::new().await);
     health.set_degraded(true).await;
-    let (shares, accepting) = (Shares::in_force(), Accepting::new(metrics.clone()));
+    let (shares, accepting) = (
+        ConnectionShares::in_force(),
+        Accepting::new(metrics.clone()),
+    );
     let role_state = |role, most, max_streams| RoleState {
         connections: Connections::at_most(most),
         closing: CancellationToken::new(),
@@ -109,7 +112,7 @@ async fn serve(
     let lookups = settings.lookup.listen.iter().map(values::address);
     for lookup in Listener::bind_all(lookups, Access::Everyone)? {
         tracing::info!(address = %lookup.address(), "lookups are refused");
-        let unfit = Unfit::new(words.clone(), metrics.clone());
+        let unfit = UnfitLookups::new(words.clone(), metrics.clone());
         let (health, role_state) = (health.clone(), role_state.clone());
         serving.spawn(async move { unfit.serve(lookup, &health, role_state).await });
     }

@@ -10,16 +10,16 @@ use std::{
 
 use tokio::time::{MissedTickBehavior, interval};
 
-use super::{Core, hot, page::Read};
+use super::{SidecarCore, hot, page::CoreNumbers};
 use crate::{
     admission::Class,
-    metrics::Counted,
+    metrics::SinceStart,
     reason::NotRefreshed,
     refresh::{self, RenderResult},
     serve::telemetry::Form,
     settings::reload::InForce,
-    status::{self, Beside, Status},
-    verdict::{Bound, Facts, Landed, Sample, window},
+    status::{self, Status},
+    verdict::{Facts, Landed, PerGate, Sample, window},
 };
 
 /// How often a sample is taken; those of the last [`THIN`] are all kept.
@@ -33,16 +33,16 @@ const MEDIANS: usize = 60;
 
 /// What was seen of the last minute, and of the renders of the last hour.
 #[derive(Debug)]
-pub(super) struct History {
-    kept: Mutex<Kept>,
+pub(super) struct StatusHistory {
+    kept: Mutex<KeptSamples>,
     /// Differs between two sidecars.
     instance: String,
     name: String,
 }
 
 #[derive(Debug, Default)]
-struct Kept {
-    samples: VecDeque<Seen>,
+struct KeptSamples {
+    samples: VecDeque<SeenSample>,
     /// The median time of the renders at the end of each minute in which some landed.
     medians: VecDeque<Duration>,
     minute: u64,
@@ -51,20 +51,20 @@ struct Kept {
 
 /// A sample, and the lookups that were answered outdated by then, by reason.
 #[derive(Clone, Debug)]
-struct Seen {
+struct SeenSample {
     sample: Sample,
     outdated: [u64; NotRefreshed::ALL.len()],
     tick: usize,
 }
 
-impl Borrow<Sample> for Seen {
+impl Borrow<Sample> for SeenSample {
     fn borrow(&self) -> &Sample {
         &self.sample
     }
 }
 
 /// Takes samples for as long as the sidecar lives.
-pub(super) async fn follow(core: Arc<Core>) {
+pub(super) async fn follow(core: Arc<SidecarCore>) {
     let mut ticks = interval(PERIOD);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
@@ -83,7 +83,7 @@ pub(super) fn written(status: &Status, form: Form) -> String {
     }
 }
 
-impl History {
+impl StatusHistory {
     pub(super) fn new() -> Self {
         Self {
             kept: Mutex::default(),
@@ -92,13 +92,13 @@ impl History {
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Kept> {
+    fn lock(&self) -> MutexGuard<'_, KeptSamples> {
         self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Kept {
-    fn keep(&mut self, mut seen: Seen) {
+impl KeptSamples {
+    fn keep(&mut self, mut seen: SeenSample) {
         self.note_median(&seen.sample);
         seen.tick = self.ticks;
         self.ticks += 1;
@@ -134,7 +134,7 @@ impl Kept {
     }
 }
 
-impl Core {
+impl SidecarCore {
     /// What it says of itself now.
     pub(super) fn status(&self) -> Status {
         let read = self.read();
@@ -161,7 +161,7 @@ impl Core {
         because.truncate(status::REASONS);
         let settings = &read.settings.settings;
         let raised = read.core.raised_at.map(|at| read.at.since(at).as_secs());
-        let beside = Beside {
+        let beside = Status {
             name: self.history.name.clone(),
             instance: self.history.instance.clone(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -175,14 +175,14 @@ impl Core {
             burst: read.core.limits.burst.get(),
             fleet_size: settings.admission.fleet_size.map(|size| size.get()),
             outdated_because: because,
-            ..Beside::default()
+            ..Status::default()
         };
         Status::of(beside, facts)
     }
 
-    fn seen(&self, read: &Read) -> Seen {
+    fn seen(&self, read: &CoreNumbers) -> SeenSample {
         let counted = self.metrics.counted();
-        Seen {
+        SeenSample {
             sample: sample(read, &counted, *self.is_connected.borrow()),
             outdated: counted.outdated,
             tick: 0,
@@ -190,7 +190,7 @@ impl Core {
     }
 }
 
-fn sample(read: &Read, counted: &Counted, connected: bool) -> Sample {
+fn sample(read: &CoreNumbers, counted: &SinceStart, connected: bool) -> Sample {
     let refresh::Snapshot { limits, stops, .. } = read.core;
     let core = &read.core;
     let InForce { is_valid, .. } = *read.settings;
@@ -261,7 +261,7 @@ fn landed(renders: &[[u64; RenderResult::ALL.len()]; Class::ALL.len()]) -> Lande
 }
 
 /// How long each gate stopped what was wanted, in the order of the gates.
-fn bound(stopped: [Duration; 8]) -> Bound<Duration> {
+fn bound(stopped: [Duration; 8]) -> PerGate<Duration> {
     let [
         draining,
         breaker,
@@ -272,7 +272,7 @@ fn bound(stopped: [Duration; 8]) -> Bound<Duration> {
         concurrency,
         tokens,
     ] = stopped;
-    Bound {
+    PerGate {
         draining,
         breaker,
         connection,
@@ -290,14 +290,14 @@ mod tests {
 
     #[test]
     fn keeps_the_last_five_seconds_and_one_of_five_for_a_minute() {
-        let mut kept = Kept::default();
+        let mut kept = KeptSamples::default();
         for second in 0..300 {
             let sample = Sample {
                 at: Duration::from_secs(second),
                 median_render: Duration::from_millis(second),
                 ..Sample::default()
             };
-            kept.keep(Seen {
+            kept.keep(SeenSample {
                 sample,
                 outdated: Default::default(),
                 tick: 0,

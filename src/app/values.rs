@@ -1,7 +1,7 @@
 //! Settings as the plain values that the rooms take.
 
 use crate::{
-    admission::{self, FetchLimits, Fleet},
+    admission::{self, FetchLimits, FleetRate},
     lookup,
     serve::listener::ListenAddress,
     settings::{Listen, Settings, Size},
@@ -21,8 +21,8 @@ pub(super) fn admission(settings: &Settings, rate: f64) -> admission::Limits {
     }
 }
 
-pub(super) fn fleet(settings: &Settings) -> Option<Fleet> {
-    Some(Fleet {
+pub(super) fn fleet(settings: &Settings) -> Option<FleetRate> {
+    Some(FleetRate {
         rate: settings.admission.fleet_rate?,
         size: settings.admission.fleet_size?.get(),
     })

@@ -22,7 +22,7 @@ const PASSED_AT_ONCE: usize = 512;
 
 /// What the census counted something held as; the census alone reads and writes it.
 #[derive(Debug, Default)]
-pub struct Standing {
+pub struct HeldStanding {
     /// How often the target had been raised when the renderer last said that it is right.
     raises: AtomicU32,
     /// The age under which it stands, by [`Age`]; 0 while no age is counted, [`GONE`] once it is not held.
@@ -49,7 +49,7 @@ pub struct Group {
 
 /// What is held, at one moment.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Counted {
+pub struct HeldCounts {
     /// All of it, in order of rollouts.
     pub groups: Vec<Group>,
     /// Since when some project has lacked a change.
@@ -163,7 +163,7 @@ impl Census {
     }
 
     /// What is held now.
-    pub(super) fn look(&self, now: Moment) -> Counted {
+    pub(super) fn look(&self, now: Moment) -> HeldCounts {
         while self.pass(now) == PASSED_AT_ONCE {}
         let counts = self.lock();
         let groups = counts.groups.iter().map(|(key, count)| Group {
@@ -175,7 +175,7 @@ impl Census {
         });
         let oldest = counts.ages.first_key_value();
         let oldest = oldest.map(|(&(at, _), _)| Moment::after_start(Duration::from_nanos(at)));
-        Counted {
+        HeldCounts {
             groups: groups.collect(),
             changed_since: counts.changed.first_key_value().map(|(&since, _)| since),
             too_old_since: oldest.filter(|&at| at <= now),

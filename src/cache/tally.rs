@@ -16,7 +16,7 @@ const MAX_GHOSTS: usize = 10_000;
 
 /// Counts evictions.
 #[derive(Debug, Default)]
-pub(super) struct Tally {
+pub(super) struct EvictionTally {
     evictions: AtomicU64,
     evicted_wanted: AtomicU64,
     returned: AtomicU64,
@@ -30,7 +30,7 @@ struct Changing {
     gone: HashSet<u64>,
 }
 
-impl Tally {
+impl EvictionTally {
     /// Records that something is no longer held because there was no room for it.
     pub(super) fn evicted(&self, held: &Held) {
         let mut changing = self.lock();

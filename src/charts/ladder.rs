@@ -7,7 +7,7 @@ use super::picture::{Anchor, Picture};
 
 /// From where to where it is drawn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Way {
+pub enum Direction {
     /// From left to right.
     Wide,
     /// From top to bottom.
@@ -16,7 +16,7 @@ pub enum Way {
 
 /// A gate, and the part of the time in which it was the one that stopped what was wanted, from 0 to 1.
 #[derive(Clone, Copy, Debug)]
-pub struct Gate<'a> {
+pub struct GatePart<'a> {
     /// Its name.
     pub name: &'a str,
     /// That part.
@@ -25,7 +25,7 @@ pub struct Gate<'a> {
 
 /// A part of what was asked for, from 0 to 1.
 #[derive(Clone, Copy, Debug)]
-pub struct Share<'a> {
+pub struct AskedPart<'a> {
     /// The class that it is drawn with.
     pub class: &'a str,
     /// What is said of it.
@@ -36,15 +36,15 @@ pub struct Share<'a> {
 
 /// What flows, and through which gates.
 #[derive(Clone, Debug)]
-pub struct Ladder<'a> {
+pub struct LadderPicture<'a> {
     /// How much is asked for, and what it is called.
     pub asked: (&'a str, &'a str),
     /// How it was answered.
-    pub shares: &'a [Share<'a>],
+    pub shares: &'a [AskedPart<'a>],
     /// How much is wanted, and what it is called.
     pub wanted: (&'a str, &'a str),
     /// The gates in the order of asking.
-    pub gates: &'a [Gate<'a>],
+    pub gates: &'a [GatePart<'a>],
     /// How much comes through.
     pub through: &'a str,
     /// Work in progress, and the most of it.
@@ -72,7 +72,7 @@ const LETTER: f64 = 7.4;
 /// The most workers that are drawn.
 const WORKERS: u32 = 24;
 
-impl Ladder<'_> {
+impl LadderPicture<'_> {
     /// The gate that stops most, if one stops often.
     pub fn binding(&self) -> Option<usize> {
         let gates = self.gates.iter().enumerate();
@@ -82,14 +82,14 @@ impl Ladder<'_> {
     }
 
     /// Draws it as part of a page. `id` differs from that of any other picture of the page.
-    pub fn draw(&self, way: Way, id: &str) -> String {
+    pub fn draw(&self, way: Direction, id: &str) -> String {
         let size = match way {
-            Way::Wide => (1200.0, 172.0),
-            Way::Tall => (360.0, 588.0),
+            Direction::Wide => (1200.0, 172.0),
+            Direction::Tall => (360.0, 588.0),
         };
         let class = match way {
-            Way::Wide => "ladder wide",
-            Way::Tall => "ladder tall",
+            Direction::Wide => "ladder wide",
+            Direction::Tall => "ladder tall",
         };
         let description = self.description();
         let title = "What stops renders";
@@ -128,10 +128,10 @@ impl Ladder<'_> {
     }
 
     /// What is asked for, and how it was answered.
-    fn draw_asked(&self, picture: &mut Picture, way: Way) {
+    fn draw_asked(&self, picture: &mut Picture, way: Direction) {
         let (at, width) = match way {
-            Way::Wide => ((0.0, 22.0), 210.0),
-            Way::Tall => ((16.0, 22.0), 328.0),
+            Direction::Wide => ((0.0, 22.0), 210.0),
+            Direction::Tall => ((16.0, 22.0), 328.0),
         };
         let (asked, what) = self.asked;
         picture.label("small", Anchor::Start, at, what);
@@ -149,8 +149,8 @@ impl Ladder<'_> {
         let mut left = at.0;
         for (index, share) in self.shares.iter().enumerate() {
             let (x, y) = match way {
-                Way::Wide => (at.0, top + 34.0 + 20.0 * index as f64),
-                Way::Tall => (left, top + 34.0),
+                Direction::Wide => (at.0, top + 34.0 + 20.0 * index as f64),
+                Direction::Tall => (left, top + 34.0),
             };
             left += 30.0 + LETTER * share.name.chars().count() as f64;
             picture.key(share.class, (x, y), share.name);
@@ -158,7 +158,7 @@ impl Ladder<'_> {
     }
 
     /// The hopper, and the pipe up to the worker with what flows in it.
-    fn draw_pipe(&self, picture: &mut Picture, way: Way) {
+    fn draw_pipe(&self, picture: &mut Picture, way: Direction) {
         let (from, to) = (way.along(0), way.along(self.gates.len()));
         let binding = self.binding();
         let stops = binding.map_or(from - 14.0, |index| way.along(index) + way.length() / 2.0);
@@ -188,12 +188,12 @@ impl Ladder<'_> {
         }
         let (wanted, what) = self.wanted;
         match way {
-            Way::Wide => {
+            Direction::Wide => {
                 let x = hopper - 4.0;
                 picture.label("small", Anchor::Start, (x, 22.0), what);
                 picture.label("mid", Anchor::Start, (x, 42.0), wanted);
             }
-            Way::Tall => {
+            Direction::Tall => {
                 picture.label("mid", Anchor::Start, (140.0, hopper + 18.0), wanted);
                 picture.label("small", Anchor::Start, (140.0, hopper + 36.0), what);
             }
@@ -205,7 +205,7 @@ impl Ladder<'_> {
         (PIPE * (1.0 - part)).clamp(NARROW, PIPE)
     }
 
-    fn draw_gate(&self, picture: &mut Picture, way: Way, index: usize) {
+    fn draw_gate(&self, picture: &mut Picture, way: Direction, index: usize) {
         let gate = self.gates[index];
         let binds = self.binding() == Some(index);
         let stops = gate.part >= SELDOM;
@@ -226,13 +226,13 @@ impl Ladder<'_> {
         let name = if binds { "name binds" } else { "name" };
         let part = percent(gate.part);
         match way {
-            Way::Wide => {
+            Direction::Wide => {
                 picture.label(name, Anchor::Middle, (middle, 38.0), gate.name);
                 if stops {
                     picture.label(name, Anchor::Middle, (middle, 154.0), &part);
                 }
             }
-            Way::Tall => {
+            Direction::Tall => {
                 picture.label(name, Anchor::Start, (140.0, middle + 5.0), gate.name);
                 if stops {
                     picture.label(name, Anchor::End, (344.0, middle + 5.0), &part);
@@ -242,20 +242,20 @@ impl Ladder<'_> {
     }
 
     /// The worker, with one disc for each permit.
-    fn draw_worker(&self, picture: &mut Picture, way: Way) {
+    fn draw_worker(&self, picture: &mut Picture, way: Direction) {
         let (at, size) = match way {
-            Way::Wide => ((1056.0, 52.0), (143.0, 84.0)),
-            Way::Tall => ((16.0, 512.0), (328.0, 68.0)),
+            Direction::Wide => ((1056.0, 52.0), (143.0, 84.0)),
+            Direction::Tall => ((16.0, 512.0), (328.0, 68.0)),
         };
         picture.rect("worker", at, size, 10.0);
         let (name, takes) = self.worker;
         let (name_at, through_at) = match way {
-            Way::Wide => ((at.0, 22.0), (at.0, 42.0)),
-            Way::Tall => ((at.0 + 138.0, at.1 + 26.0), (at.0 + 138.0, at.1 + 48.0)),
+            Direction::Wide => ((at.0, 22.0), (at.0, 42.0)),
+            Direction::Tall => ((at.0 + 138.0, at.1 + 26.0), (at.0 + 138.0, at.1 + 48.0)),
         };
         let (first, columns, step) = match way {
-            Way::Wide => ((at.0 + 16.0, at.1 + 16.0), 8, 16.0),
-            Way::Tall => ((at.0 + 14.0, at.1 + 19.0), 8, 14.0),
+            Direction::Wide => ((at.0 + 16.0, at.1 + 16.0), 8, 16.0),
+            Direction::Tall => ((at.0 + 14.0, at.1 + 19.0), 8, 14.0),
         };
         let (busy, permits) = self.busy;
         let shown = permits.clamp(1, WORKERS);
@@ -276,17 +276,17 @@ impl Ladder<'_> {
         picture.label("small", Anchor::Start, name_at, name);
         picture.label("mid", Anchor::Start, through_at, self.through);
         match way {
-            Way::Wide => {
+            Direction::Wide => {
                 picture.label("small", Anchor::Start, (at.0 + 11.0, at.1 + 74.0), takes);
             }
-            Way::Tall => {
+            Direction::Tall => {
                 picture.label("small", Anchor::End, (at.0 + 316.0, at.1 + 48.0), takes);
             }
         }
     }
 }
 
-impl Way {
+impl Direction {
     /// The begin of a gate, or of what comes after the last.
     fn along(self, gate: usize) -> f64 {
         let (first, step) = match self {
@@ -349,8 +349,8 @@ fn percent(part: f64) -> String {
 mod tests {
     use super::*;
 
-    fn ladder<'a>(gates: &'a [Gate<'a>]) -> Ladder<'a> {
-        Ladder {
+    fn ladder<'a>(gates: &'a [GatePart<'a>]) -> LadderPicture<'a> {
+        LadderPicture {
             asked: ("39/s", "lookups"),
             shares: &[],
             wanted: ("7", "wanted"),
@@ -365,12 +365,12 @@ mod tests {
 
     #[test]
     fn the_gate_that_stops_most_is_filled_and_the_narrowest() {
-        let gate = |name, part| Gate { name, part };
+        let gate = |name, part| GatePart { name, part };
         let gates = [gate("queue", 0.1), gate("tokens", 0.9), gate("hold", 0.0)];
         let ladder = ladder(&gates);
         assert_eq!(ladder.binding(), Some(1));
         assert!(ladder.opening(1) < ladder.opening(0));
-        for way in [Way::Wide, Way::Tall] {
+        for way in [Direction::Wide, Direction::Tall] {
             let svg = ladder.draw(way, "a");
             assert_eq!(svg.matches("gate binds").count(), 2, "two jaws: {svg}");
             assert_eq!(svg.matches("gate stops").count(), 2, "{svg}");
@@ -381,25 +381,25 @@ mod tests {
 
     #[test]
     fn a_ladder_without_a_gate_or_with_open_ones_binds_nowhere() {
-        let open = [Gate {
+        let open = [GatePart {
             name: "tokens",
             part: 0.001,
         }];
         for gates in [&open[..], &[]] {
             let ladder = ladder(gates);
             assert_eq!(ladder.binding(), None);
-            let svg = ladder.draw(Way::Wide, "a");
+            let svg = ladder.draw(Direction::Wide, "a");
             assert!(!svg.contains("binds") && svg.contains("no gate stops them"));
         }
     }
 
     #[test]
     fn a_name_cannot_become_an_element() {
-        let gates = [Gate {
+        let gates = [GatePart {
             name: "<script>",
             part: 1.0,
         }];
-        for way in [Way::Wide, Way::Tall] {
+        for way in [Direction::Wide, Direction::Tall] {
             assert!(!ladder(&gates).draw(way, "a").contains("<script"));
         }
     }

@@ -102,11 +102,11 @@ mod tests {
     #[derive(Debug, Parser)]
     struct Without {
         #[command(subcommand)]
-        _command: Command,
+        _command: SampleCommand,
     }
 
     #[derive(Debug, Subcommand)]
-    enum Command {
+    enum SampleCommand {
         Get,
         #[command(hide = true)]
         Render,

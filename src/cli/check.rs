@@ -12,7 +12,7 @@ use crate::settings::{self, Settings, Sources};
 
 /// Arguments of `evenkeel check`.
 #[derive(Debug, clap::Args)]
-pub(super) struct Args {
+pub(super) struct CheckArgs {
     /// The files of one sidecar; each section stands in one of them.
     #[arg(value_name = "FILE", required_unless_present = "print_schema")]
     files: Vec<PathBuf>,
@@ -28,7 +28,7 @@ pub(super) struct Args {
 }
 
 /// Runs it.
-pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
+pub(super) fn run(args: CheckArgs) -> anyhow::Result<ExitCode> {
     if args.print_schema {
         show(format_args!("{:#}", settings::schema()))?;
         return Ok(ExitCode::SUCCESS);

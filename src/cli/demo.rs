@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::terminal::{complain, say, show as show_lines, tell};
 use crate::{
-    demo::{self, Demo, Live, Release, Report, Stay, Terms},
+    demo::{self, DemoReport, DemoRun, LiveNumbers, Release, Stay, StormTerms},
     drain::Signals,
     page::{self, Page},
     renderer::FaultOrder,
@@ -49,7 +49,7 @@ Exit codes:
 /// Arguments of `evenkeel demo`.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXIT_CODES)]
-pub(super) struct Args {
+pub(super) struct DemoArgs {
     /// Give the renderer a fault a second after the release, for 10s: slow, dead, hang, flap, behind, garbage or busy
     #[arg(long, value_name = "NAME[,for=TIME]")]
     fault: Option<FaultOrder>,
@@ -72,7 +72,7 @@ pub(super) struct Args {
 }
 
 /// Runs it.
-pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
+pub(super) fn run(args: DemoArgs) -> anyhow::Result<ExitCode> {
     let runtime = runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
@@ -81,7 +81,7 @@ pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
     ended
 }
 
-async fn until_interrupted(args: Args) -> anyhow::Result<ExitCode> {
+async fn until_interrupted(args: DemoArgs) -> anyhow::Result<ExitCode> {
     let mut stop = Signals::install()?;
     let demo = tokio::select! {
         () = stop.next() => {
@@ -103,7 +103,7 @@ async fn until_interrupted(args: Args) -> anyhow::Result<ExitCode> {
     Ok(code)
 }
 
-async fn show(args: &Args) -> anyhow::Result<Demo> {
+async fn show(args: &DemoArgs) -> anyhow::Result<DemoRun> {
     if let Some(path) = &args.svg {
         // Better to find out now than after the storms.
         let opened = OpenOptions::new().create(true).append(true).open(path);
@@ -113,7 +113,7 @@ async fn show(args: &Args) -> anyhow::Result<Demo> {
     for line in terms.describe() {
         complain(line);
     }
-    let (tell, told) = watch::channel(Live::default());
+    let (tell, told) = watch::channel(LiveNumbers::default());
     let demo = tokio::select! {
         demo = demo::run(terms, tell) => demo?,
         never = progress::show(told, terms) => match never {},
@@ -134,7 +134,7 @@ fn unwritable(path: &Path) -> String {
 }
 
 /// Goes on, and serves the page, at its usual address if that is free.
-async fn stay(demo: Demo) -> anyhow::Result<()> {
+async fn stay(demo: DemoRun) -> anyhow::Result<()> {
     let stay = demo.stay().await?;
     let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
     let bind = |address| Listener::bind(&ListenAddress::Tcp(address), Access::Everyone);
@@ -166,7 +166,7 @@ The sidecar and its renderer stay up until Ctrl-C, and callers go on. Break the 
     ));
 }
 
-fn tell_people(report: &Report) -> anyhow::Result<()> {
+fn tell_people(report: &DemoReport) -> anyhow::Result<()> {
     show_lines(report.table())?;
     for promise in report.promises() {
         let kept = if promise.is_kept { "kept  " } else { "BROKEN" };
@@ -175,15 +175,15 @@ fn tell_people(report: &Report) -> anyhow::Result<()> {
     Ok(())
 }
 
-impl Args {
-    fn terms(&self) -> Terms {
+impl DemoArgs {
+    fn terms(&self) -> StormTerms {
         let fault = |order: FaultOrder| (order.fault, order.lasts.unwrap_or(FAULT));
         let terms = if self.quick {
-            Terms::quick()
+            StormTerms::quick()
         } else {
-            Terms::default()
+            StormTerms::default()
         };
-        Terms {
+        StormTerms {
             release: if self.cold {
                 Release::Replace
             } else {

@@ -13,7 +13,7 @@ use super::{
     terminal::{complain, say, show},
 };
 use crate::{
-    drill::{self, Error, Step, Terms},
+    drill::{self, DrillError, DrillStep, DrillTerms},
     printable::printable,
     revision::Project,
     settings::{Flag, Settings, Sources, load},
@@ -41,7 +41,7 @@ const LONGEST: usize = 600;
 /// Arguments of `evenkeel drill`.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXIT_CODES)]
-pub(super) struct Args {
+pub(super) struct DrillArgs {
     /// The renderer, as in the setting upstream.url
     #[arg(long, value_name = "URL", value_parser = upstream)]
     upstream: Uri,
@@ -71,12 +71,12 @@ pub(super) struct Args {
     max_outdated: Option<Duration>,
 
     /// What to print
-    #[arg(long, value_enum, default_value_t = Output::Text)]
-    output: Output,
+    #[arg(long, value_enum, default_value_t = DrillOutput::Text)]
+    output: DrillOutput,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-enum Output {
+enum DrillOutput {
     /// A line for each step
     Text,
     /// One JSON object in one line
@@ -87,7 +87,7 @@ enum Output {
 ///
 /// # Errors
 /// If it cannot be run, or stdout cannot be written to.
-pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
+pub(super) fn run(args: DrillArgs) -> anyhow::Result<ExitCode> {
     let runtime = runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
@@ -96,8 +96,8 @@ pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
     ended
 }
 
-async fn drill(args: Args) -> anyhow::Result<ExitCode> {
-    let terms = Terms {
+async fn drill(args: DrillArgs) -> anyhow::Result<ExitCode> {
+    let terms = DrillTerms {
         upstream: args.upstream,
         canary: args.project,
         component: args.component,
@@ -106,30 +106,30 @@ async fn drill(args: Args) -> anyhow::Result<ExitCode> {
         within: args.within,
         max_outdated: args.max_outdated,
     };
-    let mut tell = |step: &Step| {
-        if args.output == Output::Text {
+    let mut tell = |step: &DrillStep| {
+        if args.output == DrillOutput::Text {
             // The report has it as well, and a reader that has left needs none.
             let _unread = say(line(step));
         }
     };
     let report = match drill::run(&terms, &mut tell).await {
         Ok(report) => report,
-        Err(error @ Error::Unreachable { .. }) => return Ok(ended(&error, UNREACHABLE)),
-        Err(error @ Error::NoCanary(_)) => return Ok(ended(&error, BAD_SETTINGS)),
+        Err(error @ DrillError::Unreachable { .. }) => return Ok(ended(&error, UNREACHABLE)),
+        Err(error @ DrillError::NoCanary(_)) => return Ok(ended(&error, BAD_SETTINGS)),
         Err(
-            error @ (Error::Settings(_)
-            | Error::Sidecar(_)
-            | Error::Listen(_)
-            | Error::Connect(_)
-            | Error::NotRendered { .. }),
+            error @ (DrillError::Settings(_)
+            | DrillError::Sidecar(_)
+            | DrillError::Listen(_)
+            | DrillError::Connect(_)
+            | DrillError::NotRendered { .. }),
         ) => return Err(error.into()),
     };
     match args.output {
-        Output::Text => say(format_args!(
+        DrillOutput::Text => say(format_args!(
             "asked the renderer for {} renders over {} connections, in {:.0}s",
             report.renders, report.connections, report.seconds
         ))?,
-        Output::Json => show(report.json())?,
+        DrillOutput::Json => show(report.json())?,
     }
     for step in &report.steps {
         for broken in &step.broken {
@@ -147,12 +147,12 @@ async fn drill(args: Args) -> anyhow::Result<ExitCode> {
     })
 }
 
-fn ended(error: &Error, code: u8) -> ExitCode {
+fn ended(error: &DrillError, code: u8) -> ExitCode {
     complain(format_args!("evenkeel: {error}"));
     code.into()
 }
 
-fn line(step: &Step) -> String {
+fn line(step: &DrillStep) -> String {
     let kept = if step.broken.is_empty() {
         "kept"
     } else {

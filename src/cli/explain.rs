@@ -5,7 +5,7 @@ mod screen;
 use std::process::ExitCode;
 
 use super::{
-    projects::{ADMIN, Output, TIMEOUT, failed},
+    projects::{ADMIN, ProjectsOutput, TIMEOUT, failed},
     reply::write_explain_as_json,
     terminal::{print, show},
 };
@@ -31,7 +31,7 @@ not know.";
 /// Arguments of `evenkeel explain`.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXIT_CODES)]
-pub(super) struct Args {
+pub(super) struct ExplainArgs {
     /// The project to explain
     #[arg(value_parser = Project::new)]
     project: Project,
@@ -41,15 +41,15 @@ pub(super) struct Args {
     address: SidecarAddress,
 
     /// What to print
-    #[arg(long, value_enum, default_value_t = Output::Text)]
-    output: Output,
+    #[arg(long, value_enum, default_value_t = ProjectsOutput::Text)]
+    output: ProjectsOutput,
 }
 
 /// Asks, prints the explanation, and returns the result as an exit code.
 ///
 /// # Errors
 /// If stdout cannot be written to.
-pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
+pub(super) fn run(args: &ExplainArgs) -> anyhow::Result<ExitCode> {
     let asked = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?
@@ -59,8 +59,8 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
         Err(error) => return Ok(failed(error, &args.address, NOT_FOUND.into())),
     };
     match args.output {
-        Output::Text => show(screen::screen(&told))?,
-        Output::Json => print(|stdout| write_explain_as_json(&told, stdout))?,
+        ProjectsOutput::Text => show(screen::screen(&told))?,
+        ProjectsOutput::Json => print(|stdout| write_explain_as_json(&told, stdout))?,
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -47,7 +47,7 @@ apply are null.";
 /// Arguments of `evenkeel get`.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXIT_CODES)]
-pub(super) struct Args {
+pub(super) struct GetArgs {
     /// The project to look up
     #[arg(value_parser = Project::new)]
     project: Project,
@@ -106,7 +106,7 @@ enum GetOutput {
 ///
 /// # Errors
 /// If stdout cannot be written to.
-pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
+pub(super) fn run(args: GetArgs) -> anyhow::Result<ExitCode> {
     let lookup = LookupCall {
         project: args.project,
         known_digest: args.known_digest,

@@ -24,7 +24,7 @@ Exit codes:
 /// Arguments of `evenkeel page`.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXIT_CODES)]
-pub(super) struct Args {
+pub(super) struct PageArgs {
     /// Where sidecars serve telemetry, HOST or HOST:PORT; a name may have many addresses
     #[arg(value_name = "ADDRESS", default_value = "127.0.0.1:7402")]
     addresses: Vec<String>,
@@ -42,14 +42,14 @@ pub(super) struct Args {
 ///
 /// # Errors
 /// If the address cannot be listened on.
-pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
+pub(super) fn run(args: PageArgs) -> anyhow::Result<ExitCode> {
     tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?
         .block_on(serve(args))
 }
 
-async fn serve(args: Args) -> anyhow::Result<ExitCode> {
+async fn serve(args: PageArgs) -> anyhow::Result<ExitCode> {
     let mut stop = Signals::install()?;
     let listener = Listener::bind(&ListenAddress::Tcp(args.listen), Access::Everyone)?;
     say(format_args!("page on http://{}/", listener.address()))?;

@@ -11,7 +11,7 @@ use super::{
 };
 use crate::client::{
     LookupError, SidecarAddress,
-    admin::{self, Filter},
+    admin::{self, AskedFilter},
 };
 
 /// Where the manifests of `deploy/` have the admin listener.
@@ -33,7 +33,7 @@ one object in one line (schema evenkeel.projects/1). Ignore fields that you do n
 /// Arguments of `evenkeel projects`.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXIT_CODES)]
-pub(super) struct Args {
+pub(super) struct ProjectsArgs {
     /// List those whose last render failed, was rejected or brought less than was asked for
     #[arg(long, group = "filter")]
     failing: bool,
@@ -55,13 +55,13 @@ pub(super) struct Args {
     address: SidecarAddress,
 
     /// What to print
-    #[arg(long, value_enum, default_value_t = Output::Text)]
-    output: Output,
+    #[arg(long, value_enum, default_value_t = ProjectsOutput::Text)]
+    output: ProjectsOutput,
 }
 
 /// What operators' questions about projects print.
 #[derive(Clone, Copy, Debug, clap::ValueEnum)]
-pub(super) enum Output {
+pub(super) enum ProjectsOutput {
     /// A screen of text
     Text,
     /// One JSON object in one line
@@ -72,12 +72,12 @@ pub(super) enum Output {
 ///
 /// # Errors
 /// If stdout cannot be written to.
-pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
+pub(super) fn run(args: &ProjectsArgs) -> anyhow::Result<ExitCode> {
     let filter = match (args.failing, args.outdated, args.missing) {
-        (true, _, _) => Filter::Failing,
-        (_, true, _) => Filter::Outdated,
-        (_, _, true) => Filter::Missing,
-        (false, false, false) => Filter::All,
+        (true, _, _) => AskedFilter::Failing,
+        (_, true, _) => AskedFilter::Outdated,
+        (_, _, true) => AskedFilter::Missing,
+        (false, false, false) => AskedFilter::All,
     };
     let asked = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -88,8 +88,8 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
         Err(error) => return Ok(failed(error, &args.address, ExitCode::FAILURE)),
     };
     match args.output {
-        Output::Text => show(screen::screen(&told, filter))?,
-        Output::Json => print(|stdout| write_projects_as_json(&told, stdout))?,
+        ProjectsOutput::Text => show(screen::screen(&told, filter))?,
+        ProjectsOutput::Json => print(|stdout| write_projects_as_json(&told, stdout))?,
     }
     Ok(ExitCode::SUCCESS)
 }

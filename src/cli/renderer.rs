@@ -20,7 +20,7 @@ use super::{
 use crate::{
     drain::Signals,
     log::{self, Format},
-    renderer::{Cost, FaultOrder, Options, Renderer},
+    renderer::{Cost, FaultOrder, Renderer, RendererOptions},
     serve::listener::bind_tcp_all,
 };
 
@@ -32,7 +32,7 @@ const MOST_WORKERS: NonZeroUsize = NonZeroUsize::new(10_000).expect("it is not z
 
 /// Arguments of `evenkeel renderer`.
 #[derive(Debug, clap::Args)]
-pub(super) struct Args {
+pub(super) struct RendererArgs {
     /// Where to serve RenderService, health and reflection; may be repeated; [::]:7070 is every address, of IPv6 and IPv4
     #[arg(long, value_name = "ADDRESS", default_values = ["127.0.0.1:7070", "[::1]:7070"])]
     listen: Vec<SocketAddr>,
@@ -76,7 +76,7 @@ pub(super) struct Args {
 }
 
 /// Runs it until SIGINT or SIGTERM, and on until the renders that run have ended; a second signal breaks them off.
-pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
+pub(super) fn run(args: RendererArgs) -> anyhow::Result<ExitCode> {
     let _log = log::install(Format::Text, "info".parse()?)?;
     runtime::Builder::new_current_thread()
         .enable_all()
@@ -84,7 +84,7 @@ pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
         .block_on(serve(args))
 }
 
-async fn serve(args: Args) -> anyhow::Result<ExitCode> {
+async fn serve(args: RendererArgs) -> anyhow::Result<ExitCode> {
     let (listen, control) = (args.listen.clone(), args.control);
     let mut stop = Signals::install()?;
     let fault = args.fault;
@@ -152,8 +152,8 @@ fn loopback(text: &str) -> Result<SocketAddr, String> {
     }
 }
 
-impl From<Args> for Options {
-    fn from(args: Args) -> Self {
+impl From<RendererArgs> for RendererOptions {
+    fn from(args: RendererArgs) -> Self {
         Self {
             projects: args.projects,
             template: args.template,

@@ -33,7 +33,7 @@ one exits at once.";
 /// Arguments of `evenkeel serve`.
 #[derive(Debug, clap::Args)]
 #[command(after_help = SETTINGS)]
-pub(super) struct Args {
+pub(super) struct ServeArgs {
     #[command(flatten)]
     settings: Flags,
 }
@@ -49,7 +49,7 @@ enum Prepared {
 }
 
 /// Runs it.
-pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
+pub(super) fn run(args: ServeArgs) -> anyhow::Result<ExitCode> {
     let sources = args.settings.sources();
     let runtime = runtime()?;
     // Take the signals over before anything can hang. They belong to the runtime that lives as long

@@ -36,14 +36,14 @@ evenkeel.fleet/1). Ignore fields and codes that you do not know: later versions 
 /// Arguments of `evenkeel status`.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXIT_CODES)]
-pub(super) struct Args {
+pub(super) struct StatusArgs {
     /// Where sidecars serve telemetry, HOST or HOST:PORT; a name may have many addresses
     #[arg(value_name = "ADDRESS", default_value = "127.0.0.1:7402")]
     addresses: Vec<String>,
 
     /// What to print
-    #[arg(long, value_enum, default_value_t = Output::Text)]
-    output: Output,
+    #[arg(long, value_enum, default_value_t = StatusOutput::Text)]
+    output: StatusOutput,
 
     /// Show it anew every 2 s
     #[arg(long, conflicts_with = "wait")]
@@ -64,7 +64,7 @@ pub(super) struct Args {
 }
 
 #[derive(Clone, Copy, Debug, clap::ValueEnum)]
-enum Output {
+enum StatusOutput {
     /// A screen of text
     Text,
     /// One JSON object in one line
@@ -75,14 +75,14 @@ enum Output {
 ///
 /// # Errors
 /// If stdout cannot be written to.
-pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
+pub(super) fn run(args: StatusArgs) -> anyhow::Result<ExitCode> {
     tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?
         .block_on(status(args))
 }
 
-async fn status(args: Args) -> anyhow::Result<ExitCode> {
+async fn status(args: StatusArgs) -> anyhow::Result<ExitCode> {
     match args.rollout {
         Some(rollout) if args.wait => wait(&args, rollout).await,
         _ if args.watch => watch(&args).await,
@@ -94,13 +94,13 @@ async fn status(args: Args) -> anyhow::Result<ExitCode> {
 }
 
 /// Shows it anew until the process is interrupted.
-async fn watch(args: &Args) -> anyhow::Result<ExitCode> {
+async fn watch(args: &StatusArgs) -> anyhow::Result<ExitCode> {
     loop {
         let fleet = ask_names(&args.addresses).await;
         let text = print(&fleet, args.output);
         match args.output {
-            Output::Text if is_terminal() => show(format_args!("{CLEAR}{text}"))?,
-            Output::Text | Output::Json => show(text)?,
+            StatusOutput::Text if is_terminal() => show(format_args!("{CLEAR}{text}"))?,
+            StatusOutput::Text | StatusOutput::Json => show(text)?,
         }
         tokio::select! {
             () = sleep(PERIOD) => {}
@@ -110,7 +110,7 @@ async fn watch(args: &Args) -> anyhow::Result<ExitCode> {
 }
 
 /// Asks until every sidecar has released the rollout.
-async fn wait(args: &Args, rollout: u64) -> anyhow::Result<ExitCode> {
+async fn wait(args: &StatusArgs, rollout: u64) -> anyhow::Result<ExitCode> {
     let ends = Instant::now() + args.within;
     loop {
         let fleet = ask_names(&args.addresses).await;
@@ -131,7 +131,7 @@ async fn wait(args: &Args, rollout: u64) -> anyhow::Result<ExitCode> {
     }
 }
 
-fn shown(fleet: &Fleet, output: Output) -> anyhow::Result<ExitCode> {
+fn shown(fleet: &Fleet, output: StatusOutput) -> anyhow::Result<ExitCode> {
     show(print(fleet, output))?;
     Ok(match fleet.is_silent() {
         true => UNREACHABLE.into(),
@@ -139,9 +139,9 @@ fn shown(fleet: &Fleet, output: Output) -> anyhow::Result<ExitCode> {
     })
 }
 
-fn print(fleet: &Fleet, output: Output) -> String {
+fn print(fleet: &Fleet, output: StatusOutput) -> String {
     match output {
-        Output::Text => fleet.screen().trim_end().to_owned(),
-        Output::Json => fleet.json(),
+        StatusOutput::Text => fleet.screen().trim_end().to_owned(),
+        StatusOutput::Json => fleet.json(),
     }
 }

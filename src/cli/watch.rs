@@ -36,7 +36,7 @@ Exit codes:
 /// Arguments of `evenkeel watch`.
 #[derive(Debug, clap::Args)]
 #[command(after_help = NOTES)]
-pub(super) struct Args {
+pub(super) struct WatchArgs {
     /// The projects to watch
     #[arg(value_parser = Project::new, required = true, value_name = "PROJECT")]
     projects: Vec<Project>,
@@ -62,7 +62,7 @@ enum WatchOutput {
 ///
 /// # Errors
 /// When stdout cannot be written to, or signals cannot be taken over.
-pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
+pub(super) fn run(args: WatchArgs) -> anyhow::Result<ExitCode> {
     let runtime = runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
@@ -72,7 +72,7 @@ pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
     ended
 }
 
-async fn watch(args: Args) -> anyhow::Result<ExitCode> {
+async fn watch(args: WatchArgs) -> anyhow::Result<ExitCode> {
     let mut stop = Signals::install()?;
     tokio::select! {
         biased;
@@ -82,7 +82,7 @@ async fn watch(args: Args) -> anyhow::Result<ExitCode> {
     }
 }
 
-async fn print_news(args: Args) -> anyhow::Result<ExitCode> {
+async fn print_news(args: WatchArgs) -> anyhow::Result<ExitCode> {
     let mut watcher = Watcher::new(args.address.clone(), args.projects);
     loop {
         match watcher.next().await {

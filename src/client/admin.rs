@@ -12,7 +12,7 @@ use crate::{
 
 /// Which projects are listed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Filter {
+pub enum AskedFilter {
     /// All.
     All,
     /// Those whose last render failed, was rejected or brought less than was asked for.
@@ -96,15 +96,15 @@ pub struct GateReply {
 /// When the sidecar cannot be reached, does not answer in time, or answers with a status.
 pub async fn projects(
     address: &SidecarAddress,
-    filter: Filter,
+    filter: AskedFilter,
     limit: u32,
     timeout: Duration,
 ) -> Result<ProjectsReply, LookupError> {
     let filter = match filter {
-        Filter::All => v1::ProjectFilter::All,
-        Filter::Failing => v1::ProjectFilter::Failing,
-        Filter::Outdated => v1::ProjectFilter::Outdated,
-        Filter::Missing => v1::ProjectFilter::Missing,
+        AskedFilter::All => v1::ProjectFilter::All,
+        AskedFilter::Failing => v1::ProjectFilter::Failing,
+        AskedFilter::Outdated => v1::ProjectFilter::Outdated,
+        AskedFilter::Missing => v1::ProjectFilter::Missing,
     };
     let asked = v1::ListProjectsRequest {
         filter: filter.into(),

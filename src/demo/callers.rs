@@ -6,23 +6,23 @@
 use std::time::Duration;
 
 use super::{
-    Release, Terms,
+    Release, StormTerms,
     load::{LookupSample, SampleResult},
-    observed::Observed,
+    observed::StormObserved,
 };
 
 /// What the callers got of the projects after the release.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Convergence {
+pub(super) struct AfterRelease {
     /// When they got something else than the newest rollout for the last time.
     pub(super) last_outdated: Duration,
     /// Of how many projects they did not get it at the end.
     pub(super) not_fresh: usize,
 }
 
-impl Convergence {
+impl AfterRelease {
     /// Looks at lookups that began when the release was known. A project that was never looked up counts as never fresh.
-    pub(super) fn of(seen: &Observed, projects: usize) -> Self {
+    pub(super) fn of(seen: &StormObserved, projects: usize) -> Self {
         let mut is_fresh = vec![false; projects];
         let mut last_outdated = seen.learned;
         for sample in seen.samples.iter().filter(|it| it.asked() >= seen.learned) {
@@ -40,7 +40,7 @@ impl Convergence {
 
 /// The longest that a lookup took of a project that was held. All are, but by a pod that took the place of another: it holds what
 /// it answered with before.
-pub(super) fn longest_of_held(seen: &Observed, terms: &Terms) -> Duration {
+pub(super) fn longest_of_held(seen: &StormObserved, terms: &StormTerms) -> Duration {
     let is_old = |sample: &LookupSample| match terms.release {
         Release::Raise => true,
         Release::Replace => sample.asked() < seen.learned,
@@ -75,9 +75,9 @@ impl LookupSample {
 mod tests {
     use super::*;
 
-    fn seen(samples: &[(u64, usize, SampleResult)]) -> Observed {
+    fn seen(samples: &[(u64, usize, SampleResult)]) -> StormObserved {
         let millis = Duration::from_millis;
-        Observed {
+        StormObserved {
             release: millis(900),
             learned: millis(1000),
             samples: samples
@@ -89,7 +89,7 @@ mod tests {
                     result,
                 })
                 .collect(),
-            ..Observed::default()
+            ..StormObserved::default()
         }
     }
 
@@ -104,13 +104,13 @@ mod tests {
             (1500, 0, SampleResult::Fresh),
         ]);
         let last_outdated = Duration::from_millis(1400);
-        let of = |not_fresh| Convergence {
+        let of = |not_fresh| AfterRelease {
             last_outdated,
             not_fresh,
         };
-        assert_eq!(Convergence::of(&seen, 2), of(0));
+        assert_eq!(AfterRelease::of(&seen, 2), of(0));
         assert_eq!(
-            Convergence::of(&seen, 3),
+            AfterRelease::of(&seen, 3),
             of(1),
             "the third was never looked up"
         );
@@ -124,9 +124,9 @@ mod tests {
             (1200, 0, SampleResult::Fresh),
         ]);
         seen.samples[1].took = Duration::from_millis(90);
-        let terms = |release| Terms {
+        let terms = |release| StormTerms {
             release,
-            ..Terms::default()
+            ..StormTerms::default()
         };
         let longest = |release| longest_of_held(&seen, &terms(release)).as_millis();
         assert_eq!(longest(Release::Raise), 90);
@@ -136,10 +136,10 @@ mod tests {
     #[test]
     fn what_was_asked_before_the_release_was_known_says_nothing() {
         let seen = seen(&[(1005, 0, SampleResult::Fresh)]);
-        let nothing = Convergence {
+        let nothing = AfterRelease {
             last_outdated: seen.learned,
             not_fresh: 1,
         };
-        assert_eq!(Convergence::of(&seen, 1), nothing);
+        assert_eq!(AfterRelease::of(&seen, 1), nothing);
     }
 }

@@ -1,6 +1,6 @@
 //! The picture of a demo: both storms side by side over the same axes, as a self-contained SVG.
 
-use super::{Measured, Report, Series, measured::STEP};
+use super::{DemoReport, Measured, Series, measured::STEP};
 use crate::charts::{Axes, Diagram, Picture, Steps};
 
 const SIZE: (f64, f64) = (960.0, 612.0);
@@ -14,7 +14,7 @@ const STYLE: &str = "\
 .line.projects { stroke: #3b82c4; fill: none }";
 
 /// Draws it.
-pub(super) fn draw(report: &Report) -> String {
+pub(super) fn draw(report: &DemoReport) -> String {
     let (incident, evenkeel) = (&report.incident, &report.evenkeel);
     let both = [&incident.series, &evenkeel.series];
     let lookups = axes(
@@ -66,7 +66,7 @@ fn steps(series: &Series) -> Steps {
     }
 }
 
-fn head(report: &Report) -> Picture {
+fn head(report: &DemoReport) -> Picture {
     let terms = report.terms;
     let title = format!(
         "A release over {} projects, the way of the incident and with evenkeel",

@@ -12,7 +12,7 @@ use tokio::{
     time::{sleep, timeout},
 };
 
-use super::{Error, Release, Stage, Terms, terms::FETCH, way::Way};
+use super::{DemoError, DemoStage, Release, StormTerms, terms::FETCH, way::LookupWay};
 use crate::{
     app::Sidecar,
     serve::listener::ListenAddress,
@@ -28,16 +28,16 @@ const LEARNED: Duration = Duration::from_secs(10);
 /// A pod that evenkeel runs in, and those before it that are on their way out.
 #[derive(Debug)]
 pub struct Evenkeel {
-    pod: Pod,
+    pod: DemoPod,
     leaving: JoinSet<()>,
     pods: u32,
-    terms: Terms,
+    terms: StormTerms,
     renderer: String,
     folder: PathBuf,
 }
 
 #[derive(Debug)]
-struct Pod {
+struct DemoPod {
     sidecar: Sidecar,
     settings: PathBuf,
     lookup: SocketAddr,
@@ -49,9 +49,13 @@ impl Evenkeel {
     ///
     /// # Errors
     /// When its settings cannot be written, or it does not start.
-    pub(super) async fn start(terms: &Terms, renderer: &str, folder: &Path) -> Result<Self, Error> {
+    pub(super) async fn start(
+        terms: &StormTerms,
+        renderer: &str,
+        folder: &Path,
+    ) -> Result<Self, DemoError> {
         Ok(Self {
-            pod: Pod::start(terms, renderer, folder, 1).await?,
+            pod: DemoPod::start(terms, renderer, folder, 1).await?,
             leaving: JoinSet::new(),
             pods: 1,
             terms: *terms,
@@ -81,9 +85,9 @@ impl Evenkeel {
     }
 
     /// Raises the target on the running pod, and returns when that has learned of it.
-    pub(super) async fn raise(&self, rollout: u64) -> Result<(), Error> {
+    pub(super) async fn raise(&self, rollout: u64) -> Result<(), DemoError> {
         let text = text(&self.terms, &self.renderer, rollout);
-        write(&self.pod.settings, &text).map_err(Error::Folder)?;
+        write(&self.pod.settings, &text).map_err(DemoError::Folder)?;
         self.pod.sidecar.reload()();
         let learned = async {
             while self.target() < rollout {
@@ -91,12 +95,12 @@ impl Evenkeel {
             }
         };
         let learned = timeout(LEARNED, learned).await;
-        learned.map_err(|_| Error::Unlearned(LEARNED))
+        learned.map_err(|_| DemoError::Unlearned(LEARNED))
     }
 }
 
-impl Way for Evenkeel {
-    const STAGE: Stage = Stage::Evenkeel;
+impl LookupWay for Evenkeel {
+    const STAGE: DemoStage = DemoStage::Evenkeel;
     const RECOVERS: bool = true;
 
     fn lookup(&self) -> SocketAddr {
@@ -111,11 +115,12 @@ impl Way for Evenkeel {
         self.pods
     }
 
-    async fn release(&mut self, rollout: u64) -> Result<(), Error> {
+    async fn release(&mut self, rollout: u64) -> Result<(), DemoError> {
         match self.terms.release {
             Release::Raise => self.raise(rollout).await?,
             Release::Replace => {
-                let new = Pod::start(&self.terms, &self.renderer, &self.folder, rollout).await?;
+                let new =
+                    DemoPod::start(&self.terms, &self.renderer, &self.folder, rollout).await?;
                 let old = std::mem::replace(&mut self.pod, new);
                 self.pods += 1;
                 self.leaving.spawn(async move {
@@ -131,15 +136,15 @@ impl Way for Evenkeel {
     }
 }
 
-impl Pod {
+impl DemoPod {
     async fn start(
-        terms: &Terms,
+        terms: &StormTerms,
         renderer: &str,
         folder: &Path,
         rollout: u64,
-    ) -> Result<Self, Error> {
+    ) -> Result<Self, DemoError> {
         let settings = folder.join(format!("evenkeel-{rollout}.yaml"));
-        write(&settings, &text(terms, renderer, rollout)).map_err(Error::Folder)?;
+        write(&settings, &text(terms, renderer, rollout)).map_err(DemoError::Folder)?;
         let sources = Sources {
             files: vec![settings.clone()],
             ..Sources::default()
@@ -176,8 +181,8 @@ fn write(path: &Path, text: &str) -> io::Result<()> {
     fs::rename(new, path)
 }
 
-fn text(terms: &Terms, renderer: &str, rollout: u64) -> String {
-    let Terms {
+fn text(terms: &StormTerms, renderer: &str, rollout: u64) -> String {
+    let StormTerms {
         rate,
         burst,
         concurrency,

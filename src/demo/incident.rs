@@ -24,7 +24,7 @@ use tonic::{
     },
 };
 
-use super::{Error, Release, Stage, Terms, way::Way};
+use super::{DemoError, DemoStage, Release, StormTerms, way::LookupWay};
 use crate::proto::v1::{
     BatchGetConfigsRequest, BatchGetConfigsResponse, GetConfigRequest, GetConfigResponse,
     RenderReason, RenderRequest, RenderResponse, Served, WatchConfigRequest, WatchConfigResponse,
@@ -42,11 +42,11 @@ pub(super) struct Incident {
 
 #[derive(Clone)]
 struct IncidentService {
-    state: Arc<State>,
+    state: Arc<IncidentState>,
     renderer: RenderServiceClient<Channel>,
 }
 
-struct State {
+struct IncidentState {
     target: AtomicU64,
     held: Mutex<HashMap<String, RenderResponse>>,
 }
@@ -56,23 +56,23 @@ impl Incident {
     ///
     /// # Errors
     /// When there is no port to be had.
-    pub(super) async fn start(terms: &Terms, renderer: &str) -> Result<Self, Error> {
+    pub(super) async fn start(terms: &StormTerms, renderer: &str) -> Result<Self, DemoError> {
         let endpoint = Endpoint::from_shared(renderer.to_owned());
-        let endpoint = endpoint.map_err(|source| Error::Connect("the renderer", source))?;
+        let endpoint = endpoint.map_err(|source| DemoError::Connect("the renderer", source))?;
         let channel = endpoint
             .connect_timeout(terms.deadline)
             .timeout(terms.render_deadline)
             .connect_lazy();
         let service = IncidentService {
-            state: Arc::new(State {
+            state: Arc::new(IncidentState {
                 target: AtomicU64::new(1),
                 held: Mutex::default(),
             }),
             renderer: RenderServiceClient::new(channel).max_decoding_message_size(usize::MAX),
         };
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await;
-        let listener = listener.map_err(Error::Listen)?;
-        let address = listener.local_addr().map_err(Error::Listen)?;
+        let listener = listener.map_err(DemoError::Listen)?;
+        let address = listener.local_addr().map_err(DemoError::Listen)?;
         let serving = tokio::spawn(serve(service.clone(), listener));
         Ok(Self {
             service,
@@ -83,8 +83,8 @@ impl Incident {
     }
 }
 
-impl Way for Incident {
-    const STAGE: Stage = Stage::Incident;
+impl LookupWay for Incident {
+    const STAGE: DemoStage = DemoStage::Incident;
     const RECOVERS: bool = false;
 
     fn lookup(&self) -> SocketAddr {
@@ -105,7 +105,7 @@ impl Way for Incident {
     }
 
     /// A pod that takes the place of another holds nothing.
-    async fn release(&mut self, rollout: u64) -> Result<(), Error> {
+    async fn release(&mut self, rollout: u64) -> Result<(), DemoError> {
         let state = &self.service.state;
         if self.release == Release::Replace {
             state.held().clear();
@@ -166,7 +166,7 @@ impl ConfigService for IncidentService {
     }
 }
 
-impl State {
+impl IncidentState {
     fn held(&self) -> MutexGuard<'_, HashMap<String, RenderResponse>> {
         self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 /// What the demo is doing.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Stage {
+pub enum DemoStage {
     /// Both ways render every project once.
     #[default]
     WarmUp,
@@ -16,9 +16,9 @@ pub enum Stage {
 
 /// The few numbers that matter while a storm goes on.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Live {
+pub struct LiveNumbers {
     /// What is being done.
-    pub stage: Stage,
+    pub stage: DemoStage,
     /// For how long it has been done.
     pub elapsed: Duration,
     /// How long it will take; longer perhaps.

@@ -20,7 +20,7 @@ use tokio::time::{Instant, sleep, timeout};
 use tokio_util::task::TaskTracker;
 use tonic::{Code, Request, Status, transport::Channel};
 
-use super::{Error, Terms, terms::CONNECTIONS, thread::Thread};
+use super::{DemoError, StormTerms, terms::CONNECTIONS, thread::Thread};
 use crate::proto::v1::{
     GetConfigRequest, GetConfigResponse, NotRefreshed, Served,
     config_service_client::ConfigServiceClient,
@@ -69,12 +69,12 @@ pub(super) struct LookupSample {
 
 /// Callers that go on until this is ended or dropped.
 pub(super) struct Load {
-    shared: Arc<Shared>,
+    shared: Arc<LoadShared>,
     callers: TaskTracker,
     thread: Thread,
 }
 
-struct Shared {
+struct LoadShared {
     clients: ArcSwap<Vec<LookupClient>>,
     projects: Vec<String>,
     next: AtomicUsize,
@@ -82,7 +82,7 @@ struct Shared {
     is_over: AtomicBool,
     samples: Mutex<Vec<LookupSample>>,
     began: Instant,
-    terms: Terms,
+    terms: StormTerms,
 }
 
 impl Load {
@@ -90,8 +90,8 @@ impl Load {
     ///
     /// # Errors
     /// When there is no connection, or a project cannot be had.
-    pub(super) async fn warm_up(address: SocketAddr, projects: &[String]) -> Result<(), Error> {
-        let thread = Thread::start("warm-up").map_err(Error::Listen)?;
+    pub(super) async fn warm_up(address: SocketAddr, projects: &[String]) -> Result<(), DemoError> {
+        let thread = Thread::start("warm-up").map_err(DemoError::Listen)?;
         let clients = thread.run(connect(address)).await?;
         let projects: Arc<[String]> = projects.into();
         let next = Arc::new(AtomicUsize::new(0));
@@ -104,12 +104,12 @@ impl Load {
                         let mut request = asking(project, WARM_UP);
                         request.get_mut().patience = WARM_UP.try_into().ok();
                         let answered = client.get_config(request).await;
-                        answered.map_err(|status| Error::WarmUp {
+                        answered.map_err(|status| DemoError::WarmUp {
                             project: project.clone(),
                             status: Box::new(status),
                         })?;
                     }
-                    Ok::<_, Error>(())
+                    Ok::<_, DemoError>(())
                 }
             });
             futures_util::future::try_join_all(callers).await
@@ -123,16 +123,16 @@ impl Load {
     /// # Errors
     /// When there is no connection.
     pub(super) async fn start(
-        terms: &Terms,
+        terms: &StormTerms,
         address: SocketAddr,
         projects: &[String],
-    ) -> Result<Self, Error> {
-        let thread = Thread::start("callers").map_err(Error::Listen)?;
+    ) -> Result<Self, DemoError> {
+        let thread = Thread::start("callers").map_err(DemoError::Listen)?;
         let clients = thread.run(connect(address)).await?;
         // In an order that has nothing to do with their names.
         let mut projects = projects.to_vec();
         fastrand::Rng::with_seed(1).shuffle(&mut projects);
-        let shared = Arc::new(Shared {
+        let shared = Arc::new(LoadShared {
             clients: ArcSwap::from_pointee(clients),
             projects,
             next: AtomicUsize::new(0),
@@ -161,7 +161,7 @@ impl Load {
     ///
     /// # Errors
     /// When there is no connection.
-    pub(super) async fn redirect(&self, address: SocketAddr) -> Result<(), Error> {
+    pub(super) async fn redirect(&self, address: SocketAddr) -> Result<(), DemoError> {
         let clients = self.thread.run(connect(address)).await?;
         self.shared.clients.store(Arc::new(clients));
         Ok(())
@@ -209,7 +209,7 @@ fn count(samples: &[LookupSample]) -> (usize, usize) {
     (samples.len(), failed.count())
 }
 
-impl Shared {
+impl LoadShared {
     fn lock(&self) -> std::sync::MutexGuard<'_, Vec<LookupSample>> {
         self.samples.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -223,16 +223,16 @@ impl Shared {
     }
 }
 
-async fn connect(address: SocketAddr) -> Result<Vec<LookupClient>, Error> {
+async fn connect(address: SocketAddr) -> Result<Vec<LookupClient>, DemoError> {
     let connect = || async {
         let client = LookupClient::connect(format!("http://{address}")).await;
-        client.map_err(|source| Error::Connect("what answers lookups", source))
+        client.map_err(|source| DemoError::Connect("what answers lookups", source))
     };
     futures_util::future::try_join_all((0..CONNECTIONS).map(|_| connect())).await
 }
 
 /// One caller.
-async fn call(shared: Arc<Shared>, caller: usize) {
+async fn call(shared: Arc<LoadShared>, caller: usize) {
     sleep(shared.terms.pause.mul_f64(fastrand::f64())).await;
     let mut project = shared.next_project();
     while !shared.is_over.load(Relaxed) {
@@ -248,7 +248,7 @@ async fn call(shared: Arc<Shared>, caller: usize) {
 }
 
 /// Looks a project up; when that fails, says how long to wait before the next try.
-async fn look_up(shared: &Shared, caller: usize, project: usize) -> Result<(), Duration> {
+async fn look_up(shared: &LoadShared, caller: usize, project: usize) -> Result<(), Duration> {
     // Before the client is taken: a new client in its place knows the target.
     let target = shared.target.load(Acquire);
     let clients = shared.clients.load_full();
@@ -387,11 +387,11 @@ mod tests {
     async fn what_is_in_flight_at_the_end_is_counted() {
         let mute = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let deadline = Duration::from_millis(300);
-        let terms = Terms {
+        let terms = StormTerms {
             callers: 4.try_into().unwrap(),
             pause: Duration::ZERO,
             deadline,
-            ..Terms::default()
+            ..StormTerms::default()
         };
         let address = mute.local_addr().unwrap();
         let load = Load::start(&terms, address, &["ada".to_owned()]).await;

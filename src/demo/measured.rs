@@ -5,10 +5,10 @@ use std::{collections::BTreeMap, time::Duration};
 use serde::Serialize;
 
 use super::{
-    Terms,
-    callers::{Convergence, longest_of_held},
+    StormTerms,
+    callers::{AfterRelease, longest_of_held},
     load::{LookupSample, SampleResult, UNSAID},
-    observed::Observed,
+    observed::StormObserved,
 };
 use crate::renderer::Fault;
 
@@ -101,7 +101,7 @@ pub struct Series {
 }
 
 impl Measured {
-    pub(super) fn of(seen: &Observed, terms: &Terms) -> Self {
+    pub(super) fn of(seen: &StormObserved, terms: &StormTerms) -> Self {
         let (before, after): (Vec<&LookupSample>, Vec<&LookupSample>) =
             seen.samples.iter().partition(|it| it.at < seen.release);
         let came_to = |result: SampleResult| after.iter().filter(|it| it.result == result).count();
@@ -117,7 +117,7 @@ impl Measured {
             .filter_map(|call| call.arrived.checked_sub(seen.began))
             .collect();
         let since = arrivals.partition_point(|it| *it < seen.release);
-        let callers = Convergence::of(seen, projects);
+        let callers = AfterRelease::of(seen, projects);
         let fresh_at = seen.fresh_at(projects).filter(|_| callers.not_fresh == 0);
         let fresh_at = fresh_at.map(|at| at.max(callers.last_outdated));
         let counted = seen.fresh.last().map_or(0, |(_, fresh)| *fresh);
@@ -182,7 +182,7 @@ impl Latencies {
 }
 
 impl Series {
-    fn of(seen: &Observed, arrivals: &[Duration]) -> Self {
+    fn of(seen: &StormObserved, arrivals: &[Duration]) -> Self {
         let ends = |is: fn(&LookupSample) -> bool| {
             let mut ends: Vec<_> = seen
                 .samples
@@ -240,7 +240,7 @@ fn most_within(moments: &[Duration], window: Duration) -> usize {
 }
 
 /// By how much the arrivals exceed, in their worst window, what the budget allows: the burst, once for each process, and the rate.
-fn beyond_budget(arrivals: &[Duration], terms: &Terms, seen: &Observed) -> Option<f64> {
+fn beyond_budget(arrivals: &[Duration], terms: &StormTerms, seen: &StormObserved) -> Option<f64> {
     let late = (TRAVEL + seen.late).as_secs_f64();
     let allowed =
         f64::from(terms.burst.get()) + f64::from(seen.pods.saturating_sub(1)) + terms.rate * late;

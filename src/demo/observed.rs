@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use super::load::LookupSample;
-use crate::renderer::Renders;
+use crate::renderer::RenderCounts;
 
 /// What was seen of a storm; times since it began.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Observed {
+pub(super) struct StormObserved {
     pub(super) length: Duration,
     /// When the release began.
     pub(super) release: Duration,
@@ -19,7 +19,7 @@ pub(super) struct Observed {
     /// How many projects were fresh.
     pub(super) fresh: Vec<(Duration, usize)>,
     /// What the renderer did, and when the storm began by its clock.
-    pub(super) renders: Renders,
+    pub(super) renders: RenderCounts,
     pub(super) began: Duration,
     /// Calls of `Render`, renders truly done, calls of `Fetch`: before the release.
     pub(super) asked_before: Option<u64>,
@@ -31,7 +31,7 @@ pub(super) struct Observed {
     pub(super) pods: u32,
 }
 
-impl Observed {
+impl StormObserved {
     /// When this many projects were fresh for the first time after the release.
     pub(super) fn fresh_at(&self, projects: usize) -> Option<Duration> {
         let after = self.fresh.iter().filter(|(at, _)| *at > self.learned);

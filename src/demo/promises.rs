@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Measured, Terms, terms::RECOVERY};
+use super::{Measured, StormTerms, terms::RECOVERY};
 
 /// How much longer than the ideal every project may take to be fresh.
 const CONVERGENCE: f64 = 1.1;
@@ -19,7 +19,7 @@ pub struct Promise {
 }
 
 /// Judges a storm with evenkeel.
-pub fn promises(measured: &Measured, terms: &Terms) -> Vec<Promise> {
+pub fn promises(measured: &Measured, terms: &StormTerms) -> Vec<Promise> {
     let convergence = match terms.fault {
         None => fresh_in_time(measured, terms),
         Some(_) => recovery(measured),
@@ -43,7 +43,7 @@ fn answers(measured: &Measured) -> Promise {
     }
 }
 
-fn patience(measured: &Measured, terms: &Terms) -> Promise {
+fn patience(measured: &Measured, terms: &StormTerms) -> Promise {
     let (took, late) = (measured.longest_of_held, measured.tolerance());
     Promise {
         name: "patience",
@@ -66,7 +66,7 @@ fn reasons(measured: &Measured) -> Promise {
     }
 }
 
-fn budget(measured: &Measured, terms: &Terms) -> Promise {
+fn budget(measured: &Measured, terms: &StormTerms) -> Promise {
     let in_flight = (measured.most_in_flight, u64::from(terms.concurrency.get()));
     let (burst, rate) = (terms.burst, terms.rate);
     let found = match measured.beyond_budget {
@@ -84,7 +84,7 @@ fn budget(measured: &Measured, terms: &Terms) -> Promise {
     }
 }
 
-fn fresh_in_time(measured: &Measured, terms: &Terms) -> Promise {
+fn fresh_in_time(measured: &Measured, terms: &StormTerms) -> Promise {
     let limit = terms.ideal().mul_f64(CONVERGENCE);
     judged(
         "convergence",
@@ -144,7 +144,7 @@ mod tests {
         }
     }
 
-    fn broken(measured: &Measured, terms: &Terms) -> Vec<&'static str> {
+    fn broken(measured: &Measured, terms: &StormTerms) -> Vec<&'static str> {
         let promises = promises(measured, terms).into_iter();
         promises
             .filter(|it| !it.is_kept)
@@ -154,7 +154,7 @@ mod tests {
 
     #[test]
     fn each_promise_can_be_broken() {
-        let terms = Terms::default();
+        let terms = StormTerms::default();
         assert_eq!(broken(&good(), &terms), [""; 0]);
         let bad = |spoil: fn(&mut Measured)| {
             let mut measured = good();
@@ -179,9 +179,9 @@ mod tests {
 
     #[test]
     fn with_a_fault_the_recovery_counts_instead_of_the_convergence() {
-        let terms = Terms {
+        let terms = StormTerms {
             fault: Some((Fault::Dead, Duration::from_secs(10))),
-            ..Terms::default()
+            ..StormTerms::default()
         };
         let late = Measured {
             fresh_after: Some(Duration::from_secs(60)),

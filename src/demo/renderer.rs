@@ -10,8 +10,8 @@ use std::{
 
 use tokio::net::TcpListener;
 
-use super::{Error, Terms, thread::Thread};
-use crate::renderer::{Options, Renderer, Running};
+use super::{DemoError, StormTerms, thread::Thread};
+use crate::renderer::{Renderer, RendererOptions, RunningRenderer};
 
 /// Settings of projects; all others are derived from these.
 const SAMPLES: [(&str, &str); 4] = [
@@ -38,39 +38,39 @@ const TEMPLATE: &str = include_str!("../../deploy/demo/template.json.j2");
 const QUEUE: usize = 1_024;
 
 /// A renderer, and where it runs.
-pub(super) struct Site {
-    running: Running,
+pub(super) struct RendererSite {
+    running: RunningRenderer,
     control: SocketAddr,
     thread: Thread,
 }
 
-impl Site {
+impl RendererSite {
     /// Writes the sample input to a folder and starts a renderer with it.
     ///
     /// # Errors
     /// When the folder is not to be written to, or there is no port or thread to be had.
-    pub(super) async fn start(terms: &Terms, folder: &Path) -> Result<Self, Error> {
-        let options = Options {
+    pub(super) async fn start(terms: &StormTerms, folder: &Path) -> Result<Self, DemoError> {
+        let options = RendererOptions {
             projects: folder.join("projects"),
             template: folder.join("template.json.j2"),
             generate: terms.projects.get().saturating_sub(SAMPLES.len()),
             workers: terms.workers,
             queue: QUEUE,
             cost: terms.cost,
-            ..Options::default()
+            ..RendererOptions::default()
         };
-        write_samples(&options).map_err(Error::Folder)?;
-        let thread = Thread::start("renderer").map_err(Error::Listen)?;
+        write_samples(&options).map_err(DemoError::Folder)?;
+        let thread = Thread::start("renderer").map_err(DemoError::Listen)?;
         let serve = async move {
             let bind = || TcpListener::bind((Ipv4Addr::LOCALHOST, 0));
-            let listener = bind().await.map_err(Error::Listen)?;
+            let listener = bind().await.map_err(DemoError::Listen)?;
             let running = Renderer::new(options)?
                 .serve([listener])
-                .map_err(Error::Listen)?;
-            let listener = bind().await.map_err(Error::Listen)?;
-            let control = listener.local_addr().map_err(Error::Listen)?;
+                .map_err(DemoError::Listen)?;
+            let listener = bind().await.map_err(DemoError::Listen)?;
+            let control = listener.local_addr().map_err(DemoError::Listen)?;
             running.serve_controls(listener);
-            Ok::<_, Error>((running, control))
+            Ok::<_, DemoError>((running, control))
         };
         let (running, control) = thread.run(serve).await?;
         Ok(Self {
@@ -81,7 +81,7 @@ impl Site {
     }
 
     /// The renderer.
-    pub(super) fn running(&self) -> &Running {
+    pub(super) fn running(&self) -> &RunningRenderer {
         &self.running
     }
 
@@ -101,7 +101,7 @@ impl Site {
     }
 }
 
-fn write_samples(options: &Options) -> io::Result<()> {
+fn write_samples(options: &RendererOptions) -> io::Result<()> {
     fs::create_dir_all(&options.projects)?;
     for (name, settings) in SAMPLES {
         fs::write(options.projects.join(format!("{name}.yaml")), settings)?;

@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, time::Duration};
 
 use serde_json::{Value, json};
 
-use super::{Measured, Promise, Release, Terms, chart, load::UNSAID, promises, terms::FETCH};
+use super::{Measured, Promise, Release, StormTerms, chart, load::UNSAID, promises, terms::FETCH};
 use crate::charts;
 
 /// The layout of the JSON document; another one for each change that takes something away.
@@ -12,16 +12,16 @@ const SCHEMA: &str = "evenkeel.demo.v1";
 
 /// What a demo came to.
 #[derive(Clone, Debug)]
-pub struct Report {
+pub struct DemoReport {
     /// What both ways were put through.
-    pub terms: Terms,
+    pub terms: StormTerms,
     /// The way of the incident.
     pub incident: Measured,
     /// With evenkeel.
     pub evenkeel: Measured,
 }
 
-impl Report {
+impl DemoReport {
     /// What evenkeel promises, and whether it was kept.
     pub fn promises(&self) -> Vec<Promise> {
         promises(&self.evenkeel, &self.terms)

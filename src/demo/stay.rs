@@ -16,7 +16,7 @@ use tokio::{
     time::{MissedTickBehavior, interval},
 };
 
-use super::{Error, Terms, evenkeel::Evenkeel, load::Load, storm::Side};
+use super::{DemoError, StormTerms, evenkeel::Evenkeel, load::Load, storm::StormSide};
 use crate::{
     page::{Button, Buttons},
     renderer::{Fault, Faults},
@@ -47,10 +47,10 @@ const WELL: Button = Button {
 
 /// A demo that stays.
 pub struct Stay {
-    side: Side<Evenkeel>,
+    side: StormSide<Evenkeel>,
     load: Load,
-    told: Arc<Mutex<Told>>,
-    orders: mpsc::Receiver<Order>,
+    told: Arc<Mutex<PanelFigures>>,
+    orders: mpsc::Receiver<ReleaseOrder>,
     panel: Arc<Panel>,
     _folder: TempDir,
 }
@@ -59,16 +59,16 @@ pub struct Stay {
 #[derive(Debug)]
 struct Panel {
     faults: Faults,
-    told: Arc<Mutex<Told>>,
-    orders: mpsc::Sender<Order>,
+    told: Arc<Mutex<PanelFigures>>,
+    orders: mpsc::Sender<ReleaseOrder>,
 }
 
 /// A release that is to be made; it is answered when the sidecar knows of it.
-type Order = oneshot::Sender<Result<(), String>>;
+type ReleaseOrder = oneshot::Sender<Result<(), String>>;
 
 /// What is said beside the buttons.
 #[derive(Clone, Copy, Debug, Default)]
-struct Told {
+struct PanelFigures {
     rollout: u64,
     answered: usize,
     failed: usize,
@@ -76,18 +76,18 @@ struct Told {
 
 impl Stay {
     pub(super) async fn start(
-        side: Side<Evenkeel>,
-        terms: &Terms,
+        side: StormSide<Evenkeel>,
+        terms: &StormTerms,
         folder: TempDir,
-    ) -> Result<Self, Error> {
-        let terms = Terms {
+    ) -> Result<Self, DemoError> {
+        let terms = StormTerms {
             callers: CALLERS,
             ..*terms
         };
         let load = Load::start(&terms, side.address(), side.projects()).await?;
-        let told = Arc::new(Mutex::new(Told {
+        let told = Arc::new(Mutex::new(PanelFigures {
             rollout: side.renderer().rollout(),
-            ..Told::default()
+            ..PanelFigures::default()
         }));
         let (send, orders) = mpsc::channel(PRESSED);
         let panel = Arc::new(Panel {
@@ -151,7 +151,7 @@ impl Stay {
     }
 
     /// As in any release, the renderer comes first.
-    async fn release(&self) -> Result<(), Error> {
+    async fn release(&self) -> Result<(), DemoError> {
         let renderer = self.side.renderer();
         let next = renderer.rollout().max(self.side.way.target()) + 1;
         let rollout = NonZeroU64::MIN.saturating_add(next - 1);
@@ -172,7 +172,7 @@ impl Buttons for Panel {
 
     fn says(&self) -> String {
         let told = *lock(&self.told);
-        let Told {
+        let PanelFigures {
             rollout,
             answered,
             failed,
@@ -226,6 +226,6 @@ const fn says(fault: Fault) -> &'static str {
     }
 }
 
-fn lock(told: &Mutex<Told>) -> MutexGuard<'_, Told> {
+fn lock(told: &Mutex<PanelFigures>) -> MutexGuard<'_, PanelFigures> {
     told.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -1,6 +1,6 @@
 //! One storm: lookups, a release in the middle, perhaps a fault, and what was seen of it.
 //!
-//! The same for both ways. It only watches and writes down: what it means is computed from [`Observed`] elsewhere.
+//! The same for both ways. It only watches and writes down: what it means is computed from [`StormObserved`] elsewhere.
 
 use std::{net::SocketAddr, num::NonZeroU64, time::Duration};
 
@@ -10,10 +10,10 @@ use tokio::{
 };
 
 use super::{
-    Error, Live, Release, Stage, Terms, load::Load, observed::Observed, renderer::Site,
-    terms::RECOVERY, way::Way,
+    DemoError, DemoStage, LiveNumbers, Release, StormTerms, load::Load, observed::StormObserved,
+    renderer::RendererSite, terms::RECOVERY, way::LookupWay,
 };
-use crate::renderer::{FaultOrder, Running};
+use crate::renderer::{FaultOrder, RunningRenderer};
 
 /// The rollout before the release is 1.
 const ROLLOUT: NonZeroU64 = NonZeroU64::MIN.saturating_add(1);
@@ -28,14 +28,14 @@ const FAULT_AFTER: Duration = Duration::from_secs(1);
 const AFTERMATH: Duration = Duration::from_secs(3);
 
 /// One of the two ways, and a renderer of its own.
-pub(super) struct Side<W> {
-    site: Site,
+pub(super) struct StormSide<W> {
+    site: RendererSite,
     pub(super) way: W,
     projects: Vec<String>,
 }
 
-impl<W: Way> Side<W> {
-    pub(super) fn new(site: Site, way: W, terms: &Terms) -> Self {
+impl<W: LookupWay> StormSide<W> {
+    pub(super) fn new(site: RendererSite, way: W, terms: &StormTerms) -> Self {
         let mut projects = site.running().projects();
         projects.truncate(terms.projects.get());
         Self {
@@ -56,7 +56,7 @@ impl<W: Way> Side<W> {
     }
 
     /// Its renderer.
-    pub(super) fn renderer(&self) -> &Running {
+    pub(super) fn renderer(&self) -> &RunningRenderer {
         self.site.running()
     }
 
@@ -65,24 +65,24 @@ impl<W: Way> Side<W> {
         &self.projects
     }
 
-    async fn warm_up(&self) -> Result<(), Error> {
+    async fn warm_up(&self) -> Result<(), DemoError> {
         Load::warm_up(self.way.lookup(), &self.projects).await
     }
 
     /// Goes through the storm.
     pub(super) async fn storm(
         &mut self,
-        terms: &Terms,
-        live: &Sender<Live>,
-    ) -> Result<Observed, Error> {
+        terms: &StormTerms,
+        live: &Sender<LiveNumbers>,
+    ) -> Result<StormObserved, DemoError> {
         let load = Load::start(terms, self.way.lookup(), &self.projects).await?;
         let renderer_ran = self.site.running().renders().now;
         // How late it was before is of no account.
         self.site.take_late();
         let mut storm = Storm {
-            seen: Observed {
+            seen: StormObserved {
                 began: renderer_ran.saturating_sub(load.began().elapsed()),
-                ..Observed::default()
+                ..StormObserved::default()
             },
             load,
             ticks: ticks(),
@@ -109,10 +109,10 @@ impl<W: Way> Side<W> {
 /// A storm that goes on.
 struct Storm<'a> {
     load: Load,
-    seen: Observed,
+    seen: StormObserved,
     ticks: Interval,
-    terms: &'a Terms,
-    live: &'a Sender<Live>,
+    terms: &'a StormTerms,
+    live: &'a Sender<LiveNumbers>,
 }
 
 impl Storm<'_> {
@@ -121,14 +121,14 @@ impl Storm<'_> {
     }
 
     /// Writes down and tells what goes on, until something is the case.
-    async fn watch<W: Way>(&mut self, side: &Side<W>, is_so: impl Fn(&Self) -> bool) {
+    async fn watch<W: LookupWay>(&mut self, side: &StormSide<W>, is_so: impl Fn(&Self) -> bool) {
         while !is_so(self) {
             self.ticks.tick().await;
             let fresh = side.way.fresh();
             self.seen.fresh.push((self.now(), fresh));
             let (lookups, failed) = self.load.count();
             let asked = side.site.running().renders().asked;
-            self.live.send_replace(Live {
+            self.live.send_replace(LiveNumbers {
                 stage: W::STAGE,
                 elapsed: self.now(),
                 expected: expected(self.terms),
@@ -140,7 +140,7 @@ impl Storm<'_> {
         }
     }
 
-    async fn release<W: Way>(&mut self, side: &mut Side<W>) -> Result<(), Error> {
+    async fn release<W: LookupWay>(&mut self, side: &mut StormSide<W>) -> Result<(), DemoError> {
         let before = side.site.running().renders();
         self.seen.asked_before = Some(before.asked);
         (self.seen.done_before, self.seen.fetched_before) = (before.rendered, before.fetched);
@@ -158,7 +158,7 @@ impl Storm<'_> {
     }
 
     /// Whether all there was to see was seen; after a fault a way that recovers has the time for it.
-    fn is_over<W: Way>(&self) -> bool {
+    fn is_over<W: LookupWay>(&self) -> bool {
         let now = self.now();
         let recovered = self.seen.fresh_at(self.terms.projects.get());
         let is_recovered = match self.seen.fault {
@@ -170,8 +170,8 @@ impl Storm<'_> {
         now >= self.seen.release + after(self.terms) && is_recovered
     }
 
-    async fn end<W: Way>(self, side: &Side<W>) -> Observed {
-        Observed {
+    async fn end<W: LookupWay>(self, side: &StormSide<W>) -> StormObserved {
+        StormObserved {
             length: self.now(),
             samples: self.load.end().await,
             renders: side.site.running().renders(),
@@ -183,21 +183,21 @@ impl Storm<'_> {
 }
 
 /// Has both ways render every project once, at the same time.
-pub(super) async fn warm_up<V: Way, W: Way>(
-    one: &Side<V>,
-    other: &Side<W>,
-    live: &Sender<Live>,
-) -> Result<(), Error> {
+pub(super) async fn warm_up<V: LookupWay, W: LookupWay>(
+    one: &StormSide<V>,
+    other: &StormSide<W>,
+    live: &Sender<LiveNumbers>,
+) -> Result<(), DemoError> {
     let began = Instant::now();
     let tell = async {
         let mut ticks = ticks();
         loop {
             ticks.tick().await;
-            live.send_replace(Live {
-                stage: Stage::WarmUp,
+            live.send_replace(LiveNumbers {
+                stage: DemoStage::WarmUp,
                 elapsed: began.elapsed(),
                 fresh: one.way.fresh().min(other.way.fresh()),
-                ..Live::default()
+                ..LiveNumbers::default()
             });
         }
     };
@@ -214,12 +214,12 @@ fn ticks() -> Interval {
 }
 
 /// How long a storm takes.
-fn expected(terms: &Terms) -> Duration {
+fn expected(terms: &StormTerms) -> Duration {
     terms.calm + after(terms)
 }
 
 /// How long it goes on after the release, at least.
-fn after(terms: &Terms) -> Duration {
+fn after(terms: &StormTerms) -> Duration {
     let fault = terms.fault.map(|(_, lasts)| FAULT_AFTER + lasts);
     terms.after + fault.unwrap_or_default()
 }

@@ -25,7 +25,7 @@ pub enum Release {
 
 /// What both ways are put through.
 #[derive(Clone, Copy, Debug)]
-pub struct Terms {
+pub struct StormTerms {
     /// How many projects there are.
     pub projects: NonZeroUsize,
     /// How many callers look them up, one project after the other.
@@ -58,7 +58,7 @@ pub struct Terms {
     pub fault: Option<(Fault, Duration)>,
 }
 
-impl Default for Terms {
+impl Default for StormTerms {
     fn default() -> Self {
         let count = |count| NonZeroUsize::new(count).unwrap_or(NonZeroUsize::MIN);
         let limit = |limit| NonZeroU32::new(limit).unwrap_or(NonZeroU32::MIN);
@@ -82,7 +82,7 @@ impl Default for Terms {
     }
 }
 
-impl Terms {
+impl StormTerms {
     /// Those of storms of a few seconds over few projects: they show that the demo works, and nothing else.
     pub fn quick() -> Self {
         Self {
@@ -171,9 +171,9 @@ mod tests {
 
     #[test]
     fn the_ideal_follows_from_the_rate_or_from_the_permits_whichever_is_less() {
-        let terms = Terms::default();
+        let terms = StormTerms::default();
         assert_eq!(terms.ideal(), Duration::from_secs(8));
-        let few = Terms {
+        let few = StormTerms {
             concurrency: NonZeroU32::new(4).unwrap(),
             ..terms
         };

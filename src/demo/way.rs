@@ -2,12 +2,12 @@
 
 use std::net::SocketAddr;
 
-use super::{Error, Stage};
+use super::{DemoError, DemoStage};
 
 /// A way to answer lookups.
-pub(super) trait Way {
+pub(super) trait LookupWay {
     /// What the demo is doing while its storm lasts.
-    const STAGE: Stage;
+    const STAGE: DemoStage;
 
     /// Whether its storm lasts until every project is fresh, or the time for a recovery is over.
     const RECOVERS: bool;
@@ -22,5 +22,5 @@ pub(super) trait Way {
     fn pods(&self) -> u32;
 
     /// Releases a rollout as the terms say, and returns when it is known; lookups are answered at [`lookup`](Self::lookup) then.
-    async fn release(&mut self, rollout: u64) -> Result<(), Error>;
+    async fn release(&mut self, rollout: u64) -> Result<(), DemoError>;
 }

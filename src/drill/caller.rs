@@ -21,14 +21,14 @@ const LARGEST: usize = 17 << 20;
 
 /// A client of the drill's sidecar; clones share its connection.
 #[derive(Clone, Debug)]
-pub(super) struct Caller {
+pub(super) struct DrillCaller {
     client: ConfigServiceClient<Channel>,
     max_outdated: Option<Duration>,
 }
 
 /// What came of a lookup.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Answer {
+pub(super) enum LookupAnswer {
     /// It was fresh, from memory or after a render.
     Fresh,
     /// It was outdated, for this reason.
@@ -41,12 +41,12 @@ pub(super) enum Answer {
 
 /// What came of a lookup, and how long that took.
 #[derive(Clone, Debug)]
-pub(super) struct Answered {
-    pub(super) came: Answer,
+pub(super) struct TimedAnswer {
+    pub(super) came: LookupAnswer,
     pub(super) took: Duration,
 }
 
-impl Caller {
+impl DrillCaller {
     /// Connects.
     ///
     /// # Errors
@@ -63,7 +63,7 @@ impl Caller {
     }
 
     /// Looks a project up.
-    pub(super) async fn ask(&self, project: &str, patience: Duration) -> Answered {
+    pub(super) async fn ask(&self, project: &str, patience: Duration) -> TimedAnswer {
         let request = GetConfigRequest {
             project: project.to_owned(),
             patience: patience.try_into().ok(),
@@ -75,8 +75,8 @@ impl Caller {
         let ended = timeout(patience + HUNG, client.get_config(request)).await;
         let took = begun.elapsed();
         let came = match ended {
-            Err(_) => Answer::Failed(format!("no answer within {took:.1?}")),
-            Ok(Err(status)) if status.code() == Code::NotFound => Answer::NoSuchProject,
+            Err(_) => LookupAnswer::Failed(format!("no answer within {took:.1?}")),
+            Ok(Err(status)) if status.code() == Code::NotFound => LookupAnswer::NoSuchProject,
             Ok(Err(status)) => {
                 let SidecarStatus {
                     code,
@@ -85,20 +85,20 @@ impl Caller {
                     ..
                 } = status.into();
                 let code = code_name(code);
-                Answer::Failed(format!("{code} ({reason}): {message}"))
+                LookupAnswer::Failed(format!("{code} ({reason}): {message}"))
             }
             Ok(Ok(answer)) => {
                 let answer = answer.get_ref();
                 match answer.served() {
-                    Served::Fresh | Served::Rendered => Answer::Fresh,
+                    Served::Fresh | Served::Rendered => LookupAnswer::Fresh,
                     Served::Outdated | Served::Unspecified => {
                         let reason = answer.not_refreshed().as_str_name();
                         let reason = reason.trim_start_matches("NOT_REFRESHED_");
-                        Answer::Outdated(reason.to_owned())
+                        LookupAnswer::Outdated(reason.to_owned())
                     }
                 }
             }
         };
-        Answered { came, took }
+        TimedAnswer { came, took }
     }
 }

@@ -11,7 +11,7 @@ const DATA: u8 = 0;
 
 /// Reads one direction of one connection.
 #[derive(Debug)]
-pub(super) struct Frames {
+pub(super) struct RenderFrames {
     name: Vec<u8>,
     /// Bytes of the preface, or of a payload, that are still to come.
     left: usize,
@@ -20,7 +20,7 @@ pub(super) struct Frames {
     tail: Option<Vec<u8>>,
 }
 
-impl Frames {
+impl RenderFrames {
     /// Starts with the preface of a connection.
     pub(super) fn new(name: &str) -> Self {
         Self {
@@ -94,7 +94,7 @@ mod tests {
     #[test]
     fn data_that_names_the_canary_is_counted_once_a_frame_however_it_is_split() {
         for size in 1..=sent().len() {
-            let mut frames = Frames::new("canary");
+            let mut frames = RenderFrames::new("canary");
             let named: u32 = sent().chunks(size).map(|part| frames.read(part)).sum();
             assert_eq!(named, 2, "{size} bytes at a time");
         }
@@ -102,7 +102,7 @@ mod tests {
 
     #[test]
     fn no_bytes_make_it_fail_or_keep_more_than_a_name() {
-        let mut frames = Frames::new("canary");
+        let mut frames = RenderFrames::new("canary");
         for round in 0..1_000_u32 {
             let noise: Vec<_> = (0..997).map(|at| (at * round % 251) as u8).collect();
             frames.read(&noise);

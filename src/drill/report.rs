@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use super::{
     PATIENCE,
-    caller::{Answer, Answered},
+    caller::{LookupAnswer, TimedAnswer},
 };
 
 /// How much longer than its patience a lookup may take: what a busy node adds.
@@ -16,7 +16,7 @@ const MARGIN: Duration = Duration::from_millis(250);
 
 /// What one step found.
 #[derive(Clone, Debug, Serialize)]
-pub struct Step {
+pub struct DrillStep {
     /// What was done: rendered, delayed, cut, healed, held, healed, and in the end the budget.
     pub name: &'static str,
     /// What was found, in a sentence.
@@ -37,13 +37,13 @@ pub struct Step {
 
 /// What a drill found.
 #[derive(Clone, Debug, Serialize)]
-pub struct Report {
+pub struct DrillReport {
     /// The renderer.
     pub upstream: String,
     /// The canary.
     pub project: String,
     /// What each step found, in their order.
-    pub steps: Vec<Step>,
+    pub steps: Vec<DrillStep>,
     /// Renders that the renderer was asked for.
     pub renders: u32,
     /// Connections that were opened to it.
@@ -52,7 +52,7 @@ pub struct Report {
     pub seconds: f64,
 }
 
-impl Report {
+impl DrillReport {
     /// Whether every promise was kept.
     pub fn is_kept(&self) -> bool {
         self.steps.iter().all(|step| step.broken.is_empty())
@@ -65,7 +65,7 @@ impl Report {
             schema: &'static str,
             kept: bool,
             #[serde(flatten)]
-            report: &'a Report,
+            report: &'a DrillReport,
         }
         serde_json::to_string(&Json {
             schema: "evenkeel.drill/1",
@@ -78,7 +78,7 @@ impl Report {
 
 /// Lookups of the canary, counted by what they were answered with.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Tally {
+pub(super) struct CanaryTally {
     pub(super) lookups: u32,
     pub(super) outdated: BTreeMap<String, u32>,
     pub(super) slowest: Duration,
@@ -105,21 +105,21 @@ pub(super) struct Expected<'a> {
     pub(super) unmet: Option<String>,
 }
 
-impl Tally {
-    pub(super) fn count(&mut self, answered: &Answered) {
+impl CanaryTally {
+    pub(super) fn count(&mut self, answered: &TimedAnswer) {
         self.lookups += 1;
         self.slowest = self.slowest.max(answered.took);
         let failed = match &answered.came {
-            Answer::Fresh => {
+            LookupAnswer::Fresh => {
                 self.fresh += 1;
                 return;
             }
-            Answer::Outdated(reason) => {
+            LookupAnswer::Outdated(reason) => {
                 *self.outdated.entry(reason.clone()).or_default() += 1;
                 return;
             }
-            Answer::NoSuchProject => "the renderer knows the canary no longer",
-            Answer::Failed(why) => why,
+            LookupAnswer::NoSuchProject => "the renderer knows the canary no longer",
+            LookupAnswer::Failed(why) => why,
         };
         self.failed += 1;
         self.first.get_or_insert_with(|| failed.to_owned());
@@ -136,7 +136,7 @@ impl Tally {
     }
 }
 
-impl fmt::Display for Tally {
+impl fmt::Display for CanaryTally {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let reasons: Vec<_> = self
             .outdated
@@ -158,7 +158,7 @@ impl fmt::Display for Tally {
 
 impl Expected<'_> {
     /// The promises that were broken, a sentence each.
-    pub(super) fn broken(&self, tally: &Tally, renders: u32) -> Vec<String> {
+    pub(super) fn broken(&self, tally: &CanaryTally, renders: u32) -> Vec<String> {
         let mut broken = Vec::new();
         let all = tally.lookups;
         if let Some(first) = &tally.first {

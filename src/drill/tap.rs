@@ -26,7 +26,7 @@ use tokio::{
 };
 use tokio_util::task::AbortOnDropHandle;
 
-use super::frames::Frames;
+use super::frames::RenderFrames;
 
 /// The port of a URL that names none.
 const HTTP: u16 = 80;
@@ -53,13 +53,13 @@ pub(super) enum Mode {
 pub(super) struct Tap {
     address: SocketAddr,
     mode: watch::Sender<Mode>,
-    shared: Arc<Shared>,
+    shared: Arc<TapShared>,
     _task: AbortOnDropHandle<()>,
 }
 
 /// What has been counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Counts {
+pub(super) struct TapCounts {
     /// Renders that the sidecar tried.
     pub(super) tried: u32,
     /// Those that were passed on to the renderer.
@@ -69,7 +69,7 @@ pub(super) struct Counts {
 }
 
 #[derive(Debug)]
-struct Shared {
+struct TapShared {
     host: String,
     port: u16,
     /// What the names of projects begin with that are asked for.
@@ -91,7 +91,7 @@ impl Tap {
         let address = listener.local_addr()?;
         let (mode, modes) = watch::channel(Mode::Pass);
         let host = renderer.host().unwrap_or_default();
-        let shared = Arc::new(Shared {
+        let shared = Arc::new(TapShared {
             host: host.trim_matches(['[', ']']).to_owned(),
             port: renderer.port_u16().unwrap_or(HTTP),
             name,
@@ -119,8 +119,8 @@ impl Tap {
         self.mode.send_replace(mode);
     }
 
-    pub(super) fn counts(&self) -> Counts {
-        Counts {
+    pub(super) fn counts(&self) -> TapCounts {
+        TapCounts {
             tried: self.shared.tried.load(Relaxed),
             passed: self.shared.passed.load(Relaxed),
             reached: self.shared.reached.load(Relaxed),
@@ -135,7 +135,7 @@ impl Tap {
     }
 }
 
-async fn accept(listener: TcpListener, modes: watch::Receiver<Mode>, shared: Arc<Shared>) {
+async fn accept(listener: TcpListener, modes: watch::Receiver<Mode>, shared: Arc<TapShared>) {
     let mut connections = JoinSet::new();
     loop {
         tokio::select! {
@@ -152,7 +152,7 @@ async fn accept(listener: TcpListener, modes: watch::Receiver<Mode>, shared: Arc
 }
 
 /// Carries one connection until an end closes it, or it is cut.
-async fn connection(sidecar: TcpStream, mut modes: watch::Receiver<Mode>, shared: Arc<Shared>) {
+async fn connection(sidecar: TcpStream, mut modes: watch::Receiver<Mode>, shared: Arc<TapShared>) {
     if *modes.borrow_and_update() == Mode::Cut {
         return;
     }
@@ -169,7 +169,7 @@ async fn connection(sidecar: TcpStream, mut modes: watch::Receiver<Mode>, shared
     let _slower = sidecar.set_nodelay(true).and(renderer.set_nodelay(true));
     let (from_sidecar, to_sidecar) = sidecar.into_split();
     let (from_renderer, to_renderer) = renderer.into_split();
-    let frames = Frames::new(&shared.name);
+    let frames = RenderFrames::new(&shared.name);
     tokio::select! {
         () = carry(from_sidecar, to_renderer, modes.clone(), Some((frames, &shared))) => {}
         () = carry(from_renderer, to_sidecar, modes.clone(), None) => {}
@@ -195,7 +195,7 @@ async fn carry(
     mut from: OwnedReadHalf,
     mut to: OwnedWriteHalf,
     modes: watch::Receiver<Mode>,
-    mut counted: Option<(Frames, &Shared)>,
+    mut counted: Option<(RenderFrames, &TapShared)>,
 ) {
     let mut chunk = vec![0; CHUNK];
     while let Ok(read) = from.read(&mut chunk).await {
@@ -220,7 +220,7 @@ async fn carry(
     }
 }
 
-impl Shared {
+impl TapShared {
     async fn connect(&self) -> io::Result<TcpStream> {
         let connecting = TcpStream::connect((&*self.host, self.port));
         let late = || io::Error::new(io::ErrorKind::TimedOut, "it takes no connection");

@@ -1,22 +1,22 @@
 use std::collections::BTreeMap;
 
 use super::*;
-use crate::drill::caller::Answered;
+use crate::drill::caller::TimedAnswer;
 
-fn answered(came: Answer, millis: u64) -> Answered {
-    Answered {
+fn answered(came: LookupAnswer, millis: u64) -> TimedAnswer {
+    TimedAnswer {
         came,
         took: Duration::from_millis(millis),
     }
 }
 
-fn outdated(reason: &str) -> Answer {
-    Answer::Outdated(reason.to_owned())
+fn outdated(reason: &str) -> LookupAnswer {
+    LookupAnswer::Outdated(reason.to_owned())
 }
 
 /// What was found in a step with 200 outdated answers, and `other`.
-fn tally(reason: &str, other: &[Answered]) -> Tally {
-    let mut tally = Tally::default();
+fn tally(reason: &str, other: &[TimedAnswer]) -> CanaryTally {
+    let mut tally = CanaryTally::default();
     for _ in 0..200 {
         tally.count(&answered(outdated(reason), 1));
     }
@@ -42,19 +42,23 @@ fn two_hundred_outdated_answers_in_time_break_no_promise() {
 #[test]
 fn each_broken_promise_is_said() {
     for (other, renders, broken) in [
-        (Answer::Fresh, 0, "1 of 201 answers claimed to be fresh"),
+        (
+            LookupAnswer::Fresh,
+            0,
+            "1 of 201 answers claimed to be fresh",
+        ),
         (
             outdated("TIMED_OUT"),
             0,
             "1 of 201 answers said TIMED_OUT, not UNREACHABLE",
         ),
         (
-            Answer::Failed("UNAVAILABLE (UNREACHABLE): nothing is held".to_owned()),
+            LookupAnswer::Failed("UNAVAILABLE (UNREACHABLE): nothing is held".to_owned()),
             0,
             "1 of 201 lookups failed, the first with UNAVAILABLE (UNREACHABLE): nothing is held",
         ),
         (
-            Answer::NoSuchProject,
+            LookupAnswer::NoSuchProject,
             0,
             "1 of 201 lookups failed, the first with the renderer knows the canary no longer",
         ),
@@ -69,7 +73,7 @@ fn each_broken_promise_is_said() {
         ["a lookup took 301.0ms, with a patience of 50ms and 250ms for a busy node"]
     );
     assert_eq!(
-        CUT.broken(&Tally::default(), 0),
+        CUT.broken(&CanaryTally::default(), 0),
         ["only 0 of 200 lookups could be made"]
     );
     let held = Expected {
@@ -84,7 +88,7 @@ fn each_broken_promise_is_said() {
 
 #[test]
 fn what_failed_or_was_late_is_kept_when_answers_do_not_count_yet() {
-    let late = answered(Answer::Failed("late".to_owned()), 900);
+    let late = answered(LookupAnswer::Failed("late".to_owned()), 900);
     let kept = tally("TIMED_OUT", &[late]).without_answers();
     assert_eq!((kept.lookups, &kept.outdated), (1, &BTreeMap::new()));
     assert_eq!(Expected::default().broken(&kept, 0).len(), 2);

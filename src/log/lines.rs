@@ -58,7 +58,7 @@ where
     ) -> fmt::Result {
         let mut timestamp = String::new();
         SystemTime.format_time(&mut Writer::new(&mut timestamp))?;
-        let mut line = Line(format!(r#"{{"timestamp":"{timestamp}""#));
+        let mut line = JsonLine(format!(r#"{{"timestamp":"{timestamp}""#));
         line.add("level", &Value::from(event.metadata().level().as_str()));
         event.record(&mut line);
         line.add("target", &Value::from(event.metadata().target()));
@@ -67,9 +67,9 @@ where
 }
 
 /// A JSON object that is not closed yet.
-struct Line(String);
+struct JsonLine(String);
 
-impl Line {
+impl JsonLine {
     fn add(&mut self, name: &str, value: &Value) {
         // A formatter that writes to a string does not fail.
         let _ = write!(self.0, r#","{name}":"#);
@@ -86,7 +86,7 @@ impl Line {
     }
 }
 
-impl Visit for Line {
+impl Visit for JsonLine {
     fn record_f64(&mut self, field: &Field, value: f64) {
         self.add(field.name(), &Value::from(value));
     }

@@ -4,15 +4,15 @@ use super::*;
 
 /// Somewhere to write to that can be read.
 #[derive(Clone, Default)]
-struct Page(Arc<Mutex<Vec<u8>>>);
+struct WrittenLog(Arc<Mutex<Vec<u8>>>);
 
-impl Page {
+impl WrittenLog {
     fn text(&self) -> String {
         String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
     }
 }
 
-impl Write for Page {
+impl Write for WrittenLog {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.0.lock().unwrap().write(bytes)
     }
@@ -37,7 +37,7 @@ impl Write for Stuck {
 }
 
 fn logged(format: Format, level: &str, events: impl FnOnce()) -> String {
-    let page = Page::default();
+    let page = WrittenLog::default();
     let (writer, worker) = lossy(page.clone());
     let level = level.parse().unwrap();
     tracing::subscriber::with_default(subscriber(format, level, false, writer).0, events);
@@ -76,7 +76,7 @@ fn targets_have_levels_of_their_own() {
 
 #[test]
 fn the_level_changes_while_the_log_is_written() {
-    let page = Page::default();
+    let page = WrittenLog::default();
     let (writer, worker) = lossy(page.clone());
     let (subscriber, level) = subscriber(Format::Text, "error".parse().unwrap(), false, writer);
     tracing::subscriber::with_default(subscriber, || {
@@ -204,7 +204,7 @@ fn a_full_log_pipe_stalls_nobody() {
 #[test]
 fn text_is_in_colours_on_a_terminal_and_json_never_is() {
     let in_colours = |format| {
-        let page = Page::default();
+        let page = WrittenLog::default();
         let (writer, worker) = lossy(page.clone());
         let level = "info".parse().unwrap();
         tracing::subscriber::with_default(subscriber(format, level, true, writer).0, events);

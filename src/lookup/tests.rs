@@ -28,7 +28,7 @@ mod traces;
 mod watches;
 
 /// A whole core over a fake renderer.
-pub(super) struct Core {
+pub(super) struct LookupCore {
     pub(super) lookup: Lookup,
     pub(super) refresh: Refresh,
     pub(super) renderer: FakeRenderer,
@@ -84,13 +84,13 @@ pub(super) fn exhausted(seconds: u64, is_global: bool) -> RenderError {
     }
 }
 
-impl Core {
+impl LookupCore {
     /// A core whose connection is up and whose first token is there.
     pub(super) async fn new() -> Self {
         Self::with(limits(), 64 << 20).await
     }
 
-    /// As [`Core::new`], at a given rate, in renders per second, and burst.
+    /// As [`LookupCore::new`], at a given rate, in renders per second, and burst.
     pub(super) async fn paced(rate: f64, burst: u32) -> Self {
         let paced = admission::Limits {
             rate,
@@ -114,7 +114,7 @@ impl Core {
         let renderer = FakeRenderer::new();
         let cache = Arc::new(Cache::new(max_bytes));
         let freshness = Arc::new(Freshness::new(1, None, clock.now()));
-        let options = refresh::Options {
+        let options = refresh::RefreshOptions {
             deadline: secs(30),
             fetch_deadline: secs(1),
             max_payload: 16 << 20,
@@ -238,7 +238,7 @@ pub(super) fn failure(answer: &Result<Answer, Failure>) -> NotRefreshed {
 
 #[tokio::test(start_paused = true)]
 async fn a_missing_project_is_rendered_while_the_caller_waits_and_then_held_fresh() {
-    let core = Core::new().await;
+    let core = LookupCore::new().await;
     core.renderer.costs(millis(300));
     let shop = project("demo/shop");
     assert_eq!(core.get(&shop).await.unwrap().served, Served::Rendered);
@@ -249,7 +249,7 @@ async fn a_missing_project_is_rendered_while_the_caller_waits_and_then_held_fres
 
 #[tokio::test(start_paused = true)]
 async fn an_outdated_project_is_answered_within_patience_and_becomes_fresh_behind_it() {
-    let core = Core::new().await;
+    let core = LookupCore::new().await;
     let shop = project("demo/shop");
     core.holds(std::slice::from_ref(&shop)).await;
     core.renderer.costs(millis(300));
@@ -265,7 +265,7 @@ async fn an_outdated_project_is_answered_within_patience_and_becomes_fresh_behin
 
 #[tokio::test(start_paused = true)]
 async fn a_caller_without_patience_is_told_that_the_refresh_it_caused_is_scheduled() {
-    let core = Core::new().await;
+    let core = LookupCore::new().await;
     let shop = project("demo/shop");
     core.holds(std::slice::from_ref(&shop)).await;
     core.renderer.costs(millis(300));
@@ -283,7 +283,7 @@ async fn a_caller_without_patience_is_told_that_the_refresh_it_caused_is_schedul
 /// consul#23806, statsig forward proxy: the first caller leaves during the fetch, the upstream fails, all are wedged.
 #[tokio::test(start_paused = true)]
 async fn a_first_caller_that_leaves_before_a_failure_blocks_no_other() {
-    let core = Core::new().await;
+    let core = LookupCore::new().await;
     let shop = project("demo/shop");
     core.renderer.costs(millis(500));
     core.renderer.behaves(Behaviour::Fails(unavailable()));
@@ -297,7 +297,7 @@ async fn a_first_caller_that_leaves_before_a_failure_blocks_no_other() {
 /// consul#23806: traffic extended the life of an entry that should have been refreshed.
 #[tokio::test(start_paused = true)]
 async fn traffic_never_hides_that_a_project_is_outdated() {
-    let core = Core::new().await;
+    let core = LookupCore::new().await;
     let shop = project("demo/shop");
     core.holds(std::slice::from_ref(&shop)).await;
     core.renderer.behaves(Behaviour::Fails(unavailable()));
@@ -316,7 +316,7 @@ async fn traffic_never_hides_that_a_project_is_outdated() {
 
 #[tokio::test(start_paused = true)]
 async fn a_lone_caller_that_hangs_up_still_leaves_its_result_in_the_cache() {
-    let core = Core::new().await;
+    let core = LookupCore::new().await;
     let shop = project("demo/shop");
     core.renderer.costs(secs(1));
     let _ = tokio::time::timeout(millis(100), core.get(&shop)).await;
@@ -327,7 +327,7 @@ async fn a_lone_caller_that_hangs_up_still_leaves_its_result_in_the_cache() {
 
 #[tokio::test(start_paused = true)]
 async fn a_crowd_on_one_missing_project_costs_one_render_though_most_hang_up() {
-    let core = Core::new().await;
+    let core = LookupCore::new().await;
     core.renderer.costs(millis(800));
     let shop = project("demo/shop");
     let callers = (0..200).map(|caller| {
@@ -351,7 +351,7 @@ async fn a_crowd_on_one_missing_project_costs_one_render_though_most_hang_up() {
 /// pingora's RTCache and the Varnish guide: followers of a failed flight start one of their own each, or get the leader's error.
 #[tokio::test(start_paused = true)]
 async fn those_who_wait_for_a_failed_flight_are_answered_outdated_and_start_none() {
-    let core = Core::new().await;
+    let core = LookupCore::new().await;
     let shop = project("demo/shop");
     core.holds(std::slice::from_ref(&shop)).await;
     core.refresh.set_target(2);
@@ -371,7 +371,7 @@ async fn those_who_wait_for_a_failed_flight_are_answered_outdated_and_start_none
 /// statsig forward proxy: a body that contains "403" became PERMISSION_DENIED.
 #[tokio::test(start_paused = true)]
 async fn a_cold_miss_with_a_failing_upstream_is_a_failed_render_whatever_the_upstream_says() {
-    let core = Core::new().await;
+    let core = LookupCore::new().await;
     core.renderer.behaves(Behaviour::Fails(unavailable()));
     assert_eq!(
         failure(&core.get(&project("demo/shop")).await),
@@ -382,7 +382,7 @@ async fn a_cold_miss_with_a_failing_upstream_is_a_failed_render_whatever_the_ups
 /// nginx's cache_lock_timeout releases all waiters onto the origin.
 #[tokio::test(start_paused = true)]
 async fn waiters_whose_patience_runs_out_together_do_not_stampede_the_renderer() {
-    let core = Core::new().await;
+    let core = LookupCore::new().await;
     core.renderer.behaves(Behaviour::Stalls);
     let shop = project("demo/shop");
     let answers = join_all((0..64).map(|_| core.get(&shop))).await;
@@ -398,7 +398,7 @@ async fn waiters_whose_patience_runs_out_together_do_not_stampede_the_renderer()
 
 #[tokio::test(start_paused = true)]
 async fn a_panicking_render_is_a_failed_one_and_gives_its_permit_back() {
-    let core = Core::new().await;
+    let core = LookupCore::new().await;
     core.renderer.behaves(Behaviour::Panics);
     assert_eq!(
         failure(&core.get(&project("demo/shop")).await),
@@ -409,7 +409,7 @@ async fn a_panicking_render_is_a_failed_one_and_gives_its_permit_back() {
 
 #[tokio::test(start_paused = true)]
 async fn a_lookup_above_max_waiting_does_not_wait() {
-    let core = Core::new().await;
+    let core = LookupCore::new().await;
     core.lookup.set_limits(WaitLimits {
         max_waiting: 1,
         ..**core.lookup.limits.load()
@@ -445,7 +445,7 @@ async fn a_lookup_above_max_waiting_does_not_wait() {
 
 #[tokio::test(start_paused = true)]
 async fn a_lone_caller_that_runs_out_of_patience_leaves_nothing_behind() {
-    let core = Core::new().await;
+    let core = LookupCore::new().await;
     core.renderer.costs(secs(5));
     for project in projects(4) {
         let answer = core.get_within(&project, secs(1)).await;
@@ -456,7 +456,7 @@ async fn a_lone_caller_that_runs_out_of_patience_leaves_nothing_behind() {
 
 #[tokio::test(start_paused = true)]
 async fn a_batch_asks_for_at_most_a_quarter_of_the_queue() {
-    let core = Core::with(
+    let core = LookupCore::with(
         admission::Limits {
             queue: count(40),
             ..limits()
@@ -480,7 +480,7 @@ async fn a_batch_asks_for_at_most_a_quarter_of_the_queue() {
 /// tonic drops the handler when its own deadline passes, and answers CANCELLED.
 #[tokio::test(start_paused = true)]
 async fn a_caller_whose_deadline_is_shorter_than_its_patience_gets_the_outdated_answer_in_time() {
-    let core = Core::new().await;
+    let core = LookupCore::new().await;
     let shop = project("demo/shop");
     core.holds(std::slice::from_ref(&shop)).await;
     core.refresh.set_target(2);
@@ -502,7 +502,7 @@ async fn a_caller_whose_deadline_is_shorter_than_its_patience_gets_the_outdated_
 
 #[tokio::test(start_paused = true)]
 async fn a_deadline_already_past_is_answered_from_memory_and_still_counts_as_interest() {
-    let core = Core::new().await;
+    let core = LookupCore::new().await;
     let shop = project("demo/shop");
     core.holds(std::slice::from_ref(&shop)).await;
     core.refresh.set_target(2);

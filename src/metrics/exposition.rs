@@ -5,7 +5,7 @@
 
 use std::fmt::Write as _;
 
-use super::table::{ALL, Kind, Metric};
+use super::table::{ALL, Metric, MetricKind};
 
 /// The text that metrics are written as.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,7 +18,7 @@ pub enum Exposition {
 
 /// How much a scraper wants one of the texts: the quality in thousandths, and how closely it named it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-struct Wanted {
+struct TextPreference {
     closeness: Closeness,
     quality: u16,
 }
@@ -37,7 +37,8 @@ impl Exposition {
     /// classic one, as Prometheus' own clients do.
     pub fn accepted<'a>(accept: impl IntoIterator<Item = &'a str>) -> Self {
         let ranges = accept.into_iter().flat_map(|value| value.split(','));
-        let (mut open_metrics, mut classic) = (Wanted::default(), Wanted::default());
+        let (mut open_metrics, mut classic) =
+            (TextPreference::default(), TextPreference::default());
         for range in ranges {
             let mut parts = range.split(';').map(str::trim);
             let media = parts.next().unwrap_or_default().to_ascii_lowercase();
@@ -60,7 +61,7 @@ impl Exposition {
                 ("*/*", _) => (Closeness::Anything, true, true),
                 _ => continue,
             };
-            let wanted = Wanted { closeness, quality };
+            let wanted = TextPreference { closeness, quality };
             if is_open_metrics {
                 open_metrics = open_metrics.max(wanted);
             }
@@ -120,9 +121,9 @@ fn classic(open_metrics: &str) -> String {
             Some((word, family, said)) => {
                 let metric = ALL.iter().find(|metric| metric.family() == family);
                 let name = metric.map_or_else(|| family.to_owned(), Metric::sample);
-                let is_info = metric.is_some_and(|metric| metric.kind == Kind::Info);
+                let is_info = metric.is_some_and(|metric| metric.kind == MetricKind::Info);
                 let said = match word {
-                    "TYPE" if is_info => Kind::Gauge.as_str(),
+                    "TYPE" if is_info => MetricKind::Gauge.as_str(),
                     _ => said,
                 };
                 writeln!(text, "# {word} {name} {said}")

@@ -66,12 +66,12 @@ pub struct Gauges {
     pub settings_valid: bool,
     pub settings_pending: usize,
     pub log_lines_dropped_total: u64,
-    pub process: Process,
+    pub process: ProcessNumbers,
 }
 
 /// What the process takes of the machine, as the kernel counts it; zero where it does not say.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct Process {
+pub struct ProcessNumbers {
     /// Processor time, of all threads, in the kernel and outside.
     pub cpu_time: Duration,
     /// Bytes of memory in use.
@@ -87,7 +87,7 @@ pub struct Process {
 /// Everything recorded, and the gauges beside it.
 pub(super) fn text(recorded: Arc<Recorded>, gauges: Gauges, exposition: Exposition) -> String {
     let mut registry = Registry::default();
-    registry.register_collector(Box::new(Page { recorded, gauges }));
+    registry.register_collector(Box::new(Scrape { recorded, gauges }));
     let mut text = String::new();
     text::encode(&mut text, &registry).expect("BUG: a string takes what is written to it");
     exposition.of(text)
@@ -95,12 +95,12 @@ pub(super) fn text(recorded: Arc<Recorded>, gauges: Gauges, exposition: Expositi
 
 /// One scrape.
 #[derive(Debug)]
-pub(super) struct Page {
+pub(super) struct Scrape {
     recorded: Arc<Recorded>,
     gauges: Gauges,
 }
 
-impl Collector for Page {
+impl Collector for Scrape {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
         for metric in ALL {
             let kind = metric.kind.metric_type();
@@ -112,7 +112,7 @@ impl Collector for Page {
     }
 }
 
-impl Page {
+impl Scrape {
     pub(super) fn lookups(&self, mut to: MetricEncoder<'_>) -> fmt::Result {
         LookupResult::all().try_for_each(|result| {
             let labels = [

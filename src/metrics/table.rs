@@ -4,19 +4,19 @@ use std::fmt;
 
 use prometheus_client::{encoding::MetricEncoder, metrics::MetricType};
 
-use self::Kind::{Counter, Gauge, Histogram, Info};
-use super::page::Page;
+use self::MetricKind::{Counter, Gauge, Histogram, Info};
+use super::page::Scrape;
 
 /// What every name of ours starts with.
 const PREFIX: &str = "evenkeel";
 
 /// One line of the list.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Row {
+pub struct MetricRow {
     /// The name as an operator types it: with prefix, unit and suffix.
     pub name: String,
     /// Its type.
-    pub kind: Kind,
+    pub kind: MetricKind,
     /// The names of its labels.
     pub labels: &'static [&'static str],
     /// What it says.
@@ -25,7 +25,7 @@ pub struct Row {
 
 /// The type of a metric.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
+pub enum MetricKind {
     /// It only rises.
     Counter,
     /// It rises and falls.
@@ -37,7 +37,7 @@ pub enum Kind {
 }
 
 /// All metrics, in the order in which they are written.
-pub fn table() -> Vec<Row> {
+pub fn table() -> Vec<MetricRow> {
     ALL.iter().map(Metric::row).collect()
 }
 
@@ -45,18 +45,18 @@ pub fn table() -> Vec<Row> {
 #[derive(Debug)]
 pub(super) struct Metric {
     pub(super) name: &'static str,
-    pub(super) kind: Kind,
+    pub(super) kind: MetricKind,
     labels: &'static [&'static str],
     pub(super) meaning: &'static str,
     pub(super) write: Write,
 }
 
 /// Writes a metric's values.
-type Write = fn(&Page, MetricEncoder<'_>) -> fmt::Result;
+type Write = fn(&Scrape, MetricEncoder<'_>) -> fmt::Result;
 
 const fn metric(
     name: &'static str,
-    kind: Kind,
+    kind: MetricKind,
     labels: &'static [&'static str],
     meaning: &'static str,
     write: Write,
@@ -73,54 +73,54 @@ const fn metric(
 /// The list.
 #[rustfmt::skip]
 pub(super) const ALL: &[Metric] = &[
-    metric("lookups", Counter, &["served", "reason"], "Lookups, by how they were served and why they were not fresh", Page::lookups),
-    metric("lookup_duration_seconds", Histogram, &["served"], "Time from a request's headers to its answer", Page::lookup_durations),
-    metric("renders", Counter, &["class", "result"], "Renders that ended; class is missing if nothing was held at their launch, else outdated", Page::renders),
-    metric("render_duration_seconds", Histogram, &[], "Time from a render's launch to its end", Page::render_durations),
-    metric("fetches", Counter, &["result"], "Fetches of stored revisions that ended", Page::fetches),
-    metric("refusals", Counter, &["class", "gate"], "Refreshes that admission refused, by the gate that refused", Page::refusals),
-    metric("gate_binding_seconds", Counter, &["gate"], "Time in which something was wanted, not in flight, and this gate was the first to stop it", Page::stopped),
+    metric("lookups", Counter, &["served", "reason"], "Lookups, by how they were served and why they were not fresh", Scrape::lookups),
+    metric("lookup_duration_seconds", Histogram, &["served"], "Time from a request's headers to its answer", Scrape::lookup_durations),
+    metric("renders", Counter, &["class", "result"], "Renders that ended; class is missing if nothing was held at their launch, else outdated", Scrape::renders),
+    metric("render_duration_seconds", Histogram, &[], "Time from a render's launch to its end", Scrape::render_durations),
+    metric("fetches", Counter, &["result"], "Fetches of stored revisions that ended", Scrape::fetches),
+    metric("refusals", Counter, &["class", "gate"], "Refreshes that admission refused, by the gate that refused", Scrape::refusals),
+    metric("gate_binding_seconds", Counter, &["gate"], "Time in which something was wanted, not in flight, and this gate was the first to stop it", Scrape::stopped),
     metric("renders_in_flight", Gauge, &[], "Renders in flight", |page, to| page.gauge(to, |now| now.in_flight as f64)),
     metric("oldest_render_seconds", Gauge, &[], "How long the oldest render has been in flight; 0 without one", |page, to| page.gauge(to, |now| now.oldest_render.as_secs_f64())),
     metric("bucket_tokens", Gauge, &[], "Renders that the token bucket would admit now; 0 while the rate is 0", |page, to| page.gauge(to, |now| now.bucket_level)),
-    metric("limit", Gauge, &["setting"], "Limits in force: rate, burst, concurrency, queue, max_bytes, and if set fleet_rate and fleet_size", Page::limits),
+    metric("limit", Gauge, &["setting"], "Limits in force: rate, burst, concurrency, queue, max_bytes, and if set fleet_rate and fleet_size", Scrape::limits),
     metric("rate_in_force", Gauge, &[], "Renders per second allowed now: the rate, less what pace, ramps and stops take away", |page, to| page.gauge(to, |now| now.rate_in_force)),
-    metric("concurrency_in_force", Gauge, &["call"], "Renders and fetches allowed in flight now: the setting, or fewer if the renderer takes fewer", Page::concurrency_in_force),
+    metric("concurrency_in_force", Gauge, &["call"], "Renders and fetches allowed in flight now: the setting, or fewer if the renderer takes fewer", Scrape::concurrency_in_force),
     metric("breaker_open", Gauge, &[], "1 while no render starts because several projects failed in a row or the renderer refused the identity (UNAUTHENTICATED)", |page, to| page.gauge(to, |now| now.breaker_open.into())),
     metric("pushed_back", Gauge, &[], "1 while no render starts because the renderer pushed back", |page, to| page.gauge(to, |now| now.pushed_back.into())),
     metric("connected", Gauge, &[], "1 while the sidecar is connected to the renderer", |page, to| page.gauge(to, |now| now.connected.into())),
     metric("target_rollout", Gauge, &[], "The target: the lowest rollout that is fresh", |page, to| page.gauge(to, |now| now.target_rollout as f64)),
     metric("target_raised_timestamp_seconds", Gauge, &[], "Unix time at which the target was last raised; absent before the first time", |page, to| page.gauge_if_any(to, |now| now.target_raised_at)),
-    metric("projects", Gauge, &["state"], "Held projects, fresh and outdated", Page::projects),
-    metric("projects_wanted", Gauge, &["class"], "Projects that wait for a refresh: missing (nothing is held) or outdated", Page::wanted),
+    metric("projects", Gauge, &["state"], "Held projects, fresh and outdated", Scrape::projects),
+    metric("projects_wanted", Gauge, &["class"], "Projects that wait for a refresh: missing (nothing is held) or outdated", Scrape::wanted),
     metric("projects_failing", Gauge, &[], "Projects whose last render failed, was rejected or was older than asked for", |page, to| page.gauge(to, |now| now.projects_failing as f64)),
     metric("projects_unconfirmed", Gauge, &[], "Projects looked up that wait for a fetch to confirm that no change was missed", |page, to| page.gauge(to, |now| now.projects_unconfirmed as f64)),
     metric("oldest_outdated_seconds", Gauge, &[], "How long the held project that is outdated for longest has been outdated", |page, to| page.gauge(to, |now| now.oldest_outdated.as_secs_f64())),
     metric("held_bytes", Gauge, &[], "Bytes of memory taken by held revisions", |page, to| page.gauge(to, |now| now.held_bytes as f64)),
-    metric("evictions", Counter, &[], "Projects evicted from the full cache", Page::evictions),
-    metric("evicted_wanted", Counter, &[], "Projects evicted from the full cache while wanted", Page::evicted_wanted),
+    metric("evictions", Counter, &[], "Projects evicted from the full cache", Scrape::evictions),
+    metric("evicted_wanted", Counter, &[], "Projects evicted from the full cache while wanted", Scrape::evicted_wanted),
     metric("lookups_waiting", Gauge, &[], "Lookups that wait for a refresh", |page, to| page.gauge(to, |now| now.waiting as f64)),
     metric("watchers", Gauge, &[], "Open watches", |page, to| page.gauge(to, |now| now.watchers as f64)),
     metric("unread_bytes", Gauge, &[], "Payload bytes that unread answers of watches and batches keep in memory", |page, to| page.gauge(to, |now| now.unread_bytes as f64)),
-    metric("unread_ended", Counter, &[], "Watches and batches that were ended because their client read nothing for 30 s while others waited for memory", Page::unread_ended),
+    metric("unread_ended", Counter, &[], "Watches and batches that were ended because their client read nothing for 30 s while others waited for memory", Scrape::unread_ended),
     metric("lookup_connections", Gauge, &[], "Open connections to the lookup listeners", |page, to| page.gauge(to, |now| now.lookup_connections as f64)),
-    metric("accept_errors", Counter, &["listener"], "Connections that could not be accepted, mostly for lack of file descriptors", Page::accept_errors),
+    metric("accept_errors", Counter, &["listener"], "Connections that could not be accepted, mostly for lack of file descriptors", Scrape::accept_errors),
     metric("ready", Gauge, &[], "1 while lookups can be answered", |page, to| page.gauge(to, |now| now.ready.into())),
     metric("degraded", Gauge, &[], "1 while the renderer cannot be used: not connected, breaker open or pushed back", |page, to| page.gauge(to, |now| now.degraded.into())),
     metric("changes_up", Gauge, &[], "1 while the stream of changed inputs is up; 0 also if the renderer offers none", |page, to| page.gauge(to, |now| now.changes_up.into())),
-    metric("settings", Info, &["hash"], "The hash of the settings in force", Page::settings),
+    metric("settings", Info, &["hash"], "The hash of the settings in force", Scrape::settings),
     metric("settings_valid", Gauge, &[], "0 while a settings file is bad and the settings before it stay in force", |page, to| page.gauge(to, |now| now.settings_valid.into())),
     metric("settings_pending", Gauge, &[], "Fields that changed in the settings files and apply at the next start", |page, to| page.gauge(to, |now| now.settings_pending as f64)),
-    metric("log_lines_dropped", Counter, &[], "Log lines that were lost because the log was not read fast enough", Page::log_lines_dropped),
-    metric("build", Info, &["version"], "The version of the program", Page::build),
-    metric("process_cpu_seconds", Counter, &[], "CPU seconds that the process has used", Page::cpu_seconds),
+    metric("log_lines_dropped", Counter, &[], "Log lines that were lost because the log was not read fast enough", Scrape::log_lines_dropped),
+    metric("build", Info, &["version"], "The version of the program", Scrape::build),
+    metric("process_cpu_seconds", Counter, &[], "CPU seconds that the process has used", Scrape::cpu_seconds),
     metric("process_resident_memory_bytes", Gauge, &[], "Bytes of resident memory of the process", |page, to| page.gauge(to, |now| now.process.resident_bytes as f64)),
     metric("process_open_fds", Gauge, &[], "Open file descriptors", |page, to| page.gauge(to, |now| now.process.open_descriptors as f64)),
     metric("process_max_fds", Gauge, &[], "Limit of open file descriptors", |page, to| page.gauge(to, |now| now.process.max_descriptors as f64)),
     metric("process_start_time_seconds", Gauge, &[], "Unix time at which the process started", |page, to| page.gauge(to, |now| now.process.started_at)),
 ];
 
-impl Kind {
+impl MetricKind {
     /// The type's name, as the exposition has it.
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -161,8 +161,8 @@ impl Metric {
         self.family() + suffix
     }
 
-    fn row(&self) -> Row {
-        Row {
+    fn row(&self) -> MetricRow {
+        MetricRow {
             name: self.sample(),
             kind: self.kind,
             labels: self.labels,

@@ -15,10 +15,10 @@ fn page_as(metrics: &Metrics, exposition: Exposition) -> String {
         fleet_size: Some(98),
         settings_hash: "abc".to_owned(),
         ready: true,
-        process: Process {
+        process: ProcessNumbers {
             cpu_time: Duration::from_millis(1500),
             max_descriptors: 1024,
-            ..Process::default()
+            ..ProcessNumbers::default()
         },
         ..Gauges::default()
     };
@@ -183,8 +183,8 @@ fn the_classic_text_has_the_same_samples_and_nothing_that_only_open_metrics_has(
     assert!(!classic.contains("EOF"));
     for row in table() {
         let kind = match row.kind {
-            Kind::Info => Kind::Gauge,
-            kind @ (Kind::Counter | Kind::Gauge | Kind::Histogram) => kind,
+            MetricKind::Info => MetricKind::Gauge,
+            kind @ (MetricKind::Counter | MetricKind::Gauge | MetricKind::Histogram) => kind,
         };
         assert_has(&classic, &format!("# TYPE {} {}", row.name, kind.as_str()));
         assert!(classic.contains(&format!("# HELP {} ", row.name)));

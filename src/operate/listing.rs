@@ -2,7 +2,7 @@
 
 use std::collections::{BinaryHeap, HashMap};
 
-use super::state::{Known, ProjectState};
+use super::state::{HeldOrAbsent, ProjectState};
 use crate::{
     admission::{Class, Remembered},
     moment::Moment,
@@ -11,7 +11,7 @@ use crate::{
 
 /// Which projects are listed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Filter {
+pub enum ProjectFilter {
     /// All that are held, wanted, or taken to be absent.
     All,
     /// Those whose last render failed, was rejected or brought less than was asked for.
@@ -33,17 +33,17 @@ pub struct Listing {
 
 /// A project that may be listed. The first one in order has been outdated for longest; what is not outdated comes last.
 #[derive(Debug)]
-pub(super) struct Candidate {
+pub(super) struct ListCandidate {
     /// Since when it is outdated or, if nothing is held, wanted.
     pub(super) since: Option<Moment>,
     pub(super) project: Project,
-    pub(super) known: Known,
+    pub(super) known: HeldOrAbsent,
 }
 
 /// The first candidates in order, up to a limit, so that a list takes only the room of what is shown.
 #[derive(Debug)]
 pub(super) struct Longest {
-    first: BinaryHeap<Candidate>,
+    first: BinaryHeap<ListCandidate>,
     limit: usize,
     total: usize,
 }
@@ -52,7 +52,7 @@ pub(super) fn by_name(remembered: Vec<(Project, Remembered)>) -> HashMap<Project
     remembered.into_iter().collect()
 }
 
-impl Filter {
+impl ProjectFilter {
     /// Whether it takes what admission remembers to tell what is listed.
     pub(super) const fn asks_admission(self) -> bool {
         match self {
@@ -81,27 +81,27 @@ impl Filter {
     }
 }
 
-impl Candidate {
+impl ListCandidate {
     fn order(&self) -> (bool, Option<Moment>, &Project) {
         (self.since.is_none(), self.since, &self.project)
     }
 }
 
-impl PartialEq for Candidate {
+impl PartialEq for ListCandidate {
     fn eq(&self, other: &Self) -> bool {
         self.order() == other.order()
     }
 }
 
-impl Eq for Candidate {}
+impl Eq for ListCandidate {}
 
-impl PartialOrd for Candidate {
+impl PartialOrd for ListCandidate {
     fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
         Some(self.cmp(other))
     }
 }
 
-impl Ord for Candidate {
+impl Ord for ListCandidate {
     fn cmp(&self, other: &Self) -> std::cmp::Ordering {
         self.order().cmp(&other.order())
     }
@@ -116,7 +116,7 @@ impl Longest {
         }
     }
 
-    pub(super) fn add(&mut self, candidate: Candidate) {
+    pub(super) fn add(&mut self, candidate: ListCandidate) {
         self.total += 1;
         self.first.push(candidate);
         if self.first.len() > self.limit {
@@ -129,7 +129,7 @@ impl Longest {
         self.total
     }
 
-    pub(super) fn into_sorted(self) -> Vec<Candidate> {
+    pub(super) fn into_sorted(self) -> Vec<ListCandidate> {
         self.first.into_sorted_vec()
     }
 }

@@ -45,7 +45,7 @@ pub struct HeldState {
 
 /// What the cache knows of a project.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Known {
+pub(super) struct HeldOrAbsent {
     pub(super) held: Option<Arc<Held>>,
     pub(super) absent_for: Option<Duration>,
 }
@@ -53,7 +53,7 @@ pub(super) struct Known {
 impl ProjectState {
     pub(super) fn new(
         project: Project,
-        known: Known,
+        known: HeldOrAbsent,
         inspected: Inspected,
         outdated_since: Option<Moment>,
     ) -> Self {

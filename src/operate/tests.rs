@@ -15,7 +15,7 @@ use crate::{
     revision::{Order, Revision},
 };
 
-struct Core {
+struct OperateCore {
     operate: Operate,
     lookup: Lookup,
     refresh: Refresh,
@@ -49,7 +49,7 @@ fn limits(rate: f64) -> Limits {
     }
 }
 
-impl Core {
+impl OperateCore {
     async fn new() -> Self {
         let core = Self::started(Clock::start());
         advance(secs(1)).await;
@@ -60,7 +60,7 @@ impl Core {
         let renderer = FakeRenderer::new();
         let cache = Arc::new(Cache::new(64 << 20));
         let freshness = Arc::new(Freshness::new(1, None, clock.now()));
-        let options = refresh::Options {
+        let options = refresh::RefreshOptions {
             deadline: secs(30),
             fetch_deadline: secs(1),
             max_payload: 16 << 20,
@@ -119,7 +119,7 @@ impl Core {
             .await;
     }
 
-    async fn names(&self, filter: Filter, limit: usize) -> (Vec<String>, usize) {
+    async fn names(&self, filter: ProjectFilter, limit: usize) -> (Vec<String>, usize) {
         let Listing { projects, total } = self.operate.list(filter, limit).await;
         let names = projects.iter().map(|it| it.project.to_string());
         (names.collect(), total)
@@ -138,7 +138,7 @@ impl Core {
 
 #[tokio::test(start_paused = true)]
 async fn the_longest_outdated_come_first_then_by_name_and_the_total_counts_the_rest() {
-    let core = Core::new().await;
+    let core = OperateCore::new().await;
     core.refresh.set_limits(limits(0.0));
     core.holds("b/first");
     core.holds("a/first");
@@ -157,19 +157,19 @@ async fn the_longest_outdated_come_first_then_by_name_and_the_total_counts_the_r
             .collect::<Vec<_>>()
     };
     assert_eq!(
-        core.names(Filter::Outdated, 50).await,
+        core.names(ProjectFilter::Outdated, 50).await,
         (names(&["a/first", "b/first", "0/later"]), 3)
     );
     assert_eq!(
-        core.names(Filter::Outdated, 1).await,
+        core.names(ProjectFilter::Outdated, 1).await,
         (names(&["a/first"]), 3)
     );
     assert_eq!(
-        core.names(Filter::All, 50).await,
+        core.names(ProjectFilter::All, 50).await,
         (names(&["a/first", "b/first", "0/later", "0/fresh"]), 4)
     );
-    assert_eq!(core.names(Filter::Failing, 50).await, (vec![], 0));
-    let listing = core.operate.list(Filter::All, 50).await;
+    assert_eq!(core.names(ProjectFilter::Failing, 50).await, (vec![], 0));
+    let listing = core.operate.list(ProjectFilter::All, 50).await;
     let ages: Vec<_> = listing.projects.iter().map(|it| it.outdated_for).collect();
     assert!(
         ages[0] >= Some(secs(10)) && ages[2] < Some(secs(6)),
@@ -180,14 +180,14 @@ async fn the_longest_outdated_come_first_then_by_name_and_the_total_counts_the_r
 
 #[tokio::test(start_paused = true)]
 async fn missing_are_those_that_are_wanted_or_unknown_to_the_renderer() {
-    let core = Core::new().await;
+    let core = OperateCore::new().await;
     core.renderer
         .behaves_for(&project("typo"), Behaviour::Fails(RenderError::NotFound));
     core.looks_up("typo").await;
     core.holds("held");
     core.refresh.set_limits(limits(0.0));
     core.looks_up("wanted").await;
-    let Listing { projects, total } = core.operate.list(Filter::Missing, 50).await;
+    let Listing { projects, total } = core.operate.list(ProjectFilter::Missing, 50).await;
     assert_eq!(total, 2);
     let [wanted, typo] = &projects[..] else {
         panic!("{projects:?}")
@@ -196,7 +196,7 @@ async fn missing_are_those_that_are_wanted_or_unknown_to_the_renderer() {
     assert!(wanted.refusal.is_some() && wanted.outdated_for.is_some());
     assert_eq!(typo.project, project("typo"));
     assert!(typo.refusal.is_none() && typo.absent_for.is_some());
-    assert_eq!(core.names(Filter::All, 50).await.1, 3);
+    assert_eq!(core.names(ProjectFilter::All, 50).await.1, 3);
 
     let explained = core.operate.explain(&project("typo")).expect("is known");
     assert!(explained.gates.is_empty() && explained.state.held.is_none());
@@ -206,7 +206,7 @@ async fn missing_are_those_that_are_wanted_or_unknown_to_the_renderer() {
 /// What a renderer says reaches a terminal: it stays one line of printable characters, and short.
 #[tokio::test(start_paused = true)]
 async fn the_last_failure_is_kept_escaped_and_short_for_as_long_as_a_project_fails() {
-    let core = Core::new().await;
+    let core = OperateCore::new().await;
     core.holds("poison");
     core.holds("well");
     let said = format!("line 1\nline 2\x1b[31m{}", "ü".repeat(150));
@@ -214,7 +214,7 @@ async fn the_last_failure_is_kept_escaped_and_short_for_as_long_as_a_project_fai
     core.refresh.set_target(2);
     core.looks_up("poison").await;
     core.looks_up("well").await;
-    let Listing { projects, total } = core.operate.list(Filter::Failing, 50).await;
+    let Listing { projects, total } = core.operate.list(ProjectFilter::Failing, 50).await;
     assert_eq!((projects.len(), total), (1, 1));
     let poison = &projects[0];
     assert_eq!(poison.failures, 1);
@@ -232,14 +232,14 @@ async fn the_last_failure_is_kept_escaped_and_short_for_as_long_as_a_project_fai
     advance(secs(600)).await;
     core.looks_up("poison").await;
     sleep(secs(1)).await;
-    assert_eq!(core.names(Filter::Failing, 50).await, (vec![], 0));
+    assert_eq!(core.names(ProjectFilter::Failing, 50).await, (vec![], 0));
     let poison = core.operate.explain(&project("poison")).unwrap().state;
     assert_eq!((poison.last_failure, poison.failures), (None, 0));
 }
 
 #[tokio::test(start_paused = true)]
 async fn explain_answers_by_every_gate_in_admissions_order_with_numbers() {
-    let core = Core::new().await;
+    let core = OperateCore::new().await;
     core.refresh.set_limits(limits(0.0));
     for name in ["a", "b", "c"] {
         core.holds(name);
@@ -276,7 +276,7 @@ async fn explain_answers_by_every_gate_in_admissions_order_with_numbers() {
 #[tokio::test(start_paused = true)]
 async fn a_list_leaves_the_lock_alone_for_a_millisecond_between_its_steps() {
     const STEPS: usize = 8;
-    let core = Core::new().await;
+    let core = OperateCore::new().await;
     core.refresh.set_limits(limits(0.0));
     for number in 0..STEPS * STEP {
         let name = format!("demo/{number}");
@@ -289,26 +289,26 @@ async fn a_list_leaves_the_lock_alone_for_a_millisecond_between_its_steps() {
             .want(&project(&format!("demo/{number}")), asked);
     }
     let start = Instant::now();
-    let listing = core.operate.list(Filter::Failing, 50).await;
+    let listing = core.operate.list(ProjectFilter::Failing, 50).await;
     assert_eq!(listing.total, 0);
     let took = start.elapsed();
     assert!(took >= PAUSE * (STEPS as u32 - 1), "{took:?}");
 
-    let listing = core.operate.list(Filter::Outdated, 500).await;
+    let listing = core.operate.list(ProjectFilter::Outdated, 500).await;
     assert_eq!((listing.projects.len(), listing.total), (500, STEPS * STEP));
 }
 
 /// An operator's script in a loop must not become a load.
 #[tokio::test(start_paused = true)]
 async fn no_more_than_two_lists_are_made_at_once() {
-    let core = Core::new().await;
+    let core = OperateCore::new().await;
     let busy: Vec<_> = (0..AT_ONCE)
         .map(|_| Arc::clone(&core.operate.lists).try_acquire_owned().unwrap())
         .collect();
-    let waits = tokio::time::timeout(secs(5), core.operate.list(Filter::All, 1)).await;
+    let waits = tokio::time::timeout(secs(5), core.operate.list(ProjectFilter::All, 1)).await;
     assert!(waits.is_err());
     drop(busy);
-    assert_eq!(core.operate.list(Filter::All, 1).await.total, 0);
+    assert_eq!(core.operate.list(ProjectFilter::All, 1).await.total, 0);
 }
 
 /// Prints how long a step of a walk over 50,000 wanted projects holds admission's lock, and how long a list takes: to be run
@@ -318,7 +318,7 @@ async fn no_more_than_two_lists_are_made_at_once() {
 async fn measures_the_steps_of_a_list() {
     const PROJECTS: usize = 50_000;
     let clock = Clock::start();
-    let core = Core::started(clock);
+    let core = OperateCore::started(clock);
     core.refresh.set_limits(limits(0.0));
     let projects: Vec<_> = (0..PROJECTS).map(|n| format!("demo/{n}")).collect();
     projects.iter().for_each(|name| core.holds(name));
@@ -345,7 +345,11 @@ async fn measures_the_steps_of_a_list() {
     let start = Instant::now();
     let _inspected = core.refresh.inspect(&one);
     println!("one project: {:?}", start.elapsed());
-    for filter in [Filter::Failing, Filter::Outdated, Filter::All] {
+    for filter in [
+        ProjectFilter::Failing,
+        ProjectFilter::Outdated,
+        ProjectFilter::All,
+    ] {
         let start = Instant::now();
         let listing = core.operate.list(filter, 500).await;
         println!(

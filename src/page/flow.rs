@@ -1,11 +1,11 @@
 //! The ladder of a sidecar or a fleet, from its facts.
 
 use crate::{
-    charts::{Gate, Ladder, Share, Way},
+    charts::{AskedPart, Direction, GatePart, LadderPicture},
     verdict::{Facts, figure, time},
 };
 
-/// Gates as people call them, in the order of [`NAMES`](crate::verdict::Bound::NAMES).
+/// Gates as people call them, in the order of [`NAMES`](crate::verdict::PerGate::NAMES).
 const GATES: [&str; 8] = [
     "draining",
     "breaker",
@@ -23,7 +23,7 @@ pub(super) fn draw(facts: &Facts) -> String {
     let gates: Vec<_> = GATES
         .into_iter()
         .zip(bound)
-        .map(|(name, bound)| Gate {
+        .map(|(name, bound)| GatePart {
             name,
             part: facts.part_bound(bound).clamp(0.0, 1.0),
         })
@@ -45,7 +45,7 @@ pub(super) fn draw(facts: &Facts) -> String {
     ];
     let shares: Vec<_> = shares
         .iter()
-        .map(|(class, name, part)| Share {
+        .map(|(class, name, part)| AskedPart {
             class,
             name,
             part: *part,
@@ -57,7 +57,7 @@ pub(super) fn draw(facts: &Facts) -> String {
         0.0 => "no render yet".to_owned(),
         seconds => format!("{} a render", time(seconds)),
     };
-    let ladder = Ladder {
+    let ladder = LadderPicture {
         asked: (&asked, "lookups"),
         shares: &shares,
         wanted: (&wanted, "wanted"),
@@ -68,7 +68,7 @@ pub(super) fn draw(facts: &Facts) -> String {
         waits: facts.left() > 0,
         flows: facts.in_flight > 0 || facts.landed.stored > 0,
     };
-    ladder.draw(Way::Wide, "wide") + &ladder.draw(Way::Tall, "tall")
+    ladder.draw(Direction::Wide, "wide") + &ladder.draw(Direction::Tall, "tall")
 }
 
 /// A part as people say it: what there is of a little is not nothing.
@@ -99,13 +99,13 @@ pub(super) fn grouped(value: f64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::verdict::Bound;
+    use crate::verdict::PerGate;
 
     #[test]
     fn the_gates_are_those_of_the_facts() {
         let same =
             |(name, ours): (&str, &str)| name == ours || (name, ours) == ("concurrency", "permits");
-        assert!(Bound::<f64>::NAMES.into_iter().zip(GATES).all(same));
+        assert!(PerGate::<f64>::NAMES.into_iter().zip(GATES).all(same));
     }
 
     #[test]

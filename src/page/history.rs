@@ -32,7 +32,7 @@ pub(super) struct Point {
 
 /// What was seen lately.
 #[derive(Debug, Default)]
-pub(super) struct History {
+pub(super) struct PageHistory {
     fleet: VecDeque<Point>,
     sidecars: HashMap<String, VecDeque<Point>>,
 }
@@ -58,7 +58,7 @@ impl Point {
     }
 }
 
-impl History {
+impl PageHistory {
     /// Takes what was seen `at` a time since the page began.
     pub(super) fn saw(&mut self, at: Duration, fleet: &Fleet) {
         if fleet.is_silent() {
@@ -116,7 +116,7 @@ mod tests {
 
     #[test]
     fn what_is_kept_does_not_grow_with_time_or_with_the_fleet() {
-        let mut history = History::default();
+        let mut history = PageHistory::default();
         for number in 0..2 * POINTS {
             history.saw(second(2 * number), &fleet(300));
         }
@@ -127,7 +127,7 @@ mod tests {
 
     #[test]
     fn sidecars_that_left_make_room_for_others() {
-        let mut history = History::default();
+        let mut history = PageHistory::default();
         history.saw(second(0), &fleet(SIDECARS));
         let others = (0..9).map(|number| (format!("10.0.1.{number}"), Ok(Status::default())));
         history.saw(second(3_600), &Fleet::new(others));
@@ -136,7 +136,7 @@ mod tests {
 
     #[test]
     fn points_that_are_far_apart_are_not_joined() {
-        let mut history = History::default();
+        let mut history = PageHistory::default();
         for number in [0, 2, 4, 60, 62] {
             history.saw(second(number), &fleet(1));
         }

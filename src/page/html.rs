@@ -44,7 +44,7 @@ pub(super) struct Html {
 
 /// A view, and the buttons beside it.
 #[derive(Debug, Serialize)]
-pub(super) struct Shown {
+pub(super) struct ShownView {
     #[serde(flatten)]
     pub(super) view: View,
     pub(super) buttons: Option<Pressed>,
@@ -60,7 +60,7 @@ pub(super) struct Sections {
 }
 
 #[derive(Debug, Serialize)]
-struct Whole<'a> {
+struct WholePage<'a> {
     title: &'a str,
     severity: &'a str,
     sections: &'a [(&'static str, String)],
@@ -84,7 +84,7 @@ impl Html {
     }
 
     /// The sections of a page.
-    pub(super) fn sections(&self, shown: &Shown) -> Sections {
+    pub(super) fn sections(&self, shown: &ShownView) -> Sections {
         let names = TEMPLATES.iter().map(|(name, _)| *name).skip(1);
         let names = names.filter(|name| *name != "buttons" || shown.buttons.is_some());
         Sections {
@@ -96,7 +96,7 @@ impl Html {
 
     /// A whole page.
     pub(super) fn page(&self, sections: &Sections) -> String {
-        let whole = Whole {
+        let whole = WholePage {
             title: &sections.title,
             severity: sections.severity,
             sections: &sections.sections,

@@ -32,9 +32,9 @@ use super::{
     buttons::{Buttons, Pressed},
     clip::clip,
     hosts::{Hosts, refusal},
-    html::{Html, SCRIPT, STYLE, Sections, Shown, icon},
+    html::{Html, SCRIPT, STYLE, Sections, ShownView, icon},
     view::{Focus, Scene, View},
-    watch::{Seen, Viewer, Watch},
+    watch::{SidecarWatch, SidecarsSeen, Viewer},
 };
 use crate::{
     metrics::Metrics,
@@ -91,8 +91,8 @@ pub struct Page {
 
 /// Everything that an answer needs.
 #[derive(Debug)]
-struct Site {
-    watch: Arc<Watch>,
+struct PageSite {
+    watch: Arc<SidecarWatch>,
     html: Html,
     name: String,
     asked: String,
@@ -102,10 +102,10 @@ struct Site {
 }
 
 /// One page that is live, until it is closed.
-struct Live {
-    site: Arc<Site>,
+struct LivePage {
+    site: Arc<PageSite>,
     pod: Option<String>,
-    seen: watch::Receiver<Seen>,
+    seen: watch::Receiver<SidecarsSeen>,
     ends: Instant,
     _viewer: Viewer,
     _place: tokio::sync::OwnedSemaphorePermit,
@@ -116,7 +116,7 @@ struct Live {
 /// # Errors
 /// When the listener cannot be used.
 pub async fn serve(listener: Listener, page: Page, closing: CancellationToken) -> io::Result<()> {
-    let watch = Watch::new();
+    let watch = SidecarWatch::new();
     let (asking, names) = (Arc::clone(&watch), Arc::<[String]>::from(&*page.names));
     let ask = move || {
         let names = Arc::clone(&names);
@@ -134,8 +134,8 @@ pub async fn serve(listener: Listener, page: Page, closing: CancellationToken) -
     telemetry::serve(listener, routes(page, watch), role_state).await
 }
 
-fn routes(page: Page, watch: Arc<Watch>) -> Router {
-    let site = Arc::new(Site {
+fn routes(page: Page, watch: Arc<SidecarWatch>) -> Router {
+    let site = Arc::new(PageSite {
         watch,
         html: Html::new(),
         name: clip(&named(&page.names), NAME),
@@ -183,7 +183,7 @@ fn named(names: &[String]) -> String {
 }
 
 /// Turns those away who ask by another name, and says of each answer what a browser may do with it.
-async fn guard(State(site): State<Arc<Site>>, request: Request, next: Next) -> Response {
+async fn guard(State(site): State<Arc<PageSite>>, request: Request, next: Next) -> Response {
     let host = host(request.headers());
     let mut response = match host {
         Some(host) if site.hosts.admit(host) => next.run(request).await,
@@ -202,12 +202,12 @@ fn host(headers: &HeaderMap) -> Option<&str> {
     headers.get(HOST).and_then(|host| host.to_str().ok())
 }
 
-async fn all(State(site): State<Arc<Site>>) -> Response {
+async fn all(State(site): State<Arc<PageSite>>) -> Response {
     let seen = site.watch.look().await;
     site.page(&seen, Focus::All)
 }
 
-async fn pod(State(site): State<Arc<Site>>, Path(address): Path<String>) -> Response {
+async fn pod(State(site): State<Arc<PageSite>>, Path(address): Path<String>) -> Response {
     let seen = site.watch.look().await;
     if !seen.knows(&address) {
         let address = clip(&address, NAME);
@@ -217,22 +217,22 @@ async fn pod(State(site): State<Arc<Site>>, Path(address): Path<String>) -> Resp
     site.page(&seen, Focus::Pod(&address))
 }
 
-async fn events_of_all(State(site): State<Arc<Site>>) -> Response {
+async fn events_of_all(State(site): State<Arc<PageSite>>) -> Response {
     events(site, None)
 }
 
-async fn events_of_pod(State(site): State<Arc<Site>>, Path(address): Path<String>) -> Response {
+async fn events_of_pod(State(site): State<Arc<PageSite>>, Path(address): Path<String>) -> Response {
     events(site, Some(address))
 }
 
 /// Tells a page of what changes. A page that does not read misses what came in between, and delays no other.
-fn events(site: Arc<Site>, pod: Option<String>) -> Response {
+fn events(site: Arc<PageSite>, pod: Option<String>) -> Response {
     let Ok(place) = Arc::clone(&site.live).try_acquire_owned() else {
         let says = "Too many pages are live.\n";
         let later = [(RETRY_AFTER, "10")];
         return (StatusCode::SERVICE_UNAVAILABLE, later, says).into_response();
     };
-    let live = Live {
+    let live = LivePage {
         pod,
         seen: site.watch.follow(),
         ends: Instant::now() + TOLD,
@@ -255,7 +255,7 @@ async fn icon_of(Path(name): Path<String>) -> Response {
 }
 
 /// Does what a button says, if it was pressed on a page of ours: a browser names the site that a form was sent from.
-async fn press(State(site): State<Arc<Site>>, headers: HeaderMap, body: String) -> Response {
+async fn press(State(site): State<Arc<PageSite>>, headers: HeaderMap, body: String) -> Response {
     let origin = headers.get(ORIGIN).and_then(|origin| origin.to_str().ok());
     let is_ours = origin
         .and_then(|origin| origin.strip_prefix("http://"))
@@ -279,13 +279,13 @@ async fn press(State(site): State<Arc<Site>>, headers: HeaderMap, body: String) 
     }
 }
 
-impl Site {
-    fn page(&self, seen: &Seen, focus: Focus<'_>) -> Response {
+impl PageSite {
+    fn page(&self, seen: &SidecarsSeen, focus: Focus<'_>) -> Response {
         let page = self.html.page(&self.sections(seen, focus));
         ([(CONTENT_TYPE, "text/html; charset=utf-8")], page).into_response()
     }
 
-    fn sections(&self, seen: &Seen, focus: Focus<'_>) -> Sections {
+    fn sections(&self, seen: &SidecarsSeen, focus: Focus<'_>) -> Sections {
         let view = View::of(
             &Scene {
                 name: &self.name,
@@ -297,11 +297,11 @@ impl Site {
             focus,
         );
         let buttons = self.buttons.as_deref().map(Pressed::now);
-        self.html.sections(&Shown { view, buttons })
+        self.html.sections(&ShownView { view, buttons })
     }
 }
 
-impl Live {
+impl LivePage {
     /// What to show next; none when the page is to ask again.
     async fn next(&mut self) -> Option<Event> {
         let changed = timeout_at(self.ends, self.seen.changed()).await;

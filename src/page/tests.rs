@@ -2,13 +2,13 @@ use std::time::Duration;
 
 use super::{
     buttons::{Button, Buttons, Pressed},
-    history::History,
-    html::{Html, Shown},
+    history::PageHistory,
+    html::{Html, ShownView},
     view::{Focus, Scene, View},
 };
 use crate::{
     status::{Fleet, Status},
-    verdict::{Bound, Facts, TABLE},
+    verdict::{Facts, PerGate, TABLE},
 };
 
 /// What a page may take, in bytes.
@@ -43,9 +43,9 @@ fn status(number: usize, fresh: u32) -> Status {
         median_seconds: 0.2,
         renders_per_second: 1.9,
         in_flight: 1,
-        bound: Bound {
+        bound: PerGate {
             tokens: 0.93,
-            ..Bound::default()
+            ..PerGate::default()
         },
         ..Facts::default()
     };
@@ -67,7 +67,7 @@ fn fleet(statuses: impl IntoIterator<Item = Status>) -> Fleet {
 }
 
 fn page_of(fleet: &Fleet, focus: Focus<'_>) -> String {
-    let mut history = History::default();
+    let mut history = PageHistory::default();
     // What one of them did in half an hour is as long as what all did.
     let one = Fleet::new(
         fleet
@@ -91,7 +91,7 @@ fn page_of(fleet: &Fleet, focus: Focus<'_>) -> String {
 
 fn page(view: View, buttons: Option<Pressed>) -> String {
     let html = Html::new();
-    html.page(&html.sections(&Shown { view, buttons }))
+    html.page(&html.sections(&ShownView { view, buttons }))
 }
 
 /// The text of the first element that a tag begins.
@@ -255,7 +255,7 @@ fn a_thousand_sidecars_have_a_cell_each_and_those_that_stand_out_are_links() {
 
 #[test]
 fn a_fleet_of_which_nothing_is_known_says_so() {
-    let history = History::default();
+    let history = PageHistory::default();
     let of = |fleet: Option<&Fleet>| {
         let scene = Scene {
             name: "shop",
@@ -299,9 +299,9 @@ fn every_verdict_has_its_page() {
 }
 
 #[derive(Debug)]
-struct Demo;
+struct FakeButtons;
 
-impl Buttons for Demo {
+impl Buttons for FakeButtons {
     fn heading(&self) -> &'static str {
         "Break it"
     }
@@ -330,7 +330,7 @@ impl Buttons for Demo {
 
 #[test]
 fn a_button_says_whether_it_is_pressed() {
-    let history = History::default();
+    let history = PageHistory::default();
     let scene = Scene {
         name: "shop",
         asked: "shop",
@@ -338,7 +338,10 @@ fn a_button_says_whether_it_is_pressed() {
         history: &history,
         now: 1.0,
     };
-    let html = page(View::of(&scene, Focus::All), Some(Pressed::now(&Demo)));
+    let html = page(
+        View::of(&scene, Focus::All),
+        Some(Pressed::now(&FakeButtons)),
+    );
     assert!(
         html.contains("value=\"dead\" aria-pressed=\"true\""),
         "{html}"

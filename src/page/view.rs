@@ -9,7 +9,7 @@ use super::{
     clip::clip,
     curves::{self, Times},
     flow::{self, grouped, percent},
-    history::{History, Point},
+    history::{PageHistory, Point},
 };
 use crate::{
     moment::spoken,
@@ -44,7 +44,7 @@ pub(super) struct Scene<'a> {
     pub(super) asked: &'a str,
     /// What they said; none if they were not asked yet.
     pub(super) fleet: Option<&'a Fleet>,
-    pub(super) history: &'a History,
+    pub(super) history: &'a PageHistory,
     /// Now, in the time of the history.
     pub(super) now: f64,
 }
@@ -61,9 +61,9 @@ pub(super) struct View {
     pub(super) says: String,
     #[serde(rename = "do")]
     pub(super) do_: Vec<Span>,
-    pub(super) beside: Vec<Beside>,
+    pub(super) beside: Vec<BesideVerdict>,
     /// Of a single sidecar: whose page it is.
-    pub(super) pod: Option<Pod>,
+    pub(super) pod: Option<SinglePod>,
     pub(super) name: String,
     pub(super) answered: usize,
     pub(super) asked: usize,
@@ -78,7 +78,7 @@ pub(super) struct View {
     pub(super) more_differ: usize,
     pub(super) silent: Vec<Silent>,
     pub(super) more_silent: usize,
-    pub(super) counts: Vec<Counts>,
+    pub(super) counts: Vec<CommonValues>,
     /// The command that says the same.
     pub(super) command: String,
 }
@@ -92,7 +92,7 @@ pub(super) struct Span {
 
 /// What is the case beside the verdict.
 #[derive(Debug, Serialize)]
-pub(super) struct Beside {
+pub(super) struct BesideVerdict {
     pub(super) code: String,
     pub(super) says: Vec<Span>,
 }
@@ -107,7 +107,7 @@ pub(super) struct Tile {
 
 /// Who the single sidecar of a page is.
 #[derive(Debug, Serialize)]
-pub(super) struct Pod {
+pub(super) struct SinglePod {
     pub(super) address: String,
     pub(super) name: String,
     pub(super) is_of_fleet: bool,
@@ -133,7 +133,7 @@ pub(super) struct Silent {
 
 /// What sidecars have in common, by count.
 #[derive(Debug, Serialize)]
-pub(super) struct Counts {
+pub(super) struct CommonValues {
     pub(super) name: &'static str,
     pub(super) values: Vec<(String, usize)>,
     pub(super) more: usize,
@@ -144,7 +144,7 @@ struct Subject<'a> {
     code: String,
     says: String,
     do_: String,
-    beside: Vec<Beside>,
+    beside: Vec<BesideVerdict>,
     facts: Facts,
     raised: Option<u64>,
     points: Vec<Point>,
@@ -177,7 +177,7 @@ impl View {
             Focus::Pod(address) => Some(address),
             Focus::All => subject.status.map(|(address, _)| address),
         };
-        let pod = address.map(|address| Pod {
+        let pod = address.map(|address| SinglePod {
             address: clip(address, NAME),
             name: subject
                 .status
@@ -188,7 +188,7 @@ impl View {
             title: format!(
                 "{} · {}",
                 subject.code,
-                pod.as_ref().map_or(scene.name, Pod::shown)
+                pod.as_ref().map_or(scene.name, SinglePod::shown)
             ),
             severity: severity(&subject.code),
             do_: spans(&subject.do_),
@@ -259,7 +259,7 @@ impl<'a> Subject<'a> {
     }
 
     fn of_one(scene: &Scene<'_>, address: &'a str, status: &'a Status) -> Self {
-        let beside = status.beside.iter().take(LISTED).map(|code| Beside {
+        let beside = status.beside.iter().take(LISTED).map(|code| BesideVerdict {
             code: clip(code, NAME),
             says: spans(rule(code).map_or("", Code::advice)),
         });
@@ -285,7 +285,7 @@ impl<'a> Subject<'a> {
                 facts.sidecars,
                 code.advice()
             );
-            Beside {
+            BesideVerdict {
                 code: code.to_string(),
                 says: spans(&of),
             }
@@ -321,7 +321,7 @@ impl<'a> Subject<'a> {
     }
 }
 
-impl Pod {
+impl SinglePod {
     fn shown(&self) -> &str {
         match self.name.is_empty() {
             true => &self.address,
@@ -430,7 +430,7 @@ fn tiles(subject: &Subject<'_>) -> Vec<Tile> {
 }
 
 /// What they have in common, by count.
-fn counts(fleet: &Fleet, focus: Focus<'_>) -> Vec<Counts> {
+fn counts(fleet: &Fleet, focus: Focus<'_>) -> Vec<CommonValues> {
     let only = |address: &str| match focus {
         Focus::All => true,
         Focus::Pod(pod) => pod == address,
@@ -444,7 +444,7 @@ fn counts(fleet: &Fleet, focus: Focus<'_>) -> Vec<Counts> {
         values.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
         let more = values.len().saturating_sub(LISTED);
         values.truncate(LISTED);
-        Counts { name, values, more }
+        CommonValues { name, values, more }
     };
     let all = [
         by("rollout", |status| status.target.to_string()),

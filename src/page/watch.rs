@@ -11,7 +11,7 @@ use tokio::{
     time::{Instant, sleep_until, timeout},
 };
 
-use super::{PERIOD, history::History};
+use super::{PERIOD, history::PageHistory};
 use crate::status::Fleet;
 
 /// How long a page waits for the first answers.
@@ -22,7 +22,7 @@ const YOUNG: Duration = PERIOD.saturating_add(Duration::from_millis(500));
 
 /// What the sidecars said last.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Seen {
+pub(super) struct SidecarsSeen {
     /// When they had; none if they were not asked yet.
     pub(super) at: Option<Instant>,
     /// What they said.
@@ -31,18 +31,18 @@ pub(super) struct Seen {
 
 /// What is seen of the sidecars, and how many look.
 #[derive(Debug)]
-pub(super) struct Watch {
+pub(super) struct SidecarWatch {
     began: Instant,
-    seen: watch::Sender<Seen>,
+    seen: watch::Sender<SidecarsSeen>,
     viewers: watch::Sender<usize>,
-    history: Mutex<History>,
+    history: Mutex<PageHistory>,
 }
 
 /// One who looks, until dropped.
 #[derive(Debug)]
-pub(super) struct Viewer(Arc<Watch>);
+pub(super) struct Viewer(Arc<SidecarWatch>);
 
-impl Seen {
+impl SidecarsSeen {
     /// Whether an address is among those that were asked.
     pub(super) fn knows(&self, address: &str) -> bool {
         let answered = self.fleet.answered().iter().map(|(it, _)| it);
@@ -51,7 +51,7 @@ impl Seen {
     }
 }
 
-impl Watch {
+impl SidecarWatch {
     pub(super) fn new() -> Arc<Self> {
         Arc::new(Self {
             began: Instant::now(),
@@ -70,7 +70,7 @@ impl Watch {
             let began = Instant::now();
             let fleet = ask().await;
             self.history().saw(self.began.elapsed(), &fleet);
-            self.seen.send_replace(Seen {
+            self.seen.send_replace(SidecarsSeen {
                 at: Some(Instant::now()),
                 fleet: Arc::new(fleet),
             });
@@ -85,10 +85,10 @@ impl Watch {
     }
 
     /// What was seen a moment ago, or is seen now; what was seen before, if that takes too long.
-    pub(super) async fn look(self: &Arc<Self>) -> Seen {
+    pub(super) async fn look(self: &Arc<Self>) -> SidecarsSeen {
         let _viewer = self.enter();
         let mut seen = self.seen.subscribe();
-        let young = |seen: &Seen| seen.at.is_some_and(|at| at.elapsed() <= YOUNG);
+        let young = |seen: &SidecarsSeen| seen.at.is_some_and(|at| at.elapsed() <= YOUNG);
         let looked = timeout(FIRST, seen.wait_for(young)).await;
         match looked {
             Ok(Ok(now)) => now.clone(),
@@ -97,12 +97,12 @@ impl Watch {
     }
 
     /// What is seen from now on.
-    pub(super) fn follow(&self) -> watch::Receiver<Seen> {
+    pub(super) fn follow(&self) -> watch::Receiver<SidecarsSeen> {
         self.seen.subscribe()
     }
 
     /// What was seen lately.
-    pub(super) fn history(&self) -> MutexGuard<'_, History> {
+    pub(super) fn history(&self) -> MutexGuard<'_, PageHistory> {
         self.history.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -127,8 +127,8 @@ mod tests {
     use super::*;
 
     /// A watch whose sidecars count how often they are asked.
-    fn watched() -> (Arc<Watch>, Arc<AtomicUsize>) {
-        let (watch, asked) = (Watch::new(), Arc::new(AtomicUsize::new(0)));
+    fn watched() -> (Arc<SidecarWatch>, Arc<AtomicUsize>) {
+        let (watch, asked) = (SidecarWatch::new(), Arc::new(AtomicUsize::new(0)));
         let (asking, count) = (Arc::clone(&watch), Arc::clone(&asked));
         tokio::spawn(async move {
             let ask = || {
@@ -173,7 +173,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_page_does_not_wait_for_ever() {
-        let watch = Watch::new();
+        let watch = SidecarWatch::new();
         let began = Instant::now();
         assert_eq!(watch.look().await.at, None);
         assert_eq!(began.elapsed(), FIRST);

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use tokio::time::Instant;
 
-use super::Shared;
+use super::RefreshShared;
 use crate::{
     admission::{Class, FetchPermit, Permit},
     moment,
@@ -15,7 +15,7 @@ use crate::{
 
 /// What a render is asked for.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Asked {
+pub(super) struct RenderAsked {
     pub(super) rollout: u64,
     /// Whether a caller asked for more than freshness.
     pub(super) is_demand: bool,
@@ -24,13 +24,13 @@ pub(super) struct Asked {
 
 /// Renders a project, and lands.
 pub(super) async fn render(
-    shared: Arc<Shared>,
+    shared: Arc<RefreshShared>,
     project: Project,
-    Asked {
+    RenderAsked {
         rollout,
         is_demand,
         trace,
-    }: Asked,
+    }: RenderAsked,
     permit: Permit,
 ) {
     let asked = shared.clock.now();
@@ -65,7 +65,7 @@ pub(super) async fn render(
 
 /// Fetches a project, and lands.
 pub(super) async fn fetch(
-    shared: Arc<Shared>,
+    shared: Arc<RefreshShared>,
     project: Project,
     trace: TraceContext,
     permit: FetchPermit,
@@ -84,7 +84,7 @@ pub(super) async fn fetch(
 }
 
 /// Asks about what is held of a project, and lands.
-pub(super) async fn confirm(shared: Arc<Shared>, project: Project, permit: FetchPermit) {
+pub(super) async fn confirm(shared: Arc<RefreshShared>, project: Project, permit: FetchPermit) {
     let asked = shared.clock.now();
     let held = shared.parts.cache.get(project.as_str());
     let held = held.filter(|held| !shared.parts.freshness.is_confirmed(held));

@@ -5,7 +5,9 @@ use std::{
     time::Duration,
 };
 
-use super::{Shared, State, Troubles, mark, observe::RenderResult, troubles::Trouble};
+use super::{
+    RefreshShared, RefreshState, Troubles, mark, observe::RenderResult, troubles::Trouble,
+};
 use crate::{
     admission::{CallFailure, Class, Dropping, FetchLanding, Landing},
     cache::{AnswerOrigin, Held, Stored},
@@ -14,7 +16,7 @@ use crate::{
     revision::{Order, Project, Revision},
 };
 
-impl Shared {
+impl RefreshShared {
     pub(super) fn render_landed(
         self: &Arc<Self>,
         project: &Project,
@@ -168,7 +170,7 @@ impl Shared {
     /// Stores a revision that a render brought.
     fn land(
         &self,
-        state: &mut State,
+        state: &mut RefreshState,
         revision: Revision,
         origin: AnswerOrigin,
     ) -> (Landing, RenderResult) {
@@ -193,7 +195,7 @@ impl Shared {
     /// change.
     fn give_up(
         &self,
-        state: &mut State,
+        state: &mut RefreshState,
         held: Arc<Held>,
         order: Order,
         now: Moment,
@@ -213,7 +215,7 @@ impl Shared {
     /// Stores a revision, and tells what is held then; nothing when it is larger than the whole cache.
     fn store(
         &self,
-        state: &mut State,
+        state: &mut RefreshState,
         revision: Revision,
         origin: AnswerOrigin,
     ) -> Option<(Stored, Arc<Held>)> {
@@ -283,7 +285,7 @@ impl Shared {
 
     fn land_failed(
         &self,
-        state: &mut State,
+        state: &mut RefreshState,
         project: &Project,
         error: &RenderError,
         origin: AnswerOrigin,
@@ -320,7 +322,7 @@ impl Shared {
     /// while too many would go at once: one bad replica must not wipe a fleet.
     fn land_not_found(
         &self,
-        state: &mut State,
+        state: &mut RefreshState,
         project: &Project,
         origin: AnswerOrigin,
     ) -> Landing {
@@ -354,7 +356,7 @@ impl Shared {
         Landing::NotFound
     }
 
-    fn record_wanted(&self, state: &mut State, project: &Project) {
+    fn record_wanted(&self, state: &mut RefreshState, project: &Project) {
         let is_wanted = state.admission.is_wanted(project);
         if let Some(held) = self.parts.cache.get(project.as_str()) {
             held.memo.set_wanted(is_wanted);

@@ -20,7 +20,7 @@ fn wants(projects: usize) -> Refresh {
     let clock = Clock::start();
     let cache = Arc::new(Cache::new(64 << 20));
     let renderer = FakeRenderer::new();
-    let options = Options {
+    let options = RefreshOptions {
         deadline: Duration::from_secs(10),
         fetch_deadline: Duration::from_secs(1),
         max_payload: 1 << 20,

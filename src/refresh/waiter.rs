@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use tokio::sync::watch;
 
-use super::Shared;
+use super::RefreshShared;
 use crate::{admission::Outcome, cache::Held, moment::Moment, revision::Project};
 
 /// What became of a project that was waited for.
@@ -22,7 +22,7 @@ pub struct Waiter {
     project: Project,
     until: Moment,
     outcome: watch::Receiver<Option<Resolved>>,
-    shared: Arc<Shared>,
+    shared: Arc<RefreshShared>,
 }
 
 impl Waiter {
@@ -30,7 +30,7 @@ impl Waiter {
         project: Project,
         until: Moment,
         outcome: watch::Receiver<Option<Resolved>>,
-        shared: Arc<Shared>,
+        shared: Arc<RefreshShared>,
     ) -> Self {
         Self {
             project,

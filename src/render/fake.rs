@@ -37,11 +37,11 @@ pub(crate) enum Behaviour {
 /// A scripted renderer. Clones share everything.
 #[derive(Clone, Debug)]
 pub(crate) struct FakeRenderer {
-    state: Arc<Mutex<State>>,
+    state: Arc<Mutex<FakeState>>,
 }
 
 #[derive(Debug)]
-struct State {
+struct FakeState {
     behaviour: Behaviour,
     particular: HashMap<Project, Behaviour>,
     cost: Duration,
@@ -65,7 +65,7 @@ impl FakeRenderer {
     /// A renderer that answers at once, and stores nothing.
     pub(crate) fn new() -> Self {
         Self {
-            state: Arc::new(Mutex::new(State {
+            state: Arc::new(Mutex::new(FakeState {
                 behaviour: Behaviour::Answers,
                 particular: HashMap::new(),
                 cost: Duration::ZERO,
@@ -183,7 +183,7 @@ impl FakeRenderer {
         self.lock().most_in_flight
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, FakeState> {
         self.state.lock().unwrap()
     }
 
@@ -217,9 +217,9 @@ pub(crate) fn offer(project: &Project, order: Order) -> Offer {
 }
 
 /// Leaves the renderer, also when the call is dropped.
-struct Leaves(FakeRenderer);
+struct LeavesFake(FakeRenderer);
 
-impl Drop for Leaves {
+impl Drop for LeavesFake {
     fn drop(&mut self) {
         self.0.lock().in_flight -= 1;
     }
@@ -228,7 +228,7 @@ impl Drop for Leaves {
 impl Render for FakeRenderer {
     fn render(&self, _: Permit, ask: Ask, _: Duration) -> Call<Rendered> {
         let (behaviour, cost, number, connection) = self.arrives(&ask);
-        let leaves = Leaves(self.clone());
+        let leaves = LeavesFake(self.clone());
         Box::pin(async move {
             let _leaves = leaves;
             sleep(cost).await;

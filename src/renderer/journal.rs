@@ -54,7 +54,7 @@ pub struct RenderCall {
 
 /// What a renderer did so far.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
-pub struct Renders {
+pub struct RenderCounts {
     /// The time since the renderer started.
     #[serde(rename = "now_ms", serialize_with = "milliseconds")]
     pub now: Duration,
@@ -86,7 +86,7 @@ pub struct ProjectRenders {
     pub fetched: u64,
 }
 
-impl Renders {
+impl RenderCounts {
     /// How many calls of `Render` came to this.
     pub fn count(&self, state: CallState) -> usize {
         let calls = self.calls.iter();
@@ -114,7 +114,7 @@ struct CallPages {
     calls: VecDeque<RenderCall>,
     /// The number of the first call that is still remembered.
     first: u64,
-    renders: Renders,
+    renders: RenderCounts,
 }
 
 /// A call that was written down; dropped without a final state, it was abandoned.
@@ -176,9 +176,9 @@ impl Journal {
     }
 
     /// Reads everything.
-    pub(super) fn read(&self) -> Renders {
+    pub(super) fn read(&self) -> RenderCounts {
         let pages = self.lock();
-        Renders {
+        RenderCounts {
             now: self.start.elapsed(),
             calls: pages.calls.iter().cloned().collect(),
             ..pages.renders.clone()

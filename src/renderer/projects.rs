@@ -21,10 +21,10 @@ use crate::revision::{Digest, Project};
 mod folder;
 
 pub(super) use self::folder::watch;
-use self::folder::{FoundProject, Read, read};
+use self::folder::{FolderProjects, FoundProject, read};
 
 /// What a project's file says.
-pub(super) type Settings = Map<String, Value>;
+pub(super) type ProjectSettings = Map<String, Value>;
 
 /// The input of one project at one version.
 #[derive(Clone, Debug)]
@@ -32,7 +32,7 @@ pub(super) struct Input {
     /// The version of the input.
     pub(super) number: u64,
     /// The settings, or what is wrong with them.
-    pub(super) settings: Result<Arc<Settings>, Arc<str>>,
+    pub(super) settings: Result<Arc<ProjectSettings>, Arc<str>>,
     /// The project that these are the settings of, when another one is derived from it.
     pub(super) derived_from: Option<Project>,
 }
@@ -59,14 +59,14 @@ struct ProjectFile {
 #[derive(Clone, Debug)]
 enum Content {
     Gone,
-    Is(Digest, Result<Arc<Settings>, Arc<str>>),
+    Is(Digest, Result<Arc<ProjectSettings>, Arc<str>>),
 }
 
 // === impl Input ===
 
 impl Input {
     /// The settings of `project`: those of its own file, or derived ones, in which its own name takes the place of the other.
-    pub(super) fn settings(&self, project: &Project) -> Result<Arc<Settings>, Arc<str>> {
+    pub(super) fn settings(&self, project: &Project) -> Result<Arc<ProjectSettings>, Arc<str>> {
         let settings = self.settings.clone()?;
         let Some(base) = &self.derived_from else {
             return Ok(settings);
@@ -178,7 +178,7 @@ impl Projects {
     }
 
     /// Takes what two reads, one after the other, agree on; true when that changes anything.
-    fn take(&mut self, before: &Read, now: &Read) -> bool {
+    fn take(&mut self, before: &FolderProjects, now: &FolderProjects) -> bool {
         let changes = self.changes + 1;
         let mut changed = false;
         let known: BTreeSet<_> = self.files.keys().chain(now.keys()).cloned().collect();

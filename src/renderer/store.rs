@@ -23,17 +23,17 @@ type Revisions = BTreeMap<Order, Arc<Revision>>;
 
 /// The newest revisions of each project and component.
 #[derive(Debug, Default)]
-pub(super) struct Store {
-    kept: Mutex<Kept>,
+pub(super) struct RevisionStore {
+    kept: Mutex<KeptRevisions>,
 }
 
 #[derive(Debug, Default)]
-struct Kept {
+struct KeptRevisions {
     components: HashSet<Component>,
     revisions: HashMap<(Project, Component), Revisions>,
 }
 
-impl Store {
+impl RevisionStore {
     /// The revision of exactly that order, if it is kept.
     pub(super) fn get(
         &self,
@@ -70,7 +70,7 @@ impl Store {
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Kept> {
+    fn lock(&self) -> MutexGuard<'_, KeptRevisions> {
         self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -81,7 +81,7 @@ mod tests {
 
     #[test]
     fn the_newest_by_order_are_kept_and_fetched() {
-        let store = Store::default();
+        let store = RevisionStore::default();
         let component = Component::from("identity");
         let project = Project::new("ada").unwrap();
         for order in [
@@ -111,7 +111,7 @@ mod tests {
     /// 1,500 renders of components with names of 50 kB held 174 MiB.
     #[test]
     fn what_is_kept_of_ever_other_components_is_bounded() {
-        let store = Store::default();
+        let store = RevisionStore::default();
         let project = Project::new("ada").unwrap();
         let component = |number: usize| Component::from(number.to_string());
         let revision = Arc::new(Revision::new(

@@ -17,29 +17,29 @@ use crate::{
 mod drains;
 mod faults;
 
-type Client = RenderServiceClient<Channel>;
+type RendererClient = RenderServiceClient<Channel>;
 
 /// The sample input, and renders that take no time.
-fn quick() -> Options {
-    Options {
+fn quick() -> RendererOptions {
+    RendererOptions {
         cost: Cost::fixed(Duration::ZERO),
-        ..Options::default()
+        ..RendererOptions::default()
     }
 }
 
-async fn start(options: Options) -> (Running, Client) {
+async fn start(options: RendererOptions) -> (RunningRenderer, RendererClient) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let running = Renderer::new(options).unwrap().serve([listener]).unwrap();
     let client = connect(&running).await;
     (running, client)
 }
 
-fn address(running: &Running) -> SocketAddr {
+fn address(running: &RunningRenderer) -> SocketAddr {
     running.addresses()[0]
 }
 
-async fn connect(running: &Running) -> Client {
-    Client::connect(format!("http://{}", address(running)))
+async fn connect(running: &RunningRenderer) -> RendererClient {
+    RendererClient::connect(format!("http://{}", address(running)))
         .await
         .unwrap()
         .max_decoding_message_size(usize::MAX)
@@ -54,7 +54,7 @@ fn ask(project: &str, rollout: u64) -> RenderRequest {
     }
 }
 
-fn raise(running: &Running, rollout: u64) {
+fn raise(running: &RunningRenderer, rollout: u64) {
     let rollout = NonZeroU64::new(rollout).unwrap();
     running.raise_rollout(rollout).unwrap();
 }
@@ -67,13 +67,13 @@ fn fetch(project: &str) -> FetchRequest {
     }
 }
 
-async fn render(client: &mut Client, project: &str, rollout: u64) -> RenderResponse {
+async fn render(client: &mut RendererClient, project: &str, rollout: u64) -> RenderResponse {
     let response = client.render(ask(project, rollout)).await;
     response.unwrap().into_inner()
 }
 
 /// Waits until the journal is like that.
-async fn until(running: &Running, is_so: impl Fn(&Renders) -> bool) {
+async fn until(running: &RunningRenderer, is_so: impl Fn(&RenderCounts) -> bool) {
     let waited = async {
         while !is_so(&running.renders()) {
             sleep(Duration::from_millis(5)).await;
@@ -85,7 +85,7 @@ async fn until(running: &Running, is_so: impl Fn(&Renders) -> bool) {
 
 #[tokio::test]
 async fn every_project_of_the_sample_renders_to_a_configuration_of_its_own() {
-    let (running, mut client) = start(Options {
+    let (running, mut client) = start(RendererOptions {
         generate: 30,
         ..quick()
     })
@@ -112,7 +112,7 @@ async fn every_project_of_the_sample_renders_to_a_configuration_of_its_own() {
 
 #[tokio::test]
 async fn equal_requests_share_one_render_and_a_kept_one_costs_nothing() {
-    let (running, client) = start(Options {
+    let (running, client) = start(RendererOptions {
         cost: Cost::fixed(Duration::from_millis(200)),
         ..quick()
     })
@@ -139,7 +139,7 @@ async fn equal_requests_share_one_render_and_a_kept_one_costs_nothing() {
 
 #[tokio::test]
 async fn a_render_that_nobody_waits_for_is_broken_off() {
-    let (running, client) = start(Options {
+    let (running, client) = start(RendererOptions {
         workers: NonZeroUsize::MIN,
         cost: Cost::fixed(Duration::from_secs(600)),
         ..quick()
@@ -161,7 +161,7 @@ async fn a_render_that_nobody_waits_for_is_broken_off() {
 
 #[tokio::test]
 async fn a_joined_render_outlives_the_caller_that_started_it() {
-    let (running, client) = start(Options {
+    let (running, client) = start(RendererOptions {
         cost: Cost::fixed(Duration::from_millis(300)),
         ..quick()
     })
@@ -180,7 +180,7 @@ async fn a_joined_render_outlives_the_caller_that_started_it() {
 
 #[tokio::test]
 async fn a_full_queue_pushes_back() {
-    let (running, client) = start(Options {
+    let (running, client) = start(RendererOptions {
         workers: NonZeroUsize::MIN,
         queue: 1,
         cost: Cost::fixed(Duration::from_secs(60)),
@@ -216,7 +216,7 @@ async fn fetch_serves_what_was_rendered_and_never_renders() {
     let renders = running.renders();
     assert_eq!((renders.rendered, renders.fetched), (2, 2));
 
-    let (_running, mut client) = start(Options {
+    let (_running, mut client) = start(RendererOptions {
         stores: false,
         ..quick()
     })
@@ -271,7 +271,7 @@ async fn it_renders_its_own_rollout_whatever_it_is_asked_for_and_that_only_rises
 #[tokio::test]
 async fn a_payload_of_more_than_sixteen_mebibytes_passes() {
     let pad = 17 * 1024 * 1024;
-    let (_running, mut client) = start(Options { pad, ..quick() }).await;
+    let (_running, mut client) = start(RendererOptions { pad, ..quick() }).await;
     let response = render(&mut client, "brewbird", 1).await;
     assert_eq!(response.payload.len(), pad);
     serde_json::from_slice::<serde_json::Value>(&response.payload).unwrap();
@@ -285,7 +285,7 @@ async fn a_changed_file_is_told_of_and_rendered_anew() {
     };
     write("ada", "name: Ada\ndomain: ada.example");
     write("bob", "name: Bob\ndomain: bob.example");
-    let (_running, mut client) = start(Options {
+    let (_running, mut client) = start(RendererOptions {
         projects: folder.path().to_owned(),
         rollout: NonZeroU64::new(7).unwrap(),
         ..quick()
@@ -339,7 +339,7 @@ async fn what_is_held_is_confirmed_by_the_input_though_nothing_is_stored() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("ada.yaml");
     fs::write(&path, "name: Ada\ndomain: ada.example").unwrap();
-    let options = || Options {
+    let options = || RendererOptions {
         projects: folder.path().to_owned(),
         ..quick()
     };

@@ -22,7 +22,7 @@ use super::{
     fault::{Fault, Faults, SLOWNESS},
     journal::{CallState, Journal},
     projects::Input,
-    store::{Component, Store},
+    store::{Component, RevisionStore},
     template::{Context, Template},
 };
 use crate::revision::{Order, Project, Revision};
@@ -76,7 +76,7 @@ pub(super) struct Workers {
     capacity: Capacity,
     faults: Faults,
     journal: Arc<Journal>,
-    store: Store,
+    store: RevisionStore,
     /// One permit for each render that runs or waits.
     places: Arc<Semaphore>,
     /// One permit for each render that runs.
@@ -117,7 +117,7 @@ impl Workers {
             capacity,
             faults,
             journal,
-            store: Store::default(),
+            store: RevisionStore::default(),
             places: Arc::new(Semaphore::new(places)),
             free: Semaphore::new(workers.min(Semaphore::MAX_PERMITS)),
             under_way: Mutex::default(),
@@ -125,7 +125,7 @@ impl Workers {
     }
 
     /// What was rendered.
-    pub(super) fn store(&self) -> &Store {
+    pub(super) fn store(&self) -> &RevisionStore {
         &self.store
     }
 

@@ -21,8 +21,8 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
     calls::Calls,
-    connections::{Connections, Seat},
-    listener::{Bound, Listener},
+    connections::{ConnectionSeat, Connections},
+    listener::{BoundSocket, Listener},
 };
 use crate::metrics::{Metrics, Role};
 
@@ -61,13 +61,17 @@ pub struct Accepting {
 /// Serves a connection until it ends or its seat is needed.
 pub(super) trait Host: Send + 'static {
     /// Serves one.
-    fn host<S: Socket>(&self, socket: S, seat: Seat) -> impl Future<Output = ()> + Send + 'static;
+    fn host<S: ConnectionSocket>(
+        &self,
+        socket: S,
+        seat: ConnectionSeat,
+    ) -> impl Future<Output = ()> + Send + 'static;
 }
 
 /// A connection's socket.
-pub(super) trait Socket: AsyncRead + AsyncWrite + Unpin + Send + 'static {}
+pub(super) trait ConnectionSocket: AsyncRead + AsyncWrite + Unpin + Send + 'static {}
 
-impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Socket for S {}
+impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> ConnectionSocket for S {}
 
 impl Accepting {
     /// Starts well.
@@ -118,8 +122,10 @@ pub(super) async fn serve(
     role_state: RoleState,
 ) -> io::Result<()> {
     match listener.into_bound() {
-        Bound::Tcp(socket) => accept_all(TcpListener::from_std(socket)?, host, role_state).await,
-        Bound::Unix(socket, _file) => {
+        BoundSocket::Tcp(socket) => {
+            accept_all(TcpListener::from_std(socket)?, host, role_state).await;
+        }
+        BoundSocket::Unix(socket, _file) => {
             accept_all(UnixListener::from_std(socket)?, host, role_state).await;
         }
     }
@@ -169,7 +175,7 @@ fn is_of_one_connection(error: &io::Error) -> bool {
 
 /// Accepts connections of one kind.
 trait Accept {
-    type Socket: Socket;
+    type Socket: ConnectionSocket;
 
     fn accept_one(&self) -> impl Future<Output = io::Result<Self::Socket>> + Send;
 }

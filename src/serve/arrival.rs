@@ -60,10 +60,10 @@ impl Arrival {
 }
 
 /// Why a request's body did not come.
-pub(super) type Problem = Box<dyn Error + Send + Sync>;
+pub(super) type ArrivalProblem = Box<dyn Error + Send + Sync>;
 
 /// A part of a request's body, or why there is none.
-pub(super) type Piece = Result<Frame<Bytes>, Problem>;
+pub(super) type Piece = Result<Frame<Bytes>, ArrivalProblem>;
 
 /// How long a request of one message may take to come, whatever its caller's deadline: what does not come to its end takes memory.
 const COME_WITHIN: Duration = Duration::from_secs(10);
@@ -113,7 +113,7 @@ impl Arriving {
 
 impl http_body::Body for Arriving {
     type Data = Bytes;
-    type Error = Problem;
+    type Error = ArrivalProblem;
 
     fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Piece>> {
         if let Poll::Ready(piece) = Pin::new(&mut self.body).poll_frame(context) {

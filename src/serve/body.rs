@@ -16,7 +16,7 @@ use tokio::time::{Instant, Sleep, sleep_until};
 use tonic::Status;
 
 use super::{
-    calls::Call,
+    calls::OpenCall,
     framed::Framed,
     messages::{Chunk, Messages},
     reading::Lasting,
@@ -44,7 +44,7 @@ pub(super) struct OpenAnswer {
     /// Wakes at the deadline; none before there was anything to wait for.
     over: Option<Pin<Box<Sleep>>>,
     /// Counts the call for as long as it is answered.
-    _call: Option<Call>,
+    _call: Option<OpenCall>,
 }
 
 /// What an answer that may last brings.
@@ -60,7 +60,7 @@ pub(super) enum Brings {
 
 /// A body that goes through generated code beside an empty message, in the extensions of a response.
 #[derive(Clone, Debug)]
-pub(super) struct Beside(Arc<Mutex<Option<Framing>>>);
+pub(super) struct BesideMessage(Arc<Mutex<Option<Framing>>>);
 
 /// What was framed by hand.
 #[derive(Debug)]
@@ -140,7 +140,7 @@ impl Body {
     pub(super) fn lasting(
         brings: Brings,
         deadline: Option<Instant>,
-        call: Call,
+        call: OpenCall,
         lasting: Option<&Lasting>,
     ) -> Self {
         if let (Some(deadline), Some(lasting)) = (deadline, lasting) {
@@ -155,7 +155,7 @@ impl Body {
     }
 }
 
-impl Beside {
+impl BesideMessage {
     /// Sends it along.
     pub(super) fn new(framing: Framing) -> Self {
         Self(Arc::new(Mutex::new(Some(framing))))

@@ -16,7 +16,7 @@ use http_body::{Body, Frame, SizeHint};
 use tonic::Status;
 
 use super::{
-    arrival::{Piece, Problem},
+    arrival::{ArrivalProblem, Piece},
     status::{FailedLookup, Jitter},
 };
 
@@ -26,11 +26,11 @@ const MAX_COMING: usize = 8 * 1024 * 1024;
 /// Bounds open calls. Clones count together.
 #[derive(Clone, Debug)]
 pub struct Calls {
-    shared: Arc<Shared>,
+    shared: Arc<CallsShared>,
 }
 
 #[derive(Debug)]
-struct Shared {
+struct CallsShared {
     most: usize,
     open: AtomicUsize,
     coming: AtomicUsize,
@@ -38,7 +38,7 @@ struct Shared {
 
 /// An open call; it counts until dropped.
 #[derive(Debug)]
-pub(super) struct Call {
+pub(super) struct OpenCall {
     calls: Calls,
 }
 
@@ -54,7 +54,7 @@ impl Calls {
     /// Starts with no open call, and allows at most `most` at once.
     pub fn at_most(most: NonZeroUsize) -> Self {
         Self {
-            shared: Arc::new(Shared {
+            shared: Arc::new(CallsShared {
                 most: most.get(),
                 open: AtomicUsize::new(0),
                 coming: AtomicUsize::new(0),
@@ -66,8 +66,8 @@ impl Calls {
     ///
     /// # Errors
     /// When there are too many.
-    pub(super) fn enter(&self) -> Result<Call, Box<FailedLookup>> {
-        let call = Call {
+    pub(super) fn enter(&self) -> Result<OpenCall, Box<FailedLookup>> {
+        let call = OpenCall {
             calls: self.clone(),
         };
         let open = self.shared.open.fetch_add(1, Relaxed);
@@ -88,7 +88,7 @@ impl Calls {
     }
 }
 
-impl Drop for Call {
+impl Drop for OpenCall {
     fn drop(&mut self) {
         self.calls.shared.open.fetch_sub(1, Relaxed);
     }
@@ -113,7 +113,7 @@ impl<B> Coming<B> {
 
 impl<B> Body for Coming<B>
 where
-    B: Body<Data = Bytes, Error = Problem> + Unpin,
+    B: Body<Data = Bytes, Error = ArrivalProblem> + Unpin,
 {
     type Data = Bytes;
     type Error = B::Error;
@@ -165,7 +165,7 @@ mod tests {
 
     impl Body for Endless {
         type Data = Bytes;
-        type Error = Problem;
+        type Error = ArrivalProblem;
 
         fn poll_frame(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Piece>> {
             Poll::Ready(Some(Ok(Frame::data(vec![b'x'; self.0].into()))))
@@ -174,7 +174,7 @@ mod tests {
 
     async fn next<B>(body: &mut Coming<B>) -> Piece
     where
-        Coming<B>: Body<Data = Bytes, Error = Problem> + Unpin,
+        Coming<B>: Body<Data = Bytes, Error = ArrivalProblem> + Unpin,
     {
         poll_fn(|context| Pin::new(&mut *body).poll_frame(context))
             .await

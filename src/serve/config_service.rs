@@ -10,7 +10,7 @@ use tonic::{Request, Response, Status, codec::CompressionEncoding};
 use super::{
     answers::Answers,
     arrival::Arrival,
-    body::{Beside, Framing},
+    body::{BesideMessage, Framing},
     framed::Framed,
     messages::{self, BatchResult, Messages},
     reading::Lasting,
@@ -313,7 +313,9 @@ impl<A: Answers> ConfigService for Configs<A> {
 /// A response whose body is framed by hand: the message in it is not sent.
 fn beside<M: Default>(framing: Framing) -> Response<M> {
     let mut response = Response::new(M::default());
-    response.extensions_mut().insert(Beside::new(framing));
+    response
+        .extensions_mut()
+        .insert(BesideMessage::new(framing));
     response
 }
 

@@ -17,11 +17,11 @@ use tokio_util::sync::CancellationToken;
 /// Counts open connections, and bounds them. Clones count together.
 #[derive(Clone, Debug)]
 pub struct Connections {
-    shared: Arc<Shared>,
+    shared: Arc<ConnectionsShared>,
 }
 
 #[derive(Debug)]
-struct Shared {
+struct ConnectionsShared {
     open: watch::Sender<usize>,
     most: NonZeroUsize,
     /// Every place, those given up for a while too; the next that has to go stands in front.
@@ -30,9 +30,9 @@ struct Shared {
 
 /// The seat of an open connection; free again when dropped.
 #[derive(Debug)]
-pub(super) struct Seat {
+pub(super) struct ConnectionSeat {
     place: Arc<SeatState>,
-    shared: Arc<Shared>,
+    shared: Arc<ConnectionsShared>,
 }
 
 /// Has a connection leave that is of no use to its own caller.
@@ -41,7 +41,7 @@ pub(super) struct TurnOut(Arc<SeatState>);
 
 /// How a connection has to leave.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Leaves {
+pub(super) enum HowToLeave {
     /// When its calls are answered: all close.
     WithAll,
     /// Its seat is needed; it may say goodbye.
@@ -67,7 +67,7 @@ impl Connections {
     /// Starts with no connection, and allows at most `most` to stay open.
     pub fn at_most(most: NonZeroUsize) -> Self {
         Self {
-            shared: Arc::new(Shared {
+            shared: Arc::new(ConnectionsShared {
                 open: watch::Sender::new(0),
                 most,
                 places: Mutex::default(),
@@ -99,7 +99,7 @@ impl Connections {
     }
 
     /// Seats a connection. Where there is no seat left, another is told to leave.
-    pub(super) fn enter(&self, closing: &CancellationToken) -> Seat {
+    pub(super) fn enter(&self, closing: &CancellationToken) -> ConnectionSeat {
         let place = Arc::new(SeatState {
             used: AtomicBool::new(false),
             was_used: AtomicBool::new(false),
@@ -117,14 +117,14 @@ impl Connections {
             places.push_back(Arc::downgrade(&place));
         }
         self.shared.open.send_modify(|open| *open += 1);
-        Seat {
+        ConnectionSeat {
             place,
             shared: Arc::clone(&self.shared),
         }
     }
 }
 
-impl Shared {
+impl ConnectionsShared {
     fn places(&self) -> MutexGuard<'_, VecDeque<Weak<SeatState>>> {
         self.places.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -149,7 +149,7 @@ fn make_room(places: &mut VecDeque<Weak<SeatState>>) {
     }
 }
 
-impl Seat {
+impl ConnectionSeat {
     /// Tells that the connection is of use: something is asked.
     pub(super) fn mark_used(&self) {
         self.place.used.store(true, Relaxed);
@@ -157,17 +157,17 @@ impl Seat {
     }
 
     /// How it has to leave, once it has to.
-    pub(super) fn leaves(&self) -> Leaves {
+    pub(super) fn leaves(&self) -> HowToLeave {
         let place = &self.place;
         let most = self.shared.most.get();
         if place.is_stuck.load(Relaxed) {
-            Leaves::Now
+            HowToLeave::Now
         } else if !place.is_needed.load(Relaxed) {
-            Leaves::WithAll
+            HowToLeave::WithAll
         } else if place.was_used.load(Relaxed) && *self.shared.open.borrow() <= most + most / 8 {
-            Leaves::Soon
+            HowToLeave::Soon
         } else {
-            Leaves::Now
+            HowToLeave::Now
         }
     }
 
@@ -190,7 +190,7 @@ impl TurnOut {
     }
 }
 
-impl Drop for Seat {
+impl Drop for ConnectionSeat {
     fn drop(&mut self) {
         self.shared.open.send_modify(|open| *open -= 1);
     }
@@ -209,7 +209,7 @@ mod tests {
         (Connections::at_most(most), CancellationToken::new())
     }
 
-    fn stays(seat: &Seat) -> bool {
+    fn stays(seat: &ConnectionSeat) -> bool {
         !seat.leave().is_cancelled()
     }
 
@@ -275,7 +275,7 @@ mod tests {
     fn even_if_all_are_used_the_new_one_is_let_in() {
         let (connections, closing) = at_most(2);
         let seats = [connections.enter(&closing), connections.enter(&closing)];
-        seats.iter().for_each(Seat::mark_used);
+        seats.iter().for_each(ConnectionSeat::mark_used);
         let newest = connections.enter(&closing);
         assert!(!stays(&seats[0]) && stays(&seats[1]) && stays(&newest));
     }
@@ -287,11 +287,11 @@ mod tests {
         seats[1].mark_used();
         seats.extend((0..10).map(|_| connections.enter(&closing)));
         assert!(!stays(&seats[1]));
-        assert_eq!([seats[0].leaves(), seats[1].leaves()], [Leaves::Now; 2]);
+        assert_eq!([seats[0].leaves(), seats[1].leaves()], [HowToLeave::Now; 2]);
         seats.truncate(9);
         assert_eq!(
             [seats[0].leaves(), seats[1].leaves()],
-            [Leaves::Now, Leaves::Soon]
+            [HowToLeave::Now, HowToLeave::Soon]
         );
     }
 
@@ -310,6 +310,6 @@ mod tests {
         let seat = connections.enter(&closing);
         closing.cancel();
         assert!(!stays(&seat));
-        assert_eq!(seat.leaves(), Leaves::WithAll);
+        assert_eq!(seat.leaves(), HowToLeave::WithAll);
     }
 }

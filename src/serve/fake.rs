@@ -21,7 +21,7 @@ use tower::service_fn;
 
 use super::{
     Accepting, Answers, Calls, Connections, RoleState, Unread, Watching,
-    gathered::{Gathered, Room},
+    gathered::{Gathered, GatheringRoom},
     get_config::Service,
     grpc_listener, response,
 };
@@ -64,7 +64,7 @@ pub(super) fn message(answer: &Answer, known: &str) -> v1::GetConfigResponse {
     message
 }
 
-type Told = Result<Answer, Failure>;
+type FakeAnswer = Result<Answer, Failure>;
 
 /// An answer with a fresh revision of number 1.
 pub(super) fn fresh(project: &str, rollout: u64, payload: impl Into<Bytes>) -> Answer {
@@ -111,9 +111,9 @@ fn throttled() -> Refusal {
 /// Answers by script; a project that the script does not know is not found.
 #[derive(Clone, Debug)]
 pub(super) struct Scripted {
-    script: Arc<Mutex<HashMap<String, Told>>>,
+    script: Arc<Mutex<HashMap<String, FakeAnswer>>>,
     asked: Arc<Mutex<Vec<Query>>>,
-    newest: Arc<watch::Sender<Option<Told>>>,
+    newest: Arc<watch::Sender<Option<FakeAnswer>>>,
     takes: Duration,
     is_at_once: bool,
 }
@@ -142,12 +142,12 @@ impl Scripted {
         Self { takes, ..self }
     }
 
-    pub(super) fn answers(&self, project: &str, told: Told) {
+    pub(super) fn answers(&self, project: &str, told: FakeAnswer) {
         self.script.lock().unwrap().insert(project.to_owned(), told);
     }
 
     /// Tells every watch.
-    pub(super) fn publishes(&self, told: Told) {
+    pub(super) fn publishes(&self, told: FakeAnswer) {
         self.newest.send_replace(Some(told));
     }
 
@@ -156,7 +156,7 @@ impl Scripted {
         self.asked.lock().unwrap().clone()
     }
 
-    fn told(&self, project: &Project) -> Told {
+    fn told(&self, project: &Project) -> FakeAnswer {
         let script = self.script.lock().unwrap();
         script.get(project.as_str()).cloned().unwrap_or_else(|| {
             Err(Failure::ProjectNotFound {
@@ -176,7 +176,7 @@ impl Answers for Scripted {
         self.script.lock().unwrap().get(project)?.clone().ok()
     }
 
-    async fn get(&self, query: Query) -> Told {
+    async fn get(&self, query: Query) -> FakeAnswer {
         let told = self.told(&query.project);
         let waits = query.patience != Some(Duration::ZERO);
         self.asked.lock().unwrap().push(query);
@@ -192,7 +192,7 @@ impl Answers for Scripted {
         patience: Option<Duration>,
         _deadline: Option<Instant>,
         _trace: Option<TraceContext>,
-    ) -> Vec<Told> {
+    ) -> Vec<FakeAnswer> {
         if patience != Some(Duration::ZERO) {
             sleep(self.takes).await;
         }
@@ -209,11 +209,11 @@ impl Answers for Scripted {
 /// The newest that was published.
 #[derive(Debug)]
 pub(super) struct ScriptedWatch {
-    newest: watch::Receiver<Option<Told>>,
+    newest: watch::Receiver<Option<FakeAnswer>>,
 }
 
 impl Watching for ScriptedWatch {
-    async fn next(&mut self) -> Told {
+    async fn next(&mut self) -> FakeAnswer {
         loop {
             self.newest.changed().await.unwrap();
             if let Some(told) = self.newest.borrow_and_update().clone() {
@@ -222,7 +222,7 @@ impl Watching for ScriptedWatch {
         }
     }
 
-    async fn again(&mut self) -> Option<Told> {
+    async fn again(&mut self) -> Option<FakeAnswer> {
         self.newest.borrow_and_update().clone()
     }
 }
@@ -246,7 +246,7 @@ pub(super) fn role_state() -> RoleState {
 /// Serves until the terms close, and connects to that, all in memory.
 pub(super) async fn connect(service: impl Service, role_state: &RoleState) -> Channel {
     let (ours, theirs) = tokio::io::duplex(64 * 1024);
-    let theirs = Gathered::new(theirs, Room::default());
+    let theirs = Gathered::new(theirs, GatheringRoom::default());
     let seat = role_state.connections.enter(&role_state.closing);
     tokio::spawn(grpc_listener::serve_connection(
         theirs,

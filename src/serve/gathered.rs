@@ -13,8 +13,8 @@ use std::{
 };
 
 use super::{
-    pace::{Pace, Slowed},
-    reading::{Reading, Took},
+    pace::{ReadPace, Slowed},
+    reading::{PeerReading, Took},
 };
 use tokio::{
     io::{AsyncRead, AsyncReadExt as _, AsyncWrite, ReadBuf, Take},
@@ -42,7 +42,7 @@ const READ_AT_ONCE: usize = 1024;
 /// Room for what is kept, lent to whichever connection of a thread writes. A connection seldom keeps anything for longer than a
 /// poll takes: so there is one buffer, which stays in the processor's cache, instead of one for each connection.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Room {
+pub(super) struct GatheringRoom {
     lent: Arc<Mutex<Lent>>,
     slowed: Slowed,
 }
@@ -58,11 +58,11 @@ struct Lent {
 /// waited for.
 #[derive(Debug)]
 pub(super) struct Gathered<S> {
-    shared: Arc<Mutex<Socket<S>>>,
+    shared: Arc<Mutex<GatheredSocket<S>>>,
 }
 
 #[derive(Debug)]
-struct Socket<S> {
+struct GatheredSocket<S> {
     /// Its limit is what may be read before others have their turn.
     socket: Take<S>,
     kept: Vec<u8>,
@@ -72,16 +72,16 @@ struct Socket<S> {
     full: usize,
     /// How many bytes may be written before others have their turn, beside what is kept then.
     writable: usize,
-    reading: Reading,
-    pace: Pace,
+    reading: PeerReading,
+    pace: ReadPace,
     /// Whether the other side ended what it sends, or the connection broke.
     is_read_to_its_end: bool,
     /// What of the kept counts as unread.
     unread: usize,
-    room: Room,
+    room: GatheringRoom,
 }
 
-impl Room {
+impl GatheringRoom {
     /// Lends the buffer, and says how much may be kept in it.
     fn borrow(&self) -> (Vec<u8>, usize) {
         let mut lent = lock(&self.lent);
@@ -103,16 +103,16 @@ impl Room {
 }
 
 impl<S: AsyncRead + Unpin> Gathered<S> {
-    pub(super) fn new(socket: S, room: Room) -> Self {
+    pub(super) fn new(socket: S, room: GatheringRoom) -> Self {
         Self {
-            shared: Arc::new(Mutex::new(Socket {
+            shared: Arc::new(Mutex::new(GatheredSocket {
                 socket: socket.take(READ_AT_ONCE as u64),
                 kept: Vec::new(),
                 written: 0,
                 full: FULL,
                 writable: WRITTEN_AT_ONCE,
-                reading: Reading::default(),
-                pace: Pace::new(room.slowed.clone()),
+                reading: PeerReading::default(),
+                pace: ReadPace::new(room.slowed.clone()),
                 is_read_to_its_end: false,
                 unread: 0,
                 room,
@@ -123,7 +123,7 @@ impl<S: AsyncRead + Unpin> Gathered<S> {
 
 impl<S> Gathered<S> {
     /// Whether the other side reads.
-    pub(super) fn reading(&self) -> Reading {
+    pub(super) fn reading(&self) -> PeerReading {
         self.lock().reading.clone()
     }
 
@@ -137,7 +137,7 @@ impl<S> Gathered<S> {
         self.lock().is_read_to_its_end
     }
 
-    fn lock(&self) -> MutexGuard<'_, Socket<S>> {
+    fn lock(&self) -> MutexGuard<'_, GatheredSocket<S>> {
         lock(&self.shared)
     }
 }
@@ -160,7 +160,7 @@ impl<S> Clone for Gathered<S> {
     }
 }
 
-impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
+impl<S: AsyncRead + AsyncWrite + Unpin> GatheredSocket<S> {
     fn poll_drain(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         let before = self.written;
         while self.written < self.kept.len() {
@@ -295,7 +295,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Gathered<S> {
     }
 }
 
-impl<S> Drop for Socket<S> {
+impl<S> Drop for GatheredSocket<S> {
     fn drop(&mut self) {
         self.room.count(self.unread, 0);
     }
@@ -314,7 +314,7 @@ mod tests {
     use super::*;
 
     /// A connection to a caller who does not read, as far as its socket takes nothing.
-    fn connect(room: &Room) -> (Gathered<DuplexStream>, DuplexStream) {
+    fn connect(room: &GatheringRoom) -> (Gathered<DuplexStream>, DuplexStream) {
         let (ours, theirs) = duplex(1);
         (Gathered::new(theirs, room.clone()), ours)
     }
@@ -336,14 +336,14 @@ mod tests {
 
     #[test]
     fn a_frame_of_16_mib_is_not_kept_whole() {
-        let (mut connection, _caller) = connect(&Room::default());
+        let (mut connection, _caller) = connect(&GatheringRoom::default());
         let taken = write_all(&mut connection, &vec![0; 15 * FULL]);
         assert!((FULL..=FULL + 1).contains(&taken), "{taken}");
     }
 
     #[test]
     fn those_who_do_not_read_are_bounded_together() {
-        let room = Room::default();
+        let room = GatheringRoom::default();
         let mut connections: Vec<_> = (0..100).map(|_| connect(&room)).collect();
         let taken: Vec<_> = connections
             .iter_mut()
@@ -370,7 +370,7 @@ mod tests {
     async fn one_that_has_much_to_say_lets_others_have_their_turn() {
         let (mut caller, theirs) = duplex(4 * READ_AT_ONCE);
         caller.write_all(&vec![0; 3 * READ_AT_ONCE]).await.unwrap();
-        let mut connection = Gathered::new(theirs, Room::default());
+        let mut connection = Gathered::new(theirs, GatheringRoom::default());
         let (mut turns, mut read) = (0, 0);
         std::future::poll_fn(|context| {
             turns += 1;
@@ -398,7 +398,7 @@ mod tests {
 
     #[tokio::test]
     async fn what_was_kept_in_pieces_arrives_whole() {
-        let room = Room::default();
+        let room = GatheringRoom::default();
         let (ours, theirs) = duplex(1000);
         let mut connection = Gathered::new(theirs, room.clone());
         let sent: Vec<u8> = (0..5 * FULL).map(|at| (at * 31 + at / 251) as u8).collect();

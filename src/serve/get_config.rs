@@ -24,16 +24,16 @@ use tower::Service as _;
 
 use super::{
     answers::Answers,
-    arrival::{Arrival, Arriving, Comes, Piece, Problem},
-    body::{Beside, Body, Brings, Framing},
-    calls::{Call, Calls},
+    arrival::{Arrival, ArrivalProblem, Arriving, Comes, Piece},
+    body::{BesideMessage, Body, Brings, Framing},
+    calls::{Calls, OpenCall},
     config_service::{Configs, MAX_BATCH_REQUEST_BYTES, MAX_REQUEST_BYTES},
     framed::{Framed, PREFIX},
-    reading::{Caller, Lasting},
+    reading::{ConnectionCalls, Lasting},
     request::MAX_DIGEST,
     status::{FailedLookup, Jitter},
     trace,
-    whole::{self, Whole},
+    whole::{self, WholeBody},
 };
 use crate::{answer::Answer, proto::v1};
 
@@ -64,7 +64,7 @@ pub(super) trait Service: Clone + Send + 'static {
     fn answer(
         self,
         request: Request<Incoming>,
-        caller: &Caller,
+        caller: &ConnectionCalls,
     ) -> impl Future<Output = HyperResult> + Send + use<Self>;
 }
 
@@ -81,11 +81,11 @@ pub(super) struct Methods {
 /// Everything that a lookup listener serves.
 #[derive(Debug)]
 pub struct Lookups<A> {
-    shared: Arc<Shared<A>>,
+    shared: Arc<LookupsShared<A>>,
 }
 
 #[derive(Debug)]
-struct Shared<A> {
+struct LookupsShared<A> {
     configs: Configs<A>,
     methods: Methods,
 }
@@ -131,7 +131,7 @@ impl Methods {
     /// Serves a request of one message. While it comes it takes little: generated code, which takes a lot, is handed all of it.
     async fn read<B>(&self, request: Request<B>, arrival: Arrival) -> Response<Body>
     where
-        B: http_body::Body<Data = Bytes, Error = Problem> + Send + Unpin + 'static,
+        B: http_body::Body<Data = Bytes, Error = ArrivalProblem> + Send + Unpin + 'static,
     {
         let call = match self.calls.enter() {
             Ok(call) => call,
@@ -142,7 +142,7 @@ impl Methods {
             _ => MAX_REQUEST_BYTES,
         };
         let (parts, body) = request.into_parts();
-        let body = Whole::read(self.calls.coming(body), most).await;
+        let body = WholeBody::read(self.calls.coming(body), most).await;
         let request = Request::from_parts(parts, tonic::body::Body::new(body));
         Box::pin(self.route(request, arrival, call)).await
     }
@@ -150,7 +150,7 @@ impl Methods {
     /// Serves a request of one message without waiting for its end.
     async fn at_once<B>(&self, request: Request<B>, arrival: Arrival) -> Response<Body>
     where
-        B: http_body::Body<Data = Bytes, Error = Problem> + Send + Unpin + 'static,
+        B: http_body::Body<Data = Bytes, Error = ArrivalProblem> + Send + Unpin + 'static,
     {
         let call = match self.calls.enter() {
             Ok(call) => call,
@@ -164,7 +164,7 @@ impl Methods {
         &self,
         mut request: Request<tonic::body::Body>,
         arrival: Arrival,
-        call: Call,
+        call: OpenCall,
     ) -> Response<Body> {
         request.extensions_mut().insert(arrival);
         let lasting = request.extensions().get::<Lasting>().cloned();
@@ -173,7 +173,7 @@ impl Methods {
             Some(_) | None => self.routes.clone(),
         };
         let Ok(mut response) = routes.call(request).await;
-        let beside = response.extensions_mut().remove::<Beside>();
+        let beside = response.extensions_mut().remove::<BesideMessage>();
         let framing = beside.and_then(|beside| beside.take());
         response.map(|body| {
             let brings = match framing {
@@ -190,7 +190,7 @@ impl<A: Answers> Lookups<A> {
     /// Answers `GetConfig` by `configs`, and what is unusual or another method by `methods`.
     pub(super) fn new(configs: Configs<A>, methods: Methods) -> Self {
         Self {
-            shared: Arc::new(Shared { configs, methods }),
+            shared: Arc::new(LookupsShared { configs, methods }),
         }
     }
 }
@@ -207,7 +207,7 @@ impl Service for Methods {
     fn answer(
         self,
         request: Request<Incoming>,
-        caller: &Caller,
+        caller: &ConnectionCalls,
     ) -> impl Future<Output = HyperResult> + Send + use<> {
         let arrival = Arrival::now(request.headers());
         let lasting = caller.begin();
@@ -219,7 +219,7 @@ impl<A: Answers> Service for Lookups<A> {
     fn answer(
         self,
         request: Request<Incoming>,
-        caller: &Caller,
+        caller: &ConnectionCalls,
     ) -> impl Future<Output = HyperResult> + Send + use<A> {
         let arrival = Arrival::now(request.headers());
         let Self { shared } = self;
@@ -233,7 +233,7 @@ impl<A: Answers> Service for Lookups<A> {
     }
 }
 
-impl<A: Answers> Shared<A> {
+impl<A: Answers> LookupsShared<A> {
     /// Answers a lookup. A block captures each of these once; an `async fn` would hold its arguments beside the
     /// variables that they are moved to.
     fn get_config(
@@ -309,7 +309,7 @@ fn failed(failure: FailedLookup) -> Response<Body> {
 /// The wait for a request that is not there at once: an open call.
 struct RequestWait<'a> {
     calls: &'a Calls,
-    call: Option<Call>,
+    call: Option<OpenCall>,
 }
 
 impl<'a> RequestWait<'a> {

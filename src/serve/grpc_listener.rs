@@ -17,12 +17,12 @@ use tokio::{
 };
 
 use super::{
-    accept::{self, Host, RoleState, Socket},
-    connections::{Leaves, Seat},
-    gathered::{Gathered, Room},
+    accept::{self, ConnectionSocket, Host, RoleState},
+    connections::{ConnectionSeat, HowToLeave},
+    gathered::{Gathered, GatheringRoom},
     get_config::Service,
     listener::Listener,
-    reading::Caller,
+    reading::ConnectionCalls,
 };
 
 /// How many calls may be cancelled before they were accepted, and how many streams may end in an error of ours, before a
@@ -55,7 +55,7 @@ pub(super) async fn serve(
     let max_streams = role_state.max_streams;
     let host = ConnectionHost {
         service,
-        room: Room::default(),
+        room: GatheringRoom::default(),
         max_streams,
     };
     accept::serve(listener, host, role_state).await
@@ -65,12 +65,16 @@ pub(super) async fn serve(
 #[derive(Debug)]
 struct ConnectionHost<S> {
     service: S,
-    room: Room,
+    room: GatheringRoom,
     max_streams: NonZeroU32,
 }
 
 impl<S: Service> Host for ConnectionHost<S> {
-    fn host<T: Socket>(&self, socket: T, seat: Seat) -> impl Future<Output = ()> + Send + 'static {
+    fn host<T: ConnectionSocket>(
+        &self,
+        socket: T,
+        seat: ConnectionSeat,
+    ) -> impl Future<Output = ()> + Send + 'static {
         let gathered = Gathered::new(socket, self.room.clone());
         serve_connection(gathered, self.service.clone(), seat, self.max_streams)
     }
@@ -78,14 +82,14 @@ impl<S: Service> Host for ConnectionHost<S> {
 
 /// Serves one connection until it ends. Told to leave, it is told to go away and ends with its last call; one whose seat is needed
 /// ends within [`LEAVE_WITHIN`].
-pub(super) async fn serve_connection<S: Socket>(
+pub(super) async fn serve_connection<S: ConnectionSocket>(
     gathered: Gathered<S>,
     service: impl Service,
-    seat: Seat,
+    seat: ConnectionSeat,
     max_streams: NonZeroU32,
 ) {
     let seat = &seat;
-    let caller = Caller::new(gathered.reading(), seat.turn_out());
+    let caller = ConnectionCalls::new(gathered.reading(), seat.turn_out());
     let tasks = caller.tasks();
     let asking = gathered.clone();
     let answering = hyper::service::service_fn(move |request| {
@@ -108,9 +112,9 @@ pub(super) async fn serve_connection<S: Socket>(
     let mut is_leaving = false;
     let mut late = pin!(async {
         match seat.leaves() {
-            Leaves::WithAll => pending().await,
-            Leaves::Soon => sleep(LEAVE_WITHIN).await,
-            Leaves::Now => {}
+            HowToLeave::WithAll => pending().await,
+            HowToLeave::Soon => sleep(LEAVE_WITHIN).await,
+            HowToLeave::Now => {}
         }
     });
     let ended = poll_fn(|context| {
@@ -140,7 +144,7 @@ pub(super) async fn serve_connection<S: Socket>(
 }
 
 /// Waits until the caller closes the connection as well. What it still sends is read, slowly, and dropped.
-async fn linger<S: Socket>(mut gathered: Gathered<S>) {
+async fn linger<S: ConnectionSocket>(mut gathered: Gathered<S>) {
     let until_it_closes = async {
         let mut dropped = [0; 1024];
         while gathered.read(&mut dropped).await? > 0 {

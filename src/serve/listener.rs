@@ -56,13 +56,13 @@ pub enum Access {
 /// A bound socket. Accepting from clones takes turns.
 #[derive(Debug)]
 pub struct Listener {
-    socket: Bound,
+    socket: BoundSocket,
     address: ListenAddress,
 }
 
 /// The socket itself.
 #[derive(Debug)]
-pub(super) enum Bound {
+pub(super) enum BoundSocket {
     Tcp(net::TcpListener),
     Unix(unix::net::UnixListener, Arc<SocketFile>),
 }
@@ -134,7 +134,7 @@ impl Listener {
     fn of_tcp(socket: net::TcpListener) -> io::Result<Self> {
         Ok(Self {
             address: ListenAddress::Tcp(socket.local_addr()?),
-            socket: Bound::Tcp(socket),
+            socket: BoundSocket::Tcp(socket),
         })
     }
 
@@ -149,8 +149,10 @@ impl Listener {
     /// When the process has no file descriptor left.
     pub fn try_clone(&self) -> io::Result<Self> {
         let socket = match &self.socket {
-            Bound::Tcp(socket) => Bound::Tcp(socket.try_clone()?),
-            Bound::Unix(socket, file) => Bound::Unix(socket.try_clone()?, Arc::clone(file)),
+            BoundSocket::Tcp(socket) => BoundSocket::Tcp(socket.try_clone()?),
+            BoundSocket::Unix(socket, file) => {
+                BoundSocket::Unix(socket.try_clone()?, Arc::clone(file))
+            }
         };
         Ok(Self {
             socket,
@@ -158,7 +160,7 @@ impl Listener {
         })
     }
 
-    pub(super) fn into_bound(self) -> Bound {
+    pub(super) fn into_bound(self) -> BoundSocket {
         self.socket
     }
 }
@@ -267,7 +269,7 @@ fn bind_unix(path: &Path, access: Access) -> io::Result<Listener> {
     // Nothing can connect before it listens, so there is no moment with wider permissions.
     fs::set_permissions(path, fs::Permissions::from_mode(mode))?;
     Ok(Listener {
-        socket: Bound::Unix(listen(socket)?.into(), Arc::new(file)),
+        socket: BoundSocket::Unix(listen(socket)?.into(), Arc::new(file)),
         address: ListenAddress::Unix(path.to_owned()),
     })
 }

@@ -44,7 +44,7 @@ pub(super) struct Chunk {
     _pin: Option<unread::Pin>,
     stream: unread::Stream,
     /// Tells the messages that it was taken, once the body has handed it on.
-    under_way: Option<UnderWay>,
+    under_way: Option<ChunkUnderWay>,
 }
 
 /// One result of a batch.
@@ -59,19 +59,19 @@ pub(super) enum BatchResult {
 /// The chunks of a call's messages, one at a time.
 pub(super) struct Messages {
     chunks: Pin<Box<dyn Stream<Item = Result<Chunk, Status>> + Send>>,
-    taken: Arc<Taken>,
+    taken: Arc<ChunkTaken>,
 }
 
 /// Whether the last chunk was taken, and who waits for that.
 #[derive(Debug, Default)]
-struct Taken {
+struct ChunkTaken {
     is_under_way: AtomicBool,
     waits: Mutex<Option<Waker>>,
 }
 
 /// Tells that a chunk was taken, or dropped, when it is dropped.
 #[derive(Debug)]
-struct UnderWay(Arc<Taken>);
+struct ChunkUnderWay(Arc<ChunkTaken>);
 
 impl Chunk {
     /// A message of a watch that brings an answer.
@@ -200,7 +200,7 @@ impl Messages {
         }
         self.chunks.as_mut().poll_next(context).map_ok(|mut chunk| {
             self.taken.is_under_way.store(true, Relaxed);
-            chunk.under_way = Some(UnderWay(Arc::clone(&self.taken)));
+            chunk.under_way = Some(ChunkUnderWay(Arc::clone(&self.taken)));
             chunk
         })
     }
@@ -217,7 +217,7 @@ impl fmt::Debug for Messages {
     }
 }
 
-impl Taken {
+impl ChunkTaken {
     /// Whether a chunk is under way; if so, wakes the caller when it no longer is.
     fn poll_under_way(&self, context: &Context<'_>) -> bool {
         let mut waits = self.waits.lock().unwrap_or_else(PoisonError::into_inner);
@@ -227,7 +227,7 @@ impl Taken {
     }
 }
 
-impl Drop for UnderWay {
+impl Drop for ChunkUnderWay {
     fn drop(&mut self) {
         let mut waits = self.0.waits.lock().unwrap_or_else(PoisonError::into_inner);
         self.0.is_under_way.store(false, Relaxed);

@@ -43,7 +43,7 @@ pub(super) struct Slowed {
 
 /// How fast one connection is read.
 #[derive(Debug)]
-pub(super) struct Pace {
+pub(super) struct ReadPace {
     /// The bytes that are read before a pause.
     left: usize,
     pause: Option<Pause>,
@@ -57,7 +57,7 @@ struct Pause {
     slowed: Slowed,
 }
 
-impl Pace {
+impl ReadPace {
     pub(super) fn new(slowed: Slowed) -> Self {
         Self {
             left: BEFORE_CALLS,
@@ -117,7 +117,7 @@ mod tests {
     use super::*;
 
     /// Reads that many bytes, in pieces, and returns how long it took.
-    async fn read(pace: &mut Pace, bytes: usize) -> Duration {
+    async fn read(pace: &mut ReadPace, bytes: usize) -> Duration {
         const PIECE: usize = 1024;
         let began = Instant::now();
         for _ in 0..bytes / PIECE {
@@ -129,7 +129,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn what_belongs_to_calls_is_read_at_full_speed() {
-        let mut pace = Pace::new(Slowed::default());
+        let mut pace = ReadPace::new(Slowed::default());
         assert_eq!(read(&mut pace, BEFORE_CALLS).await, Duration::ZERO);
         for _ in 0..100 {
             pace.call_begins();
@@ -140,7 +140,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn what_belongs_to_no_call_is_read_slowly() {
-        let mut pace = Pace::new(Slowed::default());
+        let mut pace = ReadPace::new(Slowed::default());
         read(&mut pace, BEFORE_CALLS).await;
         let took = read(&mut pace, 100 * STEP).await;
         assert!((100 * PAUSE..120 * PAUSE).contains(&took), "{took:?}");
@@ -151,7 +151,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn those_that_are_read_slowly_share_one_rate() {
         let slowed = Slowed::default();
-        let mut paces: Vec<_> = (0..10).map(|_| Pace::new(slowed.clone())).collect();
+        let mut paces: Vec<_> = (0..10).map(|_| ReadPace::new(slowed.clone())).collect();
         let mut context = Context::from_waker(Waker::noop());
         for pace in &mut paces {
             pace.record_read(BEFORE_CALLS);

@@ -20,15 +20,15 @@ use super::connections::TurnOut;
 
 /// Whether the other side of a connection reads. Clones are of the same connection.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Reading {
+pub(super) struct PeerReading {
     /// When it last took a byte; none while everything written was taken at once.
     behind: Arc<Mutex<Option<Instant>>>,
 }
 
 /// The calls of one connection: each is a task, and one that may last can be ended.
 #[derive(Clone, Debug)]
-pub(super) struct Caller {
-    reading: Reading,
+pub(super) struct ConnectionCalls {
+    reading: PeerReading,
     turn_out: TurnOut,
     tasks: Tasks,
 }
@@ -49,12 +49,12 @@ pub(super) struct Ending {
 /// A call that may last: over which connection, and how it is ended.
 #[derive(Clone, Debug)]
 pub(super) struct Lasting {
-    reading: Reading,
+    reading: PeerReading,
     turn_out: TurnOut,
     ending: Ending,
 }
 
-impl Reading {
+impl PeerReading {
     /// The socket takes no more for now; `took` tells whether it has just taken some.
     pub(super) fn falls_behind(&self, took: Took) {
         let mut behind = self.lock();
@@ -85,8 +85,8 @@ pub(super) enum Took {
     Nothing,
 }
 
-impl Caller {
-    pub(super) fn new(reading: Reading, turn_out: TurnOut) -> Self {
+impl ConnectionCalls {
+    pub(super) fn new(reading: PeerReading, turn_out: TurnOut) -> Self {
         Self {
             reading,
             turn_out,
@@ -202,11 +202,11 @@ mod tests {
 
     use super::*;
 
-    fn caller() -> Caller {
+    fn caller() -> ConnectionCalls {
         let connections =
             super::super::connections::Connections::at_most(std::num::NonZeroUsize::MIN);
         let seat = connections.enter(&tokio_util::sync::CancellationToken::new());
-        Caller::new(Reading::default(), seat.turn_out())
+        ConnectionCalls::new(PeerReading::default(), seat.turn_out())
     }
 
     #[tokio::test]

@@ -6,7 +6,7 @@ use tokio::time::Instant;
 
 use crate::{
     lookup::Query,
-    operate::Filter,
+    operate::ProjectFilter,
     proto::v1,
     reason::FailureReason,
     revision::{Order, Project},
@@ -60,7 +60,7 @@ pub(super) struct Violation {
     pub(super) description: String,
 }
 
-type Read<T> = Result<T, Violation>;
+type Checked<T> = Result<T, Violation>;
 
 const PROJECT: &str = "project";
 
@@ -176,7 +176,9 @@ pub(super) fn watch(project: &str, known_digest: &str) -> Result<Project, Invali
 ///
 /// # Errors
 /// Names every field that is not accepted.
-pub(super) fn list(request: v1::ListProjectsRequest) -> Result<(Filter, usize), InvalidRequest> {
+pub(super) fn list(
+    request: v1::ListProjectsRequest,
+) -> Result<(ProjectFilter, usize), InvalidRequest> {
     match (filter(request.filter), limit(request.limit)) {
         (Ok(filter), Ok(limit)) => Ok((filter, limit)),
         (filter, limit) => {
@@ -186,12 +188,12 @@ pub(super) fn list(request: v1::ListProjectsRequest) -> Result<(Filter, usize), 
     }
 }
 
-fn filter(asked: i32) -> Read<Filter> {
+fn filter(asked: i32) -> Checked<ProjectFilter> {
     match v1::ProjectFilter::try_from(asked) {
-        Ok(v1::ProjectFilter::Unspecified | v1::ProjectFilter::All) => Ok(Filter::All),
-        Ok(v1::ProjectFilter::Failing) => Ok(Filter::Failing),
-        Ok(v1::ProjectFilter::Outdated) => Ok(Filter::Outdated),
-        Ok(v1::ProjectFilter::Missing) => Ok(Filter::Missing),
+        Ok(v1::ProjectFilter::Unspecified | v1::ProjectFilter::All) => Ok(ProjectFilter::All),
+        Ok(v1::ProjectFilter::Failing) => Ok(ProjectFilter::Failing),
+        Ok(v1::ProjectFilter::Outdated) => Ok(ProjectFilter::Outdated),
+        Ok(v1::ProjectFilter::Missing) => Ok(ProjectFilter::Missing),
         Err(_) => Err(Violation {
             field: "filter",
             description: format!(
@@ -201,7 +203,7 @@ fn filter(asked: i32) -> Read<Filter> {
     }
 }
 
-fn limit(asked: Option<u32>) -> Read<usize> {
+fn limit(asked: Option<u32>) -> Checked<usize> {
     let asked = asked.unwrap_or(LISTED);
     if LISTABLE.contains(&asked) {
         return Ok(asked as usize);
@@ -221,14 +223,14 @@ pub(super) fn project(of: &str) -> Result<Project, InvalidRequest> {
     name(of).map_err(InvalidRequest::from)
 }
 
-fn name(of: &str) -> Read<Project> {
+fn name(of: &str) -> Checked<Project> {
     Project::new(of).map_err(|invalid| Violation {
         field: PROJECT,
         description: invalid.to_string(),
     })
 }
 
-fn digest(of: &str) -> Read<()> {
+fn digest(of: &str) -> Checked<()> {
     if of.len() <= MAX_DIGEST {
         return Ok(());
     }
@@ -241,7 +243,7 @@ fn digest(of: &str) -> Read<()> {
     })
 }
 
-fn min_revision(asked: Option<v1::MinRevision>) -> Read<Option<Order>> {
+fn min_revision(asked: Option<v1::MinRevision>) -> Checked<Option<Order>> {
     match asked {
         Some(v1::MinRevision { rollout: 0, .. }) => Err(Violation {
             field: "min_revision.rollout",
@@ -252,7 +254,10 @@ fn min_revision(asked: Option<v1::MinRevision>) -> Read<Option<Order>> {
     }
 }
 
-fn duration(field: &'static str, asked: Option<prost_types::Duration>) -> Read<Option<Duration>> {
+fn duration(
+    field: &'static str,
+    asked: Option<prost_types::Duration>,
+) -> Checked<Option<Duration>> {
     let Some(prost_types::Duration { seconds, nanos }) = asked else {
         return Ok(None);
     };
@@ -388,9 +393,9 @@ mod tests {
     #[test]
     fn an_operator_is_told_which_limits_and_filters_are_accepted() {
         let asks = |filter, limit| list(v1::ListProjectsRequest { filter, limit });
-        assert_eq!(asks(0, None), Ok((Filter::All, 50)));
-        assert_eq!(asks(2, Some(1)), Ok((Filter::Failing, 1)));
-        assert_eq!(asks(4, Some(500)), Ok((Filter::Missing, 500)));
+        assert_eq!(asks(0, None), Ok((ProjectFilter::All, 50)));
+        assert_eq!(asks(2, Some(1)), Ok((ProjectFilter::Failing, 1)));
+        assert_eq!(asks(4, Some(500)), Ok((ProjectFilter::Missing, 500)));
         for (filter, limit, said) in [
             (1, Some(0), "limit: is 0: a limit is 1 to 500"),
             (3, Some(501), "limit: is 501: a limit is 1 to 500"),

@@ -15,7 +15,7 @@ const TURNS: u32 = 4;
 /// Threads that were started together.
 #[derive(Debug, Default)]
 pub struct Threads {
-    progress: Arc<watch::Sender<Progress>>,
+    progress: Arc<watch::Sender<ThreadsProgress>>,
 }
 
 /// Why a thread serves no longer, though it was not told to end.
@@ -27,14 +27,14 @@ pub struct ThreadFailed {
 }
 
 #[derive(Debug, Default)]
-struct Progress {
+struct ThreadsProgress {
     running: usize,
     failed: Option<ThreadFailed>,
 }
 
 /// A running thread's entry; tells how it ended when dropped, be it by a panic.
-struct Running {
-    progress: Arc<watch::Sender<Progress>>,
+struct RunningThread {
+    progress: Arc<watch::Sender<ThreadsProgress>>,
     what: &'static str,
     failed: Option<ThreadFailed>,
 }
@@ -59,7 +59,7 @@ impl Threads {
             .enable_all()
             .event_interval(TURNS)
             .build()?;
-        let running = Running::new(&self.progress, what);
+        let running = RunningThread::new(&self.progress, what);
         thread::Builder::new()
             .name(name)
             .spawn(move || running.run(runtime, serving))?;
@@ -80,8 +80,8 @@ impl Threads {
     }
 }
 
-impl Running {
-    fn new(progress: &Arc<watch::Sender<Progress>>, what: &'static str) -> Self {
+impl RunningThread {
+    fn new(progress: &Arc<watch::Sender<ThreadsProgress>>, what: &'static str) -> Self {
         progress.send_modify(|progress| progress.running += 1);
         Self {
             progress: Arc::clone(progress),
@@ -104,7 +104,7 @@ impl Running {
     }
 }
 
-impl Drop for Running {
+impl Drop for RunningThread {
     fn drop(&mut self) {
         self.progress.send_modify(|progress| {
             progress.running -= 1;

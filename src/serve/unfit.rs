@@ -26,12 +26,12 @@ use crate::{
 
 /// Refuses every lookup. `problem` says why, anew for each.
 #[derive(Clone, Debug)]
-pub struct Unfit<F> {
+pub struct UnfitLookups<F> {
     problem: F,
     metrics: Metrics,
 }
 
-impl<F: Fn() -> String + Clone + Send + Sync + 'static> Unfit<F> {
+impl<F: Fn() -> String + Clone + Send + Sync + 'static> UnfitLookups<F> {
     /// Refuses lookups for this problem, and counts them.
     pub const fn new(problem: F, metrics: Metrics) -> Self {
         Self { problem, metrics }
@@ -70,7 +70,7 @@ impl<F: Fn() -> String + Clone + Send + Sync + 'static> Unfit<F> {
 }
 
 #[tonic::async_trait]
-impl<F: Fn() -> String + Clone + Send + Sync + 'static> ConfigService for Unfit<F> {
+impl<F: Fn() -> String + Clone + Send + Sync + 'static> ConfigService for UnfitLookups<F> {
     async fn get_config(
         &self,
         request: Request<v1::GetConfigRequest>,

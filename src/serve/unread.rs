@@ -36,11 +36,11 @@ const BESIDE: usize = 512;
 /// Bounds the bytes that unread answers pin. Clones count together.
 #[derive(Clone, Debug)]
 pub struct Unread {
-    shared: Arc<Shared>,
+    shared: Arc<UnreadShared>,
 }
 
 #[derive(Debug)]
-struct Shared {
+struct UnreadShared {
     most: AtomicUsize,
     pinned: Mutex<PinnedPayloads>,
     ended: AtomicU64,
@@ -96,7 +96,7 @@ pub(super) struct Pin {
 
 /// The turn of the one that has waited for longest.
 #[derive(Debug)]
-pub(super) struct Turn<'a> {
+pub(super) struct UnreadTurn<'a> {
     stream: &'a Stream,
     _turn: sync::MutexGuard<'a, ()>,
     _waits: WaitingStream<'a>,
@@ -111,7 +111,7 @@ impl Unread {
     /// Starts with nothing pinned, and allows at most `bytes`; a single answer always fits.
     pub fn at_most(bytes: usize) -> Self {
         Self {
-            shared: Arc::new(Shared {
+            shared: Arc::new(UnreadShared {
                 most: AtomicUsize::new(bytes),
                 pinned: Mutex::default(),
                 ended: AtomicU64::new(0),
@@ -159,7 +159,7 @@ impl Unread {
     }
 }
 
-impl Shared {
+impl UnreadShared {
     fn pinned(&self) -> MutexGuard<'_, PinnedPayloads> {
         self.pinned.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -224,12 +224,12 @@ impl Stream {
     }
 
     /// Waits until no other has waited for longer.
-    pub(super) async fn turn(&self) -> Turn<'_> {
+    pub(super) async fn turn(&self) -> UnreadTurn<'_> {
         let shared = self.shared();
         shared.waiting.fetch_add(1, Relaxed);
         let waits = WaitingStream(&shared.waiting);
         let turn = shared.turn.lock().await;
-        Turn {
+        UnreadTurn {
             stream: self,
             _turn: turn,
             _waits: waits,
@@ -238,7 +238,7 @@ impl Stream {
         }
     }
 
-    fn shared(&self) -> &Shared {
+    fn shared(&self) -> &UnreadShared {
         &self.registered.unread.shared
     }
 
@@ -305,7 +305,7 @@ fn taken_by(revision: &Revision) -> usize {
     revision.payload.len() + BESIDE
 }
 
-impl Turn<'_> {
+impl UnreadTurn<'_> {
     /// Pins what an answer takes, as [`Stream::pin`] does, in front of all others.
     pub(super) fn pin<'a>(
         &self,

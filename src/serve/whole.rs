@@ -11,21 +11,21 @@ use http::HeaderMap;
 use http_body::{Body, Frame};
 
 use super::{
-    arrival::{Piece, Problem},
+    arrival::{ArrivalProblem, Piece},
     framed::PREFIX,
 };
 
 /// A body that was read to its end, or as far as it takes to refuse it.
 #[derive(Debug)]
-pub(super) struct Whole<B> {
+pub(super) struct WholeBody<B> {
     read: Option<Bytes>,
     /// The trailers, or why it did not come to its end.
-    end: Option<Result<HeaderMap, Problem>>,
+    end: Option<Result<HeaderMap, ArrivalProblem>>,
     /// What was not read; none after the end.
     rest: Option<B>,
 }
 
-impl<B: Body<Data = Bytes, Error = Problem> + Unpin> Whole<B> {
+impl<B: Body<Data = Bytes, Error = ArrivalProblem> + Unpin> WholeBody<B> {
     /// Reads a body whose message has at most `most` bytes. Stops at a body that is larger or is no message: its next reader
     /// refuses it.
     pub(super) async fn read(mut body: B, most: usize) -> Self {
@@ -73,9 +73,9 @@ pub(super) fn is_begun(read: &[u8], most: usize) -> bool {
     }
 }
 
-impl<B: Body<Data = Bytes, Error = Problem> + Unpin> Body for Whole<B> {
+impl<B: Body<Data = Bytes, Error = ArrivalProblem> + Unpin> Body for WholeBody<B> {
     type Data = Bytes;
-    type Error = Problem;
+    type Error = ArrivalProblem;
 
     fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Piece>> {
         if let Some(read) = self.read.take() {
@@ -106,7 +106,7 @@ mod tests {
 
     impl Body for Pieces {
         type Data = Bytes;
-        type Error = Problem;
+        type Error = ArrivalProblem;
 
         fn poll_frame(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Piece>> {
             match self.0.pop_front() {
@@ -117,7 +117,7 @@ mod tests {
     }
 
     async fn is_read(pieces: &[&'static [u8]]) -> bool {
-        let reading = Whole::read(Pieces(pieces.iter().copied().collect()), 100);
+        let reading = WholeBody::read(Pieces(pieces.iter().copied().collect()), 100);
         tokio::select! {
             biased;
             _ = reading => true,

@@ -10,12 +10,12 @@ use std::{
 
 use http::Uri;
 
-use super::setting::{Json, Setting, Written};
+use super::setting::{JsonType, Setting, Written};
 
 impl Setting for Uri {
     const ACCEPTED: &'static str = "http://HOST:PORT with a port from 1 to 65535 (80 when left out), without a user, path, query or \
          fragment (https is refused until the sidecar speaks TLS)";
-    const JSON: Json = Json::Text;
+    const JSON: JsonType = JsonType::Text;
 
     fn read(written: &Written) -> Option<Self> {
         let text = written.text()?;
@@ -92,7 +92,7 @@ const MAX_SOCKET_PATH: usize = 107;
 impl Setting for Listen {
     const ACCEPTED: &'static str = "a loopback address such as 127.0.0.1:7400 (any other is refused until the sidecar speaks TLS), or \
          unix:/PATH of a file, at most 107 bytes";
-    const JSON: Json = Json::Text;
+    const JSON: JsonType = JsonType::Text;
 
     fn read(written: &Written) -> Option<Self> {
         let text = written.text()?;
@@ -114,7 +114,7 @@ impl Setting for Listen {
 impl Setting for Vec<Listen> {
     const ACCEPTED: &'static str = "a list of at least one, each a loopback address such as 127.0.0.1:7400 (any other is refused until \
          the sidecar speaks TLS) or unix:/PATH of a file, at most 107 bytes";
-    const JSON: Json = Json::Texts;
+    const JSON: JsonType = JsonType::Texts;
 
     fn read(written: &Written) -> Option<Self> {
         let entries = match written {
@@ -136,7 +136,7 @@ impl Setting for Vec<Listen> {
 
 impl Setting for Option<Listen> {
     const ACCEPTED: &'static str = "unix:/PATH of a file, at most 107 bytes, a loopback address such as 127.0.0.1:7401, or \"\" for none";
-    const JSON: Json = Json::Text;
+    const JSON: JsonType = JsonType::Text;
 
     fn read(written: &Written) -> Option<Self> {
         if Self::is_absent(written) {
@@ -158,7 +158,7 @@ impl Setting for Option<Listen> {
 impl Setting for SocketAddr {
     const ACCEPTED: &'static str =
         "the address of a host and a port, such as [::]:7402 (for IPv6 and IPv4) or 127.0.0.1:7402";
-    const JSON: Json = Json::Text;
+    const JSON: JsonType = JsonType::Text;
 
     fn read(written: &Written) -> Option<Self> {
         let address: Self = written.text()?.parse().ok()?;

@@ -1,6 +1,6 @@
 //! The fields that hold one of a few words.
 
-use super::setting::{Json, Setting, Written};
+use super::setting::{JsonType, Setting, Written};
 
 macro_rules! choice {
     ($type:ident: $accepted:literal { $($text:literal => $variant:ident,)+ }) => {
@@ -14,7 +14,7 @@ macro_rules! choice {
         impl Setting for $type {
             const ACCEPTED: &'static str = $accepted;
             const CHOICES: &'static [&'static str] = &[$($text),+];
-            const JSON: Json = Json::Text;
+            const JSON: JsonType = JsonType::Text;
 
             fn read(written: &Written) -> Option<Self> {
                 match written.text()? {

@@ -16,8 +16,8 @@ use serde_saphyr::{
 
 use super::{
     Settings,
-    layers::{Entry, Layer},
-    problem::{Place, Problem, nearest},
+    layers::{Layer, LayerEntry},
+    problem::{Problem, ValueOrigin, nearest},
     setting::Written,
     shown::shown,
 };
@@ -28,7 +28,7 @@ pub(super) struct Document {
     /// The values of its fields.
     pub(super) layer: Layer,
     /// Its sections, and its fields outside of any.
-    pub(super) sections: Vec<(String, Place)>,
+    pub(super) sections: Vec<(String, ValueOrigin)>,
     /// The names in it that no field has, and the sections that are none.
     pub(super) problems: Vec<Problem>,
 }
@@ -61,7 +61,7 @@ impl Document {
         match root.value {
             Node::Null => return Err(Problem::Empty { path: path.into() }),
             Node::Mapping(parts) => {
-                let reading = Reading { path, source };
+                let reading = DocumentReader { path, source };
                 for (name, _) in &parts {
                     let stands = (name.value.clone(), place(path, name.referenced));
                     document.sections.push(stands);
@@ -77,12 +77,12 @@ impl Document {
     }
 }
 
-struct Reading<'a> {
+struct DocumentReader<'a> {
     path: &'a Path,
     source: &'a str,
 }
 
-impl Reading<'_> {
+impl DocumentReader<'_> {
     /// Takes the parts of a section whose name, with a dot behind it, is `prefix`.
     fn take(
         &self,
@@ -119,8 +119,8 @@ impl Reading<'_> {
         }
     }
 
-    fn entry(&self, node: Node, referenced: Location, defined: Location) -> Entry {
-        Entry {
+    fn entry(&self, node: Node, referenced: Location, defined: Location) -> LayerEntry {
+        LayerEntry {
             shown: shown(&self.spelling(&node, defined)),
             written: self.written(node, defined),
             place: place(self.path, referenced),
@@ -164,8 +164,8 @@ impl Reading<'_> {
     }
 }
 
-fn place(path: &Path, location: Location) -> Place {
-    Place::File {
+fn place(path: &Path, location: Location) -> ValueOrigin {
+    ValueOrigin::File {
         path: path.into(),
         line: location.line(),
         column: location.column(),

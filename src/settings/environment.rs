@@ -8,7 +8,7 @@ use super::{
     Settings,
     flags::FIELDS,
     layers::{Layers, untyped},
-    problem::{Place, Problem, edits, nearest},
+    problem::{Problem, ValueOrigin, edits, nearest},
     section::{Field, variable},
     shown::shown,
 };
@@ -35,7 +35,7 @@ const LONGEST: usize = 64;
 pub(super) fn read(layers: &mut Layers, environment: &[(String, String)]) {
     let fields = Settings::fields();
     for (name, value) in environment {
-        let place = || Place::Environment(name.clone());
+        let place = || ValueOrigin::Environment(name.clone());
         match Meaning::of(name, &fields) {
             Meaning::Field(field) => {
                 layers

@@ -1,6 +1,6 @@
 //! What the fuzz targets read of the settings.
 
-use super::{Invalid, Loaded, Sources, load::resolve, reading::Reading};
+use super::{Invalid, Loaded, Sources, load::resolve, reading::FileReading};
 
 /// One file of settings, with nothing else beside it.
 pub(crate) fn document(bytes: &[u8]) -> Result<Loaded, Invalid> {
@@ -8,7 +8,7 @@ pub(crate) fn document(bytes: &[u8]) -> Result<Loaded, Invalid> {
         files: vec!["settings.yaml".into()],
         ..Sources::default()
     };
-    let reading = Reading {
+    let reading = FileReading {
         identity: None,
         is_settled: true,
         is_stream: false,

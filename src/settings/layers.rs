@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, num::NonZeroU32};
 
 use super::{
     Listen, Settings,
-    problem::{Place, Problem},
+    problem::{Problem, ValueOrigin},
     section::Field,
     setting::{Setting, Written},
     shown::shown,
@@ -12,18 +12,18 @@ use super::{
 
 /// What a layer says of a field.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Entry {
+pub(super) struct LayerEntry {
     /// What is to be read.
     pub(super) written: Written,
     /// What is shown of it.
     pub(super) shown: String,
     /// Where it stands.
-    pub(super) place: Place,
+    pub(super) place: ValueOrigin,
 }
 
 /// What a variable or a flag says.
-pub(super) fn untyped(value: &str, place: Place) -> Entry {
-    Entry {
+pub(super) fn untyped(value: &str, place: ValueOrigin) -> LayerEntry {
+    LayerEntry {
         written: Written::untyped(value),
         shown: if value.is_empty() {
             "\"\"".to_owned()
@@ -35,7 +35,7 @@ pub(super) fn untyped(value: &str, place: Place) -> Entry {
 }
 
 /// What a layer says, by the field's path.
-pub(super) type Layer = BTreeMap<&'static str, Entry>;
+pub(super) type Layer = BTreeMap<&'static str, LayerEntry>;
 
 /// All layers, and what is wrong with them.
 #[derive(Debug, Default)]
@@ -53,13 +53,13 @@ pub(super) struct Layers {
 
 impl Layers {
     /// What the topmost layer says of a field.
-    pub(super) fn find(&self, path: &str) -> Option<&Entry> {
+    pub(super) fn find(&self, path: &str) -> Option<&LayerEntry> {
         let layers = [&self.flags, &self.environment, &self.files];
         layers.into_iter().find_map(|layer| layer.get(path))
     }
 
     /// The variable or flag that decides on a field.
-    pub(super) fn pin(&self, path: &str) -> Option<&Place> {
+    pub(super) fn pin(&self, path: &str) -> Option<&ValueOrigin> {
         let layers = [&self.flags, &self.environment];
         let entry = layers.into_iter().find_map(|layer| layer.get(path));
         entry.map(|entry| &entry.place)
@@ -94,7 +94,7 @@ impl Layers {
 
     fn refuse(&mut self, path: &'static str, accepted: String) {
         let (place, value) = self.find(path).map_or_else(
-            || (Place::Default, default_of(path)),
+            || (ValueOrigin::Default, default_of(path)),
             |entry| (entry.place.clone(), entry.shown.clone()),
         );
         self.refused.push(path);

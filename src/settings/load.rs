@@ -7,8 +7,8 @@ use super::{
     document::Document,
     environment,
     layers::{self, Layers, untyped},
-    problem::{Invalid, Place, Problem},
-    reading::{Hash, Reading},
+    problem::{Invalid, Problem, ValueOrigin},
+    reading::{FileReading, Hash},
     repair,
 };
 
@@ -49,7 +49,7 @@ pub struct Pinned {
     /// The field.
     pub field: &'static str,
     /// What sets it: a variable or a flag.
-    pub by: Place,
+    pub by: ValueOrigin,
     /// What the files say of it.
     pub ignored: Option<String>,
 }
@@ -74,7 +74,7 @@ pub struct Loaded {
     /// The hot fields that the files cannot change.
     pub pinned: Vec<Pinned>,
     /// What the files were when they were read.
-    pub(super) readings: Vec<Reading>,
+    pub(super) readings: Vec<FileReading>,
 }
 
 impl Loaded {
@@ -115,17 +115,17 @@ fn budget(settings: &Settings) -> String {
 /// # Errors
 /// If they are invalid: with every problem, except those after a structural one in the same file.
 pub fn load(sources: &Sources) -> Result<Loaded, Invalid> {
-    let readings = sources.files.iter().map(|path| Reading::of(path));
+    let readings = sources.files.iter().map(|path| FileReading::of(path));
     resolve(sources, readings.collect())
 }
 
 /// Makes settings of what was read.
-pub(super) fn resolve(sources: &Sources, readings: Vec<Reading>) -> Result<Loaded, Invalid> {
+pub(super) fn resolve(sources: &Sources, readings: Vec<FileReading>) -> Result<Loaded, Invalid> {
     let mut layers = Layers::default();
     read_files(&mut layers, &sources.files, &readings);
     environment::read(&mut layers, &sources.environment);
     for flag in &sources.flags {
-        let entry = untyped(&flag.value, Place::Flag(flag.name));
+        let entry = untyped(&flag.value, ValueOrigin::Flag(flag.name));
         layers.flags.insert(flag.field, entry);
     }
     let mut settings = Settings::read(&mut layers);
@@ -143,8 +143,8 @@ pub(super) fn resolve(sources: &Sources, readings: Vec<Reading>) -> Result<Loade
     })
 }
 
-fn read_files(layers: &mut Layers, paths: &[PathBuf], readings: &[Reading]) {
-    let mut sections: Vec<(String, Place)> = Vec::new();
+fn read_files(layers: &mut Layers, paths: &[PathBuf], readings: &[FileReading]) {
+    let mut sections: Vec<(String, ValueOrigin)> = Vec::new();
     for (path, reading) in paths.iter().zip(readings) {
         let document = match &reading.content {
             Ok(bytes) => Document::parse(path, bytes),

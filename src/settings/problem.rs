@@ -10,7 +10,7 @@ use super::{
 
 /// Where a value comes from.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Place {
+pub enum ValueOrigin {
     /// Nothing else was set.
     Default,
     /// A file.
@@ -28,7 +28,7 @@ pub enum Place {
     Flag(&'static str),
 }
 
-impl fmt::Display for Place {
+impl fmt::Display for ValueOrigin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Default => f.write_str("default"),
@@ -73,7 +73,7 @@ pub enum Problem {
     #[error("{place}  {}: there is no such field{}", shown(name), hint(place, *nearest))]
     Unknown {
         /// Where it stands.
-        place: Place,
+        place: ValueOrigin,
         /// What stands there.
         name: String,
         /// The field whose name is most like it.
@@ -86,17 +86,17 @@ pub enum Problem {
     )]
     Twice {
         /// Where it stands.
-        place: Place,
+        place: ValueOrigin,
         /// The section, or a field outside of them.
         section: String,
         /// Where it stands too.
-        other: Place,
+        other: ValueOrigin,
     },
     /// A value is not accepted.
     #[error("{place}  {field} = {value}: must be {accepted}")]
     Refused {
         /// Where it stands.
-        place: Place,
+        place: ValueOrigin,
         /// The field.
         field: String,
         /// What stands there.
@@ -110,13 +110,17 @@ fn position_of(position: Option<(u64, u64)>) -> String {
     position.map_or_else(String::new, |(line, column)| format!(":{line}:{column}"))
 }
 
-fn hint(place: &Place, nearest: Option<&str>) -> String {
+fn hint(place: &ValueOrigin, nearest: Option<&str>) -> String {
     let Some(nearest) = nearest else {
         return String::new();
     };
     match place {
-        Place::Environment(_) => format!("; did you mean {}?", super::section::variable(nearest)),
-        Place::Default | Place::File { .. } | Place::Flag(_) => format!("; is it {nearest}?"),
+        ValueOrigin::Environment(_) => {
+            format!("; did you mean {}?", super::section::variable(nearest))
+        }
+        ValueOrigin::Default | ValueOrigin::File { .. } | ValueOrigin::Flag(_) => {
+            format!("; is it {nearest}?")
+        }
     }
 }
 

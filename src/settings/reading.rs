@@ -23,7 +23,7 @@ pub(super) struct Identity {
 
 /// What a file was when it was read.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Reading {
+pub(super) struct FileReading {
     /// Which file, when there was one.
     pub(super) identity: Option<Identity>,
     /// Whether its name or mode changed after its content did: as far as the file system tells, it was moved into place
@@ -44,7 +44,7 @@ const SILENCE: Duration = Duration::from_secs(5);
 /// The other names of standard input. Opening one again fails where it is a socket.
 const INPUTS: [&str; 4] = ["-", "/dev/stdin", "/dev/fd/0", "/proc/self/fd/0"];
 
-impl Reading {
+impl FileReading {
     /// Reads a file; `-` is standard input.
     pub(super) fn of(path: &Path) -> Self {
         let read = || -> io::Result<Self> {
@@ -177,7 +177,7 @@ impl Hash {
     }
 
     /// Hashes what was read; files that could not be read count as empty.
-    pub(super) fn of(readings: &[Reading]) -> Self {
+    pub(super) fn of(readings: &[FileReading]) -> Self {
         let mut digest = Sha256::new();
         for bytes in readings.iter().flat_map(|reading| &reading.content) {
             digest.update(bytes);

@@ -12,9 +12,9 @@ use tokio::{
 };
 use tokio_util::task::AbortOnDropHandle;
 
-use self::watch::{Cause, FileWatch};
+use self::watch::{FileWatch, ReadCause};
 use super::{
-    Hash, Invalid, Loaded, Pinned, Settings, Sources, load::resolve, reading::Reading,
+    Hash, Invalid, Loaded, Pinned, Settings, Sources, load::resolve, reading::FileReading,
     section::Difference,
 };
 
@@ -84,8 +84,8 @@ async fn run(mut reload: Reload, demand: Arc<Notify>, sender: Sender<Arc<InForce
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         let cause = tokio::select! {
-            () = demand.notified() => Cause::Demand,
-            _ = ticks.tick(), if !reload.sources.files.is_empty() => Cause::Poll,
+            () = demand.notified() => ReadCause::Demand,
+            _ = ticks.tick(), if !reload.sources.files.is_empty() => ReadCause::Poll,
         };
         let Some(readings) = read_again(&reload.sources, &reload.watch).await else {
             return;
@@ -95,7 +95,7 @@ async fn run(mut reload: Reload, demand: Arc<Notify>, sender: Sender<Arc<InForce
                 sender.send_replace(Arc::new(reload.in_force.clone()));
                 result.log();
             }
-            None if cause == Cause::Demand => {
+            None if cause == ReadCause::Demand => {
                 tracing::info!(hash = %reload.in_force.hash, "settings read, nothing changed");
             }
             None => {}
@@ -104,7 +104,7 @@ async fn run(mut reload: Reload, demand: Arc<Notify>, sender: Sender<Arc<InForce
 }
 
 /// Reads the files again; none when the runtime ends.
-async fn read_again(sources: &Sources, watch: &FileWatch) -> Option<Vec<Reading>> {
+async fn read_again(sources: &Sources, watch: &FileWatch) -> Option<Vec<FileReading>> {
     let (files, taken) = (sources.files.clone(), watch.taken());
     let read = move || {
         let pairs = files.iter().zip(taken);
@@ -133,7 +133,7 @@ impl Reload {
     }
 
     /// Looks at what was read, and takes over what is to be taken. Each content has one result, however often it is read.
-    fn see(&mut self, readings: Vec<Reading>, cause: Cause) -> Option<ReloadResult> {
+    fn see(&mut self, readings: Vec<FileReading>, cause: ReadCause) -> Option<ReloadResult> {
         let readings = self.watch.see(readings, cause)?;
         let hash = Hash::of(&readings);
         Some(match resolve(&self.sources, readings) {

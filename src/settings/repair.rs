@@ -10,8 +10,8 @@ use std::path::{Path, PathBuf};
 
 use super::{
     Settings,
-    problem::{Place, Problem},
-    reading::Reading,
+    problem::{Problem, ValueOrigin},
+    reading::FileReading,
     section::Field,
 };
 
@@ -21,14 +21,14 @@ pub struct Repair {
     /// The settings, of which only the restart-only fields mean anything.
     pub settings: Settings,
     /// What the files were when they were read.
-    pub(super) readings: Vec<Reading>,
+    pub(super) readings: Vec<FileReading>,
 }
 
 /// How a sidecar can wait until the files are fixed, if waiting helps: all problems are in hot fields, in
 /// files that can be repaired.
 pub(super) fn promised(
     files: &[PathBuf],
-    readings: Vec<Reading>,
+    readings: Vec<FileReading>,
     problems: &[Problem],
     settings: Settings,
 ) -> Option<Box<Repair>> {
@@ -61,7 +61,7 @@ struct SettingsFile<'a> {
 
 impl<'a> SettingsFile<'a> {
     /// Looks at names only, without regard to structure.
-    fn of(path: &'a Path, reading: &Reading, fields: &[&'static Field]) -> Self {
+    fn of(path: &'a Path, reading: &FileReading, fields: &[&'static Field]) -> Self {
         let text = String::from_utf8_lossy(reading.content.as_deref().unwrap_or_default());
         let is_restart_only = |name: &str| {
             let is_part = |field: &&&Field| field.path.split('.').any(|part| part == name);
@@ -102,13 +102,13 @@ impl Files<'_> {
         }
     }
 
-    fn is_hot_at(&self, place: &Place, name: &str) -> bool {
+    fn is_hot_at(&self, place: &ValueOrigin, name: &str) -> bool {
         let kind = self.kind(name);
         match place {
-            Place::Environment(_) | Place::Flag(_) => false,
+            ValueOrigin::Environment(_) | ValueOrigin::Flag(_) => false,
             // A default that does not go together with what a file says.
-            Place::Default => kind == RepairKind::Hot && !self.read.is_empty(),
-            Place::File { path, .. } => match kind {
+            ValueOrigin::Default => kind == RepairKind::Hot && !self.read.is_empty(),
+            ValueOrigin::File { path, .. } => match kind {
                 RepairKind::Hot => self.file(path).is_some_and(|file| file.can_be_repaired),
                 RepairKind::RestartOnly => false,
                 RepairKind::Either => self

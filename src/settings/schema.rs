@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{Field, Json, Settings};
+use super::{Field, JsonType, Settings};
 
 /// The JSON Schema of a file of settings.
 pub fn schema() -> Value {
@@ -30,11 +30,11 @@ fn section() -> Value {
 
 fn value(field: &Field) -> Value {
     let (kinds, read): (&[&str], fn(&str) -> Value) = match field.json {
-        Json::Integer => (&["integer"], number),
-        Json::Number => (&["number"], number),
-        Json::Text => (&["string"], |text| json!(text)),
-        Json::Size => (&["string", "integer"], |text| json!(text)),
-        Json::Texts => (&["array"], |text| {
+        JsonType::Integer => (&["integer"], number),
+        JsonType::Number => (&["number"], number),
+        JsonType::Text => (&["string"], |text| json!(text)),
+        JsonType::Size => (&["string", "integer"], |text| json!(text)),
+        JsonType::Texts => (&["array"], |text| {
             json!(text.split(',').collect::<Vec<_>>())
         }),
     };
@@ -50,11 +50,11 @@ fn value(field: &Field) -> Value {
         "description": format!("{} Accepted: {}.", field.meaning.trim(), field.accepted()),
         "x-hot": field.is_hot,
     });
-    if let (Json::Integer | Json::Number, Some((low, high))) = (field.json, field.bounds) {
+    if let (JsonType::Integer | JsonType::Number, Some((low, high))) = (field.json, field.bounds) {
         value["minimum"] = number(low);
         value["maximum"] = number(high);
     }
-    if field.json == Json::Texts {
+    if field.json == JsonType::Texts {
         value["items"] = json!({ "type": "string" });
         value["minItems"] = json!(1);
     }

@@ -23,7 +23,7 @@ pub struct Field {
     /// The texts accepted, when only those are.
     pub choices: &'static [&'static str],
     /// The JSON type of its values.
-    pub json: super::setting::Json,
+    pub json: super::setting::JsonType,
 }
 
 /// A field with two values.

@@ -53,7 +53,7 @@ impl Written {
 
 /// The JSON type of a field.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Json {
+pub enum JsonType {
     /// A whole number.
     Integer,
     /// A number.
@@ -73,7 +73,7 @@ pub(super) trait Setting: Sized {
     /// The texts accepted, when only those are.
     const CHOICES: &'static [&'static str] = &[];
     /// The type in JSON.
-    const JSON: Json;
+    const JSON: JsonType;
 
     /// Reads what is written; nothing when it is not accepted.
     fn read(written: &Written) -> Option<Self>;
@@ -102,7 +102,7 @@ fn whole<T: FromStr>(written: &Written) -> Option<T> {
 
 impl Setting for u32 {
     const ACCEPTED: &'static str = "a whole number";
-    const JSON: Json = Json::Integer;
+    const JSON: JsonType = JsonType::Integer;
 
     fn read(written: &Written) -> Option<Self> {
         whole(written)
@@ -115,7 +115,7 @@ impl Setting for u32 {
 
 impl Setting for NonZeroU32 {
     const ACCEPTED: &'static str = "a whole number";
-    const JSON: Json = Json::Integer;
+    const JSON: JsonType = JsonType::Integer;
 
     fn read(written: &Written) -> Option<Self> {
         whole(written)
@@ -128,7 +128,7 @@ impl Setting for NonZeroU32 {
 
 impl Setting for NonZeroU64 {
     const ACCEPTED: &'static str = "a whole number above 0";
-    const JSON: Json = Json::Integer;
+    const JSON: JsonType = JsonType::Integer;
 
     fn read(written: &Written) -> Option<Self> {
         whole(written)
@@ -141,7 +141,7 @@ impl Setting for NonZeroU64 {
 
 impl Setting for NonZeroUsize {
     const ACCEPTED: &'static str = "a whole number";
-    const JSON: Json = Json::Integer;
+    const JSON: JsonType = JsonType::Integer;
 
     fn read(written: &Written) -> Option<Self> {
         whole(written)
@@ -154,7 +154,7 @@ impl Setting for NonZeroUsize {
 
 impl Setting for f64 {
     const ACCEPTED: &'static str = "a number";
-    const JSON: Json = Json::Number;
+    const JSON: JsonType = JsonType::Number;
 
     fn read(written: &Written) -> Option<Self> {
         let number: Self = written.number()?.parse().ok()?;
@@ -168,7 +168,7 @@ impl Setting for f64 {
 
 impl Setting for Duration {
     const ACCEPTED: &'static str = "a duration with its unit, such as 250ms or 30s";
-    const JSON: Json = Json::Text;
+    const JSON: JsonType = JsonType::Text;
 
     fn read(written: &Written) -> Option<Self> {
         humantime::parse_duration(written.text()?).ok()
@@ -198,7 +198,7 @@ impl fmt::Display for Size {
 
 impl Setting for Size {
     const ACCEPTED: &'static str = "a size such as 512KiB or 16MiB, or a number of bytes";
-    const JSON: Json = Json::Size;
+    const JSON: JsonType = JsonType::Size;
 
     fn read(written: &Written) -> Option<Self> {
         if let Some(bytes) = whole(written) {
@@ -224,7 +224,7 @@ impl Setting for Size {
 
 impl Setting for String {
     const ACCEPTED: &'static str = "a text of 1 to 253 characters of [A-Za-z0-9._:/-]";
-    const JSON: Json = Json::Text;
+    const JSON: JsonType = JsonType::Text;
 
     fn read(written: &Written) -> Option<Self> {
         let text = written.text()?;
@@ -242,7 +242,7 @@ macro_rules! optional {
     ($($type:ty: $accepted:literal;)+) => { $(
         impl Setting for Option<$type> {
             const ACCEPTED: &'static str = $accepted;
-            const JSON: Json = <$type>::JSON;
+            const JSON: JsonType = <$type>::JSON;
 
             fn read(written: &Written) -> Option<Self> {
                 if Self::is_absent(written) {

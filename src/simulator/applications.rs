@@ -12,7 +12,7 @@ use super::{
     world::{Event, World},
 };
 use crate::{
-    admission::{Verdict, Wish},
+    admission::{Wish, WishVerdict},
     moment::Moment,
     reason::{NotRefreshed, Refusal},
 };
@@ -123,7 +123,7 @@ impl<W: Watch> World<W> {
         let until = now + patience.min(self.fate.callers_leave_after);
         let caller = Caller { is_missing, tries };
         match self.want(id, project, Some(until)) {
-            Verdict::Wait => {
+            WishVerdict::Wait => {
                 self.waiters += 1;
                 let sidecar = &mut self.sidecars[id];
                 sidecar.waiting.push(Waiting {
@@ -136,11 +136,16 @@ impl<W: Watch> World<W> {
                 self.at_moment(until, leave);
                 self.settle(id);
             }
-            Verdict::Refused(refused) => self.refused(id, project, refused.refusal, caller),
+            WishVerdict::Refused(refused) => self.refused(id, project, refused.refusal, caller),
         }
     }
 
-    pub(super) fn want(&mut self, id: usize, project: ProjectId, until: Option<Moment>) -> Verdict {
+    pub(super) fn want(
+        &mut self,
+        id: usize,
+        project: ProjectId,
+        until: Option<Moment>,
+    ) -> WishVerdict {
         let sidecar = &mut self.sidecars[id];
         let wish = Wish {
             held: sidecar.slots[project].held,

@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     admission::{
-        Action, AskId, CallFailure, Dropping, FetchLanding, HeldMark, Landing, Outcome, Verdict,
+        Action, AskId, CallFailure, Dropping, FetchLanding, HeldMark, Landing, Outcome, WishVerdict,
     },
     revision::{AnswerOrigin, Order, Project},
 };
@@ -142,7 +142,7 @@ impl<W: Watch> World<W> {
         if sidecar.is_fresh(project) {
             return;
         }
-        if let Verdict::Refused(refused) = self.want(id, project, None) {
+        if let WishVerdict::Refused(refused) = self.want(id, project, None) {
             let is_missing = false;
             let caller = Caller {
                 is_missing,

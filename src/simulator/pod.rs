@@ -10,7 +10,7 @@ use super::{
     world::{Event, World},
 };
 use crate::{
-    admission::{Fleet, HeldMark},
+    admission::{FleetRate, HeldMark},
     revision::Order,
 };
 
@@ -51,7 +51,7 @@ impl<W: Watch> World<W> {
     /// Has every sidecar believe that the rate of the fleet, which is that of the plan, is shared
     /// by as many sidecars.
     pub fn set_fleet_size(&mut self, size: u32) {
-        let fleet = Fleet {
+        let fleet = FleetRate {
             rate: self.plan.total_rate(),
             size,
         };

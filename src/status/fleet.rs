@@ -34,7 +34,7 @@ pub struct Usual {
 
 /// A fleet as JSON.
 #[derive(Debug, Serialize)]
-struct Json<'a> {
+struct FleetJson<'a> {
     schema: &'static str,
     asked: usize,
     code: String,
@@ -46,18 +46,18 @@ struct Json<'a> {
     targets: BTreeMap<String, usize>,
     versions: BTreeMap<String, usize>,
     settings: BTreeMap<String, usize>,
-    silent: Vec<Silent<'a>>,
-    sidecars: Vec<Answer<'a>>,
+    silent: Vec<SilentSidecar<'a>>,
+    sidecars: Vec<SidecarAnswer<'a>>,
 }
 
 #[derive(Debug, Serialize)]
-struct Silent<'a> {
+struct SilentSidecar<'a> {
     address: &'a str,
     why: &'a str,
 }
 
 #[derive(Debug, Serialize)]
-struct Answer<'a> {
+struct SidecarAnswer<'a> {
     address: &'a str,
     status: &'a Status,
 }
@@ -125,7 +125,7 @@ impl Fleet {
         }
         let facts = self.facts();
         let verdict = judge(&facts);
-        let json = Json {
+        let json = FleetJson {
             schema: "evenkeel.fleet/1",
             asked: self.asked(),
             code: verdict.code.to_string(),
@@ -139,7 +139,7 @@ impl Fleet {
             silent: self
                 .silent
                 .iter()
-                .map(|(member, why)| Silent {
+                .map(|(member, why)| SilentSidecar {
                     address: member,
                     why,
                 })
@@ -147,7 +147,7 @@ impl Fleet {
             sidecars: self
                 .answered
                 .iter()
-                .map(|(member, status)| Answer {
+                .map(|(member, status)| SidecarAnswer {
                     address: member,
                     status,
                 })

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::Status;
 use crate::{
     moment::spoken,
-    verdict::{Bound, Facts, Landed, figure, time},
+    verdict::{Facts, Landed, PerGate, figure, time},
 };
 
 /// How many characters a bar has.
@@ -109,7 +109,7 @@ fn lookups(status: &Status) -> String {
 
 /// Which gates stop what is wanted, and for which part of the time in which something is.
 pub(super) fn stopped(facts: &Facts) -> String {
-    let names = Bound::<f64>::NAMES;
+    let names = PerGate::<f64>::NAMES;
     let mut gates: Vec<_> = names.into_iter().zip(facts.bound.all()).collect();
     gates.sort_by(|(_, one), (_, other)| other.total_cmp(one));
     let gates: Vec<_> = gates

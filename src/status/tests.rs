@@ -1,5 +1,5 @@
 use super::*;
-use crate::verdict::{Bound, Landed};
+use crate::verdict::{Landed, PerGate};
 
 fn status() -> Status {
     let facts = Facts {
@@ -22,14 +22,14 @@ fn status() -> Status {
             behind: 98,
             ..Landed::default()
         },
-        bound: Bound {
+        bound: PerGate {
             project: 0.92,
             tokens: 0.08,
-            ..Bound::default()
+            ..PerGate::default()
         },
         ..Facts::default()
     };
-    let beside = Beside {
+    let beside = Status {
         name: "application-7c9f-x2".to_owned(),
         instance: "0a1b2c3d4e5f".to_owned(),
         version: "0.1.0".to_owned(),
@@ -44,7 +44,7 @@ fn status() -> Status {
             ("RENDERER_BEHIND".to_owned(), 455),
             ("THROTTLED".to_owned(), 45),
         ],
-        ..Beside::default()
+        ..Status::default()
     };
     Status::of(beside, facts)
 }
@@ -133,7 +133,7 @@ fn longest(mut facts: Facts) -> String {
         refused: most,
         failed: most,
     };
-    let bound = Bound {
+    let bound = PerGate {
         draining: 0.123,
         breaker: 0.123,
         connection: 0.123,
@@ -165,7 +165,7 @@ fn longest(mut facts: Facts) -> String {
         renders_per_second: figure,
         ..facts
     };
-    let beside = Beside {
+    let beside = Status {
         name: "n".repeat(64),
         instance: "0a1b2c3d4e5f".to_owned(),
         version: "100.100.100".to_owned(),
@@ -177,7 +177,7 @@ fn longest(mut facts: Facts) -> String {
         burst: most,
         fleet_size: Some(most),
         outdated_because: vec![("CONCURRENCY_LIMITED".to_owned(), most); REASONS],
-        ..Beside::default()
+        ..Status::default()
     };
     Status::of(beside, facts).json()
 }
@@ -247,14 +247,14 @@ fn a_fleet_says_how_many_answered_who_differs_and_who_is_silent() {
             stored: 40,
             ..Landed::default()
         };
-        facts.bound = Bound {
+        facts.bound = PerGate {
             tokens: 0.9,
-            ..Bound::default()
+            ..PerGate::default()
         };
         facts.fresh = 40;
         (facts.outdated, facts.wanted_outdated) = (20, 20);
         let mut one = Status::of(
-            Beside {
+            Status {
                 name: name.to_owned(),
                 instance: name.to_owned(),
                 ..status()

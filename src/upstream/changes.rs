@@ -23,7 +23,7 @@ use self::continuity::{Continuity, StreamId, StreamMessage, StreamNews, StreamVe
 use super::{
     connection::{ASK_AGAIN, Connection},
     dial::{Redial, Use},
-    exchange::Messages,
+    exchange::MessageCount,
 };
 use crate::{
     proto::v1,
@@ -190,7 +190,7 @@ impl ChangesListener {
     async fn stream(&self, connection: &Connection) -> (StreamEnd, Duration) {
         let (id, after) = self.lock().begin(connection.generation(), Instant::now());
         let open = OpenStream { listener: self, id };
-        let (mut client, from_renderer) = connection.client(Messages::Any);
+        let (mut client, from_renderer) = connection.client(MessageCount::Any);
         let request = v1::ChangesRequest {
             component: self.component.clone(),
             after,

@@ -26,7 +26,7 @@ use tracing::debug;
 
 use super::{
     dial::Use,
-    exchange::{Exchange, FromRenderer, Messages},
+    exchange::{Exchange, FromRenderer, MessageCount},
     status::{self, Circumstances},
     wire::{Condition, Stranger, Vitals, Wire},
 };
@@ -234,7 +234,7 @@ impl Connection {
     }
 
     /// A client for one call; an answer with more messages than these fails it.
-    pub(super) fn client(&self, messages: Messages) -> (RenderClient, FromRenderer) {
+    pub(super) fn client(&self, messages: MessageCount) -> (RenderClient, FromRenderer) {
         let limit = self.options.max_payload.saturating_add(ANSWER_SLACK);
         let from_renderer = FromRenderer::default();
         let exchange = Exchange {
@@ -258,7 +258,7 @@ impl Connection {
     where
         F: Future<Output = Result<Response<T>, Status>>,
     {
-        let (client, from_renderer) = self.client(Messages::One);
+        let (client, from_renderer) = self.client(MessageCount::One);
         let watch = CallWatch::new(Arc::clone(&self), deadline);
         let answered = ask(client).await;
         if answered.is_ok() || from_renderer.is_error() {

@@ -35,13 +35,13 @@ pub(super) struct Exchange {
     pub(super) send: SendRequest<tonic::body::Body>,
     /// The most bytes that the first message of an answer may have.
     pub(super) limit: usize,
-    pub(super) messages: Messages,
+    pub(super) messages: MessageCount,
     pub(super) from_renderer: FromRenderer,
 }
 
 /// How many messages an answer may have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Messages {
+pub(super) enum MessageCount {
     /// That of a method that answers once.
     One,
     /// Those of a stream.
@@ -61,7 +61,7 @@ impl FromRenderer {
 
 /// Why an exchange brought neither an answer nor a status.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum Broken {
+pub(super) enum BrokenExchange {
     /// The connection broke, or the stream was reset.
     #[error("the connection broke")]
     Connection(#[source] hyper::Error),
@@ -89,10 +89,10 @@ pub(super) enum Broken {
 
 impl tower::Service<Request<tonic::body::Body>> for Exchange {
     type Response = Response<AnswerBody>;
-    type Error = Broken;
-    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Broken>> + Send>>;
+    type Error = BrokenExchange;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, BrokenExchange>> + Send>>;
 
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Broken>> {
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), BrokenExchange>> {
         Poll::Ready(Ok(()))
     }
 
@@ -102,7 +102,7 @@ impl tower::Service<Request<tonic::body::Body>> for Exchange {
         let (limit, messages) = (self.limit, self.messages);
         let from_renderer = self.from_renderer.clone();
         Box::pin(async move {
-            let (mut head, body) = sent.await.map_err(Broken::Connection)?.into_parts();
+            let (mut head, body) = sent.await.map_err(BrokenExchange::Connection)?.into_parts();
             let mut answer = AnswerBody {
                 body,
                 prefix: Vec::with_capacity(PREFIX_BYTES),
@@ -124,12 +124,12 @@ impl tower::Service<Request<tonic::body::Body>> for Exchange {
 }
 
 /// Tells an answer that is not one of gRPC by its head (gRPC over HTTP2, Responses).
-fn page(status: StatusCode, headers: &HeaderMap) -> Option<Broken> {
+fn page(status: StatusCode, headers: &HeaderMap) -> Option<BrokenExchange> {
     const LONGEST: usize = 60;
     let content_type = headers.get(CONTENT_TYPE);
     let is_grpc =
         content_type.is_none_or(|value| value.as_bytes().starts_with(b"application/grpc"));
-    (status != StatusCode::OK || !is_grpc).then(|| Broken::Page {
+    (status != StatusCode::OK || !is_grpc).then(|| BrokenExchange::Page {
         status,
         content_type: match content_type {
             None => "no content type".to_owned(),
@@ -152,7 +152,7 @@ pub(super) struct AnswerBody {
     /// The bytes of messages that have arrived.
     received: usize,
     limit: usize,
-    messages: Messages,
+    messages: MessageCount,
     has_status: bool,
     from_renderer: FromRenderer,
 }
@@ -173,7 +173,7 @@ impl AnswerBody {
     }
 
     /// Reads along in the bytes of messages, for what is wrong with them.
-    fn read_data(&mut self, data: &[u8]) -> Result<(), Broken> {
+    fn read_data(&mut self, data: &[u8]) -> Result<(), BrokenExchange> {
         let missing = PREFIX_BYTES - self.prefix.len();
         self.prefix.extend(data.iter().take(missing));
         self.received += data.len();
@@ -183,24 +183,24 @@ impl AnswerBody {
         let length = u32::from_be_bytes(length) as usize;
         // Any other flag is garbage, which tonic refuses.
         if flag <= 1 && length > self.limit {
-            return Err(Broken::Oversized(length));
+            return Err(BrokenExchange::Oversized(length));
         }
         let is_more = self.received > length.saturating_add(PREFIX_BYTES);
         match self.messages {
-            Messages::One if flag <= 1 && is_more => Err(Broken::SeveralMessages),
-            Messages::One | Messages::Any => Ok(()),
+            MessageCount::One if flag <= 1 && is_more => Err(BrokenExchange::SeveralMessages),
+            MessageCount::One | MessageCount::Any => Ok(()),
         }
     }
 }
 
 impl Body for AnswerBody {
     type Data = Bytes;
-    type Error = Broken;
+    type Error = BrokenExchange;
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
+    ) -> Poll<Option<Result<Frame<Bytes>, BrokenExchange>>> {
         let frame = ready!(Pin::new(&mut self.body).poll_frame(cx));
         Poll::Ready(match frame {
             Some(Ok(mut frame)) => {
@@ -213,9 +213,9 @@ impl Body for AnswerBody {
                 };
                 Some(read.map(|()| frame))
             }
-            Some(Err(error)) => Some(Err(Broken::Connection(error))),
+            Some(Err(error)) => Some(Err(BrokenExchange::Connection(error))),
             None if self.has_status => None,
-            None => Some(Err(Broken::CutShort)),
+            None => Some(Err(BrokenExchange::CutShort)),
         })
     }
 }

@@ -9,7 +9,7 @@ use prost::Message as _;
 use tonic::{Code, Status};
 use tonic_types::pb;
 
-use super::exchange::Broken;
+use super::exchange::BrokenExchange;
 use crate::{
     proto::code_name,
     render::{Message, Pushback, Rejected, RenderError},
@@ -39,7 +39,7 @@ pub(super) fn read(status: &Status, circumstances: Circumstances) -> RenderError
     };
     if let Some(broken) = status
         .source()
-        .and_then(|source| source.downcast_ref::<Broken>())
+        .and_then(|source| source.downcast_ref::<BrokenExchange>())
     {
         return read_broken(broken, circumstances);
     }
@@ -90,33 +90,38 @@ pub(super) fn read(status: &Status, circumstances: Circumstances) -> RenderError
 /// the call may be made again at once (gRFC A6, transparent retries).
 pub(super) fn is_unprocessed(status: &Status) -> bool {
     let source = status.source();
-    let Some(Broken::Connection(error)) = source.and_then(|source| source.downcast_ref()) else {
+    let Some(BrokenExchange::Connection(error)) = source.and_then(|source| source.downcast_ref())
+    else {
         return false;
     };
     was_not_sent(error) || reset(error) == Some(h2::Reason::REFUSED_STREAM)
 }
 
-fn read_broken(broken: &Broken, circumstances: Circumstances) -> RenderError {
+fn read_broken(broken: &BrokenExchange, circumstances: Circumstances) -> RenderError {
     match broken {
-        Broken::Oversized(bytes) => Rejected::OversizedPayload {
+        BrokenExchange::Oversized(bytes) => Rejected::OversizedPayload {
             bytes: *bytes,
             limit: circumstances.max_payload,
         }
         .into(),
         // Some servers reset the stream when `grpc-timeout` passes.
-        Broken::Connection(_) | Broken::CutShort if circumstances.is_past_deadline => {
+        BrokenExchange::Connection(_) | BrokenExchange::CutShort
+            if circumstances.is_past_deadline =>
+        {
             RenderError::DeadlineExceeded
         }
-        Broken::Connection(error) if was_not_sent(error) => RenderError::Unreachable,
-        Broken::Connection(error) => match reset(error) {
+        BrokenExchange::Connection(error) if was_not_sent(error) => RenderError::Unreachable,
+        BrokenExchange::Connection(error) => match reset(error) {
             Some(reason) => read_reset(reason),
             None => RenderError::Unavailable(Message::new(&with_causes(broken))),
         },
-        Broken::CutShort | Broken::SeveralMessages => RenderError::Failed {
+        BrokenExchange::CutShort | BrokenExchange::SeveralMessages => RenderError::Failed {
             code: "INTERNAL",
             message: Message::new(&broken.to_string()),
         },
-        Broken::Page { status, .. } => read_page(*status, Message::new(&broken.to_string())),
+        BrokenExchange::Page { status, .. } => {
+            read_page(*status, Message::new(&broken.to_string()))
+        }
     }
 }
 

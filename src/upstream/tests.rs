@@ -21,14 +21,14 @@ use crate::{
     render::{Ask, Call, Fetch as _, Offer, Render as _, RenderError, RenderReason, Rendered},
     revision::Project,
     trace::TraceContext,
-    upstream::{ConnectionState, Options, Upstream},
+    upstream::{ConnectionState, Upstream, UpstreamOptions},
 };
 
 const MAX_PAYLOAD: usize = 100_000;
 const DEADLINE: Duration = Duration::from_secs(30);
 
-fn options(url: Uri) -> Options {
-    Options {
+fn options(url: Uri) -> UpstreamOptions {
+    UpstreamOptions {
         url,
         component: "identity".to_owned(),
         connect_timeout: CONNECT_TIMEOUT,

@@ -96,7 +96,7 @@ impl Vitals {
 #[derive(Debug)]
 pub(super) struct Wire<T> {
     io: T,
-    frames: Frames,
+    frames: FrameCounter,
     vitals: Arc<Vitals>,
 }
 
@@ -112,7 +112,7 @@ impl<T> Wire<T> {
         });
         let wire = Self {
             io,
-            frames: Frames::default(),
+            frames: FrameCounter::default(),
             vitals: Arc::clone(&vitals),
         };
         (wire, vitals)
@@ -200,7 +200,7 @@ enum FrameEvent {
 
 /// Counts through the frames of one direction of HTTP/2.
 #[derive(Debug, Default)]
-struct Frames {
+struct FrameCounter {
     header: [u8; HEADER_BYTES],
     filled: usize,
     kind: u8,
@@ -209,7 +209,7 @@ struct Frames {
     setting_filled: usize,
 }
 
-impl Frames {
+impl FrameCounter {
     /// Calls `found` with what is of interest within `bytes`.
     fn pass(&mut self, mut bytes: &[u8], mut found: impl FnMut(FrameEvent)) {
         while !bytes.is_empty() {
@@ -349,7 +349,7 @@ mod tests {
             },
         );
         for size in [1, 2, 8, 9, 10, 4_096, stream.len()] {
-            let mut frames = Frames::default();
+            let mut frames = FrameCounter::default();
             let mut found = Vec::new();
             for piece in stream.chunks(size) {
                 frames.pass(piece, |what| found.push(what));

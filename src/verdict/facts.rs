@@ -65,7 +65,7 @@ pub struct Sample {
     /// How long something was wanted, in flight or not.
     pub wanted_for: Duration,
     /// How long each gate was the first to stop what was wanted.
-    pub bound: Bound<Duration>,
+    pub bound: PerGate<Duration>,
 }
 
 /// Renders that ended, by result.
@@ -94,7 +94,7 @@ pub struct Landed<Count> {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 #[expect(missing_docs, reason = "the fields are the gates")]
-pub struct Bound<Value> {
+pub struct PerGate<Value> {
     pub draining: Value,
     pub breaker: Value,
     pub connection: Value,
@@ -178,7 +178,7 @@ pub struct Facts {
     pub landed: Landed<u32>,
     /// For which part of the time in which something was wanted, within the window, each gate was the first to stop it; of a
     /// fleet the sum of the parts. A time of less than 2 s counts as 2 s.
-    pub bound: Bound<f64>,
+    pub bound: PerGate<f64>,
 }
 
 /// The sample at which the window before `now` begins, of those `kept` in the order of time: the last 20 landings, a minute, or ten
@@ -456,9 +456,9 @@ impl<Count: Copy> Landed<Count> {
     }
 }
 
-impl Bound<Duration> {
-    fn part_of(&self, before: &Self, seconds: f64) -> Bound<f64> {
-        let mut parts = Bound::default();
+impl PerGate<Duration> {
+    fn part_of(&self, before: &Self, seconds: f64) -> PerGate<f64> {
+        let mut parts = PerGate::default();
         let both = self.all().into_iter().zip(before.all());
         for (to, (now, before)) in parts.all_mut().into_iter().zip(both) {
             *to = rounded((now.saturating_sub(before).as_secs_f64() / seconds).min(1.0));
@@ -467,7 +467,7 @@ impl Bound<Duration> {
     }
 }
 
-impl<Value: Copy> Bound<Value> {
+impl<Value: Copy> PerGate<Value> {
     /// What each gate is called.
     pub const NAMES: [&str; 8] = [
         "draining",

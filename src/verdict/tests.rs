@@ -72,7 +72,7 @@ fn failing(bad: u64, result: fn(&mut Landed<u64>) -> &mut u64) -> Sample {
     sample
 }
 
-fn bound(millis: u64, gate: fn(&mut Bound<Duration>) -> &mut Duration) -> Sample {
+fn bound(millis: u64, gate: fn(&mut PerGate<Duration>) -> &mut Duration) -> Sample {
     let mut sample = releasing();
     *gate(&mut sample.bound) = Duration::from_millis(millis);
     sample

@@ -4,7 +4,7 @@ use serde_json::json;
 use tokio::time::{Instant, sleep};
 
 use super::support::{Budget, HUNG, Load, Renderer, Sidecar, millis, sample, secs, waiting};
-use evenkeel::renderer::Options;
+use evenkeel::renderer::RendererOptions;
 
 /// The incident; argo-cd#27971: every project is outdated at one instant.
 #[tokio::test]
@@ -85,7 +85,7 @@ async fn a_new_sidecar_fetches_what_is_stored_and_renders_nothing() {
 #[tokio::test]
 async fn an_answer_of_15_mib_passes_to_a_client_that_allows_it() {
     let pad = 15 << 20;
-    let renderer = Renderer::start(Options {
+    let renderer = Renderer::start(RendererOptions {
         pad,
         ..sample(23, millis(1))
     })

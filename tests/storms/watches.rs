@@ -9,7 +9,7 @@ use tonic::Streaming;
 use super::support::{HUNG, Renderer, Sidecar, millis, rollout, sample, until};
 use evenkeel::{
     proto::v1::{GetConfigResponse, WatchConfigResponse, watch_config_response::Event},
-    renderer::Options,
+    renderer::RendererOptions,
 };
 
 async fn next(watch: &mut Streaming<WatchConfigResponse>) -> GetConfigResponse {
@@ -49,7 +49,7 @@ async fn a_watcher_that_does_not_read_ends_on_the_newest() {
         fs::write(folder.path().join("ada.yaml"), text).unwrap();
     };
     write(0);
-    let renderer = Renderer::start(Options {
+    let renderer = Renderer::start(RendererOptions {
         projects: folder.path().to_owned(),
         pad: 3 << 20,
         ..sample(1, millis(1))

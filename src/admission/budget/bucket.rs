@@ -37,7 +37,7 @@ type Limiter = RateLimiter<NotKeyed, InMemoryState, Hand, NoOpMiddleware<Nanos>>
 pub(in crate::admission) struct Bucket {
     rate: f64,
     burst: NonZeroU32,
-    state: State,
+    state: BucketState,
     /// The level when it last changed.
     shown: (f64, Moment),
     /// The moment before which governor is known to give no token.
@@ -45,7 +45,7 @@ pub(in crate::admission) struct Bucket {
 }
 
 #[derive(Debug)]
-enum State {
+enum BucketState {
     Refilling(Limiter),
     /// The rate is 0: nothing is taken and nothing refills.
     Paused {
@@ -58,8 +58,8 @@ impl Bucket {
     pub(in crate::admission) fn new(rate: f64, burst: NonZeroU32, level: f64, now: Moment) -> Self {
         let level = level.clamp(0.0, f64::from(burst.get()));
         let state = match period(rate) {
-            Some(period) => State::Refilling(charged(period, burst, level, now)),
-            None => State::Paused { level },
+            Some(period) => BucketState::Refilling(charged(period, burst, level, now)),
+            None => BucketState::Paused { level },
         };
         Self {
             rate,
@@ -80,7 +80,7 @@ impl Bucket {
     /// # Errors
     /// When there are fewer: the moment at which there will be, or nothing while the rate is 0.
     pub(in crate::admission) fn has(&self, tokens: u32, now: Moment) -> Result<(), Option<Moment>> {
-        if let State::Paused { .. } = self.state {
+        if let BucketState::Paused { .. } = self.state {
             return Err(None);
         }
         let lacking = f64::from(tokens) - self.level(now);
@@ -104,7 +104,7 @@ impl Bucket {
     /// # Errors
     /// When there is none: the moment of the next, or nothing while the rate is 0.
     pub(in crate::admission) fn take(&mut self, now: Moment) -> Result<(), Option<Moment>> {
-        let State::Refilling(limiter) = &self.state else {
+        let BucketState::Refilling(limiter) = &self.state else {
             return Err(None);
         };
         match check(limiter, now) {
@@ -127,8 +127,8 @@ impl Bucket {
             return;
         }
         let level = match &self.state {
-            State::Refilling(limiter) => drain(limiter, self.rate, self.burst, now),
-            State::Paused { level } => *level,
+            BucketState::Refilling(limiter) => drain(limiter, self.rate, self.burst, now),
+            BucketState::Paused { level } => *level,
         };
         *self = Self::new(rate, burst, level, now);
     }

@@ -3,7 +3,7 @@
 
 use std::{collections::VecDeque, time::Duration};
 
-use crate::{admission::tuning::Shares, moment::Moment};
+use crate::{admission::tuning::ShareTuning, moment::Moment};
 
 /// At most this many are remembered.
 const LONGEST: usize = 1_000;
@@ -11,7 +11,7 @@ const LONGEST: usize = 1_000;
 /// What the last first renders of projects brought.
 #[derive(Debug)]
 pub(in crate::admission) struct Flood {
-    tuning: Shares,
+    tuning: ShareTuning,
     unknown: VecDeque<bool>,
     /// When a project of which nothing is held was last launched.
     launched: Option<Moment>,
@@ -36,7 +36,7 @@ impl FirstRenders {
 }
 
 impl Flood {
-    pub(in crate::admission) fn new(tuning: Shares) -> Self {
+    pub(in crate::admission) fn new(tuning: ShareTuning) -> Self {
         Self {
             tuning,
             unknown: VecDeque::new(),

@@ -31,7 +31,7 @@ pub(in crate::admission) struct Learned {
 
 /// How a call was launched, as far as its refusal depends on it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::admission) struct Launch {
+pub(in crate::admission) struct LaunchedCall {
     /// The decreases before it.
     round: u64,
     /// No other call was in flight.
@@ -52,8 +52,8 @@ impl Learned {
     }
 
     /// Records a launch beside that many other calls.
-    pub(in crate::admission) fn launch(&self, others: u32) -> Launch {
-        Launch {
+    pub(in crate::admission) fn launch(&self, others: u32) -> LaunchedCall {
+        LaunchedCall {
             round: self.round,
             is_alone: others == 0,
         }
@@ -126,7 +126,7 @@ impl Learned {
     /// that were in flight together. True when the call was refused alone.
     pub(in crate::admission) fn refused(
         &mut self,
-        launch: Launch,
+        launch: LaunchedCall,
         others: u32,
         most: NonZeroU32,
         now: Moment,

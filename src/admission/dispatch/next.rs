@@ -6,7 +6,7 @@ use crate::{
     admission::{
         Admission,
         gates::Candidate,
-        register::{Kind, Stage},
+        register::{Stage, WantedKind},
         words::Class,
     },
     moment::Moment,
@@ -19,7 +19,7 @@ pub(super) struct Open {
     missing: bool,
     /// Of which the last render failed.
     missing_failed: bool,
-    kinds: [bool; Kind::ALL.len()],
+    kinds: [bool; WantedKind::ALL.len()],
 }
 
 /// What is rendered next.
@@ -113,12 +113,14 @@ impl Admission {
             open.missing = may_go(Class::Missing, false, true);
             open.missing_failed = open.missing && may_go(Class::Missing, true, true);
         }
-        for kind in Kind::ALL {
+        for kind in WantedKind::ALL {
             open.kinds[kind as usize] = wanted.has(kind)
                 && match kind {
-                    Kind::Held | Kind::PushedBack => may_go(Class::Outdated, false, false),
-                    Kind::Unseen => may_go(Class::Outdated, false, true),
-                    Kind::Failing => may_go(Class::Outdated, true, false),
+                    WantedKind::Held | WantedKind::PushedBack => {
+                        may_go(Class::Outdated, false, false)
+                    }
+                    WantedKind::Unseen => may_go(Class::Outdated, false, true),
+                    WantedKind::Failing => may_go(Class::Outdated, true, false),
                 };
         }
         open

@@ -1,21 +1,21 @@
 //! Whether fetches as a whole fail, so that missing projects are rendered instead.
 //!
 //! A fetch that fails says little: it is fetched again. Fetching as a whole fail when at least
-//! [`Fetching::failures`] in a row failed or were pushed back, and for [`Fetching::fail_after`]
+//! [`FetchTuning::failures`] in a row failed or were pushed back, and for [`FetchTuning::fail_after`]
 //! none was answered, with a revision or that there is none. A store that plainly refuses is alive,
-//! and is given [`Fetching::refused_after`]. Once they are given up, one fetch at a time finds out
+//! and is given [`FetchTuning::refused_after`]. Once they are given up, one fetch at a time finds out
 //! whether they are answered again.
 
 use std::time::Duration;
 
-use crate::{admission::tuning::Fetching, moment::Moment};
+use crate::{admission::tuning::FetchTuning, moment::Moment};
 
 /// What is known of fetches as a whole.
 #[derive(Clone, Copy, Debug)]
-pub(in crate::admission) struct Store {
-    tuning: Fetching,
-    failing: Run,
-    refusing: Run,
+pub(in crate::admission) struct StoreHealth {
+    tuning: FetchTuning,
+    failing: FruitlessRun,
+    refusing: FruitlessRun,
     /// Until when the renderer asked not to be asked.
     told_until: Moment,
     is_given_up: bool,
@@ -26,13 +26,13 @@ pub(in crate::admission) struct Store {
 
 /// Fetching in a row that came to nothing.
 #[derive(Clone, Copy, Debug)]
-struct Run {
+struct FruitlessRun {
     length: u32,
     since: Moment,
     last: Moment,
 }
 
-impl Run {
+impl FruitlessRun {
     const NONE: Self = Self {
         length: 0,
         since: Moment::START,
@@ -59,12 +59,12 @@ pub(in crate::admission) enum Miss {
     PushedBack(Moment),
 }
 
-impl Store {
-    pub(in crate::admission) const fn new(tuning: Fetching) -> Self {
+impl StoreHealth {
+    pub(in crate::admission) const fn new(tuning: FetchTuning) -> Self {
         Self {
             tuning,
-            failing: Run::NONE,
-            refusing: Run::NONE,
+            failing: FruitlessRun::NONE,
+            refusing: FruitlessRun::NONE,
             told_until: Moment::START,
             is_given_up: false,
             probes: 0,
@@ -141,7 +141,7 @@ mod tests {
     use super::*;
     use crate::admission::tuning::Tuning;
 
-    const TUNING: Fetching = Tuning::DEFAULT.fetch;
+    const TUNING: FetchTuning = Tuning::DEFAULT.fetch;
 
     fn at(millis: u64) -> Moment {
         Moment::after_start(Duration::from_millis(millis))
@@ -149,7 +149,7 @@ mod tests {
 
     /// When fetches that come to nothing at these moments are given up.
     fn given_up_at(misses: &[(u64, Miss)]) -> Option<Moment> {
-        let (mut store, mut rng) = (Store::new(TUNING), fastrand::Rng::with_seed(1));
+        let (mut store, mut rng) = (StoreHealth::new(TUNING), fastrand::Rng::with_seed(1));
         for (millis, miss) in misses {
             store.missed(*miss, at(*millis), &mut rng);
         }
@@ -167,7 +167,7 @@ mod tests {
 
     #[test]
     fn an_answer_ends_the_run() {
-        let (mut store, mut rng) = (Store::new(TUNING), fastrand::Rng::with_seed(1));
+        let (mut store, mut rng) = (StoreHealth::new(TUNING), fastrand::Rng::with_seed(1));
         for millis in [0, 1_000, 2_000] {
             store.missed(Miss::Failed, at(millis), &mut rng);
         }
@@ -191,7 +191,7 @@ mod tests {
 
     #[test]
     fn once_given_up_it_is_probed_ever_more_seldom_and_no_sooner_than_it_asked() {
-        let (mut store, mut rng) = (Store::new(TUNING), fastrand::Rng::with_seed(1));
+        let (mut store, mut rng) = (StoreHealth::new(TUNING), fastrand::Rng::with_seed(1));
         store.missed(Miss::PushedBack(at(20_000)), at(0), &mut rng);
         store.give_up(at(3_000), &mut rng);
         assert_eq!(store.gives_up_at(), None);

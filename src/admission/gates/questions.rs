@@ -2,7 +2,7 @@
 
 use std::{num::NonZeroU32, time::Duration};
 
-use super::{Candidate, Gate, Room};
+use super::{Candidate, Gate, QueueRoom};
 use crate::{
     admission::{Admission, budget::Permits, register::Stage, words::Link},
     moment::Moment,
@@ -10,17 +10,17 @@ use crate::{
 };
 
 /// What is told, when to ask again, and how long it is expected to take.
-pub(super) type Answer = (NotRefreshed, Option<Moment>, Duration);
+pub(super) type WhyShut = (NotRefreshed, Option<Moment>, Duration);
 
 impl Admission {
-    pub(super) fn ask_draining(&self) -> Option<Answer> {
+    pub(super) fn ask_draining(&self) -> Option<WhyShut> {
         let wait = self.rules.tuning.guess.retry_after;
         self.way
             .is_draining
             .then_some((NotRefreshed::Draining, None, wait))
     }
 
-    pub(super) fn ask_breaker(&self, candidate: &Candidate, now: Moment) -> Option<Answer> {
+    pub(super) fn ask_breaker(&self, candidate: &Candidate, now: Moment) -> Option<WhyShut> {
         // That renders fail says nothing of what is stored, unless it is the identity.
         let is_concerned = match candidate.stage {
             Stage::Confirm => return self.ask_identity(now),
@@ -34,14 +34,14 @@ impl Admission {
         ))
     }
 
-    fn ask_identity(&self, now: Moment) -> Option<Answer> {
+    fn ask_identity(&self, now: Moment) -> Option<WhyShut> {
         let wait = self.until_probed(self.throttle.broken_until(now).flatten(), now);
         self.throttle
             .is_identity_refused()
             .then_some((NotRefreshed::BreakerOpen, None, wait))
     }
 
-    pub(super) fn ask_connection(&self, now: Moment) -> Option<Answer> {
+    pub(super) fn ask_connection(&self, now: Moment) -> Option<WhyShut> {
         let unusable_until = Some(self.way.unusable_until).filter(|until| *until > now);
         let wait = match self.way.link {
             Link::Up => unusable_until?.since(now),
@@ -52,7 +52,7 @@ impl Admission {
         Some((NotRefreshed::Unreachable, opens_at, wait))
     }
 
-    pub(super) fn ask_hold(&self, candidate: &Candidate, now: Moment) -> Option<Answer> {
+    pub(super) fn ask_hold(&self, candidate: &Candidate, now: Moment) -> Option<WhyShut> {
         let until = if candidate.is_render() {
             self.throttle.held_until(now)?
         } else {
@@ -65,8 +65,8 @@ impl Admission {
         ))
     }
 
-    pub(super) fn ask_queue(&self, candidate: &Candidate, now: Moment) -> Option<Answer> {
-        if candidate.room == Room::Some {
+    pub(super) fn ask_queue(&self, candidate: &Candidate, now: Moment) -> Option<WhyShut> {
+        if candidate.room == QueueRoom::Some {
             return None;
         }
         let [permit, token] = [Gate::Concurrency, Gate::Tokens].map(|gate| {
@@ -76,7 +76,7 @@ impl Admission {
         Some((NotRefreshed::QueueFull, None, permit.max(token)))
     }
 
-    pub(super) fn ask_concurrency(&self, candidate: &Candidate, now: Moment) -> Option<Answer> {
+    pub(super) fn ask_concurrency(&self, candidate: &Candidate, now: Moment) -> Option<WhyShut> {
         let (opens_at, wait) = match candidate.stage {
             Stage::Fetch | Stage::Confirm => self.ask_fetch_permits(candidate, now)?,
             Stage::Reserve | Stage::Render => self.ask_permits(candidate, now)?,
@@ -137,7 +137,7 @@ impl Admission {
         Some((stopped_until.or(learned.forgotten_at(now)), wait))
     }
 
-    pub(super) fn ask_tokens(&self, candidate: &Candidate, now: Moment) -> Option<Answer> {
+    pub(super) fn ask_tokens(&self, candidate: &Candidate, now: Moment) -> Option<WhyShut> {
         let (opens_at, wait) = match candidate.stage {
             Stage::Fetch | Stage::Confirm => {
                 let next = self.fetches.token(now).err()?;
@@ -250,7 +250,7 @@ impl Admission {
     }
 }
 
-pub(super) fn ask_project(candidate: &Candidate, now: Moment) -> Option<Answer> {
+pub(super) fn ask_project(candidate: &Candidate, now: Moment) -> Option<WhyShut> {
     let (until, reason) = candidate.alone;
     (until > now).then(|| (reason, Some(until), until.since(now)))
 }

@@ -7,7 +7,7 @@ use crate::{
     admission::{
         Admission,
         register::{Entry, Flight},
-        throttle::Answered,
+        throttle::WasAnswered,
         words::{CallFailure, Landing, Pushback},
     },
     moment::Moment,
@@ -134,18 +134,18 @@ impl Admission {
                 };
             }
             Landing::Failed(CallFailure::Unavailable | CallFailure::DeadlineExceeded) => {
-                Answered::No
+                WasAnswered::No
             }
             Landing::Rejected
             | Landing::Failed(
                 CallFailure::Aborted
                 | CallFailure::Other
                 | CallFailure::Exhausted(Pushback { after: None, .. }),
-            ) => Answered::Yes,
+            ) => WasAnswered::Yes,
         };
         let fault = &mut self.throttle.fault;
         fault.failed(project, answered, failed_before);
-        if answered == Answered::Yes && fault.is_of_many() {
+        if answered == WasAnswered::Yes && fault.is_of_many() {
             self.throttle.ease(now);
         }
     }

@@ -16,7 +16,7 @@ use crate::{
 
 /// What a project is left alone for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum State {
+enum CoolDownState {
     /// Nothing: it is not left alone.
     Idle,
     /// A render failed, and is tried again for those who wait.
@@ -35,7 +35,7 @@ enum State {
     PushedBack,
 }
 
-impl State {
+impl CoolDownState {
     fn reason(self) -> NotRefreshed {
         match self {
             Self::Idle | Self::Retrying | Self::Failed | Self::Unanswered => {
@@ -52,7 +52,7 @@ impl State {
 /// The gate of one project.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::admission) struct CoolDown {
-    state: State,
+    state: CoolDownState,
     until: Moment,
     /// The last wait that was drawn after a failure.
     drawn: Duration,
@@ -70,7 +70,7 @@ pub(in crate::admission) struct CoolDown {
 
 /// How a render failed, as far as its project cools down.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::admission) enum Failure {
+pub(in crate::admission) enum CoolDownFailure {
     /// The renderer answered with an error.
     Answered,
     /// The renderer did not answer.
@@ -81,7 +81,7 @@ pub(in crate::admission) enum Failure {
 
 impl CoolDown {
     pub(in crate::admission) const NONE: Self = Self {
-        state: State::Idle,
+        state: CoolDownState::Idle,
         until: Moment::START,
         drawn: Duration::ZERO,
         failures: 0,
@@ -122,7 +122,7 @@ impl CoolDown {
     }
 
     pub(in crate::admission) fn is_pushed_back(&self) -> bool {
-        self.state == State::PushedBack
+        self.state == CoolDownState::PushedBack
     }
 
     /// When a render of it last failed, since the last success.
@@ -139,7 +139,7 @@ impl CoolDown {
     /// Brooker, "Exponential Backoff and Jitter", AWS architecture blog, 2015).
     pub(in crate::admission) fn fail(
         &mut self,
-        failure: Failure,
+        failure: CoolDownFailure,
         range: Range,
         now: Moment,
         rng: &mut fastrand::Rng,
@@ -151,9 +151,9 @@ impl CoolDown {
         self.failed_at = Some(now);
         // Any → Failed | Unanswered | Rejected
         let state = match failure {
-            Failure::Answered => State::Failed,
-            Failure::Unanswered => State::Unanswered,
-            Failure::Rejected => State::Rejected,
+            CoolDownFailure::Answered => CoolDownState::Failed,
+            CoolDownFailure::Unanswered => CoolDownState::Unanswered,
+            CoolDownFailure::Rejected => CoolDownState::Rejected,
         };
         self.enter(state, self.drawn, now)
     }
@@ -167,7 +167,7 @@ impl CoolDown {
         rng: &mut fastrand::Rng,
     ) {
         let (failures, failed_at) = (self.failures, self.failed_at);
-        self.fail(Failure::Answered, range, now, rng);
+        self.fail(CoolDownFailure::Answered, range, now, rng);
         (self.failures, self.failed_at) = (failures, failed_at);
     }
 
@@ -183,7 +183,7 @@ impl CoolDown {
         // What it brought was of no use, so that the next one need not wait for the interval.
         self.raised_at = None;
         // Any → Behind
-        self.enter(State::Behind, wait, now)
+        self.enter(CoolDownState::Behind, wait, now)
     }
 
     /// Cools down after the renderer did not know the held project.
@@ -191,19 +191,19 @@ impl CoolDown {
         let wait = tuning.gone.doubled(self.gone);
         self.gone += 1;
         // Any → Gone
-        self.enter(State::Gone, wait, now)
+        self.enter(CoolDownState::Gone, wait, now)
     }
 
     /// The renderer asked to leave the project alone.
     pub(in crate::admission) fn push_back(&mut self, wait: Duration, now: Moment) -> Outcome {
         // Any → PushedBack
-        self.enter(State::PushedBack, wait, now)
+        self.enter(CoolDownState::PushedBack, wait, now)
     }
 
     /// The render is tried again after that wait.
     pub(in crate::admission) fn retry(&mut self, wait: Duration, now: Moment) {
         // Any → Retrying
-        self.enter(State::Retrying, wait, now);
+        self.enter(CoolDownState::Retrying, wait, now);
     }
 
     /// A project that is missing now cools down no longer than a missing one, unless the renderer
@@ -249,12 +249,12 @@ impl CoolDown {
 
     /// As [`CoolDown::forgive`], where the renderer had been away.
     pub(in crate::admission) fn forgive_absence(&mut self) {
-        if self.state == State::Unanswered {
+        if self.state == CoolDownState::Unanswered {
             self.forgive();
         }
     }
 
-    fn enter(&mut self, state: State, wait: Duration, now: Moment) -> Outcome {
+    fn enter(&mut self, state: CoolDownState, wait: Duration, now: Moment) -> Outcome {
         (self.state, self.until) = (state, now + wait);
         Outcome::Refused(Refusal {
             reason: state.reason(),

@@ -11,7 +11,7 @@ use crate::{
 /// What callers demand beyond freshness. A demand that a render did not meet cools down, and not
 /// the project, which others want for the sake of less.
 #[derive(Clone, Copy, Debug)]
-pub(in crate::admission) struct Demands {
+pub(in crate::admission) struct ProjectDemands {
     /// The highest order that a caller demanded since the last render.
     pub(in crate::admission) highest: Option<Order>,
     /// The least demand that was not met.
@@ -22,7 +22,7 @@ pub(in crate::admission) struct Demands {
     times: u32,
 }
 
-impl Demands {
+impl ProjectDemands {
     pub(super) const NONE: Self = Self {
         highest: None,
         unmet: Order::new(0, 0),

@@ -3,7 +3,7 @@
 use crate::{
     admission::{
         action::Lease,
-        budget::Launch,
+        budget::LaunchedCall,
         words::{Class, Want},
     },
     moment::Moment,
@@ -41,7 +41,7 @@ pub(in crate::admission) enum Stage {
 pub(in crate::admission) struct Flight {
     pub(in crate::admission) stage: Stage,
     /// Beside which calls it was launched.
-    pub(in crate::admission) launch: Launch,
+    pub(in crate::admission) launch: LaunchedCall,
     pub(in crate::admission) since: Moment,
     /// What was to come of it.
     pub(in crate::admission) want: Want,

@@ -5,13 +5,13 @@ use std::time::Duration;
 
 use super::{
     cool_down::CoolDown,
-    demands::Demands,
+    demands::ProjectDemands,
     effort::{Effort, Flight},
     fetching::Fetching,
-    place::{Counted, Place, Seat},
+    place::{Place, QueueCount, RegisterSeat},
     strikes::Strikes,
     waiters::Waiters,
-    wanted::{Standing, Weight},
+    wanted::{WantedStanding, Weight},
 };
 use crate::{
     admission::{
@@ -27,7 +27,7 @@ use crate::{
 pub(in crate::admission) struct Entry {
     pub(in crate::admission) held: Option<HeldMark>,
     pub(in crate::admission) want: Want,
-    pub(in crate::admission) demands: Demands,
+    pub(in crate::admission) demands: ProjectDemands,
     pub(in crate::admission) waiters: Waiters,
     pub(in crate::admission) effort: Effort,
     /// How often it was tried for those who wait.
@@ -35,10 +35,10 @@ pub(in crate::admission) struct Entry {
     pub(in crate::admission) fetching: Fetching,
     pub(in crate::admission) strikes: Strikes,
     pub(in crate::admission) cool_down: CoolDown,
-    pub(in crate::admission) seat: Seat,
+    pub(in crate::admission) seat: RegisterSeat,
     pub(super) interest: Interest,
     /// Which of what concerns every project it knows of.
-    pub(super) news: News,
+    pub(super) news: AnnouncementCount,
 }
 
 /// How long a lookup counts.
@@ -50,7 +50,7 @@ pub(super) struct Interest {
 
 /// Counts what concerned every project.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct News {
+pub(super) struct AnnouncementCount {
     /// Changes of the target.
     pub(super) targets: u32,
     /// Returns of the renderer.
@@ -58,26 +58,32 @@ pub(super) struct News {
 }
 
 impl Entry {
-    pub(super) fn new(wish: Wish, arrival: u64, news: News, tuning: &Tuning, now: Moment) -> Self {
+    pub(super) fn new(
+        wish: Wish,
+        arrival: u64,
+        news: AnnouncementCount,
+        tuning: &Tuning,
+        now: Moment,
+    ) -> Self {
         Self {
             held: wish.held,
             want: wish.want,
-            demands: Demands::NONE,
+            demands: ProjectDemands::NONE,
             waiters: Waiters::default(),
             effort: Effort::None,
             attempts: 0,
             fetching: Fetching::DUE,
             strikes: Strikes::NONE,
             cool_down: CoolDown::NONE,
-            seat: Seat {
+            seat: RegisterSeat {
                 arrival,
-                standing: Standing {
+                standing: WantedStanding {
                     weight: Weight::first(now, tuning.turns.weight_decay),
                     since: now,
                 },
                 place: Place::Resting,
                 timer: None,
-                counted: Counted::Not,
+                counted: QueueCount::Not,
             },
             interest: Interest {
                 looked_up: now,
@@ -100,7 +106,7 @@ impl Entry {
             self.seat.standing.weight.count(now, decay);
         } else {
             self.want = wish.want;
-            self.seat.standing = Standing {
+            self.seat.standing = WantedStanding {
                 weight: Weight::first(now, decay),
                 since: now,
             };
@@ -124,7 +130,7 @@ impl Entry {
     }
 
     /// Knows of what concerns every project; `target` is the one in force.
-    pub(super) fn hear(&mut self, news: News, target: u64, was_raised: bool) {
+    pub(super) fn hear(&mut self, news: AnnouncementCount, target: u64, was_raised: bool) {
         if self.news.targets != news.targets {
             if was_raised {
                 self.want.rollout = self.want.rollout.max(target);

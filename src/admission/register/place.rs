@@ -3,7 +3,7 @@
 use super::{
     effort::Effort,
     entry::Entry,
-    wanted::{Kind, Standing},
+    wanted::{WantedKind, WantedStanding},
 };
 use crate::{
     admission::{tuning::Tuning, words::Class},
@@ -12,13 +12,13 @@ use crate::{
 
 /// Where a project stands in the register.
 #[derive(Clone, Copy, Debug)]
-pub(in crate::admission) struct Seat {
+pub(in crate::admission) struct RegisterSeat {
     /// The place in the queues of missing projects.
     pub(in crate::admission) arrival: u64,
-    pub(in crate::admission) standing: Standing,
+    pub(in crate::admission) standing: WantedStanding,
     pub(in crate::admission) place: Place,
     pub(super) timer: Option<Moment>,
-    pub(in crate::admission) counted: Counted,
+    pub(in crate::admission) counted: QueueCount,
 }
 
 /// Where a project stands: in exactly one place.
@@ -31,7 +31,7 @@ pub(in crate::admission) enum Place {
     Granted(Class, Moment),
     ToFetch,
     Missing,
-    Wanted(Kind, Standing),
+    Wanted(WantedKind, WantedStanding),
     /// Wanted, behind its own gate.
     Cooling,
     /// Not wanted, but not to be forgotten yet.
@@ -46,7 +46,7 @@ impl Place {
 
 /// As what a project counts against the queue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::admission) enum Counted {
+pub(in crate::admission) enum QueueCount {
     Not,
     WaitedFor,
     Demoted,
@@ -100,32 +100,32 @@ impl Entry {
 
     fn place_among_wanted(&self) -> Place {
         let kind = if self.cool_down.is_cooling() {
-            Kind::Failing
+            WantedKind::Failing
         } else if self.held.is_none() {
-            Kind::Unseen
+            WantedKind::Unseen
         } else if self.cool_down.is_pushed_back() {
-            Kind::PushedBack
+            WantedKind::PushedBack
         } else {
-            Kind::Held
+            WantedKind::Held
         };
         Place::Wanted(kind, self.seat.standing)
     }
 
-    pub(super) fn counts_as(&self) -> Counted {
+    pub(super) fn counts_as(&self) -> QueueCount {
         match self.seat.place {
-            Place::InFlight => Counted::Not,
-            _ if self.held.is_some() => Counted::Not,
-            _ if !self.waiters.is_empty() => Counted::WaitedFor,
+            Place::InFlight => QueueCount::Not,
+            _ if self.held.is_some() => QueueCount::Not,
+            _ if !self.waiters.is_empty() => QueueCount::WaitedFor,
             Place::Asked
             | Place::Granted(..)
             | Place::ToFetch
             | Place::Missing
-            | Place::Wanted(..) => Counted::Demoted,
+            | Place::Wanted(..) => QueueCount::Demoted,
             // The rate of fetches bounds them too little.
-            Place::Cooling if self.seat.timer == Some(self.fetching.until) => Counted::Demoted,
+            Place::Cooling if self.seat.timer == Some(self.fetching.until) => QueueCount::Demoted,
             // Each of these was launched, so that the rate bounds them. Forgetting them would
             // forget that they are left alone.
-            Place::Cooling | Place::Resting => Counted::Not,
+            Place::Cooling | Place::Resting => QueueCount::Not,
         }
     }
 }

@@ -64,7 +64,7 @@ impl Weight {
 
 /// Where a project stands in the index.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(in crate::admission) struct Standing {
+pub(in crate::admission) struct WantedStanding {
     pub(in crate::admission) weight: Weight,
     /// Since when it is wanted.
     pub(in crate::admission) since: Moment,
@@ -72,7 +72,7 @@ pub(in crate::admission) struct Standing {
 
 /// Kinds of wanted projects, each of which may be let through or not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::admission) enum Kind {
+pub(in crate::admission) enum WantedKind {
     /// A revision is held.
     Held,
     /// Nothing is held, and no lookup waits.
@@ -83,7 +83,7 @@ pub(in crate::admission) enum Kind {
     Failing,
 }
 
-impl Kind {
+impl WantedKind {
     /// Every kind, the better ones to probe a renderer with first.
     pub(in crate::admission) const ALL: [Self; 4] =
         [Self::Held, Self::Unseen, Self::PushedBack, Self::Failing];
@@ -92,7 +92,7 @@ impl Kind {
 /// Projects by how much, and by how long, they are wanted.
 #[derive(Debug)]
 pub(in crate::admission) struct Wanted {
-    shelves: [Shelf; Kind::ALL.len()],
+    shelves: [Shelf; WantedKind::ALL.len()],
     turns: u32,
     /// One in this many turns goes to the longest wanted.
     longest_wanted: u32,
@@ -116,8 +116,8 @@ impl Wanted {
     pub(in crate::admission) fn insert(
         &mut self,
         project: &Project,
-        kind: Kind,
-        standing: Standing,
+        kind: WantedKind,
+        standing: WantedStanding,
     ) {
         let shelf = &mut self.shelves[kind as usize];
         shelf
@@ -129,8 +129,8 @@ impl Wanted {
     pub(in crate::admission) fn remove(
         &mut self,
         project: &Project,
-        kind: Kind,
-        standing: Standing,
+        kind: WantedKind,
+        standing: WantedStanding,
     ) {
         let shelf = &mut self.shelves[kind as usize];
         shelf
@@ -140,8 +140,11 @@ impl Wanted {
     }
 
     /// The project whose turn it is, among the kinds that may go.
-    pub(in crate::admission) fn peek(&self, may_go: &dyn Fn(Kind) -> bool) -> Option<&Project> {
-        let shelves = Kind::ALL.into_iter().filter(|&kind| may_go(kind));
+    pub(in crate::admission) fn peek(
+        &self,
+        may_go: &dyn Fn(WantedKind) -> bool,
+    ) -> Option<&Project> {
+        let shelves = WantedKind::ALL.into_iter().filter(|&kind| may_go(kind));
         let shelves = shelves.map(|kind| &self.shelves[kind as usize]);
         if self.turns % self.longest_wanted == self.longest_wanted - 1 {
             let oldest = shelves.filter_map(|shelf| shelf.by_age.first()).min();
@@ -153,14 +156,17 @@ impl Wanted {
     }
 
     /// The project to probe the renderer with: of the best kind that may go the longest wanted.
-    pub(in crate::admission) fn probe(&self, may_go: &dyn Fn(Kind) -> bool) -> Option<&Project> {
-        let kinds = Kind::ALL.into_iter().filter(|&kind| may_go(kind));
+    pub(in crate::admission) fn probe(
+        &self,
+        may_go: &dyn Fn(WantedKind) -> bool,
+    ) -> Option<&Project> {
+        let kinds = WantedKind::ALL.into_iter().filter(|&kind| may_go(kind));
         let oldest = |kind| self.shelves[kind as usize].by_age.first();
         kinds.filter_map(oldest).map(|(_, project)| project).next()
     }
 
     /// Whether there is any of a kind.
-    pub(in crate::admission) fn has(&self, kind: Kind) -> bool {
+    pub(in crate::admission) fn has(&self, kind: WantedKind) -> bool {
         self.shelves[kind as usize].by_weight.len() > 0
     }
 
@@ -170,7 +176,11 @@ impl Wanted {
     }
 
     /// How many stand before a project, itself left out.
-    pub(in crate::admission) fn ahead_of(&self, project: &Project, standing: Standing) -> usize {
+    pub(in crate::admission) fn ahead_of(
+        &self,
+        project: &Project,
+        standing: WantedStanding,
+    ) -> usize {
         let place = (standing.weight.rank(), project.clone());
         let ahead = |shelf: &Shelf| shelf.by_weight.above(&place);
         self.shelves.iter().map(ahead).sum()
@@ -200,26 +210,26 @@ mod tests {
         Project::new(name).unwrap()
     }
 
-    fn looked_up(seconds: impl IntoIterator<Item = u64>) -> Standing {
+    fn looked_up(seconds: impl IntoIterator<Item = u64>) -> WantedStanding {
         let mut seconds = seconds.into_iter();
         let since = at(seconds.next().unwrap());
         let mut weight = Weight::first(since, DECAY);
         seconds.for_each(|second| {
             weight.count(at(second), DECAY);
         });
-        Standing { weight, since }
+        WantedStanding { weight, since }
     }
 
     #[test]
     fn more_seconds_with_a_lookup_go_first_and_more_lookups_in_a_second_count_once() {
         let mut wanted = Wanted::new(EVERY);
-        wanted.insert(&project("often"), Kind::Held, looked_up(10..15));
+        wanted.insert(&project("often"), WantedKind::Held, looked_up(10..15));
         wanted.insert(
             &project("hot-loop"),
-            Kind::Held,
+            WantedKind::Held,
             looked_up([10, 10, 10, 10, 10, 10, 14]),
         );
-        wanted.insert(&project("once"), Kind::Held, looked_up([14]));
+        wanted.insert(&project("once"), WantedKind::Held, looked_up([14]));
         assert_eq!(wanted.peek(&|_| true), Some(&project("often")));
         assert_eq!(wanted.ahead_of(&project("once"), looked_up([14])), 2);
     }
@@ -227,8 +237,8 @@ mod tests {
     #[test]
     fn weight_decays_so_that_what_was_wanted_long_ago_yields() {
         let mut wanted = Wanted::new(EVERY);
-        wanted.insert(&project("then"), Kind::Held, looked_up(0..10));
-        wanted.insert(&project("now"), Kind::Held, looked_up(598..600));
+        wanted.insert(&project("then"), WantedKind::Held, looked_up(0..10));
+        wanted.insert(&project("now"), WantedKind::Held, looked_up(598..600));
         assert_eq!(wanted.peek(&|_| true), Some(&project("now")));
     }
 
@@ -236,14 +246,14 @@ mod tests {
     fn none_starves_while_others_are_wanted_more() {
         let mut wanted = Wanted::new(EVERY);
         let cold = looked_up([0]);
-        wanted.insert(&project("cold"), Kind::Held, cold);
+        wanted.insert(&project("cold"), WantedKind::Held, cold);
         let turns = (1..).find(|turn| {
             let hot = project(&format!("hot-{turn}"));
-            wanted.insert(&hot, Kind::Held, looked_up(*turn..turn + 100));
+            wanted.insert(&hot, WantedKind::Held, looked_up(*turn..turn + 100));
             let next = wanted.peek(&|_| true).unwrap().clone();
             wanted.turn();
             if next == hot {
-                wanted.remove(&hot, Kind::Held, looked_up(*turn..turn + 100));
+                wanted.remove(&hot, WantedKind::Held, looked_up(*turn..turn + 100));
             }
             next == project("cold")
         });

@@ -5,13 +5,13 @@ use super::*;
 const PAGE: &str = include_str!("../../ARCHITECTURE.md");
 
 /// A constant as the page shows it.
-trait Shown {
+trait ShownConstant {
     fn shown(&self) -> String;
 }
 
 macro_rules! shown {
     ($($kind:ty),*) => {
-        $(impl Shown for $kind {
+        $(impl ShownConstant for $kind {
             fn shown(&self) -> String {
                 format!("{self:?}")
             }
@@ -21,7 +21,7 @@ macro_rules! shown {
 
 shown!(Duration, f64, u32, u64, usize);
 
-impl Shown for Range {
+impl ShownConstant for Range {
     fn shown(&self) -> String {
         format!("{:?} to {:?}", self.first, self.most)
     }
@@ -47,25 +47,25 @@ macro_rules! rows {
 #[test]
 fn the_table_of_constants_is_that_of_the_architecture_page() {
     let rows = rows! {
-        interest: Interest { lasts, most, convergence }
+        interest: InterestTuning { lasts, most, convergence }
         turns: Turns {
             weight_decay, longest_wanted, outdated, probe_candidates, reviewed, swept,
         }
-        budget: Shares {
+        budget: ShareTuning {
             first_token, missing_start, kept_for_missing, failing, flood_window, flood_share,
             asked_at_once, ask_deadline, ask_horizon,
         }
         cool_down: CoolDowns { outdated, missing, most_in_a_fault, behind, gone, raised }
         retry: Retries { per_success, saved, floor, attempts, backoff }
         breaker: Breaking { failures, open, ramp, ramp_start, probes }
-        hold: Holding { projects, window, most, ramp }
+        hold: HoldTuning { projects, window, most, ramp }
         pace: Pacing { on_pushback, on_failure, epoch, recovery, least, step }
-        fault: Faults {
+        fault: FaultTuning {
             projects, outcomes, behind_projects, behind_answers, behind_redial, drop_share,
             drop_window, dropped_after, few, few_dropped_after,
         }
         learned: Learning { decrease, lasts, stop, strikes, failures, answered }
-        fetch: Fetching {
+        fetch: FetchTuning {
             backoff, failures, fail_after, refused_after, run_forgotten, asked_again, confirming,
             confirm_start, confirm_backoff,
         }

@@ -10,7 +10,7 @@ const RENDER: Duration = Duration::from_millis(50);
 
 /// What came of a fault.
 #[derive(Debug)]
-struct Seen {
+struct FaultSeen {
     /// Renders and fetches in the fault.
     attempts: usize,
     /// Renders and fetches in its last minute.
@@ -32,17 +32,17 @@ struct Outage {
 
 /// A machine and its callers before a renderer that answers everything in the same way until its
 /// fault ends.
-struct World {
+struct FaultWorld {
     admission: Admission,
     now: Moment,
     ends: Moment,
     held: Vec<Option<HeldMark>>,
     flights: Vec<(Moment, usize, bool)>,
     calls: u64,
-    seen: Seen,
+    seen: FaultSeen,
 }
 
-impl World {
+impl FaultWorld {
     fn new(outage: Outage) -> Self {
         let now = FAULT + Duration::from_secs(100);
         let mut admission = Admission::new(outage.limits, 2, outage.seed, FAULT);
@@ -58,7 +58,7 @@ impl World {
             held: vec![held; outage.projects],
             flights: Vec::new(),
             calls: 0,
-            seen: Seen {
+            seen: FaultSeen {
                 attempts: 0,
                 last_minute: 0,
                 fresh_after: Duration::ZERO,
@@ -79,7 +79,7 @@ impl World {
         for project in self.outdated() {
             let asked = wish(self.held[project], 2, None, self.now);
             let verdict = self.admission.want(&name(project), asked, self.now);
-            if let Verdict::Refused(refused) = verdict {
+            if let WishVerdict::Refused(refused) = verdict {
                 self.seen.told.insert(refused.refusal.reason);
             }
         }
@@ -144,8 +144,8 @@ impl World {
 
 /// Has projects wanted while each call is answered as `failure` says, and rightly when the fault is
 /// over; their callers look them up every 10 s.
-fn outlasts(outage: Outage, failure: impl Fn(u64) -> Landing) -> Seen {
-    let mut world = World::new(outage);
+fn outlasts(outage: Outage, failure: impl Fn(u64) -> Landing) -> FaultSeen {
+    let mut world = FaultWorld::new(outage);
     let mut looks_up = world.now;
     loop {
         if looks_up <= world.now {
@@ -269,7 +269,7 @@ fn who_waits_for_what_a_lowered_target_made_fresh_is_told_though_the_render_is_r
     });
     admission.want(&name(0), wish(held, 2, None, now), now);
     let waits = wish(held, 2, Some(minutes(1)), now);
-    assert_eq!(admission.want(&name(0), waits, now), Verdict::Wait);
+    assert_eq!(admission.want(&name(0), waits, now), WishVerdict::Wait);
     admission.set_target(1, now);
     assert_eq!(launched(&mut admission).len(), 1);
     let refused = Landing::Failed(CallFailure::Refused);

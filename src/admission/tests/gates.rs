@@ -39,8 +39,8 @@ fn launches(admission: &mut Admission) -> (Vec<Project>, Vec<(Project, u64)>) {
 fn wants(admission: &mut Admission, project: usize, patience: Duration, now: Moment) -> Refused {
     let wish = wish(None, 1, Some(patience), now);
     match admission.want(&name(project), wish, now) {
-        Verdict::Wait => panic!("it is not worth waiting"),
-        Verdict::Refused(refused) => refused,
+        WishVerdict::Wait => panic!("it is not worth waiting"),
+        WishVerdict::Refused(refused) => refused,
     }
 }
 
@@ -247,8 +247,8 @@ fn in_a_hang_retry_after_knows_how_long_permits_are_held_and_nobody_waits_for_th
             for (project, held) in [(98, None), (99, outdated())] {
                 let asked = wish(held, 2, Some(cold), now);
                 let told = match admission.want(&name(project), asked, now) {
-                    Verdict::Wait => panic!("waits in vain {elapsed} s into a hang"),
-                    Verdict::Refused(refused) => refused.refusal,
+                    WishVerdict::Wait => panic!("waits in vain {elapsed} s into a hang"),
+                    WishVerdict::Refused(refused) => refused.refusal,
                 };
                 assert_eq!(told.reason, NotRefreshed::ConcurrencyLimited);
                 let expected = Duration::from_secs(elapsed.min(30 - elapsed));
@@ -409,7 +409,8 @@ fn a_call_that_found_no_connection_stops_renders_for_a_moment_only() {
     let mut admission = machine_that_misses(0..1, limits(100.0, 10, 4, 100), now);
     launched(&mut admission);
     admission.landed(&name(0), Landing::Unreachable, now);
-    let Verdict::Refused(refused) = admission.want(&name(1), wish(None, 1, None, now), now) else {
+    let WishVerdict::Refused(refused) = admission.want(&name(1), wish(None, 1, None, now), now)
+    else {
         panic!("no lookup waits");
     };
     assert_eq!(refused.refusal.reason, NotRefreshed::Unreachable);
@@ -501,7 +502,8 @@ fn a_pushback_outlives_a_raised_target_and_a_full_queue() {
     admission.left(&name(0), now + Duration::from_secs(100), now);
     admission.landed(&name(0), pushed_back(Duration::from_secs(5)), now);
     admission.set_target(2, now);
-    let Verdict::Refused(refused) = admission.want(&name(0), wish(None, 2, None, now), now) else {
+    let WishVerdict::Refused(refused) = admission.want(&name(0), wish(None, 2, None, now), now)
+    else {
         panic!("no lookup waits");
     };
     assert_eq!(refused.refusal.reason, NotRefreshed::PushedBack);
@@ -532,7 +534,8 @@ fn a_token_in_advance_is_paid_before_another_is_promised() {
         now = admission.next_wake().expect("the first token comes");
         admission.tick(now);
     }
-    let Verdict::Refused(refused) = admission.want(&name(1), wish(None, 1, None, now), now) else {
+    let WishVerdict::Refused(refused) = admission.want(&name(1), wish(None, 1, None, now), now)
+    else {
         panic!("no lookup waits");
     };
     assert_eq!(refused.refusal.reason, NotRefreshed::Throttled);
@@ -591,9 +594,9 @@ fn a_project_is_scheduled_only_when_it_is_launched_next() {
     let patience = Duration::from_secs(10);
     let waiting = wish(None, 1, Some(patience), start);
     let [one, other] = [0, 1].map(name);
-    assert_eq!(admission.want(&one, waiting, start), Verdict::Wait);
+    assert_eq!(admission.want(&one, waiting, start), WishVerdict::Wait);
     admission.fetched(&one, FetchLanding::Unimplemented, start);
-    assert_eq!(admission.want(&other, waiting, start), Verdict::Wait);
+    assert_eq!(admission.want(&other, waiting, start), WishVerdict::Wait);
 
     let due = admission.next_wake().unwrap();
     admission.left(&one, start + patience, due);
@@ -609,8 +612,8 @@ fn the_class_of_a_refusal_follows_what_is_held_whether_its_callers_wait_or_not()
     let now = at_100();
     let mut admission = machine_that_misses(0..0, limits(0.0, 1, 1, 2), now);
     let refused = |verdict| match verdict {
-        Verdict::Refused(refused) => refused.class,
-        Verdict::Wait => panic!("nothing is admitted"),
+        WishVerdict::Refused(refused) => refused.class,
+        WishVerdict::Wait => panic!("nothing is admitted"),
     };
     for patience in [None, Some(Duration::from_millis(1))] {
         let missing = admission.want(&name(1), wish(None, 1, patience, now), now);

@@ -9,7 +9,7 @@ const REFUSED: Landing = Landing::Failed(CallFailure::Refused);
 
 /// A renderer that takes a number of calls at once, each for the same time, and plainly refuses
 /// others; for some projects it refuses all.
-struct Server {
+struct RefusingRenderer {
     admission: Admission,
     now: Moment,
     takes: usize,
@@ -28,7 +28,7 @@ struct Server {
 /// How long a refusal travels.
 const TRIP: Duration = Duration::from_millis(1);
 
-impl Server {
+impl RefusingRenderer {
     fn new(takes: usize, lasts: Duration, offers_fetch: bool) -> Self {
         Self::seeded(takes, lasts, offers_fetch, 1)
     }
@@ -162,7 +162,7 @@ fn millis(millis: u64) -> Duration {
 /// grpcio's `maximum_concurrent_rpcs` of 2: 28 of 30 refused fetches became renders.
 #[test]
 fn refused_fetches_are_fetched_again_and_never_rendered() {
-    let mut server = Server::new(2, millis(20), true);
+    let mut server = RefusingRenderer::new(2, millis(20), true);
     let start = server.now;
     server.looks_up(0..30, None, 1);
     server.runs_until(start + millis(300).mul_f64(1.5) + millis(500));
@@ -173,7 +173,7 @@ fn refused_fetches_are_fetched_again_and_never_rendered() {
 /// As above without Fetch: 28 of 30 lookups failed within 0.1 s.
 #[test]
 fn refused_renders_of_missing_projects_are_launched_again_in_their_place() {
-    let mut server = Server::new(2, millis(50), false);
+    let mut server = RefusingRenderer::new(2, millis(50), false);
     let start = server.now;
     server.looks_up(0..30, None, 1);
     server.runs_until(start + millis(750).mul_f64(1.5) + millis(500));
@@ -184,7 +184,7 @@ fn refused_renders_of_missing_projects_are_launched_again_in_their_place() {
 /// As above, of a release: each refused project cooled down for 5 s and more.
 #[test]
 fn a_release_on_a_renderer_that_takes_two_calls_converges_as_fast_as_it_can() {
-    let mut server = Server::new(2, millis(50), false);
+    let mut server = RefusingRenderer::new(2, millis(50), false);
     let start = server.now;
     let held = HeldMark {
         order: Order::rollout(1),
@@ -239,7 +239,7 @@ fn each_attempt_after_a_refusal_takes_a_token() {
 #[test]
 fn a_project_that_is_refused_again_and_again_while_others_land_cools_down_alone() {
     for offers_fetch in [false, true] {
-        let mut server = Server::new(8, millis(20), offers_fetch);
+        let mut server = RefusingRenderer::new(8, millis(20), offers_fetch);
         server.never.insert(name(0));
         server.looks_up(0..1, None, 1);
         let projects = 300;
@@ -266,7 +266,8 @@ fn no_project_fails_because_it_is_refused_while_it_is_learned_how_many_calls_are
     let mut refused = 0;
     for seed in 0..500 {
         for (takes, offers_fetch) in [(1, false), (2, false), (2, true), (5, true)] {
-            let mut server = Server::seeded(takes, millis(5 + seed % 40), offers_fetch, seed);
+            let mut server =
+                RefusingRenderer::seeded(takes, millis(5 + seed % 40), offers_fetch, seed);
             let lookups = usize::try_from(seed % 40).unwrap() + 10;
             server.looks_up(0..lookups, None, 1);
             server.runs_until(server.now + PATIENT * 2);
@@ -285,7 +286,7 @@ fn no_project_fails_because_it_is_refused_while_it_is_learned_how_many_calls_are
 fn a_project_that_is_always_refused_cools_down_after_at_most_64_attempts() {
     for seed in 0..200 {
         for (takes, offers_fetch) in [(2, false), (8, false), (2, true), (8, true)] {
-            let mut server = Server::seeded(takes, millis(20), offers_fetch, seed);
+            let mut server = RefusingRenderer::seeded(takes, millis(20), offers_fetch, seed);
             server.never.insert(name(0));
             server.looks_up(0..1, None, 1);
             let mut project = 1;
@@ -354,7 +355,7 @@ fn a_confirming_fetch_that_is_refused_teaches_how_many_fetches_are_taken() {
 
 #[test]
 fn a_renderer_that_refuses_everything_is_asked_ever_more_seldom_and_used_once_it_does_not() {
-    let mut server = Server::new(0, millis(50), false);
+    let mut server = RefusingRenderer::new(0, millis(50), false);
     server
         .admission
         .fetched(&name(0), FetchLanding::Unimplemented, server.now);

@@ -5,19 +5,19 @@ use super::*;
 
 /// What is asked of somebody, who answers badly.
 #[derive(Debug)]
-pub(super) struct Reserver {
+pub(super) struct BadReserver {
     rng: fastrand::Rng,
     /// Answers under way, by when they arrive.
     answers: Vec<(Moment, AskId, Vec<Reserved>)>,
     leases: u64,
     /// Leases that were granted and are to be given back.
     out: HashSet<Lease>,
-    pub(super) seen: Seen,
+    pub(super) seen: ReserverSeen,
 }
 
 /// How often each kind of answer was given, and what became of them.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Seen {
+pub(super) struct ReserverSeen {
     pub(super) granted: u32,
     pub(super) later: u32,
     pub(super) elsewhere: u32,
@@ -28,14 +28,14 @@ pub(super) struct Seen {
     pub(super) returned: u32,
 }
 
-impl Reserver {
+impl BadReserver {
     pub(super) fn new(seed: u64) -> Self {
         Self {
             rng: fastrand::Rng::with_seed(seed),
             answers: Vec::new(),
             leases: 0,
             out: HashSet::new(),
-            seen: Seen::default(),
+            seen: ReserverSeen::default(),
         }
     }
 
@@ -130,10 +130,10 @@ impl Reserver {
 #[test]
 fn every_sequence_keeps_the_invariants_while_renders_are_reserved_elsewhere() {
     let mut runner = runner();
-    let seen = std::cell::RefCell::new(Seen::default());
+    let seen = std::cell::RefCell::new(ReserverSeen::default());
     runner
         .run(&(steps(), any::<u64>()), |(steps, seed)| {
-            let mut world = World::new(seed).asking(seed);
+            let mut world = CheckedWorld::new(seed).asking(seed);
             for step in &steps {
                 world.take(step);
             }
@@ -158,7 +158,7 @@ fn every_sequence_keeps_the_invariants_while_renders_are_reserved_elsewhere() {
         })
         .unwrap();
     let seen = seen.into_inner();
-    let Seen {
+    let ReserverSeen {
         granted,
         later,
         elsewhere,

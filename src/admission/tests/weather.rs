@@ -192,7 +192,7 @@ impl Reached {
     }
 }
 
-impl World {
+impl CheckedWorld {
     /// Lets a stretch of weather pass.
     pub(super) fn pass(&mut self, stretch: Stretch) {
         let Stretch {
@@ -204,10 +204,10 @@ impl World {
         } = stretch;
         for round in 0..usize::from(rounds) {
             if changes {
-                self.take(&Step::Change(round * 5 % PROJECTS));
+                self.take(&WorldStep::Change(round * 5 % PROJECTS));
             }
             if matches!(weather, Weather::KnowsNothing) {
-                self.take(&Step::Evict(round % PROJECTS));
+                self.take(&WorldStep::Evict(round % PROJECTS));
             }
             for project in [0, round % PROJECTS, round * 7 % PROJECTS] {
                 self.want(&name(project), patience, false);
@@ -332,9 +332,9 @@ impl World {
             .is_some();
         let waits_longer = |entry: &Entry| {
             let could_go = match entry.seat.place {
-                Place::Wanted(Kind::Held | Kind::PushedBack, _) => true,
-                Place::Wanted(Kind::Unseen, _) => !is_flooded,
-                Place::Wanted(Kind::Failing, _)
+                Place::Wanted(WantedKind::Held | WantedKind::PushedBack, _) => true,
+                Place::Wanted(WantedKind::Unseen, _) => !is_flooded,
+                Place::Wanted(WantedKind::Failing, _)
                 | Place::InFlight
                 | Place::Asked
                 | Place::Granted(..)

@@ -4,7 +4,7 @@
 use std::collections::{HashMap, HashSet};
 
 use super::{
-    reserving::Reserver,
+    reserving::BadReserver,
     weather::{Reached, Stretch},
     *,
 };
@@ -13,7 +13,7 @@ use crate::admission::reserve::Remote;
 mod invariants;
 
 #[derive(Clone, Debug)]
-pub(super) enum Step {
+pub(super) enum WorldStep {
     Want {
         project: usize,
         patience: Option<Duration>,
@@ -62,7 +62,7 @@ pub(super) enum Brought {
 pub(super) const PROJECTS: usize = 12;
 
 /// The world around a machine: what is held, flies and waits, and what was launched when.
-pub(super) struct World {
+pub(super) struct CheckedWorld {
     pub(super) admission: Admission,
     pub(super) now: Moment,
     pub(super) target: u64,
@@ -97,12 +97,12 @@ pub(super) struct World {
     pub(super) changed: HashMap<Project, u64>,
     pub(super) looked_up: HashMap<Project, Moment>,
     /// Somebody else who is asked whether renders may start.
-    pub(super) reserver: Option<Reserver>,
+    pub(super) reserver: Option<BadReserver>,
     /// How many calls the connection takes at once.
     pub(super) room: Option<NonZeroU32>,
 }
 
-impl World {
+impl CheckedWorld {
     pub(super) fn new(seed: u64) -> Self {
         let now = Moment::START;
         let (rate, burst) = [(5.0, 3), (5.0, 1), (0.5, 1), (2.0, 2)][(seed % 4) as usize];
@@ -151,32 +151,32 @@ impl World {
         }
     }
 
-    pub(super) fn take(&mut self, step: &Step) {
+    pub(super) fn take(&mut self, step: &WorldStep) {
         match *step {
-            Step::Want {
+            WorldStep::Want {
                 project,
                 patience,
                 demand,
             } => self.want(&name(project), patience, demand),
-            Step::Leave(waiter) if !self.waiters.is_empty() => {
+            WorldStep::Leave(waiter) if !self.waiters.is_empty() => {
                 let (project, until) = self.waiters.remove(waiter % self.waiters.len());
                 self.admission.left(&project, until, self.now);
             }
-            Step::Land(flight, brought) if !self.flights.is_empty() => {
+            WorldStep::Land(flight, brought) if !self.flights.is_empty() => {
                 let flight = self.flights.remove(flight % self.flights.len());
                 self.land(flight, brought);
             }
-            Step::Confirm(flight, brought) if !self.confirms.is_empty() => {
+            WorldStep::Confirm(flight, brought) if !self.confirms.is_empty() => {
                 let project = self.confirms.remove(flight % self.confirms.len());
                 self.land_confirm(&project, brought);
             }
-            Step::Leave(_) | Step::Land(..) | Step::Confirm(..) => {}
-            Step::Resync => {
+            WorldStep::Leave(_) | WorldStep::Land(..) | WorldStep::Confirm(..) => {}
+            WorldStep::Resync => {
                 self.doubted = self.held.keys().cloned().collect();
                 self.admission.resync(self.now);
             }
-            Step::Wait(duration) => self.wait(self.now + duration),
-            Step::Limits {
+            WorldStep::Wait(duration) => self.wait(self.now + duration),
+            WorldStep::Limits {
                 rate,
                 burst,
                 concurrency,
@@ -188,29 +188,29 @@ impl World {
                 self.history.push((self.now, limits));
                 self.admission.set_limits(limits, self.now);
             }
-            Step::Raise => {
+            WorldStep::Raise => {
                 self.target += 1;
                 self.admission.set_target(self.target, self.now);
             }
-            Step::Lower => self.lower(),
-            Step::Stall(duration) => {
+            WorldStep::Lower => self.lower(),
+            WorldStep::Stall(duration) => {
                 self.now = self.now + duration;
                 self.wait(self.now);
             }
-            Step::Change(project) => self.change(&name(project)),
-            Step::Evict(project) => self.evict(&name(project)),
-            Step::Age(project) => drop(self.aged.insert(name(project), self.now)),
-            Step::Dial => self.admission.set_link(Link::Dialling, self.now),
-            Step::Link(None) => self.admission.set_link(Link::Up, self.now),
-            Step::Link(Some(down)) => {
+            WorldStep::Change(project) => self.change(&name(project)),
+            WorldStep::Evict(project) => self.evict(&name(project)),
+            WorldStep::Age(project) => drop(self.aged.insert(name(project), self.now)),
+            WorldStep::Dial => self.admission.set_link(Link::Dialling, self.now),
+            WorldStep::Link(None) => self.admission.set_link(Link::Up, self.now),
+            WorldStep::Link(Some(down)) => {
                 let retry_at = self.now + down;
                 self.admission.set_link(Link::Down { retry_at }, self.now);
             }
-            Step::Room(room) => {
+            WorldStep::Room(room) => {
                 self.room = room;
                 self.admission.set_room(room, self.now);
             }
-            Step::Weather(stretch) => self.pass(stretch),
+            WorldStep::Weather(stretch) => self.pass(stretch),
         }
         self.act();
         self.check();
@@ -257,10 +257,10 @@ impl World {
             until,
         };
         match self.admission.want(project, wish, self.now) {
-            Verdict::Wait => self
+            WishVerdict::Wait => self
                 .waiters
                 .push((project.clone(), until.expect("only those wait who would"))),
-            Verdict::Refused(refused) => {
+            WishVerdict::Refused(refused) => {
                 if self.is_draining {
                     assert!(
                         matches!(refused.gate, None | Some(Gate::Draining)),
@@ -400,7 +400,7 @@ impl World {
     pub(super) fn wait(&mut self, until: Moment) {
         loop {
             let leaves = self.waiters.iter().map(|&(_, at)| at).min();
-            let answered = self.reserver.as_ref().and_then(Reserver::next);
+            let answered = self.reserver.as_ref().and_then(BadReserver::next);
             let next = [leaves, answered, self.admission.next_wake()]
                 .into_iter()
                 .flatten()
@@ -436,7 +436,7 @@ impl World {
         let limits = *self.admission.limits();
         self.admission = Admission::new(limits, 1, seed, self.now).with_reserve(Box::new(Remote));
         self.admission.set_link(Link::Up, self.now);
-        self.reserver = Some(Reserver::new(seed));
+        self.reserver = Some(BadReserver::new(seed));
         self
     }
 
@@ -531,15 +531,15 @@ impl World {
 
     /// Everything that is wanted becomes fresh, and every permit comes home.
     pub(super) fn converges(&mut self) {
-        self.take(&Step::Limits {
+        self.take(&WorldStep::Limits {
             rate: 20.0,
             burst: 3,
             concurrency: 4,
             queue: 8,
             fetch_rate: 10.0,
         });
-        self.take(&Step::Link(None));
-        self.take(&Step::Room(count(1).into()));
+        self.take(&WorldStep::Link(None));
+        self.take(&WorldStep::Room(count(1).into()));
         let began = self.now;
         for _ in 0..5_000 {
             self.lands_all();

@@ -17,7 +17,7 @@ const LONGEST: usize = 1_000;
 
 /// Why the breaker is open.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::admission) enum Cause {
+pub(in crate::admission) enum BreakerCause {
     /// Several projects failed in a row.
     Failures,
     /// The renderer answered UNAUTHENTICATED.
@@ -33,7 +33,7 @@ pub(in crate::admission) struct Breaker {
     /// Times in a row that it opened without a success between.
     opened: u32,
     /// Why it opened last.
-    opened_by: Cause,
+    opened_by: BreakerCause,
 }
 
 impl Breaker {
@@ -43,12 +43,12 @@ impl Breaker {
             valve: Valve::open(tuning),
             failed: Vec::new(),
             opened: 0,
-            opened_by: Cause::Failures,
+            opened_by: BreakerCause::Failures,
         }
     }
 
     /// Why it is open; none when it is closed.
-    pub(in crate::admission) fn cause(&self) -> Option<Cause> {
+    pub(in crate::admission) fn cause(&self) -> Option<BreakerCause> {
         self.valve.is_stopped().then_some(self.opened_by)
     }
 
@@ -66,7 +66,7 @@ impl Breaker {
         }
         let trips = self.failed.len() == most && self.valve.is_shut(now).is_none();
         if was_probe || trips {
-            self.open(Cause::Failures, now, rng);
+            self.open(BreakerCause::Failures, now, rng);
         }
     }
 
@@ -80,11 +80,11 @@ impl Breaker {
         rng: &mut fastrand::Rng,
     ) {
         if was_probe || !self.valve.is_stopped() {
-            self.open(Cause::IdentityRefused, now, rng);
+            self.open(BreakerCause::IdentityRefused, now, rng);
         }
     }
 
-    fn open(&mut self, cause: Cause, now: Moment, rng: &mut fastrand::Rng) {
+    fn open(&mut self, cause: BreakerCause, now: Moment, rng: &mut fastrand::Rng) {
         // Jittered at both ends of the range: those who tripped together, or stay open together, do
         // not probe together.
         let grown = self.tuning.open.doubled(self.opened);

@@ -6,14 +6,14 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use crate::{admission::tuning::Faults, moment::Moment, revision::Project};
+use crate::{admission::tuning::FaultTuning, moment::Moment, revision::Project};
 
 /// The failures since a render last brought a revision.
 #[derive(Debug)]
-pub(in crate::admission) struct Fault {
-    tuning: Faults,
+pub(in crate::admission) struct RendererFault {
+    tuning: FaultTuning,
     /// The projects that failed since, and whether the renderer answered.
-    failed: BTreeMap<Project, Answered>,
+    failed: BTreeMap<Project, WasAnswered>,
     /// How many of them it answered.
     answered: usize,
     /// The launch of the youngest render that brought a revision.
@@ -24,13 +24,13 @@ pub(in crate::admission) struct Fault {
 
 /// Whether a failure was the renderer's word, or silence.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::admission) enum Answered {
+pub(in crate::admission) enum WasAnswered {
     Yes,
     No,
 }
 
-impl Fault {
-    pub(in crate::admission) fn new(tuning: Faults) -> Self {
+impl RendererFault {
+    pub(in crate::admission) fn new(tuning: FaultTuning) -> Self {
         Self {
             tuning,
             failed: BTreeMap::new(),
@@ -44,18 +44,18 @@ impl Fault {
     pub(in crate::admission) fn failed(
         &mut self,
         project: &Project,
-        answered: Answered,
+        answered: WasAnswered,
         failed_before: Option<Moment>,
     ) {
-        if answered == Answered::Yes {
+        if answered == WasAnswered::Yes {
             self.note(true);
         }
         if self.is_of_project(failed_before) {
             return;
         }
         let before = self.failed.insert(project.clone(), answered);
-        self.answered += usize::from(answered == Answered::Yes);
-        self.answered -= usize::from(before == Some(Answered::Yes));
+        self.answered += usize::from(answered == WasAnswered::Yes);
+        self.answered -= usize::from(before == Some(WasAnswered::Yes));
     }
 
     /// Records that a render launched at `since` brought a revision. Returns the projects to
@@ -94,7 +94,7 @@ impl Fault {
 
     /// Forgets a project that admission forgets.
     pub(in crate::admission) fn forget(&mut self, project: &Project) {
-        if self.failed.remove(project) == Some(Answered::Yes) {
+        if self.failed.remove(project) == Some(WasAnswered::Yes) {
             self.answered -= 1;
         }
     }
@@ -127,9 +127,9 @@ mod tests {
     #[test]
     fn five_projects_that_fail_in_a_row_are_forgiven_at_the_first_success_and_four_are_not() {
         for projects in [FAULT_PROJECTS - 1, FAULT_PROJECTS] {
-            let mut fault = Fault::new(Tuning::DEFAULT.fault);
+            let mut fault = RendererFault::new(Tuning::DEFAULT.fault);
             for number in (0..projects).chain(0..projects) {
-                fault.failed(&project(number), Answered::Yes, None);
+                fault.failed(&project(number), WasAnswered::Yes, None);
             }
             let is_of_many = projects == FAULT_PROJECTS;
             assert_eq!(fault.is_of_many(), is_of_many);
@@ -141,30 +141,30 @@ mod tests {
 
     #[test]
     fn what_fails_again_after_another_project_was_rendered_is_a_fault_of_its_own() {
-        let mut fault = Fault::new(Tuning::DEFAULT.fault);
+        let mut fault = RendererFault::new(Tuning::DEFAULT.fault);
         assert!(fault.succeeded(at(5)).is_empty());
         assert!(!fault.is_of_project(Some(at(5))), "it was launched before");
         assert!(fault.is_of_project(Some(at(4))));
         for number in 0..FAULT_PROJECTS {
-            fault.failed(&project(number), Answered::Yes, Some(at(4)));
+            fault.failed(&project(number), WasAnswered::Yes, Some(at(4)));
         }
         assert!(!fault.is_of_many());
     }
 
     #[test]
     fn silence_is_forgiven_with_answers_but_is_no_fault_of_many_by_itself() {
-        let mut fault = Fault::new(Tuning::DEFAULT.fault);
+        let mut fault = RendererFault::new(Tuning::DEFAULT.fault);
         for number in 0..3 * FAULT_PROJECTS {
-            fault.failed(&project(number), Answered::No, None);
+            fault.failed(&project(number), WasAnswered::No, None);
         }
         assert!(!fault.is_of_many());
         for number in 0..FAULT_PROJECTS {
-            fault.failed(&project(number), Answered::Yes, None);
+            fault.failed(&project(number), WasAnswered::Yes, None);
         }
         assert!(fault.is_of_many());
         fault.forget(&project(0));
         assert!(!fault.is_of_many());
-        fault.failed(&project(0), Answered::Yes, None);
+        fault.failed(&project(0), WasAnswered::Yes, None);
         assert_eq!(fault.succeeded(at(1)).len(), 3 * FAULT_PROJECTS);
     }
 }

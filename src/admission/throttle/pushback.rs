@@ -5,14 +5,14 @@ use std::time::Duration;
 
 use super::valve::Valve;
 use crate::{
-    admission::tuning::{Holding, Tuning},
+    admission::tuning::{HoldTuning, Tuning},
     moment::Moment,
     revision::Project,
 };
 
 #[derive(Debug)]
 pub(in crate::admission) struct Pushbacks {
-    tuning: Holding,
+    tuning: HoldTuning,
     pub(in crate::admission) valve: Valve,
     last: Option<(Project, Moment)>,
     /// Different projects pushed back, each within the window after the one before.
@@ -40,7 +40,7 @@ impl Pushbacks {
         now: Moment,
         rng: &mut fastrand::Rng,
     ) -> (Duration, bool) {
-        let Holding {
+        let HoldTuning {
             projects,
             window,
             most,

@@ -3,14 +3,14 @@
 use std::time::Duration;
 
 use super::{
-    Breaking, CoolDowns, Faults, Fetching, Guesses, Holding, Interest, Learning, Pacing, Range,
-    Retries, Shares, Tuning, Turns,
+    Breaking, CoolDowns, FaultTuning, FetchTuning, Guesses, HoldTuning, InterestTuning, Learning,
+    Pacing, Range, Retries, ShareTuning, Tuning, Turns,
 };
 
 impl Tuning {
     /// What the product runs with.
     pub const DEFAULT: Self = Self {
-        interest: Interest {
+        interest: InterestTuning {
             lasts: Duration::from_secs(600),
             most: Duration::from_secs(86_400),
             convergence: 1.1,
@@ -23,7 +23,7 @@ impl Tuning {
             reviewed: 64,
             swept: 128,
         },
-        budget: Shares {
+        budget: ShareTuning {
             first_token: 1.0,
             missing_start: Duration::from_secs(1),
             kept_for_missing: 0.25,
@@ -56,7 +56,7 @@ impl Tuning {
             ramp_start: 0.1,
             probes: Range::millis(200, 10_000),
         },
-        hold: Holding {
+        hold: HoldTuning {
             projects: 2,
             window: Duration::from_secs(5),
             most: Duration::from_secs(120),
@@ -70,7 +70,7 @@ impl Tuning {
             least: 0.02,
             step: Duration::from_millis(500),
         },
-        fault: Faults {
+        fault: FaultTuning {
             projects: 5,
             outcomes: 20,
             behind_projects: 3,
@@ -90,7 +90,7 @@ impl Tuning {
             failures: 3,
             answered: 2,
         },
-        fetch: Fetching {
+        fetch: FetchTuning {
             backoff: Range::millis(200, 10_000),
             failures: 3,
             fail_after: Duration::from_secs(3),

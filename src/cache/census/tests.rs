@@ -4,7 +4,7 @@ use proptest::prelude::*;
 
 use crate::{
     cache::{AnswerOrigin, Cache, Stored},
-    freshness::{Counts, Freshness, TargetChange},
+    freshness::{Freshness, FreshnessCounts, TargetChange},
     moment::Moment,
     revision::{Order, Project, Revision},
 };
@@ -13,7 +13,7 @@ use super::*;
 
 /// What may happen to what is held.
 #[derive(Clone, Debug)]
-enum Event {
+enum CacheEvent {
     Stores {
         project: u8,
         rollout: u64,
@@ -49,7 +49,7 @@ enum Event {
 }
 
 /// A cache and what says what is fresh of it.
-struct Sidecar {
+struct CountedSidecar {
     cache: Cache,
     freshness: Freshness,
     now: Moment,
@@ -71,7 +71,7 @@ fn revision(project: Project, rollout: u64, number: u64, bytes: usize) -> Revisi
     )
 }
 
-impl Sidecar {
+impl CountedSidecar {
     fn new(max_bytes: usize) -> Self {
         Self {
             cache: Cache::new(max_bytes),
@@ -96,14 +96,14 @@ impl Sidecar {
         }
     }
 
-    fn happens(&mut self, event: &Event) {
+    fn happens(&mut self, event: &CacheEvent) {
         self.connection += 1;
         let origin = AnswerOrigin {
             at: self.now,
             connection: Some(self.connection),
         };
         match *event {
-            Event::Stores {
+            CacheEvent::Stores {
                 project,
                 rollout,
                 number,
@@ -113,30 +113,32 @@ impl Sidecar {
                 self.cache
                     .store_from(revision, origin, self.freshness.target());
             }
-            Event::Changes { project, number } => {
+            CacheEvent::Changes { project, number } => {
                 self.cache.record_change(&name(project), number, self.now);
             }
-            Event::Renders { project, number } => {
+            CacheEvent::Renders { project, number } => {
                 self.cache.record_rendered(&name(project), number);
             }
-            Event::Confirms { project } => self.cache.record_confirmed(&name(project), self.now),
-            Event::IsGone { project } => {
+            CacheEvent::Confirms { project } => {
+                self.cache.record_confirmed(&name(project), self.now);
+            }
+            CacheEvent::IsGone { project } => {
                 self.cache.record_gone(&name(project), origin);
             }
-            Event::Removes { project } => self.cache.remove(&name(project)),
-            Event::Evicts { project } => self.cache.evict(&name(project)),
-            Event::Targets { rollout } => self.target(rollout),
-            Event::Ages { seconds } => self.max_age(seconds.map(Duration::from_secs)),
+            CacheEvent::Removes { project } => self.cache.remove(&name(project)),
+            CacheEvent::Evicts { project } => self.cache.evict(&name(project)),
+            CacheEvent::Targets { rollout } => self.target(rollout),
+            CacheEvent::Ages { seconds } => self.max_age(seconds.map(Duration::from_secs)),
         }
     }
 
-    fn counts(&self) -> Counts {
+    fn counts(&self) -> FreshnessCounts {
         self.freshness.count(&self.cache.counted(self.now))
     }
 
     /// What a walk over everything held counts.
-    fn walked(&self) -> Counts {
-        let mut counts = Counts::default();
+    fn walked(&self) -> FreshnessCounts {
+        let mut counts = FreshnessCounts::default();
         for held in self.cache.iter() {
             let since = self.freshness.outdated_since(&held, self.now);
             assert_eq!(since.is_none(), self.freshness.is_fresh(&held, self.now));
@@ -150,21 +152,21 @@ impl Sidecar {
     }
 }
 
-fn events() -> impl Strategy<Value = Event> {
+fn events() -> impl Strategy<Value = CacheEvent> {
     let project = || 0_u8..24;
     let rollout = || prop_oneof![4 => 1_u64..6, 1 => 18_u64..24];
     prop_oneof![
         12 => (project(), rollout(), 1_u64..4, 1_usize..2_000).prop_map(|(project, rollout, number, bytes)| {
-            Event::Stores { project, rollout, number, bytes }
+            CacheEvent::Stores { project, rollout, number, bytes }
         }),
-        3 => (project(), 1_u64..6).prop_map(|(project, number)| Event::Changes { project, number }),
-        3 => (project(), 1_u64..6).prop_map(|(project, number)| Event::Renders { project, number }),
-        1 => project().prop_map(|project| Event::Confirms { project }),
-        1 => project().prop_map(|project| Event::IsGone { project }),
-        1 => project().prop_map(|project| Event::Removes { project }),
-        1 => project().prop_map(|project| Event::Evicts { project }),
-        3 => (1_u64..6).prop_map(|rollout| Event::Targets { rollout }),
-        1 => prop::option::of(5_u64..60).prop_map(|seconds| Event::Ages { seconds }),
+        3 => (project(), 1_u64..6).prop_map(|(project, number)| CacheEvent::Changes { project, number }),
+        3 => (project(), 1_u64..6).prop_map(|(project, number)| CacheEvent::Renders { project, number }),
+        1 => project().prop_map(|project| CacheEvent::Confirms { project }),
+        1 => project().prop_map(|project| CacheEvent::IsGone { project }),
+        1 => project().prop_map(|project| CacheEvent::Removes { project }),
+        1 => project().prop_map(|project| CacheEvent::Evicts { project }),
+        3 => (1_u64..6).prop_map(|rollout| CacheEvent::Targets { rollout }),
+        1 => prop::option::of(5_u64..60).prop_map(|seconds| CacheEvent::Ages { seconds }),
     ]
 }
 
@@ -178,7 +180,7 @@ proptest! {
         max_bytes in prop_oneof![Just(1 << 20), Just(20_000)],
         looks_every in 1_usize..9,
     ) {
-        let mut sidecar = Sidecar::new(max_bytes);
+        let mut sidecar = CountedSidecar::new(max_bytes);
         for (step, (event, millis)) in events.into_iter().enumerate() {
             sidecar.now = sidecar.now + Duration::from_millis(millis);
             sidecar.happens(&event);
@@ -191,13 +193,13 @@ proptest! {
         for project in 0..24 {
             sidecar.cache.remove(&name(project));
         }
-        prop_assert_eq!(sidecar.cache.counted(sidecar.now), Counted::default());
+        prop_assert_eq!(sidecar.cache.counted(sidecar.now), HeldCounts::default());
     }
 }
 
 /// So many projects of rollout 1, a few of which lack a change, during the release of rollout 2.
-fn during_a_release(projects: usize) -> Sidecar {
-    let mut sidecar = Sidecar::new(1 << 30);
+fn during_a_release(projects: usize) -> CountedSidecar {
+    let mut sidecar = CountedSidecar::new(1 << 30);
     for n in 0..projects {
         sidecar.now = sidecar.now + Duration::from_millis(1);
         let project = Project::new(&format!("demo/{n}")).unwrap();

@@ -14,14 +14,14 @@ use tokio::{
 use crate::{
     charts::Bar,
     cli::terminal::complain,
-    demo::{Live, Stage, Terms},
+    demo::{DemoStage, LiveNumbers, StormTerms},
 };
 
 /// How often the bar moves, and how often a line is written.
 const PERIODS: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(3));
 
 /// Shows it for ever.
-pub(super) async fn show(told: Receiver<Live>, terms: Terms) -> Infallible {
+pub(super) async fn show(told: Receiver<LiveNumbers>, terms: StormTerms) -> Infallible {
     let bar = io::stderr().is_terminal().then(Bar::default);
     let period = if bar.is_some() { PERIODS.0 } else { PERIODS.1 };
     let mut ticks = interval(period);
@@ -39,24 +39,24 @@ pub(super) async fn show(told: Receiver<Live>, terms: Terms) -> Infallible {
 }
 
 /// Which part of the stage is done.
-fn part(live: &Live, terms: &Terms) -> f64 {
+fn part(live: &LiveNumbers, terms: &StormTerms) -> f64 {
     match live.stage {
-        Stage::WarmUp => live.fresh as f64 / terms.projects.get() as f64,
-        Stage::Incident | Stage::Evenkeel => {
+        DemoStage::WarmUp => live.fresh as f64 / terms.projects.get() as f64,
+        DemoStage::Incident | DemoStage::Evenkeel => {
             live.elapsed.as_secs_f64() / live.expected.as_secs_f64()
         }
     }
 }
 
-fn line(live: &Live, terms: &Terms) -> String {
+fn line(live: &LiveNumbers, terms: &StormTerms) -> String {
     let projects = terms.projects;
     let fresh = live.fresh;
     let what = match live.stage {
-        Stage::WarmUp => {
+        DemoStage::WarmUp => {
             return format!("both ways render each project once: {fresh} of {projects}");
         }
-        Stage::Incident => "the way of the incident",
-        Stage::Evenkeel => "with evenkeel",
+        DemoStage::Incident => "the way of the incident",
+        DemoStage::Evenkeel => "with evenkeel",
     };
     format!(
         "{what}, {:.0} s: {} lookups answered, {} failed; {} renders; {fresh} of {projects} fresh",

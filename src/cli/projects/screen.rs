@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::{
     charts::columns,
-    client::admin::{Filter, ProjectReply, ProjectsReply},
+    client::admin::{AskedFilter, ProjectReply, ProjectsReply},
     moment::spoken,
     printable::printable,
 };
@@ -15,13 +15,13 @@ const MAX_SAID: usize = 300;
 const NONE: &str = "-";
 
 /// Lays a list out.
-pub(super) fn screen(told: &ProjectsReply, filter: Filter) -> String {
+pub(super) fn screen(told: &ProjectsReply, filter: AskedFilter) -> String {
     let shown = told.projects.len();
     let kind = match filter {
-        Filter::All => "projects",
-        Filter::Failing => "failing",
-        Filter::Outdated => "outdated",
-        Filter::Missing => "missing",
+        AskedFilter::All => "projects",
+        AskedFilter::Failing => "failing",
+        AskedFilter::Outdated => "outdated",
+        AskedFilter::Missing => "missing",
     };
     let sum = format!("{shown} of {} {kind}", told.total);
     if shown == 0 {
@@ -114,7 +114,7 @@ mod tests {
             total: 7,
         };
         assert_eq!(
-            screen(&told, Filter::All),
+            screen(&told, AskedFilter::All),
             r"
 PROJECT     HELD             OUTDATED  STOPPED BY               NEXT     LAST FAILURE
 kiosk-sued  1/1795721113905  41s       COOLING_DOWN             in 18s   3 × the render failed with INTERNAL: line 1\nand \u{1b}[31m
@@ -127,7 +127,7 @@ tpyo        -                -         unknown to the renderer  in 18s   -
             projects: vec![],
             total: 0,
         };
-        assert_eq!(screen(&none, Filter::Failing), "0 of 0 failing");
+        assert_eq!(screen(&none, AskedFilter::Failing), "0 of 0 failing");
     }
 
     #[test]
@@ -142,7 +142,7 @@ tpyo        -                -         unknown to the renderer  in 18s   -
             projects: vec![hostile],
             total: 1,
         };
-        let shown = screen(&told, Filter::Failing);
+        let shown = screen(&told, AskedFilter::Failing);
         assert_eq!(shown.lines().count(), 3, "{shown}");
         assert!(
             !shown.contains('\x1b') && !shown.contains('\x07'),

@@ -1,7 +1,7 @@
 use std::time::Duration;
 
 use super::*;
-use crate::demo::Terms;
+use crate::demo::StormTerms;
 
 fn measured(failed: Vec<usize>, renders: Vec<usize>) -> Measured {
     let points = failed.len();
@@ -22,8 +22,8 @@ fn measured(failed: Vec<usize>, renders: Vec<usize>) -> Measured {
 
 #[test]
 fn both_storms_stand_in_it_over_the_same_axes() {
-    let report = Report {
-        terms: Terms::default(),
+    let report = DemoReport {
+        terms: StormTerms::default(),
         incident: measured(vec![0, 385, 0], vec![0, 96, 3]),
         evenkeel: Measured {
             fresh_after: Some(Duration::from_millis(8400)),

@@ -31,20 +31,20 @@ fn the_worst_second_is_found_wherever_it_begins() {
 
 #[test]
 fn what_the_budget_allows_is_not_beyond_it_and_one_more_is() {
-    let terms = Terms {
+    let terms = StormTerms {
         rate: 10.0,
-        ..Terms::default()
+        ..StormTerms::default()
     };
-    let seen = Observed {
+    let seen = StormObserved {
         pods: 1,
-        ..Observed::default()
+        ..StormObserved::default()
     };
     let steady: Vec<_> = (0..50).map(|count| count * 100).collect();
     assert_eq!(beyond_budget(&millis(&steady), &terms, &seen), None);
     let mut crowded = steady;
     crowded.splice(25..25, [2450, 2450]);
     assert!(beyond_budget(&millis(&crowded), &terms, &seen).is_some());
-    let late = Observed {
+    let late = StormObserved {
         late: Duration::from_millis(200),
         ..seen.clone()
     };
@@ -65,7 +65,7 @@ fn lookups_are_counted_by_result_from_the_release_on() {
         project: 0,
         result,
     };
-    let seen = Observed {
+    let seen = StormObserved {
         length: Duration::from_secs(4),
         release: Duration::from_secs(1),
         learned: Duration::from_secs(1),
@@ -81,11 +81,11 @@ fn lookups_are_counted_by_result_from_the_release_on() {
             .map(|(at, fresh)| (Duration::from_millis(at), fresh))
             .to_vec(),
         fault: Some((Duration::from_millis(1200), Duration::from_secs(3))),
-        ..Observed::default()
+        ..StormObserved::default()
     };
-    let terms = Terms {
+    let terms = StormTerms {
         projects: NonZeroUsize::MIN,
-        ..Terms::default()
+        ..StormTerms::default()
     };
     let measured = Measured::of(&seen, &terms);
     assert_eq!(
@@ -116,15 +116,15 @@ fn what_counts_itself_fresh_while_callers_get_the_old_is_not() {
         project: 0,
         result,
     };
-    let terms = Terms {
+    let terms = StormTerms {
         projects: NonZeroUsize::MIN,
-        ..Terms::default()
+        ..StormTerms::default()
     };
-    let mut seen = Observed {
+    let mut seen = StormObserved {
         length: Duration::from_secs(3),
         samples: vec![told(1500, SampleResult::Outdated(UNSAID))],
         fresh: vec![(Duration::from_millis(100), 1)],
-        ..Observed::default()
+        ..StormObserved::default()
     };
     let measured = Measured::of(&seen, &terms);
     assert_eq!((measured.fresh_after, measured.not_fresh), (None, 1));

@@ -1,11 +1,11 @@
 //! What is missing, gone, unknown or thrown away.
 
 use super::*;
-use crate::logged::Log;
+use crate::logged::CapturedLog;
 
 #[tokio::test(start_paused = true)]
 async fn a_missing_lookup_that_joins_a_queued_refresh_promotes_it_in_place() {
-    let core = Core::paced(1.0, 1).await;
+    let core = LookupCore::paced(1.0, 1).await;
     let held = projects(20);
     core.holds(&held).await;
     core.refresh.set_target(2);
@@ -27,7 +27,7 @@ async fn a_missing_lookup_that_joins_a_queued_refresh_promotes_it_in_place() {
 
 #[tokio::test(start_paused = true)]
 async fn a_missing_project_whose_callers_all_leave_is_rendered_after_those_that_are_waited_for() {
-    let core = Core::paced(1.0, 1).await;
+    let core = LookupCore::paced(1.0, 1).await;
     core.holds(&[project("demo/shop")]).await;
     let (left, waited_for) = (project("new/left"), project("new/waited-for"));
     let _ = tokio::time::timeout(millis(100), core.get_within(&left, secs(20))).await;
@@ -44,7 +44,7 @@ async fn a_missing_project_whose_callers_all_leave_is_rendered_after_those_that_
 
 #[tokio::test(start_paused = true)]
 async fn a_flood_of_unknown_projects_fills_a_bounded_queue_and_leaves_others_alone() {
-    let core = Core::with(
+    let core = LookupCore::with(
         admission::Limits {
             rate: 10.0,
             burst: count(1),
@@ -86,7 +86,7 @@ async fn a_flood_of_unknown_projects_fills_a_bounded_queue_and_leaves_others_alo
 
 #[tokio::test(start_paused = true)]
 async fn a_landing_is_held_though_its_entry_was_evicted_meanwhile_and_eviction_splits_no_flight() {
-    let core = Core::new().await;
+    let core = LookupCore::new().await;
     let shop = project("demo/shop");
     core.holds(std::slice::from_ref(&shop)).await;
     core.renderer.costs(secs(1));
@@ -104,7 +104,7 @@ async fn a_landing_is_held_though_its_entry_was_evicted_meanwhile_and_eviction_s
 /// ld-relay: an absence that is not the renderer's word is remembered, or one that is wipes what is held.
 #[tokio::test(start_paused = true)]
 async fn a_missing_project_that_the_renderer_does_not_know_is_not_asked_for_again_for_a_while() {
-    let core = Core::new().await;
+    let core = LookupCore::new().await;
     let shop = project("demo/shop");
     core.renderer
         .behaves(Behaviour::Fails(RenderError::NotFound));
@@ -126,7 +126,7 @@ async fn a_missing_project_that_the_renderer_does_not_know_is_not_asked_for_agai
 
 #[tokio::test(start_paused = true)]
 async fn a_transient_error_is_never_remembered_as_absence() {
-    let core = Core::new().await;
+    let core = LookupCore::new().await;
     let shop = project("demo/shop");
     core.renderer.behaves(Behaviour::Fails(unavailable()));
     assert_eq!(failure(&core.get(&shop).await), NotRefreshed::RenderFailed);
@@ -136,7 +136,7 @@ async fn a_transient_error_is_never_remembered_as_absence() {
 
 #[tokio::test(start_paused = true)]
 async fn a_lone_project_is_served_until_the_renderer_says_over_two_connections_that_it_is_gone() {
-    let core = Core::new().await;
+    let core = LookupCore::new().await;
     let shop = project("demo/shop");
     core.holds(std::slice::from_ref(&shop)).await;
     core.renderer
@@ -162,7 +162,7 @@ async fn a_lone_project_is_served_until_the_renderer_says_over_two_connections_t
 
 #[tokio::test(start_paused = true)]
 async fn one_of_many_projects_is_dropped_by_the_second_word_over_another_connection() {
-    let core = Core::new().await;
+    let core = LookupCore::new().await;
     let projects = projects(40);
     core.holds(&projects).await;
     let (gone, _) = projects.split_first().unwrap();
@@ -185,7 +185,7 @@ async fn one_of_many_projects_is_dropped_by_the_second_word_over_another_connect
 /// Where the connection is never replaced, a project that was deleted still goes.
 #[tokio::test(start_paused = true)]
 async fn over_one_connection_a_project_is_gone_after_a_quarter_of_an_hour() {
-    let core = Core::new().await;
+    let core = LookupCore::new().await;
     let shop = project("demo/shop");
     core.holds(std::slice::from_ref(&shop)).await;
     core.renderer
@@ -201,7 +201,7 @@ async fn over_one_connection_a_project_is_gone_after_a_quarter_of_an_hour() {
 
 #[tokio::test(start_paused = true)]
 async fn a_replica_that_knows_nothing_does_not_wipe_what_is_held() {
-    let core = Core::new().await;
+    let core = LookupCore::new().await;
     let projects = projects(100);
     core.holds(&projects).await;
     core.renderer
@@ -219,7 +219,7 @@ async fn a_replica_that_knows_nothing_does_not_wipe_what_is_held() {
 /// The incident; Google Cloud, 2025-06-12: an ordinary release replaces pods, and a new pod holds nothing.
 #[tokio::test(start_paused = true)]
 async fn a_new_pod_fetches_what_is_stored_without_a_render() {
-    let core = Core::new().await;
+    let core = LookupCore::new().await;
     let projects = projects(200);
     for project in &projects {
         core.renderer.stores(project, Order::new(1, 4));
@@ -232,8 +232,8 @@ async fn a_new_pod_fetches_what_is_stored_without_a_render() {
 /// A store that answered in 1.5 s turned 20 stored projects into 20 renders.
 #[tokio::test(start_paused = true)]
 async fn fetches_that_are_late_lead_to_renders_only_when_all_fail_for_a_while() {
-    let core = Core::new().await;
-    let log = Log::start();
+    let core = LookupCore::new().await;
+    let log = CapturedLog::start();
     let projects = projects(20);
     for project in &projects {
         core.renderer.stores(project, Order::new(1, 4));
@@ -261,7 +261,7 @@ async fn fetches_that_are_late_lead_to_renders_only_when_all_fail_for_a_while() 
 
 #[tokio::test(start_paused = true)]
 async fn a_fetched_revision_of_an_older_rollout_is_served_outdated_at_once_and_then_rendered() {
-    let core = Core::new().await;
+    let core = LookupCore::new().await;
     core.refresh.set_target(3);
     core.renderer.costs(millis(700));
     let shop = project("demo/shop");
@@ -278,7 +278,7 @@ async fn a_fetched_revision_of_an_older_rollout_is_served_outdated_at_once_and_t
 /// What its caller could have been given was thrown away for another project while it waited.
 #[tokio::test(start_paused = true)]
 async fn a_lookup_that_waits_is_answered_with_what_it_had_though_that_was_evicted_meanwhile() {
-    let core = Core::new().await;
+    let core = LookupCore::new().await;
     let shop = project("demo/shop");
     core.holds(std::slice::from_ref(&shop)).await;
     core.renderer.behaves(Behaviour::Stalls);
@@ -294,7 +294,7 @@ async fn a_lookup_that_waits_is_answered_with_what_it_had_though_that_was_evicte
 #[tokio::test(start_paused = true)]
 async fn a_revision_that_lands_answers_those_who_wait_though_others_take_its_room_at_once() {
     // There is room for one.
-    let core = Core::with(limits(), 1_000).await;
+    let core = LookupCore::with(limits(), 1_000).await;
     sleep(secs(1)).await;
     core.renderer.costs(millis(100));
     let projects = projects(4);
@@ -308,7 +308,7 @@ async fn a_revision_that_lands_answers_those_who_wait_though_others_take_its_roo
 /// 99.9 % of the callers were told that the queue was full, just after the renderer had said NOT_FOUND.
 #[tokio::test(start_paused = true)]
 async fn one_who_waited_is_told_that_there_is_no_such_project_though_that_was_forgotten_since() {
-    let core = Core::new().await;
+    let core = LookupCore::new().await;
     let query = query(&project("demo/mistyped"));
     let patience = Patience {
         until: None,

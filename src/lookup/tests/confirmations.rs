@@ -3,8 +3,8 @@
 use super::*;
 
 /// A core that holds projects at number 1, which a store has too, and then misses changes.
-async fn core_that_missed(projects: &[Project]) -> Core {
-    let core = Core::new().await;
+async fn core_that_missed(projects: &[Project]) -> LookupCore {
+    let core = LookupCore::new().await;
     core.holds(projects).await;
     for project in projects {
         core.renderer.stores(project, Order::new(1, 1));
@@ -15,7 +15,7 @@ async fn core_that_missed(projects: &[Project]) -> Core {
 }
 
 /// Looks a project up each second for this long; each answer has to be fresh.
-async fn looks_up(core: &Core, project: &Project, seconds: u64) {
+async fn looks_up(core: &LookupCore, project: &Project, seconds: u64) {
     for _ in 0..seconds {
         sleep(secs(1)).await;
         let answer = core.lookup.at_once(project.as_str(), Demands::default());
@@ -23,7 +23,7 @@ async fn looks_up(core: &Core, project: &Project, seconds: u64) {
     }
 }
 
-fn number(core: &Core, project: &Project) -> u64 {
+fn number(core: &LookupCore, project: &Project) -> u64 {
     let held = core.cache.get(project.as_str()).unwrap();
     held.revision.order.number
 }
@@ -67,7 +67,7 @@ async fn a_missed_change_of_which_nothing_is_stored_makes_the_project_outdated()
 #[tokio::test(start_paused = true)]
 async fn what_is_right_is_confirmed_once_whatever_the_store_says_of_it() {
     let [same, older, unstored] = ["demo/same", "demo/older", "demo/unstored"].map(project);
-    let core = Core::new().await;
+    let core = LookupCore::new().await;
     let projects = [same.clone(), older.clone(), unstored];
     core.renderer.numbers(2);
     core.holds(&projects).await;
@@ -103,7 +103,7 @@ async fn only_what_is_looked_up_is_confirmed_and_the_rest_when_it_is() {
 #[tokio::test(start_paused = true)]
 async fn what_is_watched_is_confirmed_without_a_lookup() {
     let projects = projects(5);
-    let core = Core::new().await;
+    let core = LookupCore::new().await;
     core.holds(&projects).await;
     for project in &projects {
         core.renderer.stores(project, Order::new(1, 2));
@@ -146,7 +146,7 @@ async fn a_store_that_fails_is_asked_ever_more_seldom_and_what_is_held_stays_ser
 #[tokio::test(start_paused = true)]
 async fn what_was_asked_for_before_changes_were_missed_is_confirmed_though_it_landed_later() {
     let shop = project("demo/shop");
-    let core = Core::new().await;
+    let core = LookupCore::new().await;
     core.renderer.costs(secs(2));
     let _ = core.get_within(&shop, Duration::ZERO).await;
     sleep(secs(1)).await;

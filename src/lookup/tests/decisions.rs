@@ -3,7 +3,7 @@
 use super::*;
 
 #[derive(Clone, Copy, Debug)]
-enum Holding {
+enum HeldBefore {
     Nothing,
     Fresh,
     Outdated,
@@ -25,7 +25,7 @@ enum Rendering {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
-enum Row {
+enum DecisionRow {
     Fresh,
     Rendered,
     Outdated(NotRefreshed),
@@ -34,7 +34,7 @@ enum Row {
     Impossible(&'static str),
 }
 
-const HOLDINGS: [Holding; 3] = [Holding::Nothing, Holding::Fresh, Holding::Outdated];
+const HOLDINGS: [HeldBefore; 3] = [HeldBefore::Nothing, HeldBefore::Fresh, HeldBefore::Outdated];
 const RENDERINGS: [Rendering; 5] = [
     Rendering::Ok,
     Rendering::Slow,
@@ -44,7 +44,7 @@ const RENDERINGS: [Rendering; 5] = [
 ];
 const PATIENCE: Duration = millis(100);
 
-fn row(holding: Holding, admitting: Admitting, rendering: Rendering) -> Row {
+fn row(holding: HeldBefore, admitting: Admitting, rendering: Rendering) -> DecisionRow {
     let why = match admitting {
         Admitting::Admitted => match rendering {
             Rendering::Ok => None,
@@ -54,20 +54,20 @@ fn row(holding: Holding, admitting: Admitting, rendering: Rendering) -> Row {
             Rendering::Rejected => Some(NotRefreshed::Rejected),
         },
         Admitting::Refused(reason) => match impossible(holding, reason) {
-            Some(why) => return Row::Impossible(why),
+            Some(why) => return DecisionRow::Impossible(why),
             None => Some(reason),
         },
     };
     match (holding, why) {
-        (Holding::Fresh, _) => Row::Fresh,
-        (Holding::Nothing | Holding::Outdated, None) => Row::Rendered,
-        (Holding::Nothing, Some(reason)) => Row::Fails(reason),
-        (Holding::Outdated, Some(reason)) => Row::Outdated(reason),
+        (HeldBefore::Fresh, _) => DecisionRow::Fresh,
+        (HeldBefore::Nothing | HeldBefore::Outdated, None) => DecisionRow::Rendered,
+        (HeldBefore::Nothing, Some(reason)) => DecisionRow::Fails(reason),
+        (HeldBefore::Outdated, Some(reason)) => DecisionRow::Outdated(reason),
     }
 }
 
 /// Why admission never refuses with this reason, or not while this is held.
-fn impossible(holding: Holding, reason: NotRefreshed) -> Option<&'static str> {
+fn impossible(holding: HeldBefore, reason: NotRefreshed) -> Option<&'static str> {
     match (reason, holding) {
         (NotRefreshed::Scheduled, _) => {
             Some("it is told to those who would not wait; no gate says it")
@@ -78,12 +78,12 @@ fn impossible(holding: Holding, reason: NotRefreshed) -> Option<&'static str> {
         (NotRefreshed::RenderFailed, _) => {
             Some("it is told when a flight lands; the gate then says COOLING_DOWN")
         }
-        (_, Holding::Fresh) => None,
-        (NotRefreshed::QueueFull, Holding::Outdated) => {
+        (_, HeldBefore::Fresh) => None,
+        (NotRefreshed::QueueFull, HeldBefore::Outdated) => {
             Some("the queue is that of missing projects")
         }
-        (NotRefreshed::ProjectGone, Holding::Nothing) => Some("a missing project is NOT_FOUND"),
-        (NotRefreshed::RendererBehind, Holding::Nothing) => {
+        (NotRefreshed::ProjectGone, HeldBefore::Nothing) => Some("a missing project is NOT_FOUND"),
+        (NotRefreshed::RendererBehind, HeldBefore::Nothing) => {
             Some("what a renderer behind brings is held")
         }
         (
@@ -98,13 +98,13 @@ fn impossible(holding: Holding, reason: NotRefreshed) -> Option<&'static str> {
             | NotRefreshed::Rejected
             | NotRefreshed::ProjectGone
             | NotRefreshed::Draining,
-            Holding::Nothing | Holding::Outdated,
+            HeldBefore::Nothing | HeldBefore::Outdated,
         ) => None,
     }
 }
 
 /// Makes admission refuse for this reason, by its real cause.
-async fn refuse(core: &Core, shop: &Project, reason: NotRefreshed) {
+async fn refuse(core: &LookupCore, shop: &Project, reason: NotRefreshed) {
     let fails_once = |behaviour| async move {
         core.renderer.behaves_for(shop, behaviour);
         let _ = core.get_within(shop, PATIENCE).await;
@@ -156,7 +156,7 @@ async fn refuse(core: &Core, shop: &Project, reason: NotRefreshed) {
 }
 
 /// Leaves room for one render, and takes it for ever.
-async fn occupy(core: &Core, queue: u32) {
+async fn occupy(core: &LookupCore, queue: u32) {
     let one = admission::Limits {
         concurrency: count(1),
         queue: count(queue),
@@ -168,13 +168,13 @@ async fn occupy(core: &Core, queue: u32) {
     let _ = core.get_within(&other, millis(1)).await;
 }
 
-async fn observed(holding: Holding, admitting: Admitting, rendering: Rendering) -> Row {
-    let core = Core::new().await;
+async fn observed(holding: HeldBefore, admitting: Admitting, rendering: Rendering) -> DecisionRow {
+    let core = LookupCore::new().await;
     let shop = project("demo/shop");
     match holding {
-        Holding::Nothing => {}
-        Holding::Fresh => core.holds(std::slice::from_ref(&shop)).await,
-        Holding::Outdated => {
+        HeldBefore::Nothing => {}
+        HeldBefore::Fresh => core.holds(std::slice::from_ref(&shop)).await,
+        HeldBefore::Outdated => {
             core.holds(std::slice::from_ref(&shop)).await;
             core.refresh.set_target(2);
         }
@@ -205,15 +205,15 @@ async fn observed(holding: Holding, admitting: Admitting, rendering: Rendering) 
     }
     match answer {
         Ok(answer) => match answer.served {
-            Served::Fresh => Row::Fresh,
-            Served::Rendered => Row::Rendered,
+            Served::Fresh => DecisionRow::Fresh,
+            Served::Rendered => DecisionRow::Rendered,
             Served::Outdated(outdated) => {
                 assert_eq!(answer.revision.order.rollout, 1);
                 assert!(!outdated.refusal.retry_after.is_zero());
-                Row::Outdated(outdated.refusal.reason)
+                DecisionRow::Outdated(outdated.refusal.reason)
             }
         },
-        failed @ Err(_) => Row::Fails(failure(&failed)),
+        failed @ Err(_) => DecisionRow::Fails(failure(&failed)),
     }
 }
 
@@ -225,7 +225,7 @@ async fn every_row_of_the_decision_table_holds() {
         for admitting in [Admitting::Admitted].into_iter().chain(refusals) {
             for rendering in RENDERINGS {
                 let expected = row(holding, admitting, rendering);
-                if !matches!(expected, Row::Impossible(_)) {
+                if !matches!(expected, DecisionRow::Impossible(_)) {
                     let observed = observed(holding, admitting, rendering).await;
                     assert_eq!(
                         observed, expected,

@@ -3,7 +3,7 @@
 use super::*;
 
 async fn get_at_least(
-    core: &Core,
+    core: &LookupCore,
     project: &Project,
     rollout: u64,
     number: u64,
@@ -19,7 +19,7 @@ async fn get_at_least(
 
 #[tokio::test(start_paused = true)]
 async fn a_demand_that_is_met_is_answered_from_memory() {
-    let core = Core::new().await;
+    let core = LookupCore::new().await;
     let shop = project("demo/shop");
     core.holds(std::slice::from_ref(&shop)).await;
     assert_eq!(
@@ -31,7 +31,7 @@ async fn a_demand_that_is_met_is_answered_from_memory() {
 
 #[tokio::test(start_paused = true)]
 async fn a_demand_above_what_is_held_is_rendered_for() {
-    let core = Core::new().await;
+    let core = LookupCore::new().await;
     let shop = project("demo/shop");
     core.holds(std::slice::from_ref(&shop)).await;
     core.renderer.numbers(2);
@@ -45,7 +45,7 @@ async fn a_demand_above_what_is_held_is_rendered_for() {
 
 #[tokio::test(start_paused = true)]
 async fn a_demand_that_the_renderer_does_not_meet_fails_while_others_are_answered() {
-    let core = Core::new().await;
+    let core = LookupCore::new().await;
     let shop = project("demo/shop");
     core.holds(std::slice::from_ref(&shop)).await;
     for _ in 0..20 {
@@ -65,7 +65,7 @@ async fn a_demand_that_the_renderer_does_not_meet_fails_while_others_are_answere
 
 #[tokio::test(start_paused = true)]
 async fn a_demand_that_a_gate_refuses_fails_with_its_reason() {
-    let core = Core::new().await;
+    let core = LookupCore::new().await;
     let shop = project("demo/shop");
     core.holds(std::slice::from_ref(&shop)).await;
     core.refresh.set_limits(admission::Limits {
@@ -80,7 +80,7 @@ async fn a_demand_that_a_gate_refuses_fails_with_its_reason() {
 
 #[tokio::test(start_paused = true)]
 async fn a_bound_on_how_long_it_has_been_outdated_fails_only_beyond_it() {
-    let core = Core::new().await;
+    let core = LookupCore::new().await;
     let shop = project("demo/shop");
     core.holds(std::slice::from_ref(&shop)).await;
     core.renderer.behaves(Behaviour::Stalls);
@@ -104,7 +104,7 @@ async fn a_bound_on_how_long_it_has_been_outdated_fails_only_beyond_it() {
 
 #[tokio::test(start_paused = true)]
 async fn a_demand_bypasses_the_absence_of_a_project() {
-    let core = Core::new().await;
+    let core = LookupCore::new().await;
     let shop = project("demo/shop");
     core.renderer
         .behaves(Behaviour::Fails(RenderError::NotFound));
@@ -121,7 +121,7 @@ async fn a_demand_bypasses_the_absence_of_a_project() {
 /// The renderer was asked for the rollout that was demanded, and one that stamps what it is asked for made that mistake last for ever.
 #[tokio::test(start_paused = true)]
 async fn the_renderer_is_never_asked_for_more_than_the_target() {
-    let core = Core::new().await;
+    let core = LookupCore::new().await;
     let shop = project("demo/shop");
     core.holds(std::slice::from_ref(&shop)).await;
     for rollout in [2, 17, 18, u64::MAX] {
@@ -147,7 +147,7 @@ async fn the_renderer_is_never_asked_for_more_than_the_target() {
 
 #[tokio::test(start_paused = true)]
 async fn a_demand_above_the_target_is_met_by_a_renderer_that_is_there_already() {
-    let core = Core::new().await;
+    let core = LookupCore::new().await;
     let shop = project("demo/shop");
     core.holds(std::slice::from_ref(&shop)).await;
     core.renderer.behaves(Behaviour::AnswersWith(2));
@@ -171,7 +171,7 @@ async fn a_demand_above_the_target_is_met_by_a_renderer_that_is_there_already() 
 
 #[tokio::test(start_paused = true)]
 async fn a_demand_for_what_is_missing_is_bounded_by_the_target_too() {
-    let core = Core::new().await;
+    let core = LookupCore::new().await;
     let shop = project("demo/shop");
     let beyond = get_at_least(&core, &shop, u64::MAX, 0).await;
     assert!(matches!(beyond, Err(Failure::BeyondReach { .. })));
@@ -184,7 +184,7 @@ async fn a_demand_for_what_is_missing_is_bounded_by_the_target_too() {
 /// Others waited up to 22 s for a change, because a demand had been looped that could not be met.
 #[tokio::test(start_paused = true)]
 async fn a_demand_that_cannot_be_met_cools_down_alone_and_spends_no_budget() {
-    let core = Core::new().await;
+    let core = LookupCore::new().await;
     let shop = project("demo/shop");
     core.holds(std::slice::from_ref(&shop)).await;
     for second in 0..300 {
@@ -213,7 +213,7 @@ async fn a_demand_that_cannot_be_met_cools_down_alone_and_spends_no_budget() {
 
 #[tokio::test(start_paused = true)]
 async fn a_demand_that_cannot_be_met_does_not_stand_in_the_way_of_a_lesser_one() {
-    let core = Core::new().await;
+    let core = LookupCore::new().await;
     let shop = project("demo/shop");
     core.holds(std::slice::from_ref(&shop)).await;
     assert!(get_at_least(&core, &shop, 1, 1_000).await.is_err());

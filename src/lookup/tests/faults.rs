@@ -2,10 +2,10 @@
 
 use super::*;
 use crate::admission::Stops;
-use crate::logged::Log;
+use crate::logged::CapturedLog;
 
 /// Keeps looking projects up, every 100 ms each, for as long as it is polled, and has each answer judged.
-async fn look_up(core: &Core, projects: &[Project], judge: fn(&Result<Answer, Failure>)) {
+async fn look_up(core: &LookupCore, projects: &[Project], judge: fn(&Result<Answer, Failure>)) {
     loop {
         for project in projects {
             judge(&core.get_within(project, Duration::ZERO).await);
@@ -23,7 +23,11 @@ fn assert_failed(answer: &Result<Answer, Failure>) {
 }
 
 /// Looks projects up meanwhile. All of them are held, so that no lookup may fail.
-async fn under_load<T>(core: &Core, projects: &[Project], done: impl Future<Output = T>) -> T {
+async fn under_load<T>(
+    core: &LookupCore,
+    projects: &[Project],
+    done: impl Future<Output = T>,
+) -> T {
     tokio::select! {
         done = done => done,
         () = look_up(core, projects, assert_answered) => unreachable!("it never ends"),
@@ -31,7 +35,7 @@ async fn under_load<T>(core: &Core, projects: &[Project], done: impl Future<Outp
 }
 
 /// Fails when something speaks against the renderer: all of the rate has to be in force.
-fn assert_trusts_the_renderer(core: &Core) {
+fn assert_trusts_the_renderer(core: &LookupCore) {
     let snapshot = core.refresh.snapshot();
     assert_eq!(snapshot.stops, Stops::default());
     assert_eq!(snapshot.rate_in_force, snapshot.limits.rate);
@@ -40,7 +44,7 @@ fn assert_trusts_the_renderer(core: &Core) {
 /// flagd#2027, unleash-edge's loop of one second: an upstream that is dead for long is asked again and again.
 #[tokio::test(start_paused = true)]
 async fn a_renderer_that_is_unavailable_for_long_is_asked_seldom_and_used_soon_after() {
-    let core = Core::paced(50.0, 100).await;
+    let core = LookupCore::paced(50.0, 100).await;
     let projects = projects(50);
     core.holds(&projects).await;
     core.renderer.behaves(Behaviour::Fails(unavailable()));
@@ -57,13 +61,13 @@ async fn a_renderer_that_is_unavailable_for_long_is_asked_seldom_and_used_soon_a
 /// flagd#2027, unleash-edge's loop of one second: ten minutes of a dead upstream, each attempt of them logged.
 #[tokio::test(start_paused = true)]
 async fn ten_minutes_of_a_dead_renderer_cost_no_more_than_its_probes_and_are_said_once() {
-    let core = Core::new().await;
+    let core = LookupCore::new().await;
     let projects = projects(100);
     core.holds(&projects).await;
     core.renderer.behaves(Behaviour::Fails(unavailable()));
     let before = core.renders();
     core.refresh.set_target(2);
-    let log = Log::start();
+    let log = CapturedLog::start();
     under_load(&core, &projects, sleep(secs(600))).await;
     let attempts = core.renders() - before;
     assert!(attempts <= 8 + 6 + 600 / 15, "{attempts} attempts");
@@ -86,7 +90,7 @@ async fn ten_minutes_of_a_dead_renderer_cost_no_more_than_its_probes_and_are_sai
 /// linkerd: a breaker that closes lets a herd through.
 #[tokio::test(start_paused = true)]
 async fn a_breaker_that_closes_lets_one_probe_through_and_then_a_ramp() {
-    let core = Core::paced(20.0, 20).await;
+    let core = LookupCore::paced(20.0, 20).await;
     let projects = projects(200);
     core.holds(&projects).await;
     core.renderer.costs(millis(10));
@@ -119,10 +123,10 @@ async fn a_breaker_that_closes_lets_one_probe_through_and_then_a_ramp() {
 /// Each refused project cooled down by itself for 5 s and more, however little was in the renderer's way.
 #[tokio::test(start_paused = true)]
 async fn a_plain_refusal_is_no_failure_but_asks_for_fewer_at_once() {
-    let core = Core::new().await;
+    let core = LookupCore::new().await;
     let projects = projects(20);
     core.holds(&projects).await;
-    let log = Log::start();
+    let log = CapturedLog::start();
     let refused = RenderError::Refused(Message::new("busy"));
     core.renderer.behaves(Behaviour::Fails(refused));
     core.refresh.set_target(2);
@@ -144,7 +148,7 @@ async fn a_plain_refusal_is_no_failure_but_asks_for_fewer_at_once() {
 
 #[tokio::test(start_paused = true)]
 async fn callers_that_hang_up_are_no_failures_of_the_renderer() {
-    let core = Core::new().await;
+    let core = LookupCore::new().await;
     core.renderer.costs(secs(1));
     let projects = projects(40);
     let calls = projects
@@ -159,7 +163,7 @@ async fn callers_that_hang_up_are_no_failures_of_the_renderer() {
 
 #[tokio::test(start_paused = true)]
 async fn lookups_that_wait_in_the_queue_in_vain_are_no_failures_of_the_renderer() {
-    let core = Core::with(
+    let core = LookupCore::with(
         admission::Limits {
             concurrency: count(1),
             ..limits()
@@ -194,7 +198,7 @@ async fn lookups_that_wait_in_the_queue_in_vain_are_no_failures_of_the_renderer(
 
 #[tokio::test(start_paused = true)]
 async fn one_project_pushed_back_holds_only_that_project() {
-    let core = Core::new().await;
+    let core = LookupCore::new().await;
     let projects = projects(20);
     core.holds(&projects).await;
     core.renderer
@@ -215,7 +219,7 @@ async fn one_project_pushed_back_holds_only_that_project() {
 
 #[tokio::test(start_paused = true)]
 async fn a_global_pushback_holds_everything_then_probes_then_ramps() {
-    let core = Core::paced(50.0, 100).await;
+    let core = LookupCore::paced(50.0, 100).await;
     let projects = projects(100);
     core.holds(&projects).await;
     core.renderer.behaves(Behaviour::Fails(exhausted(3, false)));
@@ -253,7 +257,7 @@ async fn a_global_pushback_holds_everything_then_probes_then_ramps() {
 
 #[tokio::test(start_paused = true)]
 async fn a_pushback_that_forbids_retries_is_not_retried() {
-    let core = Core::new().await;
+    let core = LookupCore::new().await;
     core.renderer
         .behaves(Behaviour::Fails(RenderError::Exhausted {
             pushback: Pushback {
@@ -293,7 +297,7 @@ async fn a_project_that_is_pushed_back_is_asked_for_once_until_its_time_has_come
 
 #[tokio::test(start_paused = true)]
 async fn a_missing_project_is_tried_again_while_somebody_waits_and_the_budget_allows() {
-    let core = Core::new().await;
+    let core = LookupCore::new().await;
     core.holds(&projects(30)).await;
     let before = core.renders();
     let shop = project("new/shop");
@@ -307,7 +311,7 @@ async fn a_missing_project_is_tried_again_while_somebody_waits_and_the_budget_al
 /// dapr#4512: the retries of sidecar, application and mesh multiply.
 #[tokio::test(start_paused = true)]
 async fn retries_of_every_layer_together_stay_within_a_tenth_of_the_first_attempts() {
-    let core = Core::with(
+    let core = LookupCore::with(
         admission::Limits {
             rate: 100.0,
             concurrency: count(16),
@@ -337,7 +341,7 @@ async fn retries_of_every_layer_together_stay_within_a_tenth_of_the_first_attemp
 /// What never ends, what is larger than accepted, what panics; and what is as large as accepted, which is no poison.
 #[tokio::test(start_paused = true)]
 async fn a_poison_project_cools_down_alone() {
-    let core = Core::new().await;
+    let core = LookupCore::new().await;
     let projects = projects(40);
     core.holds(&projects).await;
     core.renderer.behaves_for(&projects[0], Behaviour::Stalls);
@@ -377,7 +381,7 @@ async fn a_poison_project_cools_down_alone() {
 
 #[tokio::test(start_paused = true)]
 async fn a_flood_of_projects_that_do_not_exist_gets_a_fifth_of_the_rate() {
-    let core = Core::paced(20.0, 1).await;
+    let core = LookupCore::paced(20.0, 1).await;
     core.renderer.offers_no_fetch();
     core.renderer
         .behaves(Behaviour::Fails(RenderError::NotFound));
@@ -442,7 +446,7 @@ async fn sidecars_that_start_together_ask_at_different_times() {
 #[tokio::test(start_paused = true)]
 async fn a_renderer_restarted_with_its_numbers_from_one_loses_nothing_and_is_right_again_with_the_next_rollout()
  {
-    let core = Core::new().await;
+    let core = LookupCore::new().await;
     let shop = project("demo/shop");
     core.renderer.numbers(50);
     core.holds(std::slice::from_ref(&shop)).await;
@@ -461,7 +465,7 @@ async fn a_renderer_restarted_with_its_numbers_from_one_loses_nothing_and_is_rig
 #[tokio::test(start_paused = true)]
 async fn a_poison_project_does_not_hold_a_release_up() {
     for quiet in [1_800, 2_000, 2_300] {
-        let core = Core::paced(10.0, 10).await;
+        let core = LookupCore::paced(10.0, 10).await;
         let projects = projects(20);
         core.holds(&projects).await;
         core.renderer.behaves_for(&projects[0], Behaviour::Stalls);
@@ -480,7 +484,7 @@ async fn a_poison_project_does_not_hold_a_release_up() {
 async fn few_projects_are_fresh_soon_after_a_long_outage() {
     for many in [1, 2, 3, 6] {
         for outage in [300, 480, 660, 900] {
-            let core = Core::paced(10.0, 10).await;
+            let core = LookupCore::paced(10.0, 10).await;
             let projects = projects(many);
             core.holds(&projects).await;
             core.renderer.behaves(Behaviour::Fails(unavailable()));
@@ -497,7 +501,7 @@ async fn few_projects_are_fresh_soon_after_a_long_outage() {
 #[tokio::test(start_paused = true)]
 async fn a_quota_of_one_project_does_not_prolong_a_hold_of_all() {
     for phase in 0..6 {
-        let core = Core::paced(5.0, 5).await;
+        let core = LookupCore::paced(5.0, 5).await;
         let projects = projects(40);
         core.holds(&projects).await;
         core.refresh.set_target(2);

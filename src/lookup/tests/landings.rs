@@ -13,8 +13,8 @@ use crate::{
 const WATCHED: Duration = millis(150);
 
 /// A core with a rate of 0 that holds this number of projects, each outdated and wanted.
-async fn outdated(projects: usize) -> Core {
-    let core = Core::paced(0.0, 1).await;
+async fn outdated(projects: usize) -> LookupCore {
+    let core = LookupCore::paced(0.0, 1).await;
     core.renderer.costs(millis(1));
     let projects = self::projects(projects);
     for project in &projects {

@@ -1,11 +1,11 @@
 //! What an operator is told while it happens, by the log and by what is counted.
 
 use super::*;
-use crate::logged::Log;
+use crate::logged::CapturedLog;
 
 /// The lines of the log that hold one of these texts.
 #[track_caller]
-fn assert_said(log: &Log, said: &[&str]) {
+fn assert_said(log: &CapturedLog, said: &[&str]) {
     let lines = log.lines();
     let words = |line: &&String| said.iter().any(|said| line.contains(said));
     let found: Vec<_> = lines.iter().filter(words).collect();
@@ -18,7 +18,7 @@ fn assert_said(log: &Log, said: &[&str]) {
 }
 
 /// Looks all projects up every 100 ms for this long.
-async fn look_up_for(core: &Core, projects: &[Project], duration: Duration) {
+async fn look_up_for(core: &LookupCore, projects: &[Project], duration: Duration) {
     let end = Instant::now() + duration;
     while Instant::now() < end {
         for project in projects {
@@ -31,11 +31,11 @@ async fn look_up_for(core: &Core, projects: &[Project], duration: Duration) {
 /// A renderer that hung was said by nothing for 30 s, until the deadline of the first render.
 #[tokio::test(start_paused = true)]
 async fn a_renderer_that_accepts_and_never_answers_is_said_long_before_the_deadline() {
-    let core = Core::new().await;
+    let core = LookupCore::new().await;
     core.renderer.costs(millis(100));
     let projects = projects(20);
     core.holds(&projects).await;
-    let log = Log::start();
+    let log = CapturedLog::start();
     core.renderer.behaves(Behaviour::Stalls);
     core.refresh.set_target(2);
     look_up_for(&core, &projects, millis(4_900)).await;
@@ -54,10 +54,10 @@ async fn a_renderer_that_accepts_and_never_answers_is_said_long_before_the_deadl
 
 #[tokio::test(start_paused = true)]
 async fn the_end_of_a_release_is_a_line_when_the_last_wanted_project_is_fresh() {
-    let core = Core::paced(2.0, 1).await;
+    let core = LookupCore::paced(2.0, 1).await;
     let projects = projects(60);
     core.holds(&projects).await;
-    let log = Log::start();
+    let log = CapturedLog::start();
     core.refresh.set_target(2);
     look_up_for(&core, &projects, secs(60)).await;
     let lines = log.lines();
@@ -71,13 +71,13 @@ async fn the_end_of_a_release_is_a_line_when_the_last_wanted_project_is_fresh() 
 
 #[tokio::test(start_paused = true)]
 async fn a_release_that_takes_long_says_how_many_are_left_and_until_when() {
-    let core = Core::paced(0.1, 1).await;
+    let core = LookupCore::paced(0.1, 1).await;
     let projects = projects(100);
     for project in &projects {
         core.renderer.stores(project, Order::new(1, 1));
         core.get(project).await.unwrap();
     }
-    let log = Log::start();
+    let log = CapturedLog::start();
     core.refresh.set_target(2);
     look_up_for(&core, &projects, secs(1_100)).await;
     log.assert_says(&[
@@ -89,11 +89,11 @@ async fn a_release_that_takes_long_says_how_many_are_left_and_until_when() {
 
 #[tokio::test(start_paused = true)]
 async fn mistyped_names_are_said_when_they_begin_and_when_they_end() {
-    let core = Core::new().await;
+    let core = LookupCore::new().await;
     core.renderer.offers_no_fetch();
     let known = projects(10);
     core.holds(&known).await;
-    let log = Log::start();
+    let log = CapturedLog::start();
     for n in 0..40 {
         let typo = project(&format!("typo/{n}"));
         let not_found = Behaviour::Fails(RenderError::NotFound);
@@ -118,10 +118,10 @@ async fn lookups_that_find_the_queue_full_are_said_when_it_is_and_when_it_has_ro
         queue: count(4),
         ..limits()
     };
-    let core = Core::with(limits, 64 << 20).await;
+    let core = LookupCore::with(limits, 64 << 20).await;
     core.renderer.offers_no_fetch();
     core.holds(&[project("demo/shop")]).await;
-    let log = Log::start();
+    let log = CapturedLog::start();
     let lookups = (0..20).map(|n| {
         let (core, project) = (&core, project(&format!("new/{n}")));
         async move { core.get_within(&project, secs(8)).await }
@@ -138,7 +138,7 @@ async fn lookups_that_find_the_queue_full_are_said_when_it_is_and_when_it_has_ro
 
 #[tokio::test(start_paused = true)]
 async fn lookups_beyond_those_that_may_wait_are_said_too() {
-    let core = Core::new().await;
+    let core = LookupCore::new().await;
     core.renderer.costs(secs(1));
     core.lookup.set_limits(WaitLimits {
         patience: millis(50),
@@ -146,7 +146,7 @@ async fn lookups_beyond_those_that_may_wait_are_said_too() {
         max_patience: secs(30),
         max_waiting: 2,
     });
-    let log = Log::start();
+    let log = CapturedLog::start();
     let lookups = (0..4).map(|n| {
         let (core, project) = (&core, project(&format!("new/{n}")));
         async move { core.get(&project).await }
@@ -162,12 +162,12 @@ async fn lookups_beyond_those_that_may_wait_are_said_too() {
 
 #[tokio::test(start_paused = true)]
 async fn a_cache_that_is_too_small_is_said_once_and_when_it_is_large_enough_again() {
-    let core = Core::with(limits(), 7 * 1_000).await;
+    let core = LookupCore::with(limits(), 7 * 1_000).await;
     let projects = projects(60);
     for project in &projects {
         core.renderer.stores(project, Order::new(1, 1));
     }
-    let log = Log::start();
+    let log = CapturedLog::start();
     for _ in 0..5 {
         for project in &projects {
             core.get(project).await.unwrap();
@@ -186,7 +186,7 @@ async fn a_cache_that_is_too_small_is_said_once_and_when_it_is_large_enough_agai
 
 #[tokio::test(start_paused = true)]
 async fn failing_projects_are_counted_while_they_fail_and_a_stopped_bucket_has_no_tokens() {
-    let core = Core::new().await;
+    let core = LookupCore::new().await;
     let projects = projects(4);
     core.holds(&projects).await;
     core.renderer.behaves_for(

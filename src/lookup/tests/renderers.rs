@@ -1,13 +1,13 @@
 //! Renderers that are behind, wrong, slow or away, and releases that follow each other.
 
 use super::*;
-use crate::logged::Log;
+use crate::logged::CapturedLog;
 use crate::render::fake::offer;
 
 /// argo-cd#29766: a replica on the old rollout is asked in a tight loop.
 #[tokio::test(start_paused = true)]
 async fn a_renderer_that_stays_behind_is_asked_ever_more_seldom_and_used_once_it_is_right() {
-    let core = Core::new().await;
+    let core = LookupCore::new().await;
     let shop = project("demo/shop");
     core.holds(std::slice::from_ref(&shop)).await;
     core.renderer.behaves(Behaviour::AnswersWith(1));
@@ -31,7 +31,7 @@ async fn a_renderer_that_stays_behind_is_asked_ever_more_seldom_and_used_once_it
 /// A balancer of TCP connections pinned a sidecar to a replica that is behind, for as long as the connection lasted.
 #[tokio::test(start_paused = true)]
 async fn a_connection_over_which_several_projects_are_behind_is_replaced() {
-    let core = Core::new().await;
+    let core = LookupCore::new().await;
     let projects = projects(3);
     core.holds(&projects).await;
     core.renderer.behaves(Behaviour::AnswersWith(1));
@@ -45,7 +45,7 @@ async fn a_connection_over_which_several_projects_are_behind_is_replaced() {
 
 #[tokio::test(start_paused = true)]
 async fn a_renderer_behind_is_used_as_far_as_it_is_better_than_what_is_held() {
-    let core = Core::new().await;
+    let core = LookupCore::new().await;
     let shop = project("demo/shop");
     core.holds(std::slice::from_ref(&shop)).await;
     core.renderer.behaves(Behaviour::AnswersWith(2));
@@ -57,7 +57,7 @@ async fn a_renderer_behind_is_used_as_far_as_it_is_better_than_what_is_held() {
 
 #[tokio::test(start_paused = true)]
 async fn a_target_raised_during_a_render_lets_it_land_and_wants_the_project_once_more() {
-    let core = Core::new().await;
+    let core = LookupCore::new().await;
     let shop = project("demo/shop");
     core.holds(std::slice::from_ref(&shop)).await;
     core.renderer.costs(secs(1));
@@ -74,7 +74,7 @@ async fn a_target_raised_during_a_render_lets_it_land_and_wants_the_project_once
 /// A release a minute, two releases ten seconds apart: only the newest counts, and a project is not rendered for each.
 #[tokio::test(start_paused = true)]
 async fn a_project_just_rendered_for_a_raised_target_waits_before_it_is_rendered_for_the_next() {
-    let core = Core::new().await;
+    let core = LookupCore::new().await;
     let shop = project("demo/shop");
     core.holds(std::slice::from_ref(&shop)).await;
     core.refresh.set_target(2);
@@ -104,12 +104,12 @@ async fn a_blank_garbled_or_wrong_render_is_rejected_and_the_held_one_served() {
         |offer| offer.content_type = "json".into(),
     ];
     for garble in garbles {
-        let core = Core::new().await;
+        let core = LookupCore::new().await;
         let shop = project("demo/shop");
         core.holds(std::slice::from_ref(&shop)).await;
         core.renderer.behaves(Behaviour::Garbles(garble));
         core.refresh.set_target(2);
-        let log = Log::start();
+        let log = CapturedLog::start();
         let answer = core.get(&shop).await;
         assert_eq!(reason(&answer), NotRefreshed::Rejected);
         assert_eq!(answer.unwrap().revision.order.rollout, 1);
@@ -138,7 +138,7 @@ async fn a_blank_garbled_or_wrong_render_is_rejected_and_the_held_one_served() {
 /// argo-cd#26530, #17874: a manifest of another revision was relabelled with the one asked for.
 #[tokio::test(start_paused = true)]
 async fn a_revision_is_held_under_its_own_order_never_under_the_one_asked_for() {
-    let core = Core::new().await;
+    let core = LookupCore::new().await;
     let shop = project("demo/shop");
     core.renderer.behaves(Behaviour::AnswersWith(7));
     assert_eq!(core.get(&shop).await.unwrap().revision.order.rollout, 7);
@@ -146,7 +146,7 @@ async fn a_revision_is_held_under_its_own_order_never_under_the_one_asked_for() 
 
 #[tokio::test(start_paused = true)]
 async fn an_older_result_that_lands_late_overwrites_nothing() {
-    let core = Core::new().await;
+    let core = LookupCore::new().await;
     let shop = project("demo/shop");
     core.renderer.numbers(5);
     core.holds(std::slice::from_ref(&shop)).await;
@@ -162,7 +162,7 @@ async fn an_older_result_that_lands_late_overwrites_nothing() {
 /// The slow one is given up at its deadline; a renderer that goes on with it is done after the fast one.
 #[tokio::test(start_paused = true)]
 async fn a_slow_old_render_overwrites_nothing_when_a_fast_new_one_overtakes_it() {
-    let core = Core::new().await;
+    let core = LookupCore::new().await;
     let shop = project("demo/shop");
     core.holds(std::slice::from_ref(&shop)).await;
     core.renderer.costs(secs(40));
@@ -183,14 +183,14 @@ async fn a_slow_old_render_overwrites_nothing_when_a_fast_new_one_overtakes_it()
 
 #[tokio::test(start_paused = true)]
 async fn a_revision_of_the_same_order_with_another_digest_is_not_taken_and_said_once() {
-    let core = Core::new().await;
+    let core = LookupCore::new().await;
     let shop = project("demo/shop");
     core.holds(std::slice::from_ref(&shop)).await;
     let first = core.get(&shop).await.unwrap().revision;
     core.renderer
         .behaves(Behaviour::Garbles(|offer| offer.payload = "another".into()));
     core.refresh.set_max_age(Some(secs(100)));
-    let log = Log::start();
+    let log = CapturedLog::start();
     for _ in 0..60 {
         sleep(secs(10)).await;
         let answer = core.get(&shop).await.unwrap();
@@ -208,7 +208,7 @@ async fn a_revision_of_the_same_order_with_another_digest_is_not_taken_and_said_
 
 #[tokio::test(start_paused = true)]
 async fn a_renderer_that_vouches_for_what_is_held_makes_it_fresh_without_a_payload() {
-    let core = Core::new().await;
+    let core = LookupCore::new().await;
     let shop = project("demo/shop");
     core.holds(std::slice::from_ref(&shop)).await;
     let payload = core.get(&shop).await.unwrap().revision.payload.clone();
@@ -225,7 +225,7 @@ async fn a_renderer_that_vouches_for_what_is_held_makes_it_fresh_without_a_paylo
 /// moka's TinyLFU; unleash-edge#750: the newcomer is the one thrown away.
 #[tokio::test(start_paused = true)]
 async fn a_full_cache_throws_the_least_recently_looked_up_away_and_never_what_was_just_rendered() {
-    let core = Core::with(limits(), 20 * 700).await;
+    let core = LookupCore::with(limits(), 20 * 700).await;
     let projects = projects(100);
     for project in &projects {
         assert!(core.get(project).await.is_ok());
@@ -243,7 +243,7 @@ async fn a_full_cache_throws_the_least_recently_looked_up_away_and_never_what_wa
 /// tonic#1635, #2839: calls queue behind a connect that never ends.
 #[tokio::test(start_paused = true)]
 async fn queued_callers_are_told_at_once_that_the_renderer_is_unreachable() {
-    let core = Core::unconnected(limits(), 64 << 20);
+    let core = LookupCore::unconnected(limits(), 64 << 20);
     let projects = projects(50);
     let start = Instant::now();
     let down = async {
@@ -267,7 +267,7 @@ async fn queued_callers_are_told_at_once_that_the_renderer_is_unreachable() {
 
 #[tokio::test(start_paused = true)]
 async fn a_renderer_that_hangs_holds_no_more_than_its_permits_and_recovers_by_itself() {
-    let core = Core::new().await;
+    let core = LookupCore::new().await;
     let projects = projects(30);
     core.holds(&projects).await;
     core.renderer.behaves(Behaviour::Stalls);
@@ -307,7 +307,7 @@ async fn any_media_type_of_up_to_255_bytes_is_held_as_it_is_and_so_is_none() {
 /// A renderer that was restarted said that a change came with rollout 1, and what was held was of rollout 2.
 #[tokio::test(start_paused = true)]
 async fn a_change_under_a_lower_rollout_than_is_held_outdates_what_lacks_its_number() {
-    let core = Core::new().await;
+    let core = LookupCore::new().await;
     let shop = project("demo/shop");
     core.refresh.set_target(2);
     core.holds(std::slice::from_ref(&shop)).await;
@@ -323,10 +323,10 @@ async fn a_change_under_a_lower_rollout_than_is_held_outdates_what_lacks_its_num
 /// Such changes took 84 % of the budget, for ever.
 #[tokio::test(start_paused = true)]
 async fn changes_that_no_render_has_are_given_up_and_later_ones_heard() {
-    let core = Core::paced(5.0, 10).await;
+    let core = LookupCore::paced(5.0, 10).await;
     let projects = projects(100);
     core.holds(&projects).await;
-    let log = Log::start();
+    let log = CapturedLog::start();
     for project in &projects {
         core.refresh.changed(project, Order::new(1, u64::MAX));
     }
@@ -359,9 +359,9 @@ async fn changes_that_no_render_has_are_given_up_and_later_ones_heard() {
 /// A rollout that a renderer once mistook was fresh for ever, whatever was released.
 #[tokio::test(start_paused = true)]
 async fn what_is_ahead_of_the_target_gives_way_when_two_connections_agree() {
-    let core = Core::new().await;
+    let core = LookupCore::new().await;
     let shop = project("demo/shop");
-    let log = Log::start();
+    let log = CapturedLog::start();
     core.renderer.behaves(Behaviour::AnswersWith(u64::MAX));
     core.holds(std::slice::from_ref(&shop)).await;
     let mut watch = core.lookup.watch(shop.clone());
@@ -402,7 +402,7 @@ async fn what_is_ahead_of_the_target_gives_way_when_two_connections_agree() {
 
 #[tokio::test(start_paused = true)]
 async fn what_is_ahead_as_in_any_release_is_fresh_and_asked_for_no_more() {
-    let core = Core::new().await;
+    let core = LookupCore::new().await;
     let shop = project("demo/shop");
     core.renderer.behaves(Behaviour::AnswersWith(3));
     core.holds(std::slice::from_ref(&shop)).await;

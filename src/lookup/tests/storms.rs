@@ -20,7 +20,7 @@ fn excess(arrivals: &[Instant], rate: f64, burst: f64) -> f64 {
 /// The incident; argo-cd#27971: every project outdated at one instant.
 #[tokio::test(start_paused = true)]
 async fn a_release_under_load_renders_each_project_once_within_the_budget_and_fails_no_lookup() {
-    let core = Core::paced(20.0, 10).await;
+    let core = LookupCore::paced(20.0, 10).await;
     let projects = projects(200);
     core.holds(&projects).await;
     core.renderer.costs(millis(100));
@@ -52,7 +52,7 @@ async fn a_release_under_load_renders_each_project_once_within_the_budget_and_fa
 
 #[tokio::test(start_paused = true)]
 async fn projects_looked_up_once_after_a_release_become_fresh_without_further_traffic() {
-    let core = Core::paced(4.0, 1).await;
+    let core = LookupCore::paced(4.0, 1).await;
     let projects = projects(40);
     core.holds(&projects).await;
     core.refresh.set_target(2);
@@ -64,7 +64,7 @@ async fn projects_looked_up_once_after_a_release_become_fresh_without_further_tr
 
 #[tokio::test(start_paused = true)]
 async fn the_most_wanted_become_fresh_first() {
-    let core = Core::paced(1.0, 1).await;
+    let core = LookupCore::paced(1.0, 1).await;
     let projects = projects(10);
     core.holds(&projects).await;
     core.refresh.set_limits(admission::Limits {
@@ -102,7 +102,7 @@ async fn a_thousand_reloads_of_the_limits_under_load_grant_not_one_render_more()
         burst: count(4),
         ..limits()
     };
-    let core = Core::with(tight, 64 << 20).await;
+    let core = LookupCore::with(tight, 64 << 20).await;
     let projects = projects(300);
     core.holds(&projects).await;
     let before = core.renders();
@@ -128,7 +128,7 @@ async fn a_thousand_reloads_of_the_limits_under_load_grant_not_one_render_more()
 #[tokio::test(start_paused = true)]
 async fn shrinking_the_concurrency_below_what_is_in_flight_cancels_none_and_admits_none_until_under()
  {
-    let core = Core::new().await;
+    let core = LookupCore::new().await;
     let projects = projects(20);
     core.holds(&projects).await;
     core.renderer.costs(secs(10));
@@ -152,7 +152,7 @@ async fn shrinking_the_concurrency_below_what_is_in_flight_cancels_none_and_admi
 
 #[tokio::test(start_paused = true)]
 async fn rate_zero_pauses_renders_and_what_is_held_is_served() {
-    let core = Core::new().await;
+    let core = LookupCore::new().await;
     let shop = project("demo/shop");
     core.holds(std::slice::from_ref(&shop)).await;
     core.refresh.set_limits(admission::Limits {
@@ -178,7 +178,7 @@ async fn a_pod_suspended_for_a_minute_or_an_hour_gets_no_more_than_the_burst() {
             concurrency: count(64),
             ..limits()
         };
-        let core = Core::with(limits, 64 << 20).await;
+        let core = LookupCore::with(limits, 64 << 20).await;
         let projects = projects(200);
         core.holds(&projects).await;
         core.renderer.costs(millis(1));
@@ -216,7 +216,7 @@ async fn a_wall_clock_that_is_an_hour_off_makes_nothing_older_younger_or_more() 
     ];
     let mut seen = Vec::new();
     for clock in clocks {
-        let core = Core::paced(1.0, 5).await;
+        let core = LookupCore::paced(1.0, 5).await;
         let shop = project("demo/shop");
         core.renderer.behaves(Behaviour::Garbles(clock));
         core.holds(std::slice::from_ref(&shop)).await;
@@ -242,7 +242,7 @@ async fn a_wall_clock_that_is_an_hour_off_makes_nothing_older_younger_or_more() 
 
 #[tokio::test(start_paused = true)]
 async fn renders_start_with_one_token_after_a_random_part_of_a_second_at_most() {
-    let core = Core::unconnected(
+    let core = LookupCore::unconnected(
         admission::Limits {
             rate: 0.1,
             burst: count(50),
@@ -266,7 +266,7 @@ async fn renders_start_with_one_token_after_a_random_part_of_a_second_at_most() 
 
 #[tokio::test(start_paused = true)]
 async fn draining_launches_nothing_and_answers_what_is_held() {
-    let core = Core::new().await;
+    let core = LookupCore::new().await;
     let (shop, mail) = (project("demo/shop"), project("demo/mail"));
     core.holds(std::slice::from_ref(&shop)).await;
     core.refresh.set_target(2);

@@ -6,7 +6,7 @@ use super::*;
 
 #[tokio::test(start_paused = true)]
 async fn a_change_during_a_render_is_rendered_again_without_another_lookup() {
-    let core = Core::new().await;
+    let core = LookupCore::new().await;
     core.renderer.offers_no_fetch();
     let shop = project("shop");
     core.holds(std::slice::from_ref(&shop)).await;
@@ -32,7 +32,7 @@ async fn a_caller_that_leaves_makes_room_for_another_in_the_queue() {
         queue: count(1),
         ..limits()
     };
-    let core = Core::with(short, 64 << 20).await;
+    let core = LookupCore::with(short, 64 << 20).await;
     core.renderer.offers_no_fetch();
     core.renderer.behaves(Behaviour::Stalls);
     let [flies, waits, comes, goes] = ["flies", "waits", "comes", "goes"].map(project);
@@ -56,7 +56,7 @@ async fn a_caller_that_leaves_makes_room_for_another_in_the_queue() {
 
 #[tokio::test(start_paused = true)]
 async fn what_was_told_to_one_caller_ends_with_the_fact_that_it_came_of() {
-    let core = Core::new().await;
+    let core = LookupCore::new().await;
     let shop = project("shop");
     core.holds(std::slice::from_ref(&shop)).await;
     core.refresh.set_limits(admission::Limits {

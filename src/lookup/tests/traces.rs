@@ -3,7 +3,7 @@
 use super::*;
 use crate::trace::TraceContext;
 
-impl Core {
+impl LookupCore {
     async fn looks_up_within(&self, project: &Project, trace: Option<TraceContext>) {
         let _answer = self
             .lookup
@@ -30,7 +30,7 @@ fn traces<const N: usize>() -> [TraceContext; N] {
 /// Guards against spans of the renderer that have no parent: a sidecar whose calls are unrelated traces cuts each trace in two.
 #[tokio::test(start_paused = true)]
 async fn the_fetch_and_the_render_of_a_missing_project_belong_to_the_lookup_that_caused_them() {
-    let core = Core::new().await;
+    let core = LookupCore::new().await;
     let [caused, joined] = traces();
     let shop = project("shop");
     core.renderer.costs(millis(100));
@@ -44,7 +44,7 @@ async fn the_fetch_and_the_render_of_a_missing_project_belong_to_the_lookup_that
 
 #[tokio::test(start_paused = true)]
 async fn each_release_belongs_to_the_first_lookup_after_it() {
-    let core = Core::new().await;
+    let core = LookupCore::new().await;
     core.renderer.offers_no_fetch();
     let shop = project("shop");
     let [first, second, late] = traces();
@@ -58,7 +58,7 @@ async fn each_release_belongs_to_the_first_lookup_after_it() {
 
 #[tokio::test(start_paused = true)]
 async fn what_no_traced_lookup_caused_is_a_new_trace_each_time_and_not_sampled() {
-    let core = Core::new().await;
+    let core = LookupCore::new().await;
     core.renderer.offers_no_fetch();
     for project in projects(2) {
         core.looks_up_within(&project, None).await;
@@ -71,7 +71,7 @@ async fn what_no_traced_lookup_caused_is_a_new_trace_each_time_and_not_sampled()
 
 #[tokio::test(start_paused = true)]
 async fn a_lookup_that_is_over_lends_its_trace_to_no_later_one() {
-    let core = Core::new().await;
+    let core = LookupCore::new().await;
     core.renderer.offers_no_fetch();
     let shop = project("shop");
     let [first] = traces();
@@ -85,7 +85,7 @@ async fn a_lookup_that_is_over_lends_its_trace_to_no_later_one() {
 
 #[tokio::test(start_paused = true)]
 async fn the_projects_of_a_batch_belong_to_its_trace() {
-    let core = Core::new().await;
+    let core = LookupCore::new().await;
     core.renderer.offers_no_fetch();
     let [batch] = traces();
     let patience = Some(secs(1));

@@ -8,7 +8,7 @@ async fn next_within(watch: &mut Watch, patience: Duration) -> Option<Result<Ans
 
 #[tokio::test(start_paused = true)]
 async fn watchers_see_every_project_renewed_after_a_release_without_a_lookup() {
-    let core = Core::paced(5.0, 1).await;
+    let core = LookupCore::paced(5.0, 1).await;
     let projects = projects(20);
     let mut watches: Vec<_> = projects
         .iter()
@@ -29,7 +29,7 @@ async fn watchers_see_every_project_renewed_after_a_release_without_a_lookup() {
 /// statsig's one-slot broadcast: a slow reader loses what it did not fetch in time.
 #[tokio::test(start_paused = true)]
 async fn a_watcher_that_stops_reading_resumes_at_the_newest() {
-    let core = Core::new().await;
+    let core = LookupCore::new().await;
     let shop = project("demo/shop");
     let mut watch = core.lookup.watch(shop.clone());
     assert!(watch.next().await.is_ok());
@@ -48,7 +48,7 @@ async fn a_watcher_that_stops_reading_resumes_at_the_newest() {
 
 #[tokio::test(start_paused = true)]
 async fn becoming_outdated_or_validated_is_no_event() {
-    let core = Core::new().await;
+    let core = LookupCore::new().await;
     let shop = project("demo/shop");
     let mut watch = core.lookup.watch(shop.clone());
     assert!(watch.next().await.is_ok());
@@ -64,7 +64,7 @@ async fn becoming_outdated_or_validated_is_no_event() {
 
 #[tokio::test(start_paused = true)]
 async fn a_failure_does_not_end_a_watch() {
-    let core = Core::new().await;
+    let core = LookupCore::new().await;
     core.renderer.behaves(Behaviour::Fails(unavailable()));
     let mut watch = core.lookup.watch(project("demo/shop"));
     assert_eq!(failure(&watch.next().await), NotRefreshed::RenderFailed);
@@ -74,7 +74,7 @@ async fn a_failure_does_not_end_a_watch() {
 
 #[tokio::test(start_paused = true)]
 async fn a_project_that_comes_to_be_is_seen_and_one_that_goes_as_well() {
-    let core = Core::new().await;
+    let core = LookupCore::new().await;
     let shop = project("demo/shop");
     core.renderer
         .behaves(Behaviour::Fails(RenderError::NotFound));
@@ -96,7 +96,7 @@ async fn a_project_that_comes_to_be_is_seen_and_one_that_goes_as_well() {
 
 #[tokio::test(start_paused = true)]
 async fn age_alone_renews_a_watched_project() {
-    let core = Core::new().await;
+    let core = LookupCore::new().await;
     let shop = project("demo/shop");
     let mut watch = core.lookup.watch(shop.clone());
     assert!(watch.next().await.is_ok());

@@ -51,7 +51,7 @@ impl Buttons for Remembers {
 
 /// A page of one sidecar that holds more and more.
 fn page(buttons: Option<Arc<dyn Buttons>>) -> Router {
-    let watch = Watch::new();
+    let watch = SidecarWatch::new();
     let asking = Arc::clone(&watch);
     tokio::spawn(async move {
         let asked = Mutex::new(0);

@@ -1,7 +1,7 @@
 use tokio::time::Instant;
 
 use super::*;
-use crate::logged::Log;
+use crate::logged::CapturedLog;
 
 fn at(seconds: u64) -> Moment {
     Moment::after_start(Duration::from_secs(seconds))
@@ -40,7 +40,7 @@ fn one_project_that_complains_for_ever_is_remembered_once() {
 
 #[test]
 fn the_first_five_failing_projects_of_a_minute_are_named_and_the_others_counted() {
-    let log = Log::start();
+    let log = CapturedLog::start();
     let mut troubles = Troubles::default();
     for n in 0..8 {
         troubles.raise(Trouble::Failed, &project(n), &"broken", at(1));
@@ -62,7 +62,7 @@ fn the_first_five_failing_projects_of_a_minute_are_named_and_the_others_counted(
 
 #[test]
 fn while_the_breaker_is_open_no_project_is_to_blame() {
-    let log = Log::start();
+    let log = CapturedLog::start();
     let mut troubles = Troubles::default();
     troubles.raise(Trouble::Failed, &project(0), &"broken", at(1));
     troubles.record_stops(Stops {
@@ -75,7 +75,7 @@ fn while_the_breaker_is_open_no_project_is_to_blame() {
 
 #[test]
 fn a_trouble_without_later_lookups_is_forgotten_and_the_log_says_so() {
-    let log = Log::start();
+    let log = CapturedLog::start();
     let mut troubles = Troubles::default();
     troubles.raise(Trouble::Rejected, &project(0), &"blank", at(1));
     troubles.raise(Trouble::Rejected, &project(1), &"blank", at(5));

@@ -13,7 +13,7 @@ use std::{
 
 use tokio::sync::watch;
 
-use super::{Projects, Settings};
+use super::{ProjectSettings, Projects};
 use crate::revision::{Digest, Project};
 
 /// How often the folder is read.
@@ -29,13 +29,13 @@ pub(super) struct FoundProject {
     text: Result<Vec<u8>, String>,
 }
 
-pub(super) type Read = BTreeMap<Project, FoundProject>;
+pub(super) type FolderProjects = BTreeMap<Project, FoundProject>;
 
 // === impl FoundProject ===
 
 impl FoundProject {
     /// Parses what the file says.
-    pub(super) fn settings(&self, project: &Project) -> Result<Arc<Settings>, Arc<str>> {
+    pub(super) fn settings(&self, project: &Project) -> Result<Arc<ProjectSettings>, Arc<str>> {
         let text = self.text.as_ref().map_err(|error| Arc::from(&**error))?;
         let settings = serde_saphyr::from_slice(text);
         settings
@@ -45,8 +45,8 @@ impl FoundProject {
 }
 
 /// Reads every `PROJECT.yaml` of the folder. What cannot be read is found as such; only the folder itself can fail.
-pub(super) fn read(folder: &Path) -> io::Result<Read> {
-    let mut found = Read::new();
+pub(super) fn read(folder: &Path) -> io::Result<FolderProjects> {
+    let mut found = FolderProjects::new();
     for entry in fs::read_dir(folder)? {
         let path = entry?.path();
         let Some((project, file)) = project_of(&path).zip(read_file(&path)) else {
@@ -89,7 +89,7 @@ fn modified(path: &Path) -> io::Result<u64> {
 
 /// Reads the folder for as long as it is polled, and publishes what changed.
 pub(in crate::renderer) async fn watch(folder: PathBuf, projects: watch::Sender<Arc<Projects>>) {
-    let mut seen = Read::new();
+    let mut seen = FolderProjects::new();
     let mut readable = true;
     loop {
         tokio::time::sleep(PERIOD).await;

@@ -6,11 +6,11 @@ use crate::renderer::fault::Port;
 
 const LONG: Duration = Duration::from_secs(600);
 
-type Call = JoinHandle<Result<RenderResponse, Status>>;
+type RenderTask = JoinHandle<Result<RenderResponse, Status>>;
 
 /// A renderer, and a render of it that is under way.
-async fn start_rendering(cost: Duration) -> (Running, Client, Call) {
-    let (running, client) = start(Options {
+async fn start_rendering(cost: Duration) -> (RunningRenderer, RendererClient, RenderTask) {
+    let (running, client) = start(RendererOptions {
         cost: Cost::fixed(cost),
         ..quick()
     })
@@ -25,7 +25,7 @@ async fn start_rendering(cost: Duration) -> (Running, Client, Call) {
 }
 
 /// Drains it, which may take a test's time but not all that it is granted.
-async fn drain(running: Running) {
+async fn drain(running: RunningRenderer) {
     let drained = timeout(Duration::from_secs(10), running.drain(LONG)).await;
     assert!(drained.is_ok(), "it waits though nothing runs");
 }

@@ -29,7 +29,7 @@ pub(super) async fn until_port(address: SocketAddr, wanted: Port) {
 
 #[tokio::test]
 async fn a_slow_renderer_takes_ten_times_as_long() {
-    let (running, mut client) = start(Options {
+    let (running, mut client) = start(RendererOptions {
         cost: Cost::fixed(Duration::from_millis(20)),
         ..quick()
     })
@@ -42,7 +42,7 @@ async fn a_slow_renderer_takes_ten_times_as_long() {
 
 #[tokio::test]
 async fn a_dead_renderer_refuses_connections_and_comes_back_on_the_same_port() {
-    let (running, mut client) = start(Options {
+    let (running, mut client) = start(RendererOptions {
         cost: Cost::fixed(Duration::from_secs(600)),
         ..quick()
     })
@@ -92,7 +92,7 @@ async fn a_fault_closes_all_ports_and_its_end_opens_them() {
     running.faults().clear();
     for address in addresses {
         until_port(address, Port::Open).await;
-        let client = Client::connect(format!("http://{address}")).await;
+        let client = RendererClient::connect(format!("http://{address}")).await;
         render(&mut client.unwrap(), "brewbird", 1).await;
     }
 }

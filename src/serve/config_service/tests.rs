@@ -19,14 +19,14 @@ use crate::{
 };
 
 /// A sidecar's edge in memory, and a client of it.
-struct Edge {
+struct ServiceEdge {
     script: Scripted,
     metrics: Metrics,
     role_state: RoleState,
     client: ConfigServiceClient<Channel>,
 }
 
-async fn edge(script: Scripted) -> Edge {
+async fn edge(script: Scripted) -> ServiceEdge {
     let (metrics, role_state) = (Metrics::new(), fake::role_state());
     let configs = Configs::new(
         script.clone(),
@@ -36,7 +36,7 @@ async fn edge(script: Scripted) -> Edge {
     );
     let lookups = service(configs, &Health::new().await, &role_state);
     let channel = fake::connect(lookups, &role_state).await;
-    Edge {
+    ServiceEdge {
         script,
         metrics,
         role_state,
@@ -60,7 +60,7 @@ fn pushback(status: &Status) -> i32 {
     value.to_str().unwrap().parse().unwrap()
 }
 
-impl Edge {
+impl ServiceEdge {
     async fn get(
         &mut self,
         request: v1::GetConfigRequest,

@@ -20,7 +20,7 @@ use crate::{
     proto::v1::config_service_server::{ConfigService, ConfigServiceServer},
     serve::{
         fake::{self, Scripted, fresh, outdated},
-        gathered::{Gathered, Room},
+        gathered::{Gathered, GatheringRoom},
         grpc_listener::serve_connection,
         request,
     },
@@ -35,14 +35,14 @@ struct Made {
     headers: Vec<Header>,
     /// The pieces of its body, each sent as a frame.
     pieces: Vec<Vec<u8>>,
-    ending: Ending,
+    ending: StreamEnding,
 }
 
 type Header = (&'static str, &'static str);
 
 /// What ends a request's stream.
 #[derive(Clone, Copy, Debug, PartialEq)]
-enum Ending {
+enum StreamEnding {
     LastPiece,
     EmptyPiece,
     Trailers,
@@ -56,7 +56,7 @@ impl Made {
             method: Method::POST,
             headers: vec![("content-type", "application/grpc")],
             pieces: vec![framed(0, message.len() as u32, &message)],
-            ending: Ending::LastPiece,
+            ending: StreamEnding::LastPiece,
         }
     }
 }
@@ -232,7 +232,7 @@ fn requests() -> impl Strategy<Value = Made> {
     let cuts = prop::collection::vec(any::<prop::sample::Index>(), 0..3);
     let cuts = prop_oneof![3 => Just(Vec::new()), 1 => cuts];
     let ending = prop_oneof![
-        3 => Just(Ending::LastPiece), 3 => Just(Ending::EmptyPiece), 1 => Just(Ending::Trailers)
+        3 => Just(StreamEnding::LastPiece), 3 => Just(StreamEnding::EmptyPiece), 1 => Just(StreamEnding::Trailers)
     ];
     (method, headers(), bodies(), cuts, ending).prop_map(|(method, headers, body, cuts, ending)| {
         let mut cuts: Vec<_> = cuts.iter().map(|cut| cut.index(body.len() + 1)).collect();
@@ -250,7 +250,7 @@ fn requests() -> impl Strategy<Value = Made> {
 
 /// What a caller sees of an answer.
 #[derive(Debug, PartialEq)]
-struct Seen {
+struct SeenAnswer {
     status: http::StatusCode,
     headers: HeaderMap,
     answer: Option<v1::GetConfigResponse>,
@@ -259,15 +259,15 @@ struct Seen {
 }
 
 /// A client in memory.
-struct Client {
+struct MemoryClient {
     send: SendRequest<Bytes>,
 }
 
-impl Client {
+impl MemoryClient {
     /// Of a service on our connections.
     async fn of(service: impl Service) -> Self {
         let (ours, theirs) = duplex(64 * 1024);
-        let theirs = Gathered::new(theirs, Room::default());
+        let theirs = Gathered::new(theirs, GatheringRoom::default());
         let role_state = fake::role_state();
         let seat = role_state.connections.enter(&role_state.closing);
         tokio::spawn(serve_connection(
@@ -294,7 +294,7 @@ impl Client {
         Self { send }
     }
 
-    async fn asks(&self, made: &Made) -> Result<Seen, h2::Error> {
+    async fn asks(&self, made: &Made) -> Result<SeenAnswer, h2::Error> {
         let mut request = Request::builder()
             .method(made.method.clone())
             .uri(format!("http://in.memory{GET_CONFIG}"));
@@ -305,15 +305,15 @@ impl Client {
         let (response, mut body) = send.send_request(request.body(()).unwrap(), false)?;
         let last = made.pieces.len() - 1;
         for (at, piece) in made.pieces.iter().enumerate() {
-            let ends = at == last && made.ending == Ending::LastPiece;
+            let ends = at == last && made.ending == StreamEnding::LastPiece;
             // A service may have answered already, and read nothing further.
             drop(body.send_data(Bytes::copy_from_slice(piece), ends));
             tokio::task::yield_now().await;
         }
         match made.ending {
-            Ending::LastPiece => {}
-            Ending::EmptyPiece => drop(body.send_data(Bytes::new(), true)),
-            Ending::Trailers => {
+            StreamEnding::LastPiece => {}
+            StreamEnding::EmptyPiece => drop(body.send_data(Bytes::new(), true)),
+            StreamEnding::Trailers => {
                 let name = HeaderName::from_static("x-checksum");
                 let trailers = HeaderMap::from_iter([(name, HeaderValue::from_static("1"))]);
                 drop(body.send_trailers(trailers));
@@ -335,7 +335,7 @@ impl Client {
             assert_eq!(length as usize, message.len(), "one whole frame");
             message
         });
-        Ok(Seen {
+        Ok(SeenAnswer {
             status: parts.status,
             headers: parts.headers,
             answer: message.map(|message| v1::GetConfigResponse::decode(message).unwrap()),
@@ -345,7 +345,7 @@ impl Client {
 }
 
 /// The same lookups, served by hand and by tonic.
-async fn both() -> (Client, Client) {
+async fn both() -> (MemoryClient, MemoryClient) {
     let script = Scripted::new().at_once();
     script.answers("held", Ok(held()));
     script.answers("old", Ok(old()));
@@ -360,8 +360,8 @@ async fn both() -> (Client, Client) {
         .accept_compressed(CompressionEncoding::Gzip)
         .max_decoding_message_size(MAX_REQUEST_BYTES);
     let lookups = Lookups::new(configs, Methods::new(routes, fake::role_state().calls));
-    let generated = Client::of_tonic(Routes::new(generated)).await;
-    (Client::of(lookups).await, generated)
+    let generated = MemoryClient::of_tonic(Routes::new(generated)).await;
+    (MemoryClient::of(lookups).await, generated)
 }
 
 /// `GetConfig` whose answers the generated code writes too.
@@ -497,7 +497,7 @@ fn usual_requests_are_plain() {
     );
 }
 
-impl Client {
+impl MemoryClient {
     /// What is answered to a request that never ends.
     async fn asks_without_end(&self, path: &str, timeout: &str, body: &'static [u8]) -> HeaderMap {
         let request = Request::post(format!("http://in.memory{path}"))

@@ -45,14 +45,14 @@ const SOON: Duration = Duration::from_secs(20);
 const KIB: usize = 1024;
 
 /// A listener that serves a project with a payload of each size, named by it.
-struct Server {
+struct PayloadServer {
     address: std::net::SocketAddr,
     connections: Connections,
     closing: CancellationToken,
     serving: JoinHandle<io::Result<()>>,
 }
 
-impl Server {
+impl PayloadServer {
     fn start() -> Self {
         let script = Scripted::new().at_once();
         for size in [200, KIB, 256 * KIB, 1024 * KIB] {
@@ -179,7 +179,7 @@ async fn read_all(client: &SendRequest<Bytes>, count: usize, size: usize) {
 
 #[tokio::test]
 async fn a_caller_of_nonsense_is_told_so_and_let_go_when_it_leaves_or_after_a_while() {
-    let server = Server::start();
+    let server = PayloadServer::start();
     for stays in [true, false] {
         let mut socket = server.connect().await;
         socket.write_all(&[b'x'; 100]).await.unwrap();
@@ -199,7 +199,7 @@ async fn a_caller_of_nonsense_is_told_so_and_let_go_when_it_leaves_or_after_a_wh
 
 #[tokio::test]
 async fn a_window_of_one_byte_gets_every_byte() {
-    let server = Server::start();
+    let server = PayloadServer::start();
     for _ in 0..rounds() {
         let client = shake_hands(
             Builder::new().initial_window_size(1),
@@ -212,7 +212,7 @@ async fn a_window_of_one_byte_gets_every_byte() {
 
 #[tokio::test]
 async fn windows_of_64_kib_get_large_answers_whole() {
-    let server = Server::start();
+    let server = PayloadServer::start();
     for _ in 0..rounds() {
         let client = shake_hands(&Builder::new(), server.connect().await).await;
         read_all(&client, 8, 256 * KIB).await;
@@ -221,7 +221,7 @@ async fn windows_of_64_kib_get_large_answers_whole() {
 
 #[tokio::test]
 async fn large_frames_and_windows_get_large_answers_whole() {
-    let server = Server::start();
+    let server = PayloadServer::start();
     let mut builder = Builder::new();
     builder
         .max_frame_size((1 << 24) - 1)
@@ -235,7 +235,7 @@ async fn large_frames_and_windows_get_large_answers_whole() {
 
 #[tokio::test]
 async fn a_slow_reader_gets_every_answer_whole() {
-    let server = Server::start();
+    let server = PayloadServer::start();
     let mut builder = Builder::new();
     builder
         .initial_window_size(1 << 24)
@@ -253,7 +253,7 @@ async fn a_slow_reader_gets_every_answer_whole() {
 #[tokio::test]
 async fn answers_under_way_arrive_whole_when_the_connection_is_told_to_go_away() {
     for _ in 0..rounds() {
-        let server = Server::start();
+        let server = PayloadServer::start();
         let client = shake_hands(&Builder::new(), server.connect().await).await;
         let sizes = [200, KIB, 256 * KIB, 200, KIB, 256 * KIB, 200, 1024 * KIB];
         let sizes = || sizes.into_iter().cycle().take(40);
@@ -296,7 +296,7 @@ async fn asks_until_refused(client: &SendRequest<Bytes>, size: usize) {
 
 #[tokio::test]
 async fn calls_that_are_reset_leave_the_others_whole() {
-    let server = Server::start();
+    let server = PayloadServer::start();
     for _ in 0..rounds() {
         let client = shake_hands(&Builder::new(), server.connect().await).await;
         let staying = try_join_all((0..4).map(|_| ask_and_read(&client, 256 * KIB)));
@@ -318,7 +318,7 @@ async fn calls_that_are_reset_leave_the_others_whole() {
 
 #[tokio::test]
 async fn a_socket_that_its_peer_closed_ends_under_load() {
-    let server = Server::start();
+    let server = PayloadServer::start();
     for round in 0..rounds() {
         let mut socket = server.connect().await;
         let (client, connection) = Builder::new()
@@ -349,7 +349,7 @@ async fn a_socket_that_its_peer_closed_ends_under_load() {
 /// The caller sees an error, never a truncated answer.
 #[tokio::test]
 async fn a_half_closed_socket_gets_what_was_answered_and_no_answer_cut() {
-    let server = Server::start();
+    let server = PayloadServer::start();
     for _ in 0..rounds() {
         for answer in half_close(&server, KIB).await {
             answer.unwrap();
@@ -361,7 +361,7 @@ async fn a_half_closed_socket_gets_what_was_answered_and_no_answer_cut() {
 
 /// Asks for 8 at once, closes the sending half once all are being answered, and reads what comes. Fails if an answer ends
 /// without an error, but early.
-async fn half_close(server: &Server, size: usize) -> Vec<Result<(), h2::Error>> {
+async fn half_close(server: &PayloadServer, size: usize) -> Vec<Result<(), h2::Error>> {
     // Nothing that is read opens these windows again, which would take writing.
     let mut builder = Builder::new();
     builder
@@ -390,7 +390,7 @@ async fn a_caller_that_reads_no_more_does_not_keep_the_listener_from_closing() {
 }
 
 async fn closes_though_no_client_reads() {
-    let server = Server::start();
+    let server = PayloadServer::start();
     let mut builder = Builder::new();
     builder
         .initial_window_size(1 << 30)
@@ -431,7 +431,7 @@ async fn three_hundred_calls_of_one_connection_wait_at_once() {
     let methods = Methods::new(Routes::default(), role_state.calls.clone());
     let lookups = Lookups::new(configs, methods);
     let (ours, theirs) = duplex(64 * KIB);
-    let theirs = Gathered::new(theirs, Room::default());
+    let theirs = Gathered::new(theirs, GatheringRoom::default());
     let seat = role_state.connections.enter(&role_state.closing);
     tokio::spawn(serve_connection(
         theirs,

@@ -41,17 +41,21 @@ use crate::{
 };
 
 /// A sidecar's lookup threads on real sockets.
-struct Sidecar {
+struct LookupSidecar {
     threads: Threads,
     connections: Connections,
     closing: CancellationToken,
 }
 
-async fn sidecar(script: &Scripted, listeners: Vec<Listener>) -> Sidecar {
+async fn sidecar(script: &Scripted, listeners: Vec<Listener>) -> LookupSidecar {
     sidecar_on(fake::role_state(), script, listeners).await
 }
 
-async fn sidecar_on(role_state: RoleState, script: &Scripted, listeners: Vec<Listener>) -> Sidecar {
+async fn sidecar_on(
+    role_state: RoleState,
+    script: &Scripted,
+    listeners: Vec<Listener>,
+) -> LookupSidecar {
     let health = Health::new().await;
     let configs = Configs::new(
         script.clone(),
@@ -61,7 +65,7 @@ async fn sidecar_on(role_state: RoleState, script: &Scripted, listeners: Vec<Lis
     );
     let lookups = service(configs, &health, &role_state);
     let two = NonZeroUsize::new(2).unwrap();
-    Sidecar {
+    LookupSidecar {
         threads: start(two, &listeners, || lookups.clone(), &role_state).unwrap(),
         connections: role_state.connections,
         closing: role_state.closing,

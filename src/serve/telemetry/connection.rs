@@ -19,8 +19,8 @@ use tokio::{
 use tower::Service as _;
 
 use crate::serve::{
-    accept::{Host, Socket},
-    connections::Seat,
+    accept::{ConnectionSocket, Host},
+    connections::ConnectionSeat,
 };
 
 /// The most bytes of a request's head, and the most of what is read ahead.
@@ -39,7 +39,11 @@ pub(super) struct Pages {
 }
 
 impl Host for Pages {
-    fn host<S: Socket>(&self, socket: S, seat: Seat) -> impl Future<Output = ()> + Send + 'static {
+    fn host<S: ConnectionSocket>(
+        &self,
+        socket: S,
+        seat: ConnectionSeat,
+    ) -> impl Future<Output = ()> + Send + 'static {
         serve_connection(socket, self.routes.clone(), seat)
     }
 }
@@ -64,7 +68,7 @@ struct WatchedSocket<S> {
 }
 
 /// Serves a connection until it ends, takes too long, or has to leave.
-async fn serve_connection<S: Socket>(socket: S, routes: Router, seat: Seat) {
+async fn serve_connection<S: ConnectionSocket>(socket: S, routes: Router, seat: ConnectionSeat) {
     let progress = RequestProgress::accepted();
     let socket = WatchedSocket {
         socket,

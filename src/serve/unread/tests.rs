@@ -15,7 +15,7 @@ use crate::{
     serve::{
         Configs, Lookups, RoleState,
         fake::{self, Scripted, fresh},
-        gathered::{Gathered, Room},
+        gathered::{Gathered, GatheringRoom},
         grpc_listener,
         lookup_listeners::service,
     },
@@ -81,13 +81,13 @@ async fn those_who_wait_get_room_in_order_and_none_overtakes_them() {
 }
 
 /// A sidecar's edge in memory with room for this many unread bytes. It holds `a` to `d`, of 1 MiB each.
-struct Edge {
+struct UnreadEdge {
     role_state: RoleState,
     lookups: Lookups<Scripted>,
     unread: Unread,
 }
 
-impl Edge {
+impl UnreadEdge {
     async fn new(most: usize) -> Self {
         let script = Scripted::new();
         for project in ["a", "b", "c", "d"] {
@@ -111,7 +111,7 @@ impl Edge {
         let (ours, theirs) = duplex(64 * 1024);
         let seat = self.role_state.connections.enter(&self.role_state.closing);
         tokio::spawn(grpc_listener::serve_connection(
-            Gathered::new(theirs, Room::default()),
+            Gathered::new(theirs, GatheringRoom::default()),
             self.lookups.clone(),
             seat,
             self.role_state.max_streams,
@@ -195,7 +195,7 @@ const WIDE: u32 = 1 << 30;
 
 #[tokio::test(start_paused = true)]
 async fn an_unread_batch_ends_after_30_s_but_only_when_another_waits() {
-    let edge = Edge::new(MIB + MIB / 2).await;
+    let edge = UnreadEdge::new(MIB + MIB / 2).await;
     let (stuck, _running) = edge.connect(NARROW).await;
     let unread = batch(&stuck, &["a"]).await.unwrap();
     sleep(1000 * SECOND).await;
@@ -216,7 +216,7 @@ async fn an_unread_batch_ends_after_30_s_but_only_when_another_waits() {
 
 #[tokio::test(start_paused = true)]
 async fn a_batch_waits_for_30_s_for_one_that_has_just_stopped_reading() {
-    let edge = Edge::new(MIB + MIB / 2).await;
+    let edge = UnreadEdge::new(MIB + MIB / 2).await;
     let (stuck, _running) = edge.connect(NARROW).await;
     let _unread = batch(&stuck, &["a"]).await.unwrap();
     let (reads, _running) = edge.connect(WIDE).await;
@@ -232,7 +232,7 @@ async fn a_batch_waits_for_30_s_for_one_that_has_just_stopped_reading() {
 
 #[tokio::test(start_paused = true)]
 async fn one_that_reads_slowly_is_never_ended() {
-    let edge = Edge::new(MIB + MIB / 2).await;
+    let edge = UnreadEdge::new(MIB + MIB / 2).await;
     let (slow, _running) = edge.connect(NARROW).await;
     let body = batch(&slow, &["a"]).await.unwrap();
     let slowly = tokio::spawn(read(body, 20 * SECOND));
@@ -246,7 +246,7 @@ async fn one_that_reads_slowly_is_never_ended() {
 /// The bytes that are gathered for its socket leave no trace in the stream.
 #[tokio::test(start_paused = true)]
 async fn a_caller_whose_socket_takes_nothing_loses_its_connection() {
-    let edge = Edge::new(MIB + MIB / 2).await;
+    let edge = UnreadEdge::new(MIB + MIB / 2).await;
     let (stuck, running) = edge.connect(WIDE).await;
     let begun = batch(&stuck, &["a", "b", "c", "d"]).await;
     // From now on it reads no byte of its socket, which stays open.
@@ -263,7 +263,7 @@ async fn a_caller_whose_socket_takes_nothing_loses_its_connection() {
 
 #[tokio::test(start_paused = true)]
 async fn the_largest_ends_first() {
-    let edge = Edge::new(4 * MIB).await;
+    let edge = UnreadEdge::new(4 * MIB).await;
     let (small, _running) = edge.connect(NARROW).await;
     let small = batch(&small, &["a"]).await.unwrap();
     let (large, _running) = edge.connect(NARROW).await;
@@ -279,7 +279,7 @@ async fn the_largest_ends_first() {
 /// It lived on until its client read.
 #[tokio::test(start_paused = true)]
 async fn a_watch_that_is_not_read_ends_at_its_deadline() {
-    let edge = Edge::new(4 * MIB).await;
+    let edge = UnreadEdge::new(4 * MIB).await;
     let (client, _running) = edge.connect(NARROW).await;
     let began = Instant::now();
     let unread = watch(&client, "3S").await.unwrap();
@@ -291,7 +291,7 @@ async fn a_watch_that_is_not_read_ends_at_its_deadline() {
 
 #[tokio::test(start_paused = true)]
 async fn a_watch_that_is_read_ends_at_its_deadline_with_a_status() {
-    let edge = Edge::new(4 * MIB).await;
+    let edge = UnreadEdge::new(4 * MIB).await;
     let (client, _running) = edge.connect(WIDE).await;
     let mut body = watch(&client, "3S").await.unwrap();
     while let Some(data) = body.data().await {
@@ -303,7 +303,7 @@ async fn a_watch_that_is_read_ends_at_its_deadline_with_a_status() {
 
 #[tokio::test(start_paused = true)]
 async fn a_watch_that_waits_for_room_brings_the_newest() {
-    let edge = Edge::new(MIB + MIB / 2).await;
+    let edge = UnreadEdge::new(MIB + MIB / 2).await;
     let (slow, _running) = edge.connect(NARROW).await;
     let unread = batch(&slow, &["b"]).await.unwrap();
     let (client, _running) = edge.connect(WIDE).await;
@@ -321,7 +321,7 @@ async fn a_watch_that_waits_for_room_brings_the_newest() {
 
 #[tokio::test(start_paused = true)]
 async fn a_batch_that_waits_for_room_is_refused_at_its_deadline() {
-    let edge = Edge::new(MIB + MIB / 2).await;
+    let edge = UnreadEdge::new(MIB + MIB / 2).await;
     let (slow, _running) = edge.connect(NARROW).await;
     let _unread = batch(&slow, &["b"]).await.unwrap();
     let (client, _running) = edge.connect(WIDE).await;

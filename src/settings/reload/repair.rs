@@ -7,7 +7,7 @@ use tokio::{
     time::{MissedTickBehavior, interval},
 };
 
-use super::{Cause, FileWatch, PERIOD, read_again};
+use super::{FileWatch, PERIOD, ReadCause, read_again};
 use crate::settings::{Invalid, Loaded, Repair, Sources, load::resolve};
 
 impl Repair {
@@ -24,8 +24,8 @@ impl Repair {
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             let cause = tokio::select! {
-                () = demand.notified() => Cause::Demand,
-                _ = ticks.tick() => Cause::Poll,
+                () = demand.notified() => ReadCause::Demand,
+                _ = ticks.tick() => ReadCause::Poll,
             };
             let Some(readings) = read_again(sources, &watch).await else {
                 return std::future::pending().await;

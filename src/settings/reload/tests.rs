@@ -10,16 +10,16 @@ use std::{
 use tempfile::TempDir;
 
 use super::*;
-use crate::logged::Log;
+use crate::logged::CapturedLog;
 use crate::settings::{Flag, load, reading::Identity};
 
 /// A file of settings, and what a sidecar started with it makes of its changes.
-struct Stage {
+struct ReloadStage {
     folder: TempDir,
     reload: Reload,
 }
 
-impl Stage {
+impl ReloadStage {
     fn new(content: &str) -> Self {
         Self::with_flags(content, Vec::new())
     }
@@ -45,8 +45,8 @@ impl Stage {
     }
 
     fn poll(&mut self) -> Option<ReloadResult> {
-        let readings = vec![Reading::of(&self.file())];
-        self.reload.see(readings, Cause::Poll)
+        let readings = vec![FileReading::of(&self.file())];
+        self.reload.see(readings, ReadCause::Poll)
     }
 
     /// What comes of five polls.
@@ -91,12 +91,12 @@ fn swap_data(folder: &Path, version: u32, content: &str) {
 /// Guards against ratelimit#379, istio#34890 and limitador#95.
 #[test]
 fn reloads_once_and_shows_the_hash_after_a_symlink_swap() {
-    let mut stage = Stage::new(&rate(1));
+    let mut stage = ReloadStage::new(&rate(1));
     for version in 2..6 {
         swap_data(stage.folder.path(), version, &rate(version));
         let first = stage.poll();
         assert!(first.is_some(), "taken at once");
-        let hash = Hash::of(&[Reading::of(&stage.file())]);
+        let hash = Hash::of(&[FileReading::of(&stage.file())]);
         assert_eq!(reloaded(&[first.unwrap()]).hash, hash);
         assert_eq!(stage.rate(), f64::from(version));
         assert_eq!(stage.polls(), []);
@@ -105,7 +105,7 @@ fn reloads_once_and_shows_the_hash_after_a_symlink_swap() {
 
 #[test]
 fn reloads_once_after_truncate_and_write() {
-    let mut stage = Stage::new(&rate(1));
+    let mut stage = ReloadStage::new(&rate(1));
     let mut file = File::create(stage.file()).unwrap();
     assert_eq!(stage.poll(), None, "truncated");
     file.write_all(b"admission: {rate: 2").unwrap();
@@ -119,7 +119,7 @@ fn reloads_once_after_truncate_and_write() {
 
 #[test]
 fn reloads_once_after_delete_and_create() {
-    let mut stage = Stage::new(&rate(1));
+    let mut stage = ReloadStage::new(&rate(1));
     fs::remove_file(stage.file()).unwrap();
     assert_eq!(stage.poll(), None, "deleted");
     let mut file = File::create(stage.file()).unwrap();
@@ -133,7 +133,7 @@ fn reloads_once_after_delete_and_create() {
 
 #[test]
 fn takes_a_file_renamed_into_place() {
-    let mut stage = Stage::new(&rate(1));
+    let mut stage = ReloadStage::new(&rate(1));
     let other = stage.folder.path().join("other");
     fs::write(&other, rate(2)).unwrap();
     fs::rename(&other, stage.file()).unwrap();
@@ -142,7 +142,7 @@ fn takes_a_file_renamed_into_place() {
 
 #[test]
 fn an_equal_file_in_place_of_another_is_no_change() {
-    let mut stage = Stage::new(&rate(1));
+    let mut stage = ReloadStage::new(&rate(1));
     swap_data(stage.folder.path(), 2, &rate(1));
     assert_eq!(stage.polls(), []);
 }
@@ -154,7 +154,7 @@ fn an_invalid_file_keeps_the_old_limits_and_says_so_once() {
         ("admission: {rate: -1}", "admission.rate = -1"),
         ("admission: {rate: 9", "unclosed"),
     ] {
-        let mut stage = Stage::new(&rate(3));
+        let mut stage = ReloadStage::new(&rate(3));
         let hash = stage.reload.in_force.hash.clone();
         fs::write(stage.file(), bad).unwrap();
         match stage.polls().as_slice() {
@@ -174,7 +174,7 @@ fn an_invalid_file_keeps_the_old_limits_and_says_so_once() {
 
 #[test]
 fn a_missing_file_is_a_bad_file() {
-    let mut stage = Stage::new(&rate(3));
+    let mut stage = ReloadStage::new(&rate(3));
     fs::remove_file(stage.file()).unwrap();
     assert!(matches!(
         stage.polls().as_slice(),
@@ -185,7 +185,7 @@ fn a_missing_file_is_a_bad_file() {
 
 #[test]
 fn a_hundred_swaps_are_a_hundred_reloads() {
-    let mut stage = Stage::new(&rate(1));
+    let mut stage = ReloadStage::new(&rate(1));
     for version in 2..102 {
         swap_data(stage.folder.path(), version, &rate(version));
         assert_eq!(
@@ -199,18 +199,18 @@ fn a_hundred_swaps_are_a_hundred_reloads() {
 
 #[test]
 fn on_demand_takes_what_stands_there() {
-    let mut stage = Stage::new(&rate(1));
+    let mut stage = ReloadStage::new(&rate(1));
     fs::write(stage.file(), rate(2)).unwrap();
-    let readings = || vec![Reading::of(&stage.file())];
+    let readings = || vec![FileReading::of(&stage.file())];
     let (first, second) = (readings(), readings());
-    assert!(stage.reload.see(first, Cause::Demand).is_some());
-    assert_eq!(stage.reload.see(second, Cause::Demand), None);
+    assert!(stage.reload.see(first, ReadCause::Demand).is_some());
+    assert_eq!(stage.reload.see(second, ReadCause::Demand), None);
     assert_eq!(stage.rate(), 2.0);
 }
 
 #[test]
 fn changed_restart_only_fields_are_pending_and_block_no_hot_ones() {
-    let mut stage = Stage::new(&rate(1));
+    let mut stage = ReloadStage::new(&rate(1));
     let content = format!("{}upstream: {{deadline: 7s}}\nrollout: 2\n", rate(2));
     fs::write(stage.file(), content).unwrap();
     let results = stage.polls();
@@ -235,7 +235,7 @@ fn each_ignored_edit_of_a_pinned_field_is_named() {
         field: "admission.rate",
         value: "4".to_owned(),
     };
-    let mut stage = Stage::with_flags(&rate(1), vec![pin]);
+    let mut stage = ReloadStage::with_flags(&rate(1), vec![pin]);
     let edits = [
         ("admission: {rate: 2}", 1),
         ("admission: {rate: 2, burst: 1}", 0),
@@ -248,8 +248,8 @@ fn each_ignored_edit_of_a_pinned_field_is_named() {
     }
 }
 
-fn reading(target: &str, inode: u64, is_settled: bool, content: &str) -> Vec<Reading> {
-    vec![Reading {
+fn reading(target: &str, inode: u64, is_settled: bool, content: &str) -> Vec<FileReading> {
+    vec![FileReading {
         identity: Some(Identity {
             target: target.into(),
             inode: (1, inode),
@@ -273,10 +273,13 @@ fn only_what_was_moved_into_place_is_taken_at_once() {
     ] {
         let mut watch = FileWatch::new(reading("/a", 1, true, "held"));
         let read = reading(target, inode, is_settled, content);
-        let taken = watch.see(read.clone(), Cause::Poll).is_some();
+        let taken = watch.see(read.clone(), ReadCause::Poll).is_some();
         assert_eq!(taken, is_taken, "{read:?}");
-        assert_eq!(watch.see(read.clone(), Cause::Poll).is_some(), !is_taken);
-        assert_eq!(watch.see(read, Cause::Poll), None);
+        assert_eq!(
+            watch.see(read.clone(), ReadCause::Poll).is_some(),
+            !is_taken
+        );
+        assert_eq!(watch.see(read, ReadCause::Poll), None);
     }
 }
 
@@ -285,16 +288,16 @@ fn what_keeps_changing_is_not_taken_until_it_rests() {
     let mut watch = FileWatch::new(reading("/a", 1, false, "0"));
     for content in ["1", "2", "3", "0", "3"] {
         let read = reading("/a", 1, false, content);
-        assert_eq!(watch.see(read, Cause::Poll), None);
+        assert_eq!(watch.see(read, ReadCause::Poll), None);
     }
     let read = reading("/a", 1, false, "3");
-    assert!(watch.see(read, Cause::Poll).is_some());
+    assert!(watch.see(read, ReadCause::Poll).is_some());
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_running_sidecar_sees_each_change_and_logs_one_line_of_it() {
-    let log = Log::start();
-    let stage = Stage::new(&rate(1));
+    let log = CapturedLog::start();
+    let stage = ReloadStage::new(&rate(1));
     let sources = stage.reload.sources.clone();
     let loaded = load(&sources).unwrap();
     let (reloader, mut in_force) = Reloader::start(sources, loaded);
@@ -329,7 +332,7 @@ async fn a_running_sidecar_sees_each_change_and_logs_one_line_of_it() {
 #[test]
 fn every_field_shows_its_value_as_a_file_would_have_it() {
     let layers = "upstream: {url: 'http://renderer:1'}\ncache: {max_bytes: 64MiB}\nlookup: {max_age: 90s, listen: ['127.0.0.1:1', 'unix:/a']}\nadmission: {fleet_rate: 0.5, fleet_size: 3}\nadmin: {listen: 'unix:/b'}\nlog: {level: debug}\n";
-    let mut stage = Stage::new("rollout: 1\n");
+    let mut stage = ReloadStage::new("rollout: 1\n");
     fs::write(stage.file(), format!("rollout: 1\n{layers}")).unwrap();
     let results = stage.polls();
     let said = reloaded(&results).to_string();

@@ -4,11 +4,11 @@
 //! changed after its content did. Anything else may be half of what is being written, and is taken when two successive
 //! readings agree. Nothing is taken twice.
 
-use crate::settings::reading::Reading;
+use crate::settings::reading::FileReading;
 
 /// Why the files were read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Cause {
+pub(super) enum ReadCause {
     /// It was time again.
     Poll,
     /// Somebody asked for it.
@@ -18,14 +18,14 @@ pub(super) enum Cause {
 /// What was seen of the files, in the order of their names on the command line.
 #[derive(Debug)]
 pub(super) struct FileWatch {
-    taken: Vec<Reading>,
+    taken: Vec<FileReading>,
     /// Differs from what was taken, and waits for a second reading to agree.
-    waiting: Option<Vec<Reading>>,
+    waiting: Option<Vec<FileReading>>,
 }
 
 impl FileWatch {
     /// Starts with what was taken at start.
-    pub(super) fn new(taken: Vec<Reading>) -> Self {
+    pub(super) fn new(taken: Vec<FileReading>) -> Self {
         Self {
             taken,
             waiting: None,
@@ -33,19 +33,23 @@ impl FileWatch {
     }
 
     /// What was taken last.
-    pub(super) fn taken(&self) -> Vec<Reading> {
+    pub(super) fn taken(&self) -> Vec<FileReading> {
         self.taken.clone()
     }
 
     /// Looks at a reading, and returns it when it is to be taken.
-    pub(super) fn see(&mut self, read: Vec<Reading>, cause: Cause) -> Option<Vec<Reading>> {
+    pub(super) fn see(
+        &mut self,
+        read: Vec<FileReading>,
+        cause: ReadCause,
+    ) -> Option<Vec<FileReading>> {
         let waited = self.waiting.take();
         if has_same_content(&self.taken, &read) {
             self.taken = read;
             return None;
         }
         let agrees = waited.is_some_and(|waited| has_same_content(&waited, &read));
-        if cause == Cause::Demand || agrees || self.was_moved_into_place(&read) {
+        if cause == ReadCause::Demand || agrees || self.was_moved_into_place(&read) {
             self.taken.clone_from(&read);
             return Some(read);
         }
@@ -54,7 +58,7 @@ impl FileWatch {
     }
 
     /// Whether every file that changed was replaced by a whole one. What is empty or missing never counts as whole.
-    fn was_moved_into_place(&self, read: &[Reading]) -> bool {
+    fn was_moved_into_place(&self, read: &[FileReading]) -> bool {
         let pairs = self.taken.iter().zip(read);
         let mut changed = pairs.filter(|(taken, read)| taken.content != read.content);
         changed.all(|(taken, read)| {
@@ -68,7 +72,7 @@ impl FileWatch {
     }
 }
 
-fn has_same_content(left: &[Reading], right: &[Reading]) -> bool {
+fn has_same_content(left: &[FileReading], right: &[FileReading]) -> bool {
     let mut pairs = left.iter().zip(right);
     pairs.all(|(left, right)| left.content == right.content)
 }

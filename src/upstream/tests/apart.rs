@@ -4,18 +4,18 @@ use tokio::time::{Duration, Instant, sleep};
 
 use super::{
     network::{Network, Route},
-    renderer::Renderer,
+    renderer::ScriptedRenderer,
     *,
 };
 use crate::{
-    logged::Log,
+    logged::CapturedLog,
     revision::Order,
     upstream::{ChangedInput, Heard},
 };
 
 /// A renderer that takes `streams` streams over a connection, and a client that listens to its changes.
-async fn listened_to(streams: u32) -> (Renderer, Network, Upstream) {
-    let renderer = Renderer::answers(b"{}");
+async fn listened_to(streams: u32) -> (ScriptedRenderer, Network, Upstream) {
+    let renderer = ScriptedRenderer::answers(b"{}");
     let network = Network::before(&renderer);
     network.allow_streams(streams);
     let upstream = start(&network);
@@ -88,7 +88,7 @@ async fn a_connection_of_changes_that_is_sent_away_is_replaced_with_jitter() {
 
 #[tokio::test(start_paused = true)]
 async fn a_connection_of_changes_that_cannot_be_made_is_logged_once_and_dialled_with_a_back_off() {
-    let log = Log::start();
+    let log = CapturedLog::start();
     let (renderer, network, upstream) = listened_to(1).await;
     network.now(Route::Refuses);
     network.cut_newest();

@@ -9,7 +9,7 @@ use tonic::{Status, codec::CompressionEncoding, service::Routes};
 
 use super::{
     network::Network,
-    renderer::{Manner, Renderer, response},
+    renderer::{Manner, ScriptedRenderer, response},
     *,
 };
 use crate::{
@@ -18,13 +18,13 @@ use crate::{
     revision::{Digest, Order},
 };
 
-async fn up(renderer: &Renderer) -> Upstream {
+async fn up(renderer: &ScriptedRenderer) -> Upstream {
     let upstream = start(&Network::before(renderer));
     until_up(&upstream).await;
     upstream
 }
 
-async fn error_of(renderer: &Renderer) -> RenderError {
+async fn error_of(renderer: &ScriptedRenderer) -> RenderError {
     render(&up(renderer).await).await.unwrap_err()
 }
 
@@ -46,7 +46,7 @@ async fn error_of_http(
 
 #[tokio::test(start_paused = true)]
 async fn a_render_says_what_is_asked_what_is_held_and_how_long_it_may_take() {
-    let renderer = Renderer::answers(b"{}");
+    let renderer = ScriptedRenderer::answers(b"{}");
     let upstream = up(&renderer).await;
     let digest = Digest::of(b"held");
     let ask = Ask {
@@ -78,7 +78,7 @@ async fn a_render_says_what_is_asked_what_is_held_and_how_long_it_may_take() {
 
 #[tokio::test(start_paused = true)]
 async fn renders_and_fetches_carry_their_trace_with_a_span_of_their_own() {
-    let renderer = Renderer::answers(b"{}");
+    let renderer = ScriptedRenderer::answers(b"{}");
     let upstream = up(&renderer).await;
     let caller = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
     let trace = TraceContext::parse(caller).unwrap();
@@ -111,7 +111,7 @@ async fn renders_and_fetches_carry_their_trace_with_a_span_of_their_own() {
 
 #[tokio::test(start_paused = true)]
 async fn not_modified_is_passed_on_with_its_order() {
-    let renderer = Renderer::answers(b"");
+    let renderer = ScriptedRenderer::answers(b"");
     renderer.now(Manner::Answers(v1::RenderResponse {
         not_modified: true,
         ..response(b"")
@@ -124,7 +124,7 @@ async fn not_modified_is_passed_on_with_its_order() {
 
 #[tokio::test(start_paused = true)]
 async fn dropping_a_call_resets_it_at_the_renderer() {
-    let renderer = Renderer::stalls();
+    let renderer = ScriptedRenderer::stalls();
     let upstream = up(&renderer).await;
     let call = tokio::spawn(render(&upstream));
     renderer.until_rendering(1).await;
@@ -136,7 +136,7 @@ async fn dropping_a_call_resets_it_at_the_renderer() {
 /// Guards against statsig-forward-proxy's reading of error pages: an outage that mentions "403" came out as permission denied.
 #[tokio::test(start_paused = true)]
 async fn an_outage_that_mentions_403_stays_an_outage() {
-    let renderer = Renderer::fails(Status::unavailable("upstream said: 403 Forbidden"));
+    let renderer = ScriptedRenderer::fails(Status::unavailable("upstream said: 403 Forbidden"));
     assert!(matches!(
         error_of(&renderer).await,
         RenderError::Unavailable(_)
@@ -152,11 +152,11 @@ async fn an_outage_that_mentions_403_stays_an_outage() {
 
 #[tokio::test(start_paused = true)]
 async fn statuses_of_a_renderer_keep_their_meaning() {
-    let error = error_of(&Renderer::fails(Status::not_found("shop"))).await;
+    let error = error_of(&ScriptedRenderer::fails(Status::not_found("shop"))).await;
     assert!(matches!(error, RenderError::NotFound));
-    let error = error_of(&Renderer::fails(Status::aborted("again"))).await;
+    let error = error_of(&ScriptedRenderer::fails(Status::aborted("again"))).await;
     assert!(matches!(error, RenderError::Aborted(_)));
-    let error = error_of(&Renderer::fails(Status::internal("a bug"))).await;
+    let error = error_of(&ScriptedRenderer::fails(Status::internal("a bug"))).await;
     assert!(matches!(
         error,
         RenderError::Failed {
@@ -164,7 +164,7 @@ async fn statuses_of_a_renderer_keep_their_meaning() {
             ..
         }
     ));
-    let error = error_of(&Renderer::fails(Status::out_of_range("what"))).await;
+    let error = error_of(&ScriptedRenderer::fails(Status::out_of_range("what"))).await;
     assert!(matches!(
         error,
         RenderError::Failed {
@@ -184,7 +184,7 @@ async fn pushback_arrives_with_its_scope() {
         after: Some(Duration::from_secs(3)),
         is_global: true,
     };
-    let error = error_of(&Renderer::fails(status)).await;
+    let error = error_of(&ScriptedRenderer::fails(status)).await;
     assert!(matches!(error, RenderError::Exhausted { pushback, .. } if pushback == expected));
 }
 
@@ -208,7 +208,7 @@ async fn details_that_are_garbled_are_left_out() {
 
 #[tokio::test(start_paused = true)]
 async fn a_payload_up_to_the_limit_is_received_and_a_larger_one_is_rejected() {
-    let renderer = Renderer::answers(&vec![b'x'; MAX_PAYLOAD]);
+    let renderer = ScriptedRenderer::answers(&vec![b'x'; MAX_PAYLOAD]);
     let upstream = up(&renderer).await;
     assert!(render(&upstream).await.is_ok());
 
@@ -226,7 +226,7 @@ async fn a_payload_up_to_the_limit_is_received_and_a_larger_one_is_rejected() {
 
 #[tokio::test(start_paused = true)]
 async fn an_answer_without_a_revision_or_sense_is_rejected() {
-    let renderer = Renderer::answers(b"");
+    let renderer = ScriptedRenderer::answers(b"");
     renderer.now(Manner::Answers(v1::RenderResponse::default()));
     let error = error_of(&renderer).await;
     assert!(matches!(error, RenderError::Rejected(Rejected::Unreadable)));
@@ -329,7 +329,7 @@ async fn a_page_is_a_fault_of_the_way_and_named_by_its_number() {
 
 #[tokio::test(start_paused = true)]
 async fn an_answer_compressed_with_gzip_is_read_and_with_anything_else_is_a_fault_of_the_way() {
-    let renderer = Renderer::answers(&[b'x'; 90_000]);
+    let renderer = ScriptedRenderer::answers(&[b'x'; 90_000]);
     let service =
         RenderServiceServer::new(renderer.clone()).send_compressed(CompressionEncoding::Gzip);
     let upstream = start(&Network::before_routes(Routes::new(service)));
@@ -367,7 +367,7 @@ async fn an_answer_compressed_with_gzip_is_read_and_with_anything_else_is_a_faul
 /// A stack trace of 20 KB in the status broke the stream, and counted as an outage.
 #[tokio::test(start_paused = true)]
 async fn a_status_message_of_60_kb_is_read_and_a_longer_one_fails_its_call_alone() {
-    let renderer = Renderer::answers(b"{}");
+    let renderer = ScriptedRenderer::answers(b"{}");
     let network = Network::before(&renderer);
     let upstream = start(&network);
     until_up(&upstream).await;
@@ -406,7 +406,7 @@ async fn a_status_message_of_60_kb_is_read_and_a_longer_one_fails_its_call_alone
 
 #[tokio::test(start_paused = true)]
 async fn a_missing_fetch_is_remembered_for_a_minute_or_as_long_as_the_connection_lasts() {
-    let renderer = Renderer::answers(b"{}");
+    let renderer = ScriptedRenderer::answers(b"{}");
     let network = Network::before(&renderer);
     let upstream = start(&network);
     until_up(&upstream).await;

@@ -6,9 +6,9 @@ use tokio::{
 };
 use tonic::Status;
 
-use super::{network::Network, renderer::Renderer, *};
+use super::{network::Network, renderer::ScriptedRenderer, *};
 use crate::{
-    logged::Log,
+    logged::CapturedLog,
     revision::Order,
     upstream::{ChangedInput, Heard},
 };
@@ -43,7 +43,7 @@ async fn next_resync(changes: &mut mpsc::Receiver<Heard>, start: Instant) -> f64
 }
 
 /// How many lines hold some words.
-fn count(log: &Log, words: &str) -> usize {
+fn count(log: &CapturedLog, words: &str) -> usize {
     let lines = log.lines();
     lines.iter().filter(|line| line.contains(words)).count()
 }
@@ -56,7 +56,7 @@ async fn nothing_is_heard_for(changes: &mut mpsc::Receiver<Heard>, seconds: u64)
 
 #[tokio::test(start_paused = true)]
 async fn changes_are_passed_on_and_impossible_projects_skipped() {
-    let renderer = Renderer::answers(b"{}");
+    let renderer = ScriptedRenderer::answers(b"{}");
     let upstream = start(&Network::before(&renderer));
     let mut changes = upstream.changes();
     renderer.until_listening(1).await;
@@ -69,7 +69,7 @@ async fn changes_are_passed_on_and_impossible_projects_skipped() {
 
 #[tokio::test(start_paused = true)]
 async fn a_stream_that_ends_is_opened_again() {
-    let renderer = Renderer::answers(b"{}");
+    let renderer = ScriptedRenderer::answers(b"{}");
     let network = Network::before(&renderer);
     let upstream = start(&network);
     let mut changes = upstream.changes();
@@ -87,7 +87,7 @@ async fn a_stream_that_ends_is_opened_again() {
 
 #[tokio::test(start_paused = true)]
 async fn a_stream_that_fails_again_and_again_is_opened_with_a_back_off() {
-    let renderer = Renderer::answers(b"{}");
+    let renderer = ScriptedRenderer::answers(b"{}");
     renderer.refuse_changes(Status::unavailable("not now"));
     let upstream = start(&Network::before(&renderer));
     until_up(&upstream).await;
@@ -98,7 +98,7 @@ async fn a_stream_that_fails_again_and_again_is_opened_with_a_back_off() {
 
 #[tokio::test(start_paused = true)]
 async fn a_renderer_without_changes_is_asked_once_a_minute_and_for_each_connection() {
-    let renderer = Renderer::answers(b"{}");
+    let renderer = ScriptedRenderer::answers(b"{}");
     renderer.refuse_changes(Status::unimplemented("no changes"));
     let network = Network::before(&renderer);
     let upstream = start(&network);
@@ -113,7 +113,7 @@ async fn a_renderer_without_changes_is_asked_once_a_minute_and_for_each_connecti
 
 #[tokio::test(start_paused = true)]
 async fn no_change_is_lost_while_a_connection_is_replaced() {
-    let renderer = Renderer::answers(b"{}");
+    let renderer = ScriptedRenderer::answers(b"{}");
     let network = Network::before(&renderer);
     let upstream = start(&network);
     let mut changes = upstream.changes();
@@ -137,7 +137,7 @@ async fn no_change_is_lost_while_a_connection_is_replaced() {
 
 #[tokio::test(start_paused = true)]
 async fn dropping_the_changes_ends_the_stream_but_not_the_connection() {
-    let renderer = Renderer::answers(b"{}");
+    let renderer = ScriptedRenderer::answers(b"{}");
     let network = Network::before(&renderer);
     let upstream = start(&network);
     let changes = upstream.changes();
@@ -151,7 +151,7 @@ async fn dropping_the_changes_ends_the_stream_but_not_the_connection() {
 #[tokio::test(start_paused = true)]
 async fn a_renderer_without_positions_is_taken_to_have_missed_changes_after_a_stream_that_broke() {
     let began = Instant::now();
-    let renderer = Renderer::answers(b"{}");
+    let renderer = ScriptedRenderer::answers(b"{}");
     let network = Network::before(&renderer);
     let upstream = start(&network);
     let mut changes = upstream.changes();
@@ -170,7 +170,7 @@ async fn a_renderer_without_positions_is_taken_to_have_missed_changes_after_a_st
 
 #[tokio::test(start_paused = true)]
 async fn a_renderer_with_positions_is_asked_for_what_changed_after_the_last() {
-    let renderer = Renderer::answers(b"{}");
+    let renderer = ScriptedRenderer::answers(b"{}");
     renderer.stands_at_once("p1", false);
     let network = Network::before(&renderer);
     let upstream = start(&network);
@@ -193,7 +193,7 @@ async fn a_renderer_with_positions_is_asked_for_what_changed_after_the_last() {
 #[tokio::test(start_paused = true)]
 async fn a_planned_redial_misses_nothing_whether_or_not_there_are_positions() {
     for position in [None, Some("p1")] {
-        let renderer = Renderer::answers(b"{}");
+        let renderer = ScriptedRenderer::answers(b"{}");
         if let Some(position) = position {
             renderer.stands_at_once(position, true);
         }
@@ -218,7 +218,7 @@ async fn a_planned_redial_misses_nothing_whether_or_not_there_are_positions() {
 
 #[tokio::test(start_paused = true)]
 async fn a_stream_that_gives_no_sign_of_life_has_the_connection_dialled_anew() {
-    let renderer = Renderer::answers(b"{}");
+    let renderer = ScriptedRenderer::answers(b"{}");
     renderer.stands_at_once("p1", false);
     let network = Network::before(&renderer);
     let upstream = start(&network);
@@ -235,8 +235,8 @@ async fn a_stream_that_gives_no_sign_of_life_has_the_connection_dialled_anew() {
 
 #[tokio::test(start_paused = true)]
 async fn a_stream_that_keeps_failing_is_logged_once_and_its_recovery_once() {
-    let log = Log::start();
-    let renderer = Renderer::answers(b"{}");
+    let log = CapturedLog::start();
+    let renderer = ScriptedRenderer::answers(b"{}");
     renderer.refuse_changes(Status::internal("no\nchanges"));
     let upstream = start(&Network::before(&renderer));
     let _changes = upstream.changes();
@@ -255,8 +255,8 @@ async fn a_stream_that_keeps_failing_is_logged_once_and_its_recovery_once() {
 
 #[tokio::test(start_paused = true)]
 async fn changes_that_are_not_offered_are_no_error() {
-    let log = Log::start();
-    let renderer = Renderer::answers(b"{}");
+    let log = CapturedLog::start();
+    let renderer = ScriptedRenderer::answers(b"{}");
     renderer.refuse_changes(Status::unimplemented("no changes"));
     let network = Network::before(&renderer);
     let upstream = start(&network);

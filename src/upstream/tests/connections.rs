@@ -7,11 +7,11 @@ use tonic::Status;
 
 use super::{
     network::{Network, Route, on_loopback},
-    renderer::{Manner, Renderer, response},
+    renderer::{Manner, ScriptedRenderer, response},
     *,
 };
 use crate::{
-    logged::Log,
+    logged::CapturedLog,
     proto::v1,
     render::RenderError,
     upstream::{dial::JITTER, wire::Condition},
@@ -19,7 +19,7 @@ use crate::{
 
 #[tokio::test]
 async fn renders_over_a_real_socket() {
-    let renderer = Renderer::answers(b"{}");
+    let renderer = ScriptedRenderer::answers(b"{}");
     let (url, _end) = on_loopback(&renderer).await;
     let upstream = Upstream::start(options(url));
     until_up(&upstream).await;
@@ -53,7 +53,7 @@ async fn a_refused_connection_is_down_and_calls_fail_at_once() {
 /// tonic#1635, tonic#2839: a connect without a timeout, and a dial for each call that waits.
 #[tokio::test(start_paused = true)]
 async fn a_black_hole_is_dialled_once_at_a_time_with_a_back_off() {
-    let network = Network::before(&Renderer::answers(b"{}"));
+    let network = Network::before(&ScriptedRenderer::answers(b"{}"));
     network.now(Route::Swallows);
     let began = Instant::now();
     let upstream = start(&network);
@@ -82,7 +82,7 @@ async fn a_black_hole_is_dialled_once_at_a_time_with_a_back_off() {
 
 #[tokio::test(start_paused = true)]
 async fn a_peer_that_sends_no_settings_is_no_contact_and_is_let_go() {
-    let network = Network::before(&Renderer::answers(b"{}"));
+    let network = Network::before(&ScriptedRenderer::answers(b"{}"));
     network.now(Route::Mute);
     let began = Instant::now();
     let upstream = start(&network);
@@ -93,7 +93,7 @@ async fn a_peer_that_sends_no_settings_is_no_contact_and_is_let_go() {
 
 #[tokio::test(start_paused = true)]
 async fn answers_and_errors_say_over_which_connection_they_came() {
-    let renderer = Renderer::fails(Status::not_found("shop"));
+    let renderer = ScriptedRenderer::fails(Status::not_found("shop"));
     let network = Network::before(&renderer);
     let upstream = start(&network);
     assert_eq!(fetch_answered(&upstream).await.connection, None);
@@ -115,7 +115,7 @@ async fn answers_and_errors_say_over_which_connection_they_came() {
 
 #[tokio::test(start_paused = true)]
 async fn a_connection_that_breaks_in_flight_is_unavailable_and_dialled_anew() {
-    let renderer = Renderer::stalls();
+    let renderer = ScriptedRenderer::stalls();
     let network = Network::before(&renderer);
     let upstream = start(&network);
     until_up(&upstream).await;
@@ -131,7 +131,7 @@ async fn a_connection_that_breaks_in_flight_is_unavailable_and_dialled_anew() {
 
 #[tokio::test(start_paused = true)]
 async fn a_call_that_could_no_longer_be_sent_was_unreachable() {
-    let network = Network::before(&Renderer::answers(b"{}"));
+    let network = Network::before(&ScriptedRenderer::answers(b"{}"));
     let upstream = start(&network);
     until_up(&upstream).await;
     let connection = upstream.connection.borrow().clone().unwrap();
@@ -147,7 +147,7 @@ async fn a_call_that_could_no_longer_be_sent_was_unreachable() {
 
 #[tokio::test(start_paused = true)]
 async fn the_end_of_an_idle_connection_is_noticed_at_once() {
-    let network = Network::before(&Renderer::answers(b"{}"));
+    let network = Network::before(&ScriptedRenderer::answers(b"{}"));
     let upstream = start(&network);
     until_up(&upstream).await;
     sleep(Duration::from_secs(60)).await;
@@ -160,7 +160,7 @@ async fn the_end_of_an_idle_connection_is_noticed_at_once() {
 
 #[tokio::test(start_paused = true)]
 async fn a_renderer_that_leaves_answers_what_it_has_and_is_asked_no_more() {
-    let renderer = Renderer::stalls();
+    let renderer = ScriptedRenderer::stalls();
     let network = Network::before(&renderer);
     let upstream = start(&network);
     until_up(&upstream).await;
@@ -182,8 +182,8 @@ async fn a_renderer_that_leaves_answers_what_it_has_and_is_asked_no_more() {
 /// gRPC servers with a maximal connection age, and nginx with `keepalive_requests`, end connections by GOAWAY all the time.
 #[tokio::test(start_paused = true)]
 async fn connections_that_are_sent_away_fail_no_call_and_are_no_outage() {
-    let log = Log::start();
-    let renderer = Renderer::answers(b"{}");
+    let log = CapturedLog::start();
+    let renderer = ScriptedRenderer::answers(b"{}");
     let network = Network::before(&renderer);
     let upstream = start(&network);
     until_up(&upstream).await;
@@ -212,7 +212,7 @@ async fn connections_that_are_sent_away_fail_no_call_and_are_no_outage() {
 
 #[tokio::test(start_paused = true)]
 async fn an_idle_connection_with_an_age_of_two_seconds_is_no_outage() {
-    let renderer = Renderer::answers(b"{}");
+    let renderer = ScriptedRenderer::answers(b"{}");
     let network = Network::before(&renderer);
     let upstream = start(&network);
     until_up(&upstream).await;
@@ -227,7 +227,7 @@ async fn an_idle_connection_with_an_age_of_two_seconds_is_no_outage() {
 
 #[tokio::test(start_paused = true)]
 async fn a_call_that_the_renderer_never_saw_is_made_again_over_the_next_connection() {
-    let renderer = Renderer::answers(b"{}");
+    let renderer = ScriptedRenderer::answers(b"{}");
     let network = Network::before(&renderer);
     network.now(Route::SendsAway);
     let upstream = start(&network);
@@ -241,7 +241,7 @@ async fn a_call_that_the_renderer_never_saw_is_made_again_over_the_next_connecti
 
 #[tokio::test(start_paused = true)]
 async fn a_call_that_was_sent_away_twice_was_unreachable() {
-    let network = Network::before(&Renderer::answers(b"{}"));
+    let network = Network::before(&ScriptedRenderer::answers(b"{}"));
     network.now(Route::SendsAway);
     let upstream = start(&network);
     until_up(&upstream).await;
@@ -251,7 +251,7 @@ async fn a_call_that_was_sent_away_twice_was_unreachable() {
 
 #[tokio::test(start_paused = true)]
 async fn a_peer_that_sends_every_connection_away_at_once_is_dialled_with_a_back_off() {
-    let network = Network::before(&Renderer::answers(b"{}"));
+    let network = Network::before(&ScriptedRenderer::answers(b"{}"));
     network.now(Route::Dismisses);
     let upstream = start(&network);
     sleep(Duration::from_secs(600)).await;
@@ -275,8 +275,8 @@ async fn a_peer_that_speaks_something_else_is_named_in_one_line() {
             "the renderer at http://renderer answers \\\"<!DOCTYPE HTML P\\\", not HTTP/2",
         ),
     ] {
-        let log = Log::start();
-        let network = Network::before(&Renderer::answers(b"{}"));
+        let log = CapturedLog::start();
+        let network = Network::before(&ScriptedRenderer::answers(b"{}"));
         network.now(Route::Says(words));
         let upstream = start(&network);
         until_down(&upstream).await;
@@ -287,12 +287,12 @@ async fn a_peer_that_speaks_something_else_is_named_in_one_line() {
 /// A replica that leaves sends all its sidecars away in the same instant.
 #[tokio::test(start_paused = true)]
 async fn a_fleet_that_is_sent_away_does_not_redial_in_the_same_instant() {
-    let renderer = Renderer::answers(b"{}");
+    let renderer = ScriptedRenderer::answers(b"{}");
     let network = Network::before(&renderer);
     let url = Uri::from_static("http://renderer");
     let fleet: Vec<_> = (0..200)
         .map(|seed| {
-            let options = Options {
+            let options = UpstreamOptions {
                 seed,
                 ..options(url.clone())
             };
@@ -320,7 +320,7 @@ async fn a_fleet_that_is_sent_away_does_not_redial_in_the_same_instant() {
 
 #[tokio::test(start_paused = true)]
 async fn a_connection_of_age_is_replaced_and_its_calls_finish() {
-    let renderer = Renderer::stalls();
+    let renderer = ScriptedRenderer::stalls();
     let network = Network::before(&renderer);
     let upstream = start(&network);
     until_up(&upstream).await;
@@ -354,7 +354,7 @@ async fn a_connection_of_age_is_replaced_and_its_calls_finish() {
 
 #[tokio::test(start_paused = true)]
 async fn a_connection_that_is_to_be_replaced_is_so_at_once_and_only_while_it_is_in_use() {
-    let network = Network::before(&Renderer::answers(b"{}"));
+    let network = Network::before(&ScriptedRenderer::answers(b"{}"));
     let upstream = start(&network);
     until_up(&upstream).await;
     upstream.redial(1);
@@ -373,7 +373,7 @@ async fn a_connection_that_is_to_be_replaced_is_so_at_once_and_only_while_it_is_
 
 #[tokio::test(start_paused = true)]
 async fn an_aged_connection_stays_in_use_while_it_cannot_be_replaced() {
-    let network = Network::before(&Renderer::answers(b"{}"));
+    let network = Network::before(&ScriptedRenderer::answers(b"{}"));
     let upstream = start(&network);
     until_up(&upstream).await;
     network.now(Route::Refuses);
@@ -388,7 +388,7 @@ async fn an_aged_connection_stays_in_use_while_it_cannot_be_replaced() {
 
 #[tokio::test(start_paused = true)]
 async fn a_deadline_without_a_byte_has_the_connection_replaced() {
-    let renderer = Renderer::answers(b"{}");
+    let renderer = ScriptedRenderer::answers(b"{}");
     let network = Network::before(&renderer);
     let upstream = start(&network);
     until_up(&upstream).await;
@@ -406,7 +406,7 @@ async fn a_deadline_without_a_byte_has_the_connection_replaced() {
 
 #[tokio::test(start_paused = true)]
 async fn a_deadline_is_no_suspicion_while_bytes_arrive_or_when_the_caller_left_before() {
-    let renderer = Renderer::stalls();
+    let renderer = ScriptedRenderer::stalls();
     let network = Network::before(&renderer);
     let upstream = start(&network);
     until_up(&upstream).await;
@@ -426,7 +426,7 @@ async fn a_deadline_is_no_suspicion_while_bytes_arrive_or_when_the_caller_left_b
 
 #[tokio::test(start_paused = true)]
 async fn a_renderer_that_hangs_is_not_dialled_in_a_loop() {
-    let network = Network::before(&Renderer::stalls());
+    let network = Network::before(&ScriptedRenderer::stalls());
     let upstream = start(&network);
     until_up(&upstream).await;
     for _ in 0..100 {
@@ -441,7 +441,7 @@ async fn a_renderer_that_hangs_is_not_dialled_in_a_loop() {
 
 #[tokio::test(start_paused = true)]
 async fn dropping_the_upstream_closes_its_connection() {
-    let network = Network::before(&Renderer::answers(b"{}"));
+    let network = Network::before(&ScriptedRenderer::answers(b"{}"));
     let upstream = start(&network);
     until_up(&upstream).await;
     let clone = upstream.clone();
@@ -453,8 +453,8 @@ async fn dropping_the_upstream_closes_its_connection() {
 
 #[tokio::test(start_paused = true)]
 async fn an_outage_is_one_log_line_at_its_start_and_one_at_its_end() {
-    let log = Log::start();
-    let network = Network::before(&Renderer::answers(b"{}"));
+    let log = CapturedLog::start();
+    let network = Network::before(&ScriptedRenderer::answers(b"{}"));
     let upstream = start(&network);
     until_up(&upstream).await;
     network.now(Route::Refuses);

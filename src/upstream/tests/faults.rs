@@ -4,14 +4,14 @@ use tokio::time::{Duration, Instant, sleep};
 
 use super::{
     network::{Network, Route},
-    renderer::{Manner, Renderer, response},
+    renderer::{Manner, ScriptedRenderer, response},
     *,
 };
 use crate::render::RenderError;
 
 #[tokio::test(start_paused = true)]
 async fn a_partition_costs_one_deadline_and_is_over_when_a_dial_succeeds() {
-    let network = Network::before(&Renderer::answers(b"{}"));
+    let network = Network::before(&ScriptedRenderer::answers(b"{}"));
     let upstream = start(&network);
     until_up(&upstream).await;
     sleep(Duration::from_secs(60)).await;
@@ -34,7 +34,7 @@ async fn a_partition_costs_one_deadline_and_is_over_when_a_dial_succeeds() {
 
 #[tokio::test(start_paused = true)]
 async fn a_reset_fails_its_own_call_and_no_other() {
-    let renderer = Renderer::stalls();
+    let renderer = ScriptedRenderer::stalls();
     let network = Network::before(&renderer);
     let upstream = start(&network);
     until_up(&upstream).await;
@@ -56,7 +56,7 @@ async fn a_reset_fails_its_own_call_and_no_other() {
 
 #[tokio::test(start_paused = true)]
 async fn an_answer_that_trickles_in_is_waited_for_and_is_no_suspicion() {
-    let renderer = Renderer::answers(&[b'x'; 90_000]);
+    let renderer = ScriptedRenderer::answers(&[b'x'; 90_000]);
     let network = Network::before(&renderer);
     network.now(Route::Trickles);
     let upstream = start(&network);
@@ -76,7 +76,7 @@ async fn an_answer_that_trickles_in_is_waited_for_and_is_no_suspicion() {
 /// h2 counts resets that are pending, and a peer may take too many of them for an attack (CVE-2023-44487).
 #[tokio::test(start_paused = true)]
 async fn renders_given_up_by_the_hundred_are_reset_and_keep_the_connection() {
-    let renderer = Renderer::stalls();
+    let renderer = ScriptedRenderer::stalls();
     let network = Network::before(&renderer);
     let upstream = start(&network);
     until_up(&upstream).await;

@@ -22,7 +22,7 @@ use tokio_stream::wrappers::TcpListenerStream;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tonic::{service::Routes, transport::Server};
 
-use super::{renderer::Renderer, until};
+use super::{renderer::ScriptedRenderer, until};
 use crate::{proto::v1::render_service_server::RenderServiceServer, upstream::Connect};
 
 /// What becomes of a dial.
@@ -70,7 +70,7 @@ struct Cable {
 }
 
 impl Network {
-    pub(super) fn before(renderer: &Renderer) -> Self {
+    pub(super) fn before(renderer: &ScriptedRenderer) -> Self {
         Self::before_routes(Routes::new(
             RenderServiceServer::new(renderer.clone()).max_encoding_message_size(usize::MAX),
         ))
@@ -195,7 +195,7 @@ impl Connect for Network {
         self.dials.send_modify(|dials| *dials += 1);
         let now = self.dialling.fetch_add(1, Ordering::Relaxed) + 1;
         self.most_dialling.fetch_max(now, Ordering::Relaxed);
-        let _under_way = UnderWay(Arc::clone(&self.dialling));
+        let _under_way = RelayUnderWay(Arc::clone(&self.dialling));
         let route = *self.route.lock().unwrap();
         match route {
             Route::Serves | Route::Trickles => Ok(self.plug(route)),
@@ -246,9 +246,9 @@ async fn send_away(mut far: DuplexStream, mut streams: usize) {
     let _ = copy(&mut far, &mut tokio::io::sink()).await;
 }
 
-struct UnderWay(Arc<AtomicUsize>);
+struct RelayUnderWay(Arc<AtomicUsize>);
 
-impl Drop for UnderWay {
+impl Drop for RelayUnderWay {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Ordering::Relaxed);
     }
@@ -258,7 +258,7 @@ impl Drop for UnderWay {
 pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Runs a renderer on a real port of the loopback.
-pub(super) async fn on_loopback(renderer: &Renderer) -> (http::Uri, DropGuard) {
+pub(super) async fn on_loopback(renderer: &ScriptedRenderer) -> (http::Uri, DropGuard) {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     let end = CancellationToken::new();

@@ -8,7 +8,7 @@ use tokio::time::{Duration, Instant, sleep};
 
 use super::{
     network::{Network, Route},
-    renderer::{Manner, Renderer},
+    renderer::{Manner, ScriptedRenderer},
     *,
 };
 use crate::{
@@ -16,7 +16,7 @@ use crate::{
     answer::{Answer, Failure, Served},
     cache::Cache,
     freshness::Freshness,
-    logged::Log,
+    logged::CapturedLog,
     lookup::{self, Lookup, Query},
     moment::Clock,
     reason::NotRefreshed,
@@ -29,7 +29,7 @@ use crate::{
 const HOUR: Duration = Duration::from_secs(3_600);
 
 /// A whole core, which the upstream tells of connections and changes as in a sidecar.
-struct Core {
+struct ConnectedCore {
     upstream: Upstream,
     refresh: Refresh,
     lookup: Lookup,
@@ -46,14 +46,14 @@ fn projects(n: usize) -> Vec<Project> {
         .collect()
 }
 
-impl Core {
+impl ConnectedCore {
     /// A core whose connection is up; a render may take as long as `deadline`.
     async fn before(network: &Network, deadline: Duration) -> Self {
         let upstream = start(network);
         let clock = Clock::start();
         let cache = Arc::new(Cache::new(64 << 20));
         let freshness = Arc::new(Freshness::new(1, None, clock.now()));
-        let options = refresh::Options {
+        let options = refresh::RefreshOptions {
             deadline,
             fetch_deadline: Duration::from_secs(1),
             max_payload: MAX_PAYLOAD,
@@ -185,8 +185,12 @@ fn renders(number: u64) -> Manner {
 
 /// A core that holds these projects of rollout 1, and a target of 2, for which some are being rendered, though only one of them could
 /// be sent: its connection has no room for more.
-async fn with_calls_that_wait(renderer: &Renderer, network: &Network, held: &[Project]) -> Core {
-    let core = Core::before(network, HOUR).await;
+async fn with_calls_that_wait(
+    renderer: &ScriptedRenderer,
+    network: &Network,
+    held: &[Project],
+) -> ConnectedCore {
+    let core = ConnectedCore::before(network, HOUR).await;
     renderer.until_listening(1).await;
     core.holds(held).await;
     renderer.now(Manner::Stalls);
@@ -201,10 +205,10 @@ async fn with_calls_that_wait(renderer: &Renderer, network: &Network, held: &[Pr
 /// The stream of changes held the only stream, and no lookup was answered.
 #[tokio::test(start_paused = true)]
 async fn a_renderer_of_one_stream_answers_every_lookup() {
-    let renderer = Renderer::new(renders(1));
+    let renderer = ScriptedRenderer::new(renders(1));
     let network = Network::before(&renderer);
     network.allow_streams(1);
-    let core = Core::before(&network, DEADLINE).await;
+    let core = ConnectedCore::before(&network, DEADLINE).await;
     renderer.until_listening(1).await;
     let projects = projects(5);
     let began = Instant::now();
@@ -221,7 +225,7 @@ async fn a_renderer_of_one_stream_answers_every_lookup() {
 
 #[tokio::test(start_paused = true)]
 async fn renders_go_on_over_a_new_connection_when_calls_on_the_aged_one_could_not_be_sent() {
-    let renderer = Renderer::new(renders(1));
+    let renderer = ScriptedRenderer::new(renders(1));
     let network = Network::before(&renderer);
     network.allow_streams(1);
     let projects = projects(12);
@@ -241,7 +245,7 @@ async fn renders_go_on_over_a_new_connection_when_calls_on_the_aged_one_could_no
 
 #[tokio::test(start_paused = true)]
 async fn renders_go_on_over_a_new_connection_when_a_renderer_leaves_before_calls_could_be_sent() {
-    let renderer = Renderer::new(renders(1));
+    let renderer = ScriptedRenderer::new(renders(1));
     let network = Network::before(&renderer);
     network.allow_streams(1);
     let projects = projects(12);
@@ -260,9 +264,9 @@ async fn renders_go_on_over_a_new_connection_when_a_renderer_leaves_before_calls
 #[tokio::test(start_paused = true)]
 async fn a_renderer_restarted_with_its_numbers_from_one_loses_nothing_and_is_right_again_with_the_next_rollout()
  {
-    let renderer = Renderer::new(renders(50));
+    let renderer = ScriptedRenderer::new(renders(50));
     let network = Network::before(&renderer);
-    let core = Core::before(&network, DEADLINE).await;
+    let core = ConnectedCore::before(&network, DEADLINE).await;
     let shop = shop();
     core.holds(std::slice::from_ref(&shop)).await;
     renderer.until_listening(1).await;
@@ -297,7 +301,7 @@ async fn a_renderer_restarted_with_its_numbers_from_one_loses_nothing_and_is_rig
 }
 
 /// The process of a renderer ends whenever it renders that project, and is back a second later.
-async fn dies_of(poison: Project, renderer: Renderer, network: Network) {
+async fn dies_of(poison: Project, renderer: ScriptedRenderer, network: Network) {
     let mut renders = renderer.renders.subscribe();
     let mut seen = 0;
     while renders.changed().await.is_ok() {
@@ -319,9 +323,9 @@ async fn dies_of(poison: Project, renderer: Renderer, network: Network) {
 
 #[tokio::test(start_paused = true)]
 async fn a_project_that_kills_the_renderer_cools_down_alone() {
-    let renderer = Renderer::new(renders(1));
+    let renderer = ScriptedRenderer::new(renders(1));
     let network = Network::before(&renderer);
-    let core = Core::before(&network, DEADLINE).await;
+    let core = ConnectedCore::before(&network, DEADLINE).await;
     let projects = projects(40);
     core.holds(&projects).await;
     let poison = projects[0].clone();
@@ -357,13 +361,13 @@ async fn a_project_that_kills_the_renderer_cools_down_alone() {
 /// flagd#2027, unleash-edge's loop of one second: ten minutes of an upstream that is away, each attempt of them logged.
 #[tokio::test(start_paused = true)]
 async fn ten_minutes_without_a_renderer_cost_some_dials_and_are_said_once() {
-    let renderer = Renderer::new(renders(1));
+    let renderer = ScriptedRenderer::new(renders(1));
     let network = Network::before(&renderer);
-    let core = Core::before(&network, DEADLINE).await;
+    let core = ConnectedCore::before(&network, DEADLINE).await;
     let projects = projects(20);
     core.holds(&projects).await;
     core.refresh.set_target(2);
-    let log = Log::start();
+    let log = CapturedLog::start();
     network.now(Route::Refuses);
     network.cut();
     until_down(&core.upstream).await;

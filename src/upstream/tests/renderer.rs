@@ -37,7 +37,7 @@ pub(super) enum Manner {
 
 /// A renderer. Clones are the same one.
 #[derive(Clone)]
-pub(super) struct Renderer {
+pub(super) struct ScriptedRenderer {
     manner: Arc<Mutex<Manner>>,
     fetch: Arc<Mutex<Manner>>,
     changes: broadcast::Sender<Result<v1::Change, Status>>,
@@ -55,7 +55,7 @@ pub(super) struct Renderer {
     pub(super) resets: watch::Sender<usize>,
 }
 
-impl Renderer {
+impl ScriptedRenderer {
     pub(super) fn answers(payload: &[u8]) -> Self {
         Self::new(Manner::Answers(response(payload)))
     }
@@ -202,7 +202,7 @@ pub(super) fn response(payload: &[u8]) -> v1::RenderResponse {
 }
 
 #[tonic::async_trait]
-impl RenderService for Renderer {
+impl RenderService for ScriptedRenderer {
     async fn render(
         &self,
         request: Request<v1::RenderRequest>,

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use evenkeel::renderer::Renders;
+use evenkeel::renderer::RenderCounts;
 
 /// How much later than it was launched a render may arrive on a busy machine: windows count as so much longer.
 const TRAVEL: Duration = Duration::from_millis(50);
@@ -74,7 +74,7 @@ impl Budget {
     }
 
     /// Checks every window between two calls that arrived at `since` or later.
-    pub(crate) fn assert_kept(&self, renders: &Renders, since: Duration) {
+    pub(crate) fn assert_kept(&self, renders: &RenderCounts, since: Duration) {
         let arrivals = renders.calls.iter().map(|call| call.arrived);
         let arrivals: Vec<_> = arrivals.filter(|&arrived| arrived >= since).collect();
         for (first, &from) in arrivals.iter().enumerate() {

@@ -2,32 +2,32 @@
 
 use std::{ops::Deref, thread, time::Duration};
 
-use evenkeel::renderer::{self, Cost, Options, Running};
+use evenkeel::renderer::{self, Cost, RendererOptions, RunningRenderer};
 use tokio::{net::TcpListener, runtime, sync::oneshot};
 
 /// How many projects `deploy/demo` has.
 const SAMPLES: usize = 23;
 
 /// The sample input, so many projects of it, and a renderer that is never short of workers.
-pub(crate) fn sample(projects: usize, cost: Duration) -> Options {
-    Options {
+pub(crate) fn sample(projects: usize, cost: Duration) -> RendererOptions {
+    RendererOptions {
         generate: projects.saturating_sub(SAMPLES),
         workers: 512.try_into().expect("it is not zero"),
         cost: Cost::fixed(cost),
-        ..Options::default()
+        ..RendererOptions::default()
     }
 }
 
 /// A renderer that runs until it is dropped.
 pub(crate) struct Renderer {
-    running: Running,
+    running: RunningRenderer,
     /// Its thread ends when this is gone.
     _life: oneshot::Sender<()>,
 }
 
 impl Renderer {
     /// Starts one on a port of its own.
-    pub(crate) async fn start(options: Options) -> Self {
+    pub(crate) async fn start(options: RendererOptions) -> Self {
         let (tell, told) = oneshot::channel();
         let (life, death) = oneshot::channel();
         let live = async move {
@@ -63,9 +63,9 @@ impl Renderer {
 }
 
 impl Deref for Renderer {
-    type Target = Running;
+    type Target = RunningRenderer;
 
-    fn deref(&self) -> &Running {
+    fn deref(&self) -> &RunningRenderer {
         &self.running
     }
 }

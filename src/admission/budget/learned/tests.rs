@@ -13,14 +13,14 @@ fn at(millis: u64) -> Moment {
 
 /// A renderer that takes a number of calls at once and refuses others, and sidecars' calls beside
 /// them.
-struct Crowd {
+struct CrowdedRenderer {
     learned: Learned,
     rng: fastrand::Rng,
-    flying: Vec<Launch>,
+    flying: Vec<LaunchedCall>,
     now: Moment,
 }
 
-impl Crowd {
+impl CrowdedRenderer {
     fn new() -> Self {
         Self {
             learned: Learned::new(TUNING),
@@ -64,7 +64,7 @@ impl Crowd {
 
 #[test]
 fn a_batch_of_refusals_is_one_decrease() {
-    let mut crowd = Crowd::new();
+    let mut crowd = CrowdedRenderer::new();
     assert_eq!(crowd.limit(), 16);
     crowd.launches(16);
     crowd.refuses(14);
@@ -76,7 +76,7 @@ fn a_batch_of_refusals_is_one_decrease() {
 
 #[test]
 fn it_rises_by_one_after_as_many_successes_and_never_above_what_is_set() {
-    let mut crowd = Crowd::new();
+    let mut crowd = CrowdedRenderer::new();
     crowd.launches(16);
     crowd.refuses(1);
     assert_eq!(crowd.limit(), 11);
@@ -91,7 +91,7 @@ fn it_rises_by_one_after_as_many_successes_and_never_above_what_is_set() {
 
 #[test]
 fn it_settles_at_what_a_renderer_takes() {
-    let mut crowd = Crowd::new();
+    let mut crowd = CrowdedRenderer::new();
     let takes = 5;
     let (mut taken, mut refused) = (0, 0);
     for _ in 0..1_000 {
@@ -109,7 +109,7 @@ fn it_settles_at_what_a_renderer_takes() {
 
 #[test]
 fn a_minute_after_the_last_refusal_it_is_forgotten() {
-    let mut crowd = Crowd::new();
+    let mut crowd = CrowdedRenderer::new();
     crowd.launches(16);
     crowd.refuses(14);
     crowd.now = at(59_999);
@@ -124,7 +124,7 @@ fn a_minute_after_the_last_refusal_it_is_forgotten() {
 fn refused_alone_it_stops_for_ever_longer_and_then_tries_one_at_a_time_until_a_success() {
     let mut longest = [Duration::ZERO; 10];
     for seed in 0..200 {
-        let mut crowd = Crowd::new();
+        let mut crowd = CrowdedRenderer::new();
         crowd.rng = fastrand::Rng::with_seed(seed);
         for longest in &mut longest {
             crowd.launches(1);
@@ -150,7 +150,7 @@ fn refused_alone_it_stops_for_ever_longer_and_then_tries_one_at_a_time_until_a_s
 
 #[test]
 fn what_was_set_lower_meanwhile_is_kept_to() {
-    let mut crowd = Crowd::new();
+    let mut crowd = CrowdedRenderer::new();
     crowd.launches(16);
     crowd.refuses(1);
     let fewer = NonZeroU32::new(3).unwrap();

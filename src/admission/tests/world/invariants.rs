@@ -2,7 +2,7 @@
 
 use super::*;
 
-impl World {
+impl CheckedWorld {
     /// Those who waited are told what `explain` says, but for a failure and an unmet demand, which
     /// are news, and but for permits, tokens and the back-off of a fetch, of which the project has
     /// others once no lookup waits for it.
@@ -188,7 +188,7 @@ impl World {
             machine.flights.fetches as usize,
             self.flights.len() - renders + self.confirms.len()
         );
-        let mut counts = register::Counts {
+        let mut counts = register::ProjectCounts {
             pending: machine.register.counts.pending,
             ..Default::default()
         };
@@ -208,8 +208,8 @@ impl World {
             let is_below = entry.seat.place.is_wanted() && entry.is_raised();
             counts.below_target += usize::from(is_below);
             counts.failing += usize::from(entry.cool_down.is_failing());
-            counts.waited_for += usize::from(entry.seat.counted == register::Counted::WaitedFor);
-            counts.demoted += usize::from(entry.seat.counted == register::Counted::Demoted);
+            counts.waited_for += usize::from(entry.seat.counted == register::QueueCount::WaitedFor);
+            counts.demoted += usize::from(entry.seat.counted == register::QueueCount::Demoted);
         }
         assert_eq!(machine.register.counts, counts);
         assert!(

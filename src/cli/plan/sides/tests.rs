@@ -3,7 +3,7 @@ use clap::Parser;
 use super::*;
 use crate::{
     cli::plan::{count, number, time},
-    status::{Beside, Status},
+    status::Status,
     verdict::Facts,
 };
 
@@ -22,11 +22,11 @@ fn planned(flags: &str, known: &Known) -> Result<[Case; 2], String> {
 /// Three sidecars of ten, each with 5 renders/s and 60 projects.
 fn fleet(fleet_size: Option<u32>, sidecars: u32) -> Known {
     let status = |name: u32| {
-        let beside = Beside {
+        let beside = Status {
             instance: name.to_string(),
             burst: 7,
             fleet_size,
-            ..Beside::default()
+            ..Status::default()
         };
         let facts = Facts {
             sidecars: 1,
