@@ -277,7 +277,7 @@ async fn a_pushback_that_forbids_retries_is_not_retried() {
 /// A renderer that said UNAVAILABLE and 20 s was asked five times in 10 s.
 #[tokio::test(start_paused = true)]
 async fn a_project_that_is_pushed_back_is_asked_for_once_until_its_time_has_come() {
-    let core = Core::new().await;
+    let core = LookupCore::new().await;
     core.renderer
         .behaves(Behaviour::Fails(exhausted(20, false)));
     let shop = project("demo/shop");
