@@ -95,7 +95,11 @@ impl FromStr for Level {
 /// # Errors
 /// When the process has one already.
 pub fn install(format: Format, level: Level) -> Result<Log, AlreadyInstalled> {
-    let colours = io::stderr().is_terminal() && allows_colours(|name| env::var_os(name));
+    let colours = if io::stderr().is_terminal() {
+        Colours::allowed(|name| env::var_os(name))
+    } else {
+        Colours::Off
+    };
     let (writer, worker) = lossy(io::stderr());
     let dropped = DroppedLines(writer.error_counter());
     let (subscriber, level) = subscriber(format, level, colours, writer);
@@ -134,10 +138,23 @@ impl LevelHandle {
     }
 }
 
-/// Whether the environment allows colours: <https://no-color.org> says that any text but the empty one in `NO_COLOR` forbids them.
-fn allows_colours(variable: impl Fn(&str) -> Option<OsString>) -> bool {
-    let is_dumb = variable("TERM").is_some_and(|terminal| terminal == "dumb");
-    !is_dumb && variable("NO_COLOR").is_none_or(|value| value.is_empty())
+/// Whether lines of text are in colours.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Colours {
+    On,
+    Off,
+}
+
+impl Colours {
+    /// What the environment allows: <https://no-color.org> says that any text but the empty one in `NO_COLOR` forbids colours.
+    fn allowed(variable: impl Fn(&str) -> Option<OsString>) -> Self {
+        let is_dumb = variable("TERM").is_some_and(|terminal| terminal == "dumb");
+        if is_dumb || variable("NO_COLOR").is_some_and(|value| !value.is_empty()) {
+            Self::Off
+        } else {
+            Self::On
+        }
+    }
 }
 
 fn lossy(out: impl Write + Send + 'static) -> (NonBlocking, WorkerGuard) {
@@ -151,14 +168,14 @@ fn lossy(out: impl Write + Send + 'static) -> (NonBlocking, WorkerGuard) {
 fn subscriber(
     format: Format,
     level: Level,
-    colours: bool,
+    colours: Colours,
     writer: NonBlocking,
 ) -> (Box<dyn Subscriber + Send + Sync>, LevelHandle) {
     let (level, handle) = reload::Layer::new(level.0);
     let registry = Registry::default().with(level);
     let lines = tracing_subscriber::fmt::layer()
         .with_writer(writer)
-        .with_ansi(colours && format == Format::Text)
+        .with_ansi(colours == Colours::On && format == Format::Text)
         .fmt_fields(lines::text_fields());
     let subscriber: Box<dyn Subscriber + Send + Sync> = match format {
         Format::Text => Box::new(registry.with(lines)),

@@ -23,7 +23,7 @@ use tokio::time::Instant;
 
 pub use self::watch::Watch;
 use self::{
-    patience::Patience,
+    patience::{Fallback, Patience},
     wait::{CameTo, WaitResult},
 };
 use crate::{
@@ -176,9 +176,13 @@ impl Lookup {
         if let Some(failure) = self.beyond_reach(demands, held.as_deref()) {
             return Err(failure);
         }
-        let is_content = self.meets(demands, held.as_deref(), now);
+        let fallback = if self.meets(demands, held.as_deref(), now) {
+            Fallback::Held
+        } else {
+            Fallback::Nothing
+        };
         let limits = self.limits.load();
-        let patience = Patience::of(&query, &limits, is_content, now, &self.clock);
+        let patience = Patience::of(&query, &limits, fallback, now, &self.clock);
         drop(limits);
         let ended = self.wait(&query, held, patience).await;
         self.conclude(&query, ended, patience)

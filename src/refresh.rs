@@ -472,8 +472,7 @@ impl RefreshShared {
         }
         let stops = state.admission.stops();
         state.troubles.record_stops(stops);
-        let are_given_up = state.admission.has_given_fetches_up();
-        state.troubles.record_fetches(are_given_up);
+        state.troubles.record_fetches(&state.admission);
         self.stops.send_if_modified(|before| {
             let is_modified = *before != stops;
             *before = stops;
@@ -482,7 +481,7 @@ impl RefreshShared {
         let now = self.clock.now();
         let wanted = Class::ALL.map(|class| state.admission.wanted(class));
         let binding = state.admission.binding(now);
-        state.stopped.note(binding, wanted.iter().sum(), now);
+        state.stopped.count_from(binding, wanted.iter().sum(), now);
         state.notices.look(&state.admission, &self.parts.cache, now);
         let wakes = [
             state.admission.next_wake(),

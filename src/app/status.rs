@@ -99,7 +99,7 @@ impl StatusHistory {
 
 impl KeptSamples {
     fn keep(&mut self, mut seen: SeenSample) {
-        self.note_median(&seen.sample);
+        self.keep_median(&seen.sample);
         seen.tick = self.ticks;
         self.ticks += 1;
         self.samples.push_back(seen);
@@ -110,7 +110,8 @@ impl KeptSamples {
         });
     }
 
-    fn note_median(&mut self, sample: &Sample) {
+    /// Keeps the median of the renders once a minute.
+    fn keep_median(&mut self, sample: &Sample) {
         let minute = sample.at.as_secs() / 60;
         if minute == self.minute || sample.median_render.is_zero() {
             return;
@@ -183,48 +184,48 @@ impl SidecarCore {
     fn seen(&self, read: &CoreNumbers) -> SeenSample {
         let counted = self.metrics.counted();
         SeenSample {
-            sample: sample(read, &counted, *self.is_connected.borrow()),
+            sample: self.sample(read, &counted),
             outdated: counted.outdated,
             tick: 0,
         }
     }
-}
 
-fn sample(read: &CoreNumbers, counted: &SinceStart, connected: bool) -> Sample {
-    let refresh::Snapshot { limits, stops, .. } = read.core;
-    let core = &read.core;
-    let InForce { is_valid, .. } = *read.settings;
-    Sample {
-        at: read.at.since_start(),
-        settings_valid: is_valid,
-        connected,
-        breaker_open: stops.is_broken,
-        pushed_back: stops.is_held,
-        rate: limits.rate,
-        rate_in_force: core.rate_in_force,
-        concurrency: core.renders_at_once.get(),
-        fresh: core.fresh,
-        outdated: core.outdated,
-        wanted_missing: core.wanted_missing,
-        wanted_outdated: core.wanted_outdated,
-        failing: core.failing,
-        in_flight: core.in_flight,
-        oldest_render: core.oldest_render,
-        answered_ago: core.answered_ago,
-        succeeded_ago: core.succeeded_ago,
-        failed_ago: core.failed_ago,
-        median_render: core.median_render,
-        usual_render: Duration::ZERO,
-        render_time: counted.render_time,
-        lookups: counted.lookups,
-        lookups_outdated: counted.outdated.iter().sum(),
-        lookups_failed: counted.failed,
-        lookups_queue_full: counted.queue_full,
-        landed: landed(&counted.renders),
-        evicted_wanted: core.evicted_wanted,
-        returned: core.returned,
-        wanted_for: core.wanted_for,
-        bound: bound(core.stopped),
+    fn sample(&self, read: &CoreNumbers, counted: &SinceStart) -> Sample {
+        let refresh::Snapshot { limits, stops, .. } = read.core;
+        let core = &read.core;
+        let InForce { is_valid, .. } = *read.settings;
+        Sample {
+            at: read.at.since_start(),
+            settings_valid: is_valid,
+            connected: *self.is_connected.borrow(),
+            breaker_open: stops.is_broken,
+            pushed_back: stops.is_held,
+            rate: limits.rate,
+            rate_in_force: core.rate_in_force,
+            concurrency: core.renders_at_once.get(),
+            fresh: core.fresh,
+            outdated: core.outdated,
+            wanted_missing: core.wanted_missing,
+            wanted_outdated: core.wanted_outdated,
+            failing: core.failing,
+            in_flight: core.in_flight,
+            oldest_render: core.oldest_render,
+            answered_ago: core.answered_ago,
+            succeeded_ago: core.succeeded_ago,
+            failed_ago: core.failed_ago,
+            median_render: core.median_render,
+            usual_render: Duration::ZERO,
+            render_time: counted.render_time,
+            lookups: counted.lookups,
+            lookups_outdated: counted.outdated.iter().sum(),
+            lookups_failed: counted.failed,
+            lookups_queue_full: counted.queue_full,
+            landed: landed(&counted.renders),
+            evicted_wanted: core.evicted_wanted,
+            returned: core.returned,
+            wanted_for: core.wanted_for,
+            bound: bound(core.stopped),
+        }
     }
 }
 

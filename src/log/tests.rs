@@ -40,7 +40,7 @@ fn logged(format: Format, level: &str, events: impl FnOnce()) -> String {
     let page = WrittenLog::default();
     let (writer, worker) = lossy(page.clone());
     let level = level.parse().unwrap();
-    tracing::subscriber::with_default(subscriber(format, level, false, writer).0, events);
+    tracing::subscriber::with_default(subscriber(format, level, Colours::Off, writer).0, events);
     drop(worker);
     page.text()
 }
@@ -78,7 +78,8 @@ fn targets_have_levels_of_their_own() {
 fn the_level_changes_while_the_log_is_written() {
     let page = WrittenLog::default();
     let (writer, worker) = lossy(page.clone());
-    let (subscriber, level) = subscriber(Format::Text, "error".parse().unwrap(), false, writer);
+    let (subscriber, level) =
+        subscriber(Format::Text, "error".parse().unwrap(), Colours::Off, writer);
     tracing::subscriber::with_default(subscriber, || {
         let line = |number: usize| tracing::debug!(number, "a detail of ours");
         line(1);
@@ -190,11 +191,14 @@ fn a_full_log_pipe_stalls_nobody() {
     let lost = DroppedLines(writer.error_counter());
     assert_eq!(lost.count(), 0);
     let level = "info".parse().unwrap();
-    tracing::subscriber::with_default(subscriber(Format::Text, level, false, writer).0, || {
-        for line in 0..3 * BUFFERED_LINES {
-            tracing::info!(line, "on and on");
-        }
-    });
+    tracing::subscriber::with_default(
+        subscriber(Format::Text, level, Colours::Off, writer).0,
+        || {
+            for line in 0..3 * BUFFERED_LINES {
+                tracing::info!(line, "on and on");
+            }
+        },
+    );
     assert!(lost.count() >= BUFFERED_LINES as u64);
     drop(release);
     drop(worker);
@@ -207,7 +211,7 @@ fn text_is_in_colours_on_a_terminal_and_json_never_is() {
         let page = WrittenLog::default();
         let (writer, worker) = lossy(page.clone());
         let level = "info".parse().unwrap();
-        tracing::subscriber::with_default(subscriber(format, level, true, writer).0, events);
+        tracing::subscriber::with_default(subscriber(format, level, Colours::On, writer).0, events);
         drop(worker);
         page.text()
     };
@@ -218,12 +222,12 @@ fn text_is_in_colours_on_a_terminal_and_json_never_is() {
 #[test]
 fn no_color_and_a_dumb_terminal_forbid_colours() {
     for (name, value, allowed) in [
-        ("NO_COLOR", "1", false),
-        ("NO_COLOR", "", true),
-        ("TERM", "dumb", false),
-        ("TERM", "xterm", true),
+        ("NO_COLOR", "1", Colours::Off),
+        ("NO_COLOR", "", Colours::On),
+        ("TERM", "dumb", Colours::Off),
+        ("TERM", "xterm", Colours::On),
     ] {
         let variable = |asked: &str| (asked == name).then(|| value.into());
-        assert_eq!(allows_colours(variable), allowed, "{name}={value}");
+        assert_eq!(Colours::allowed(variable), allowed, "{name}={value}");
     }
 }

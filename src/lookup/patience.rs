@@ -18,19 +18,27 @@ pub(super) struct Patience {
     pub(super) is_deadline: bool,
 }
 
+/// What a lookup can be answered with when its patience ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Fallback {
+    /// The held revision.
+    Held,
+    /// Nothing: the lookup fails.
+    Nothing,
+}
+
 impl Patience {
-    /// The patience of a lookup at `now`; `is_content` when what is held may be served to it.
+    /// The patience of a lookup at `now`, by what it falls back to.
     pub(super) fn of(
         query: &Query,
         limits: &WaitLimits,
-        is_content: bool,
+        fallback: Fallback,
         now: Moment,
         clock: &Clock,
     ) -> Self {
-        let set = if is_content {
-            limits.patience
-        } else {
-            limits.cold_patience
+        let set = match fallback {
+            Fallback::Held => limits.patience,
+            Fallback::Nothing => limits.cold_patience,
         };
         let asked = query.patience.unwrap_or(set).min(limits.max_patience);
         let left = query.deadline.map(|deadline| {
@@ -64,7 +72,7 @@ mod tests {
     };
 
     /// The patience in milliseconds, and whether the deadline sets it; times in milliseconds.
-    fn patience(asked: Option<u64>, deadline: Option<u64>, is_content: bool) -> (u128, bool) {
+    fn patience(asked: Option<u64>, deadline: Option<u64>, fallback: Fallback) -> (u128, bool) {
         let clock = Clock::start();
         let now = Moment::after_start(Duration::from_secs(5));
         let query = Query {
@@ -75,7 +83,7 @@ mod tests {
             max_outdated: None,
             trace: None,
         };
-        let patience = Patience::of(&query, &LIMITS, is_content, now, &clock);
+        let patience = Patience::of(&query, &LIMITS, fallback, now, &clock);
         let millis = patience
             .until
             .map_or(0, |until| until.since(now).as_millis());
@@ -84,29 +92,35 @@ mod tests {
 
     #[test]
     fn is_the_setting_when_the_caller_says_nothing() {
-        assert_eq!(patience(None, None, true), (50, false));
-        assert_eq!(patience(None, None, false), (2_000, false));
+        assert_eq!(patience(None, None, Fallback::Held), (50, false));
+        assert_eq!(patience(None, None, Fallback::Nothing), (2_000, false));
     }
 
     #[test]
     fn is_what_the_caller_asks_within_the_maximum() {
-        assert_eq!(patience(Some(0), None, true), (0, false));
-        assert_eq!(patience(Some(700), None, true), (700, false));
-        assert_eq!(patience(Some(90_000), None, true), (30_000, false));
+        assert_eq!(patience(Some(0), None, Fallback::Held), (0, false));
+        assert_eq!(patience(Some(700), None, Fallback::Held), (700, false));
+        assert_eq!(
+            patience(Some(90_000), None, Fallback::Held),
+            (30_000, false)
+        );
     }
 
     /// tonic drops the handler and answers CANCELLED when its own deadline wins.
     #[test]
     fn leaves_the_answer_time_to_travel_before_the_deadline() {
-        assert_eq!(patience(Some(500), Some(60), true), (50, true));
-        assert_eq!(patience(Some(500), Some(200), true), (180, true));
-        assert_eq!(patience(Some(5_000), Some(1_000), true), (950, true));
-        assert_eq!(patience(Some(50), Some(1_000), true), (50, false));
+        assert_eq!(patience(Some(500), Some(60), Fallback::Held), (50, true));
+        assert_eq!(patience(Some(500), Some(200), Fallback::Held), (180, true));
+        assert_eq!(
+            patience(Some(5_000), Some(1_000), Fallback::Held),
+            (950, true)
+        );
+        assert_eq!(patience(Some(50), Some(1_000), Fallback::Held), (50, false));
     }
 
     #[test]
     fn is_zero_when_the_deadline_is_past_or_too_near() {
-        assert_eq!(patience(Some(500), Some(0), true), (0, true));
-        assert_eq!(patience(None, Some(9), false), (0, true));
+        assert_eq!(patience(Some(500), Some(0), Fallback::Held), (0, true));
+        assert_eq!(patience(None, Some(9), Fallback::Nothing), (0, true));
     }
 }

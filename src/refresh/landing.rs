@@ -49,14 +49,12 @@ impl RefreshShared {
             admission.came_over(project, connection, landing, now);
         }
         state.admission.landed(project, landing, now);
-        let is_refused = state.admission.is_refused(now);
-        state.troubles.record_refusals(is_refused);
+        state.troubles.record_refusals(&state.admission, now);
         state.notices.landed(result, now);
         if class == Class::Missing {
-            let is_unknown = landing == Landing::NotFound;
             state
                 .notices
-                .rendered_first(project, is_unknown, &state.admission, now);
+                .rendered_first(project, landing, &state.admission, now);
         }
         self.record_wanted(state, project);
         self.parts.observe.rendered(class, result, duration);
@@ -100,8 +98,12 @@ impl RefreshShared {
             self.parts.cache.record_confirmed(project, asked);
         }
         state.admission.fetched(project, landing, now);
-        let is_refused = state.admission.is_refused(now);
-        state.troubles.record_refusals(is_refused);
+        let RefreshState {
+            admission,
+            troubles,
+            ..
+        } = &mut *state;
+        troubles.record_refusals(admission, now);
         self.record_wanted(&mut state, project);
         self.parts.observe.fetched(result, duration);
         self.perform(&mut state);

@@ -13,7 +13,7 @@ use std::{fmt, time::Duration};
 use self::{hang::Hang, release::ReleaseWatch, spell::Spell, unknown::Unknown};
 use super::RenderResult;
 use crate::{
-    admission::{Admission, Class},
+    admission::{Admission, Class, Landing},
     cache::Cache,
     moment::{Moment, spoken},
     revision::Project,
@@ -123,13 +123,11 @@ impl Notices {
     pub(super) fn rendered_first(
         &mut self,
         project: &Project,
-        is_unknown: bool,
+        landing: Landing,
         admission: &Admission,
         now: Moment,
     ) {
-        let notice = self
-            .unknown
-            .record(is_unknown, admission.first_renders(), now);
+        let notice = self.unknown.record(landing, admission.first_renders(), now);
         say_unknown(notice, Some(project));
     }
 

@@ -16,8 +16,8 @@ pub(super) struct Stopped {
 }
 
 impl Stopped {
-    /// Notes how many projects are wanted from now on, and which gate stops them.
-    pub(super) fn note(&mut self, by: Option<Gate>, wanted: usize, now: Moment) {
+    /// Adds the time up to `now`; from then on this many projects are wanted, and this gate stops them.
+    pub(super) fn count_from(&mut self, by: Option<Gate>, wanted: usize, now: Moment) {
         self.times = self.until(now);
         self.wanted_for = self.wanted_until(now);
         (self.by, self.wanted, self.since) = (by, wanted, now);
@@ -54,7 +54,7 @@ mod tests {
             let (from, to) = (at(step * 7), at(step * 7 + 7));
             let by = Gate::ALL.get(step as usize % 11).copied();
             let wanted = usize::from(by.is_some() || step.is_multiple_of(2));
-            stopped.note(by, wanted, from);
+            stopped.count_from(by, wanted, from);
             sum += by.map_or(0, |_| 7);
             wanted_for += 7 * wanted as u64;
             assert_eq!(stopped.wanted_until(to), Duration::from_millis(wanted_for));

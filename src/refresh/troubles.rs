@@ -9,7 +9,12 @@ use std::{
     time::Duration,
 };
 
-use crate::{admission::Stops, moment::Moment, printable::printable, revision::Project};
+use crate::{
+    admission::{Admission, Stops},
+    moment::Moment,
+    printable::printable,
+    revision::Project,
+};
 
 /// How long a trouble of a project counts without later lookups.
 const FORGOTTEN: Duration = Duration::from_secs(900);
@@ -193,7 +198,8 @@ impl Troubles {
     }
 
     /// Records whether the renderer refused calls of late; what begins and what ends is logged.
-    pub(super) fn record_refusals(&mut self, is_refused: bool) {
+    pub(super) fn record_refusals(&mut self, admission: &Admission, now: Moment) {
+        let is_refused = admission.is_refused(now);
         match (
             std::mem::replace(&mut self.is_refused, is_refused),
             is_refused,
@@ -205,9 +211,10 @@ impl Troubles {
     }
 
     /// Records whether fetches as a whole fail; what begins and what ends is logged.
-    pub(super) fn record_fetches(&mut self, are_given_up: bool) {
-        let before = std::mem::replace(&mut self.has_given_fetches_up, are_given_up);
-        match (before, are_given_up) {
+    pub(super) fn record_fetches(&mut self, admission: &Admission) {
+        let has_given_up = admission.has_given_fetches_up();
+        let had_given_up = std::mem::replace(&mut self.has_given_fetches_up, has_given_up);
+        match (had_given_up, has_given_up) {
             (false, true) => {
                 tracing::warn!("fetches are failing; rendering missing projects instead");
             }

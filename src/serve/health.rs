@@ -36,14 +36,24 @@ impl Health {
 
     /// Tells whether lookups can be answered.
     pub async fn set_ready(&self, ready: bool) {
+        let status = if ready {
+            ServingStatus::Serving
+        } else {
+            ServingStatus::NotServing
+        };
         for name in READY {
-            self.set(name, ready).await;
+            self.set(name, status).await;
         }
     }
 
     /// Tells whether the renderer cannot be used.
     pub async fn set_degraded(&self, degraded: bool) {
-        self.set(DEGRADED, !degraded).await;
+        let status = if degraded {
+            ServingStatus::NotServing
+        } else {
+            ServingStatus::Serving
+        };
+        self.set(DEGRADED, status).await;
     }
 
     /// Ends the watches of health, so that they keep no connection open.
@@ -54,12 +64,7 @@ impl Health {
         }
     }
 
-    async fn set(&self, name: &str, serving: bool) {
-        let status = if serving {
-            ServingStatus::Serving
-        } else {
-            ServingStatus::NotServing
-        };
+    async fn set(&self, name: &str, status: ServingStatus) {
         self.reporter.set_service_status(name, status).await;
     }
 

@@ -177,17 +177,15 @@ impl<W: Watch> World<W> {
         let landing = match answer {
             Answer::Stored { order: Some(order) } => FetchLanding::Held(self.store(call, order)),
             Answer::Unimplemented => FetchLanding::Unimplemented,
-            Answer::Failed(Failure::Unauthenticated) => {
-                FetchLanding::Failed(CallFailure::Unauthenticated)
-            }
             Answer::Stored { order: None } | Answer::Rendered { .. } | Answer::NotFound => {
                 FetchLanding::Nothing
             }
-            Answer::Unavailable => FetchLanding::Failed(CallFailure::Unavailable),
-            Answer::Broken | Answer::Failed(_) => FetchLanding::Failed(CallFailure::Other),
-            Answer::Exhausted(pushback) => FetchLanding::Failed(CallFailure::Exhausted(pushback)),
-            Answer::Refused => FetchLanding::Failed(CallFailure::Refused),
-            Answer::DeadlineExceeded => FetchLanding::Failed(CallFailure::DeadlineExceeded),
+            Answer::Unavailable
+            | Answer::Broken
+            | Answer::Failed(_)
+            | Answer::Exhausted(_)
+            | Answer::Refused
+            | Answer::DeadlineExceeded => FetchLanding::Failed(failure_of(answer)),
         };
         let (name, now) = (self.names.of(call.project), self.now);
         let sidecar = &mut self.sidecars[call.sidecar];
@@ -205,14 +203,15 @@ impl<W: Watch> World<W> {
                 Landing::Held(self.store(call, Order::new(rollout, number(now))))
             }
             Answer::NotFound => self.not_found(call),
-            Answer::Unavailable => Landing::Failed(CallFailure::Unavailable),
-            Answer::Failed(failure) => failed(failure),
-            Answer::Broken | Answer::Stored { .. } | Answer::Unimplemented => {
-                Landing::Failed(CallFailure::Other)
-            }
-            Answer::Exhausted(pushback) => Landing::Failed(CallFailure::Exhausted(pushback)),
-            Answer::Refused => Landing::Failed(CallFailure::Refused),
-            Answer::DeadlineExceeded => Landing::Failed(CallFailure::DeadlineExceeded),
+            Answer::Failed(Failure::Rejected) => Landing::Rejected,
+            Answer::Unavailable
+            | Answer::Broken
+            | Answer::Failed(_)
+            | Answer::Stored { .. }
+            | Answer::Unimplemented
+            | Answer::Exhausted(_)
+            | Answer::Refused
+            | Answer::DeadlineExceeded => Landing::Failed(failure_of(answer)),
         };
         self.observed.landed(now, &landing);
         let name = self.names.of(call.project);
@@ -275,11 +274,20 @@ impl<W: Watch> World<W> {
     }
 }
 
-fn failed(failure: Failure) -> Landing {
-    Landing::Failed(match failure {
-        Failure::Rejected => return Landing::Rejected,
-        Failure::Internal => CallFailure::Other,
-        Failure::Aborted => CallFailure::Aborted,
-        Failure::Unauthenticated => CallFailure::Unauthenticated,
-    })
+/// Which failure of a call an answer is.
+fn failure_of(answer: Answer) -> CallFailure {
+    match answer {
+        Answer::Unavailable => CallFailure::Unavailable,
+        Answer::Failed(Failure::Unauthenticated) => CallFailure::Unauthenticated,
+        Answer::Failed(Failure::Aborted) => CallFailure::Aborted,
+        Answer::Exhausted(pushback) => CallFailure::Exhausted(pushback),
+        Answer::Refused => CallFailure::Refused,
+        Answer::DeadlineExceeded => CallFailure::DeadlineExceeded,
+        Answer::Failed(Failure::Internal | Failure::Rejected)
+        | Answer::Broken
+        | Answer::Rendered { .. }
+        | Answer::Stored { .. }
+        | Answer::Unimplemented
+        | Answer::NotFound => CallFailure::Other,
+    }
 }

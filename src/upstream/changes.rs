@@ -22,7 +22,7 @@ use tracing::{debug, info, warn};
 use self::continuity::{Continuity, StreamId, StreamMessage, StreamNews, StreamVerdict};
 use super::{
     connection::{ASK_AGAIN, Connection},
-    dial::{Redial, Use},
+    dial::{Carried, Parting, Redial, Use},
     exchange::MessageCount,
 };
 use crate::{
@@ -174,7 +174,7 @@ impl ChangesListener {
                     return;
                 }
                 StreamEnd::Done | StreamEnd::Broken(_) => {
-                    let was = Use::of(false, false, lasted);
+                    let was = Use::of(Carried::Nothing, Parting::Broken, lasted);
                     sleep(redial.after_end(was)).await;
                     // By now it is known whether its connection ended with it.
                     if connection.is_open() {

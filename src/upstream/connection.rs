@@ -25,7 +25,7 @@ use tonic::{Response, Status, codec::CompressionEncoding};
 use tracing::debug;
 
 use super::{
-    dial::Use,
+    dial::{Carried, Parting, Use},
     exchange::{Exchange, FromRenderer, MessageCount},
     status::{self, Circumstances},
     wire::{Condition, Stranger, Vitals, Wire},
@@ -174,10 +174,18 @@ impl Connection {
     /// Whether this connection, which has `lasted` until now, was of use. One that the renderer ends in good order while calls
     /// are under way has carried them.
     pub(super) fn was_of_use(&self, lasted: Duration) -> Use {
-        let was_ended_in_order = self.vitals.has_left();
-        let carries = was_ended_in_order && self.calls.load(Ordering::Relaxed) > 0;
-        let has_answered = carries || self.has_answered.load(Ordering::Relaxed);
-        Use::of(has_answered, was_ended_in_order, lasted)
+        let parting = if self.vitals.has_left() {
+            Parting::InOrder
+        } else {
+            Parting::Broken
+        };
+        let carries = parting == Parting::InOrder && self.calls.load(Ordering::Relaxed) > 0;
+        let carried = if carries || self.has_answered.load(Ordering::Relaxed) {
+            Carried::Answers
+        } else {
+            Carried::Nothing
+        };
+        Use::of(carried, parting, lasted)
     }
 
     /// Has this connection replaced as if it had come of age.

@@ -33,11 +33,32 @@ pub(super) enum Use {
     None,
 }
 
+/// What a connection or a stream carried.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Carried {
+    /// At least one answer.
+    Answers,
+    /// No answer.
+    Nothing,
+}
+
+/// How a connection or a stream ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Parting {
+    /// The renderer ended it in good order.
+    InOrder,
+    /// It broke.
+    Broken,
+}
+
 impl Use {
-    /// Whether a connection that `lasted` this long was of use: it carried an answer, or lasted long enough.
-    pub(super) fn of(has_answered: bool, was_ended_in_order: bool, lasted: Duration) -> Self {
-        let least = if was_ended_in_order { CIVIL } else { STEADY };
-        if has_answered || lasted >= least {
+    /// Whether something that `lasted` this long was of use: it carried an answer, or lasted long enough.
+    pub(super) fn of(carried: Carried, parting: Parting, lasted: Duration) -> Self {
+        let least = match parting {
+            Parting::InOrder => CIVIL,
+            Parting::Broken => STEADY,
+        };
+        if carried == Carried::Answers || lasted >= least {
             Self::Some
         } else {
             Self::None
@@ -125,11 +146,26 @@ mod tests {
     #[test]
     fn a_connection_was_of_use_when_it_answered_or_lasted() {
         let millis = Duration::from_millis;
-        assert_eq!(Use::of(true, false, millis(1)), Use::Some);
-        assert_eq!(Use::of(false, true, millis(999)), Use::None);
-        assert_eq!(Use::of(false, true, CIVIL), Use::Some);
-        assert_eq!(Use::of(false, false, millis(9_999)), Use::None);
-        assert_eq!(Use::of(false, false, STEADY), Use::Some);
+        assert_eq!(
+            Use::of(Carried::Answers, Parting::Broken, millis(1)),
+            Use::Some
+        );
+        assert_eq!(
+            Use::of(Carried::Nothing, Parting::InOrder, millis(999)),
+            Use::None
+        );
+        assert_eq!(
+            Use::of(Carried::Nothing, Parting::InOrder, CIVIL),
+            Use::Some
+        );
+        assert_eq!(
+            Use::of(Carried::Nothing, Parting::Broken, millis(9_999)),
+            Use::None
+        );
+        assert_eq!(
+            Use::of(Carried::Nothing, Parting::Broken, STEADY),
+            Use::Some
+        );
     }
 
     #[test]

@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use crate::{admission::FirstRenders, moment::Moment};
+use crate::{
+    admission::{FirstRenders, Landing},
+    moment::Moment,
+};
 
 /// How long after the last unknown project it is over, even if no other was rendered for the first time.
 const QUIET: Duration = Duration::from_secs(600);
@@ -24,10 +27,11 @@ impl Unknown {
     /// Records what the first render of a project brought.
     pub(super) fn record(
         &mut self,
-        is_unknown: bool,
+        landing: Landing,
         of_late: FirstRenders,
         now: Moment,
     ) -> Option<UnknownNotice> {
+        let is_unknown = landing == Landing::NotFound;
         let FirstRenders { unknown, seen, .. } = of_late;
         match &mut self.0 {
             None if is_unknown && of_late.is_flood() => {
@@ -80,27 +84,38 @@ mod tests {
     #[test]
     fn it_begins_at_half_and_ends_at_a_quarter() {
         let mut unknown = Unknown::default();
-        assert_eq!(unknown.record(true, of_late(9), at(1)), None);
+        assert_eq!(unknown.record(Landing::NotFound, of_late(9), at(1)), None);
         let begins = Some(UnknownNotice::Begins(of_late(10)));
-        assert_eq!(unknown.record(true, of_late(10), at(2)), begins);
-        assert_eq!(unknown.record(true, of_late(20), at(3)), None);
-        assert_eq!(unknown.record(false, of_late(6), at(4)), None);
         assert_eq!(
-            unknown.record(false, of_late(5), at(5)),
+            unknown.record(Landing::NotFound, of_late(10), at(2)),
+            begins
+        );
+        assert_eq!(unknown.record(Landing::NotFound, of_late(20), at(3)), None);
+        assert_eq!(unknown.record(Landing::Rejected, of_late(6), at(4)), None);
+        assert_eq!(
+            unknown.record(Landing::Rejected, of_late(5), at(5)),
             Some(UnknownNotice::Ends)
         );
-        assert_eq!(unknown.record(false, of_late(10), at(6)), None);
+        assert_eq!(unknown.record(Landing::Rejected, of_late(10), at(6)), None);
     }
 
     #[test]
     fn it_ends_when_unknown_projects_are_no_longer_asked_for_and_may_begin_again() {
         let mut unknown = Unknown::default();
-        assert!(unknown.record(true, of_late(16), at(1)).is_some());
-        unknown.record(true, of_late(17), at(5));
+        assert!(
+            unknown
+                .record(Landing::NotFound, of_late(16), at(1))
+                .is_some()
+        );
+        unknown.record(Landing::NotFound, of_late(17), at(5));
         assert_eq!(unknown.next_look(), Some(at(605)));
         assert_eq!(unknown.look(at(604)), None);
         assert_eq!(unknown.look(at(605)), Some(UnknownNotice::Ends));
-        assert!(unknown.record(true, of_late(17), at(606)).is_some());
+        assert!(
+            unknown
+                .record(Landing::NotFound, of_late(17), at(606))
+                .is_some()
+        );
     }
 
     #[test]
@@ -110,6 +125,9 @@ mod tests {
             unknown: 5,
             seen: 5,
         };
-        assert_eq!(Unknown::default().record(true, few, at(1)), None);
+        assert_eq!(
+            Unknown::default().record(Landing::NotFound, few, at(1)),
+            None
+        );
     }
 }
