@@ -89,7 +89,7 @@ pub struct Admission {
     next_look: Option<Moment>,
 }
 
-/// What is set, by an operator and by us.
+/// The settings of an operator, and our constants.
 #[derive(Clone, Copy, Debug)]
 struct Rules {
     limits: Limits,
@@ -97,7 +97,7 @@ struct Rules {
 }
 
 impl Admission {
-    /// Makes a machine that wants nothing yet, and whose budget is its own.
+    /// Makes a machine that wants nothing yet, with a budget of its own.
     pub fn new(limits: Limits, target: u64, seed: u64, now: Moment) -> Self {
         Self::with_tuning(Tuning::DEFAULT, limits, target, seed, now)
     }
@@ -127,22 +127,21 @@ impl Admission {
         }
     }
 
-    /// Says how long a render may run, after which its permit comes home; by default there is no
-    /// end.
+    /// Sets how long a render may run before its permit comes home; without limit by default.
     #[must_use]
     pub fn with_deadline(mut self, deadline: Duration) -> Self {
         self.flights.set_deadline(deadline);
         self
     }
 
-    /// Has somebody asked whether renders may start; by default [`Local`] is.
+    /// Sets who is asked whether renders may start; [`Local`] by default.
     #[must_use]
     pub fn with_reserve(mut self, reserve: Box<dyn Reserve>) -> Self {
         self.reserve = Asks::new(self.rules.tuning.budget, reserve);
         self
     }
 
-    /// Takes what is to be done.
+    /// Takes the actions that are to be carried out.
     pub fn take_actions(&mut self) -> Vec<Action> {
         self.hear_of_dropped();
         std::mem::take(&mut self.actions)
@@ -162,7 +161,7 @@ impl Admission {
         .min()
     }
 
-    /// Does what is due, and one step of what concerns every project.
+    /// Does what is due, and takes one step of the sweep over all projects.
     pub fn tick(&mut self, now: Moment) {
         if self.fetches.are_asked_again(now) && self.fetches.may_be_offered() {
             self.register.sweep_all();
@@ -191,8 +190,8 @@ impl Admission {
         }
     }
 
-    /// Records another target. A higher one ends every cool-down, but no pushback. After a lower
-    /// one, nothing is wanted for the sake of the higher one.
+    /// Records another target. A higher one ends every cool-down, but no pushback. A lower one
+    /// drops what is wanted only because of the higher one.
     pub fn set_target(&mut self, rollout: u64, now: Moment) {
         if rollout != self.register.target() {
             self.register.set_target(rollout);
@@ -200,8 +199,8 @@ impl Admission {
         }
     }
 
-    /// Records that the input of a project changed: what is held of a lower number no longer
-    /// satisfies.
+    /// Records that the input of a project changed: a held revision with a lower number is
+    /// outdated.
     pub fn changed(&mut self, project: &Project, number: u64, now: Moment) {
         let around = self.around(now);
         let changed = self.register.update(project, around, |entry| {
@@ -212,15 +211,15 @@ impl Admission {
         }
     }
 
-    /// Records that changes are given up that no render has: that number does.
+    /// Records that a change which no render has is given up: `number` satisfies.
     pub fn gave_up(&mut self, project: &Project, number: u64, now: Moment) {
         let around = self.around(now);
         self.register
             .update(project, around, |entry| entry.give_up(number));
     }
 
-    /// Records that changes may have been missed: what is held is to be confirmed, in the order in
-    /// which it is [wanted most].
+    /// Records that changes may have been missed: held projects are to be confirmed, in the order
+    /// in which it is [wanted most].
     ///
     /// [wanted most]: Admission::unconfirmed
     pub fn resync(&mut self, now: Moment) {
@@ -228,8 +227,8 @@ impl Admission {
         self.tick(now);
     }
 
-    /// Records that a project was looked up of which the revision held is fresh, as far as is
-    /// known, and to be confirmed.
+    /// Records a lookup of a project whose held revision is fresh, as far as is known, and to be
+    /// confirmed.
     pub fn unconfirmed(&mut self, project: &Project, now: Moment) {
         self.confirming.want(project, now);
         self.tick(now);

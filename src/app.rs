@@ -51,7 +51,7 @@ use crate::{
     upstream::{self, ChangesUp, Upstream},
 };
 
-/// No lookup connection must have been open for so long before connections are closed.
+/// Connections are closed once no lookup connection has been open for this long.
 const IDLE: Duration = Duration::from_secs(1);
 
 /// Calls that one connection of an operator may have open at once.
@@ -450,7 +450,7 @@ impl Drain for Sidecar {
     }
 }
 
-/// The bound of all connections together, where one may have so many calls open.
+/// The bound of all connections together, by how many calls one may have open.
 fn calls(of_one: NonZeroU32) -> Calls {
     let of_one = NonZeroUsize::try_from(of_one).unwrap_or(NonZeroUsize::MAX);
     Calls::at_most(of_one.saturating_mul(CALLS_OF_ALL))

@@ -51,7 +51,7 @@ const HEALED: Duration = Duration::from_secs(90);
 const DELAY: Duration = Duration::from_millis(150);
 /// How often a lookup is made while something is waited for.
 const PACE: Duration = Duration::from_millis(20);
-/// So many bytes of the canary's name begin the names of strangers: projects that are asked for while nothing reaches the renderer.
+/// How many bytes of the canary's name the names of strangers begin with. Strangers are projects that are asked for while nothing reaches the renderer.
 const PREFIX: usize = 200;
 
 /// What is tried out, and before whom.
@@ -164,7 +164,7 @@ pub async fn run(
     Ok(drill.report())
 }
 
-/// All of the sidecar's settings that matter here: none are read from files or the environment.
+/// All of the sidecar's settings that matter here. Files and the environment are not read.
 fn sources(terms: &DrillTerms, tap: &Tap) -> Sources {
     let (rate, burst, concurrency) = BUDGET;
     let millis = |time: Duration| format!("{}ms", time.as_millis());
@@ -262,7 +262,7 @@ impl Drill<'_> {
         });
     }
 
-    /// There is no connection any longer.
+    /// The connection is gone.
     async fn cut(&mut self) {
         let begun = self.begin();
         self.tap.set(Mode::Cut);

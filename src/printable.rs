@@ -101,7 +101,7 @@ mod tests {
     }
 
     #[test]
-    fn no_more_than_the_most_is_shown_and_nothing_is_cut_in_two() {
+    fn a_long_text_is_cut_at_the_limit_and_between_characters() {
         assert_eq!(printable("12345678", 8), "12345678");
         assert_eq!(printable("123456789", 8), "12345…");
         assert_eq!(printable("12345\n\n", 8), "12345…");

@@ -1,6 +1,6 @@
 //! Whether the sidecar can answer lookups: it is ready once nothing blocks it.
 //!
-//! Whoever must be there first holds a [`Block`] and drops it when it is; who is asked why the sidecar is not ready lists
+//! A part that must be there first holds a [`Block`] and drops it once it is; the answer to why the sidecar is not ready lists
 //! the blocks. This room does not know what they stand for, nor who asks.
 
 use std::sync::Arc;

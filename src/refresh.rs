@@ -1,8 +1,9 @@
 //! The effort to make projects fresh: owns admission, tells it the facts, and carries its actions out.
 //!
-//! A flight is its own task and outlives the lookups that wait for it: its result is stored even if all have left
-//! meanwhile. It holds its permit until it lands or its deadline ends. Decisions are admission's; calls are the renderer's;
-//! this room owns the tasks, the timer and the waking of those who wait.
+//! A flight is its own task and outlives the lookups that wait for it: its result is stored even if
+//! every lookup has left by then. It holds its permit until it lands or its deadline ends.
+//! Admission decides, and the renderer is called through `render`; this room owns the tasks, the
+//! timer and the waking of waiting lookups.
 
 mod flight;
 mod inspect;
@@ -70,7 +71,7 @@ pub struct RefreshOptions {
     pub seed: u64,
 }
 
-/// Those that a refresh works with.
+/// What a refresh works with.
 #[derive(Clone)]
 #[expect(missing_docs, reason = "their types say it")]
 pub struct Parts {
@@ -84,9 +85,9 @@ pub struct Parts {
 /// What a lookup asks for.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Asked {
-    /// The least order that the caller accepts, when what is held does not do for it.
+    /// The least order that the caller accepts, if the held revision does not satisfy it.
     pub demand: Option<Order>,
-    /// Until when the caller waits; none when it does not.
+    /// Until when the caller waits; `None` if it does not wait.
     pub until: Option<Moment>,
     /// The trace that the caller belongs to.
     pub trace: Option<TraceContext>,
@@ -95,11 +96,11 @@ pub struct Asked {
 /// What a lookup is told.
 #[derive(Debug)]
 pub enum Told {
-    /// What is held does now.
+    /// The held revision satisfies it now.
     LookAgain,
-    /// It is worth waiting.
+    /// A refresh may land in time: wait.
     Wait(Waiter),
-    /// It is not worth waiting.
+    /// No refresh will land in time.
     Refused(Refusal),
 }
 
@@ -117,9 +118,9 @@ struct RefreshShared {
     runtime: Handle,
     flights: TaskTracker,
     state: Mutex<RefreshState>,
-    /// The next wake has come nearer.
+    /// Notified when the next wake comes earlier.
     rearm: Arc<Notify>,
-    /// Whatever may change refusals starts a new epoch, which ends those that are remembered.
+    /// A fact that may change refusals starts a new epoch, which ends the remembered ones.
     epoch: AtomicU16,
     target: watch::Sender<u64>,
     stops: watch::Sender<Stops>,
@@ -209,7 +210,7 @@ impl Refresh {
                 if let Some(gate) = refused.gate {
                     shared.parts.observe.refused(refused.class, gate);
                 }
-                // What refuses a demand does not stand in the way of those who want less.
+                // A refused demand does not hold back callers who want less.
                 if let Some(held) = held.as_ref().filter(|_| asked.demand.is_none()) {
                     shared.remember(held, refused.refusal, now);
                 }
@@ -220,7 +221,8 @@ impl Refresh {
         told
     }
 
-    /// Records that a lookup of which nothing is held may not wait, because `waiting` others do.
+    /// Records that a lookup of a missing project may not wait, because `waiting` others already
+    /// do.
     pub fn record_crowded(&self, waiting: usize) {
         let mut state = self.shared.lock();
         let now = self.shared.clock.now();
@@ -230,12 +232,12 @@ impl Refresh {
         self.shared.perform(&mut state);
     }
 
-    /// The refusal of what is held that is known to hold at `now`, without a lock.
+    /// The remembered refusal of a held project, if it still holds at `now`. Takes no lock.
     pub fn known_refusal(&self, held: &Held, now: Moment) -> Option<Refusal> {
         held.memo.refusal(self.shared.epoch.load(Relaxed), now)
     }
 
-    /// Why a project is not refreshed; none when it is not wanted.
+    /// Why a project is not refreshed; `None` if it is not wanted.
     pub fn explain(&self, project: &Project) -> Option<Explanation> {
         let state = self.shared.lock();
         state.admission.explain(project, self.shared.clock.now())
@@ -252,7 +254,7 @@ impl Refresh {
         let Parts {
             cache, freshness, ..
         } = &self.shared.parts;
-        // Under the lock: what lands is told apart by whether it was validated before the raise.
+        // Under the lock: the census tells apart what was validated before the raise.
         self.shared.tell_state(|state, now| {
             match freshness.set_target(rollout, now) {
                 TargetChange::None => return,
@@ -273,8 +275,8 @@ impl Refresh {
             .send_if_modified(|target| std::mem::replace(target, rollout) != rollout);
     }
 
-    /// Sets the age at which a revision is outdated, whatever its rollout. Lookups follow at once; how many projects are too old is
-    /// counted anew in the background.
+    /// Sets the age at which a revision is outdated, whatever its rollout. It takes effect for
+    /// lookups at once; how many projects are too old is recounted in the background.
     pub fn set_max_age(&self, max_age: Option<Duration>) {
         let Parts {
             cache, freshness, ..
@@ -288,8 +290,9 @@ impl Refresh {
         }
     }
 
-    /// Records that the input of a project changed: what is held of a lower number than that of `order` is outdated. Its rollout asks
-    /// for nothing: the target does.
+    /// Records that the input of a project changed: a held revision with a lower number than that
+    /// of `order` is outdated. The rollout of `order` does not matter: the target decides on
+    /// rollouts.
     pub fn changed(&self, project: &Project, order: Order) {
         let now = self.shared.clock.now();
         let number = order.number;
@@ -305,15 +308,17 @@ impl Refresh {
         }
     }
 
-    /// Records that changes may have been missed: what the renderer was asked before `since` may lack one.
+    /// Records that changes may have been missed: answers to requests made before `since` may lack
+    /// one.
     pub fn resync(&self, since: Moment) {
         self.shared.parts.freshness.resync(since);
         self.shared.tell(|admission, now| admission.resync(now));
-        // Those who watch look again, by which what they watch is known to be wanted.
+        // Watchers look again, which tells that the watched projects are wanted.
         self.shared.target.send_modify(|_| {});
     }
 
-    /// Has what is held of a project confirmed in its turn: it was looked up, is fresh, and may lack a change that was missed.
+    /// Queues a held project to be confirmed: it was looked up, is fresh, and may lack a missed
+    /// change.
     pub fn confirm(&self, project: &Project) {
         let mut state = self.shared.lock();
         let now = self.shared.clock.now();
@@ -327,13 +332,13 @@ impl Refresh {
             .tell(|admission, now| admission.set_link(link, now));
     }
 
-    /// Notes how many calls the connection takes at once; none when it sets no limit.
+    /// Records how many calls the connection takes at once; `None` if it sets no limit.
     pub fn set_room(&self, room: Option<NonZeroU32>) {
         self.shared
             .tell(|admission, now| admission.set_room(room, now));
     }
 
-    /// Launches nothing more.
+    /// Stops launching.
     pub fn drain(&self) {
         self.shared.tell(Admission::drain);
         self.shared.flights.close();
@@ -344,7 +349,7 @@ impl Refresh {
         self.shared.flights.wait().await;
     }
 
-    /// The most missing projects that may wait.
+    /// How many missing projects may wait, at most.
     pub fn queue(&self) -> usize {
         self.shared.lock().admission.limits().queue.get() as usize
     }
@@ -434,7 +439,7 @@ impl RefreshShared {
         for action in state.admission.take_actions() {
             match action {
                 Action::Redial { connection } => self.parts.render.redial(connection),
-                // The budget of this process is its own: every stage answers at once.
+                // The budget is this process's own, so that every stage answers at once.
                 Action::Reserve { .. } | Action::Return { .. } => {}
                 Action::Resolve { project, outcome } => {
                     if let Some(waiters) = state.waiters.remove(&project) {
@@ -532,7 +537,7 @@ impl RefreshShared {
 }
 
 impl RefreshState {
-    /// Notes which trace the next flight of a project belongs to: that of the first lookup that
+    /// Records which trace the next flight of a project belongs to: that of the first lookup that
     /// wants it from now on.
     fn note_cause(&mut self, project: &Project, trace: Option<TraceContext>) {
         if trace.is_none() && self.traces.is_empty() {
@@ -560,7 +565,7 @@ fn mark(held: &Held) -> HeldMark {
 /// on a busy core a step that follows without a pause always takes it before those who wait.
 const PAUSE: Duration = Duration::from_millis(1);
 
-/// Ticks admission when it asks to be woken, for as long as there is one.
+/// Ticks admission whenever it asks to be woken, until the refresh is dropped.
 async fn keep_time(shared: Weak<RefreshShared>, rearm: Arc<Notify>) {
     let mut pauses_until = Moment::START;
     loop {

@@ -55,7 +55,7 @@ pub struct RendererOptions {
     pub projects: PathBuf,
     /// The template of the configuration; read once.
     pub template: PathBuf,
-    /// How many more projects are derived from those of the folder: `NAME-1`, `NAME-2` … of each in turn.
+    /// How many further projects are derived from those of the folder: `NAME-1`, `NAME-2` … of each in turn.
     pub generate: usize,
     /// How many renders run at once.
     pub workers: NonZeroUsize,

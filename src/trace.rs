@@ -35,7 +35,7 @@ impl TraceContext {
         is_valid.then_some(Self { trace, flags })
     }
 
-    /// A new trace, which is not sampled: nobody decided that it is.
+    /// A new trace. It is not sampled, for no caller has decided that it is.
     pub fn fresh() -> Self {
         Self {
             trace: fastrand::u128(1..),

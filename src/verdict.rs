@@ -186,7 +186,7 @@ pub const TABLE: &[Rule] = &[
         holds: |facts| facts.part(facts.hanging) >= OF_A_FLEET,
         says: |facts| {
             format!(
-                "The oldest render has run for {}{}, and none is answered.",
+                "The oldest render has run for {}{}, and no render has been answered.",
                 time(facts.oldest_seconds),
                 usually(facts)
             )
@@ -268,7 +268,7 @@ pub const TABLE: &[Rule] = &[
     },
     Rule {
         code: Recovering,
-        when: "the rate in force is below the rate, or all that is left cools down and nothing fails any longer",
+        when: "the rate in force is below the rate, or all that is left cools down and nothing fails now",
         advice: "Nothing: the full rate is back within a minute, the last project within 5 minutes.",
         holds: |facts| {
             let cools = facts.left() > 0
@@ -283,7 +283,7 @@ pub const TABLE: &[Rule] = &[
                 return format!("Renders start again: {now} of {set} renders/s are in force.");
             }
             let left = Plural(facts.left(), "project");
-            format!("{left} cool down after failures, and nothing fails any longer.")
+            format!("{left} cool down after failures, and nothing fails now.")
         },
     },
     Rule {

@@ -187,7 +187,7 @@ fn the_verdict_knows_numbers_alone() {
     );
 }
 
-/// A status is made of numbers: whoever has them hands them in.
+/// A status is made of numbers, which the room that counts hands in.
 #[test]
 fn a_status_names_no_room_that_counts() {
     for source in sources().iter().filter(|source| source.is_of("status")) {

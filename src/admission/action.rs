@@ -11,7 +11,7 @@ use crate::revision::Project;
 pub enum Action {
     /// Render a project, then call [`Admission::landed`](super::Admission::landed).
     Render {
-        /// Which.
+        /// The project.
         project: Project,
         /// With which generation of the software.
         rollout: u64,
@@ -26,7 +26,7 @@ pub enum Action {
     },
     /// Fetch a project, then call [`Admission::fetched`](super::Admission::fetched).
     Fetch {
-        /// Which.
+        /// The project.
         project: Project,
         /// The right to do so.
         permit: FetchPermit,
@@ -34,14 +34,14 @@ pub enum Action {
     /// Fetch a project of which something is held, to see whether that is still right; then call
     /// [`Admission::confirmed`](super::Admission::confirmed).
     Confirm {
-        /// Which.
+        /// The project.
         project: Project,
         /// The right to do so.
         permit: FetchPermit,
     },
     /// Replace a connection whose replica seems to be behind, since several projects are.
     Redial {
-        /// Which.
+        /// The number of the connection.
         connection: u64,
     },
     /// Ask whether renders may start, then call
@@ -56,12 +56,12 @@ pub enum Action {
     },
     /// Give a lease back: its render has landed, or will not start.
     Return {
-        /// Which.
+        /// The lease.
         lease: Lease,
     },
     /// Wake everyone who waits for a project.
     Resolve {
-        /// Which.
+        /// The project.
         project: Project,
         /// What to tell them.
         outcome: Outcome,

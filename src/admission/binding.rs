@@ -1,4 +1,4 @@
-//! Which gate stops what is wanted: the ladder as an operator sees it, without asking for one project.
+//! Which gate stops the wanted projects: the ladder as an operator sees it, not for one project.
 
 use super::{
     Admission, Gate,
@@ -9,8 +9,9 @@ use super::{
 use crate::moment::Moment;
 
 impl Admission {
-    /// The first gate that stops the project whose turn it is; none while nothing waits, or while it may go. When all that is wanted
-    /// cools down, [`Gate::Project`] is, unless one before it stops every project.
+    /// The first gate that stops the project whose turn it is; `None` if no project waits, or if it
+    /// may go. If every wanted project cools down, this is [`Gate::Project`], unless an earlier
+    /// gate stops every project.
     pub fn binding(&self, now: Moment) -> Option<Gate> {
         let register = &self.register;
         let wanted: usize = register.counts.wanted.iter().sum();

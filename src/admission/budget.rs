@@ -38,12 +38,12 @@ pub(super) struct Budget {
     pub(super) missing_turns: u32,
 }
 
-/// The first token, which a missing project may have before it is there: nothing is held, so that
-/// somebody waits.
+/// The first token. A missing project may have it in advance, for its caller waits with nothing
+/// held.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Advance {
     Offered,
-    /// A missing project had it, and the bucket has yet to give it.
+    /// A missing project had it in advance; the bucket still owes it.
     Owed,
     Settled,
 }
@@ -60,7 +60,7 @@ pub struct Permits {
 }
 
 impl Permits {
-    /// Parts the renders that may be in flight at once.
+    /// Divides the renders that may be in flight at once.
     pub fn of(concurrency: NonZeroU32, tuning: &ShareTuning) -> Self {
         let all = concurrency.get();
         let part = |share: f64| {
@@ -80,7 +80,7 @@ impl Permits {
         }
     }
 
-    /// How many a class may hold, or those of it whose last render failed.
+    /// How many permits a class may hold, or the failing projects of that class.
     pub(super) fn for_class(self, class: Class, is_cooling: bool) -> u32 {
         let permits = match class {
             Class::Missing => self.all,
@@ -148,7 +148,7 @@ impl Budget {
         let tokens = 1 + beside;
         let has = match self.owed() {
             0 => self.bucket.has(tokens, now),
-            // What is owed is paid as soon as it is there.
+            // The owed token is paid as soon as the bucket has one.
             owed => self
                 .bucket
                 .has(owed, now)
@@ -168,7 +168,7 @@ impl Budget {
         Err(next.min(Some(opens)))
     }
 
-    /// Takes a token; false when there is none.
+    /// Takes a token. Returns false if there is none.
     pub(super) fn take(&mut self, class: Class, full_rate: f64, now: Moment) -> bool {
         self.pay(now);
         if self.advance == Advance::Owed {
@@ -188,7 +188,7 @@ impl Budget {
         false
     }
 
-    /// Pays what is owed, as soon as it is there.
+    /// Pays the owed token, as soon as the bucket has one.
     pub(super) fn pay(&mut self, now: Moment) {
         if self.advance == Advance::Owed && self.bucket.take(now).is_ok() {
             // Owed → Settled

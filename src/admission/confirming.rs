@@ -19,7 +19,7 @@ use super::{
 };
 use crate::{moment::Moment, revision::Project};
 
-/// A rate that is as good as none does not overflow.
+/// So that a tiny rate does not overflow.
 const LONGEST_INTERVAL: Duration = Duration::from_secs(86_400);
 
 /// The projects to be confirmed, and when the next one may be.
@@ -27,23 +27,23 @@ const LONGEST_INTERVAL: Duration = Duration::from_secs(86_400);
 pub(in crate::admission) struct Confirming {
     tuning: Tuning,
     entries: BTreeMap<Project, Unconfirmed>,
-    /// Those that are not in flight; the last goes first.
+    /// Those that are not in flight, in order; the last goes first.
     queue: BTreeSet<ConfirmPlace>,
     in_flight: u32,
-    /// When changes may have been missed last.
+    /// When changes may last have been missed.
     since: Moment,
     /// Nothing is launched before each of these.
     starts_at: Moment,
     next_at: Moment,
     halted_until: Moment,
-    /// Fetching in a row that failed.
+    /// Fetches in a row that failed.
     failures: u32,
 }
 
 #[derive(Clone, Copy, Debug)]
 struct Unconfirmed {
     weight: Weight,
-    /// How often it was tried in vain: those that were go last.
+    /// How often it was tried in vain; such projects go last.
     attempts: u32,
     interest_until: Moment,
     /// When it was launched, and beside which calls.
@@ -55,11 +55,11 @@ type ConfirmPlace = (Reverse<u32>, u64, Project);
 /// What became of a confirming fetch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::admission) enum ConfirmFate {
-    /// All that the renderer can say is known.
+    /// The renderer has said all that it can.
     Known,
     /// It failed; nothing is confirmed for a while, and the project goes behind all others.
     Failed,
-    /// It says nothing of the project; no other fetch may be sent for this time.
+    /// It says nothing about the project; no other fetch may be sent for this time.
     Held(Duration),
 }
 
@@ -87,7 +87,7 @@ impl Confirming {
         }
     }
 
-    /// Records that a project was looked up that is to be confirmed.
+    /// Records a lookup of a project that is to be confirmed.
     pub(in crate::admission) fn want(&mut self, project: &Project, now: Moment) {
         let interest_until = now + self.tuning.interest.lasts;
         let decay = self.tuning.turns.weight_decay;
@@ -159,8 +159,8 @@ impl Confirming {
         }
     }
 
-    /// Notes what became of a launched project, and tells beside which calls it was launched; none
-    /// when it was not.
+    /// Records what became of a launched project. Returns beside which calls it was launched;
+    /// `None` if it was not.
     pub(in crate::admission) fn landed(
         &mut self,
         project: &Project,
@@ -176,7 +176,7 @@ impl Confirming {
         match fate {
             ConfirmFate::Known => {
                 self.failures = 0;
-                // More may have been missed meanwhile.
+                // Another change may have been missed in the meantime.
                 if launched < self.since {
                     self.put(project, entry);
                 }

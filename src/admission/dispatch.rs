@@ -1,7 +1,7 @@
-//! Launches what passes every gate: fetches, then what confirms, then renders.
+//! Launches what passes every gate: fetches, then confirming fetches, then renders.
 //!
-//! A project is peeked at, not taken, until the ladder lets it pass. What it says of those that may
-//! not go is kept as the moment to look again.
+//! A project is peeked at, not taken, until the ladder lets it pass. For a project that may not go,
+//! the moment to look again is kept.
 
 mod asking;
 mod next;
@@ -74,7 +74,7 @@ impl Admission {
         self.rules.limits.rate * self.throttle.share(now)
     }
 
-    /// Whether the gates let a candidate pass; if not, when to look again.
+    /// Whether the gates let a candidate pass. If not, keeps when to look again.
     fn may_go(&self, candidate: &Candidate, look: &mut Look, now: Moment) -> bool {
         match self.shut(candidate, now) {
             Some(shut) => {

@@ -16,9 +16,9 @@ pub struct Drops {
 /// Whether a project may be dropped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Dropping {
-    /// It may, and is counted as dropped.
+    /// It may, and counts as dropped.
     Allowed,
-    /// Too many were dropped of late; it is held for now.
+    /// Too many were dropped of late; it stays held for now.
     Suspended {
         /// How many would have been dropped within five minutes, with this one.
         attempted: usize,
@@ -55,7 +55,7 @@ impl Drops {
         }
     }
 
-    /// Decides about one whose NOT_FOUND is confirmed, where `held` projects are held.
+    /// Decides about a project whose NOT_FOUND is confirmed, while `held` projects are held.
     pub fn decide(&mut self, held: u64, now: Moment) -> Dropping {
         let window = self.tuning.drop_window;
         let is_over = |at: &mut Moment| now.since(*at) > window;

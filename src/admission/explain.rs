@@ -22,13 +22,13 @@ pub struct Explanation {
     pub class: Class,
     /// A flight is under way.
     pub is_in_flight: bool,
-    /// The first gate that is shut; none when the project is in flight, or may go.
+    /// The first gate that is shut; `None` if the project is in flight, or may go.
     pub gate: Option<Gate>,
     /// What a caller is told.
     pub refusal: Refusal,
 }
 
-/// Whether one who is told found a flight under way.
+/// Whether the caller that is told found a flight under way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Found {
     /// It found one, or would have waited: the flight is not over.
@@ -38,7 +38,7 @@ pub(super) enum Found {
 }
 
 impl Admission {
-    /// Tells why a project is not refreshed at `now`; none when it is not wanted.
+    /// Tells why a project is not refreshed at `now`; `None` if it is not wanted.
     pub fn explain(&self, project: &Project, now: Moment) -> Option<Explanation> {
         let entry = self.wanted_entry(project)?;
         let is_in_flight = entry.flight().is_some();
@@ -72,7 +72,7 @@ impl Admission {
         entry.seat.place.is_wanted().then_some(entry)
     }
 
-    /// What a caller is told who does not wait.
+    /// What a caller that does not wait is told.
     pub(super) fn refuse(
         &self,
         project: &Project,
@@ -104,7 +104,7 @@ impl Admission {
         let mut candidate = self.candidate(project, entry, now);
         candidate.room = room;
         let shut = match entry.flight() {
-            // It was launched after all, for those who look it up without waiting.
+            // It was launched after all, for callers that do not wait.
             Some(_) => self.ask(Gate::Queue, &candidate, now),
             None => self.shut(&candidate, now),
         };
@@ -173,7 +173,7 @@ impl Admission {
         }
     }
 
-    /// Whether one who waits until then may expect to see the project land.
+    /// Whether a caller that waits until then can expect the project to land.
     pub(super) fn is_worth_waiting(&self, project: &Project, until: Moment, now: Moment) -> bool {
         let Some(entry) = self.register.get(project) else {
             return false;

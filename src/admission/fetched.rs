@@ -16,7 +16,7 @@ use crate::{moment::Moment, revision::Project};
 const IDENTITY_REFUSED: FetchLanding = FetchLanding::Failed(CallFailure::Unauthenticated);
 
 impl Admission {
-    /// Notes what a fetch brought.
+    /// Records what a fetch brought.
     pub fn fetched(&mut self, project: &Project, landing: FetchLanding, now: Moment) {
         if landing == FetchLanding::Unimplemented {
             self.not_offered(now);
@@ -74,7 +74,7 @@ impl Admission {
                 self.fetch_refused(launch, now);
             }
         }
-        // It may have come to be outdated and wanted meanwhile.
+        // It may have become outdated and wanted in the meantime.
         if let FetchLanding::Held(held) = landing
             && let Some(mut entry) = self.register.take(project)
         {
@@ -125,7 +125,7 @@ impl Admission {
         self.register.sweep_all();
     }
 
-    /// What a fetch says of the identity that it carried.
+    /// What a fetch says about the identity that it carried.
     fn judge_identity(&mut self, landing: FetchLanding, flight: &Flight, now: Moment) {
         let (probes, rng) = (flight.probes, &mut self.rng);
         match landing {
@@ -184,7 +184,8 @@ impl Admission {
             }
             CallFailure::Refused => {
                 if self.fetch_refused(flight.launch, now) {
-                    // Another finds out whether it is the project or the renderer.
+                    // A fetch of another project finds out whether the project or the renderer is
+                    // at fault.
                     entry.seat.arrival = self.register.arrival();
                 }
                 self.flights.refused(flight);
@@ -197,7 +198,7 @@ impl Admission {
             CallFailure::Other => {
                 let backoff = tuning.fetch.backoff;
                 entry.fetching.fail(backoff, now, &mut self.rng);
-                // What is stored of this project cannot be had, but what is stored of others.
+                // What is stored of this project cannot be fetched; that of other projects can.
                 let tally = self.flights.tally(flight);
                 entry.fetching.is_due = !entry.fetching.strikes.fail(tally, &tuning.learned);
                 Miss::Failed
@@ -213,7 +214,7 @@ impl Admission {
         self.fetches.store.missed(miss, now, &mut self.rng);
     }
 
-    /// Learns from a fetch that was plainly refused. True when no other was in flight.
+    /// Learns from a fetch that was plainly refused. Returns true if no other was in flight.
     fn fetch_refused(&mut self, launch: LaunchedCall, now: Moment) -> bool {
         let most = self.fetches.limits().concurrency;
         let (others, rng) = (self.flights.fetches, &mut self.rng);

@@ -22,9 +22,9 @@ pub(super) struct Fetches {
     /// When they are asked for again, where the renderer does not offer them.
     asked_again_at: Option<Moment>,
     bucket: Bucket,
-    /// Until when nothing is fetched, because fetches were pushed back that stand for all.
+    /// Until when nothing is fetched, after a pushback that holds for every project.
     held_until: Moment,
-    /// The pushbacks of fetches that did not say that they stand for all.
+    /// The pushbacks of fetches that hold for one project.
     pushbacks: Pushbacks,
     /// How many the renderer takes at once.
     pub(super) learned: Learned,
@@ -70,7 +70,7 @@ impl Fetches {
         self.asked_again_at = Some(now + self.tuning.asked_again);
     }
 
-    /// They may be offered over another connection. True when they were not over the last.
+    /// They may be offered over another connection. Returns true if they were not over the last.
     pub(super) fn may_be_offered(&mut self) -> bool {
         self.asked_again_at.take().is_some()
     }
@@ -85,7 +85,7 @@ impl Fetches {
         self.learned.in_force(self.limits.concurrency, now)
     }
 
-    /// Until when they are held; none when they are not.
+    /// Until when they are held; `None` if they are not.
     pub(super) fn held_until(&self, now: Moment) -> Option<Moment> {
         (self.held_until > now).then_some(self.held_until)
     }
@@ -98,12 +98,12 @@ impl Fetches {
         self.bucket.has(1, now)
     }
 
-    /// Takes a token; false when there is none.
+    /// Takes a token. Returns false if there is none.
     pub(super) fn take(&mut self, now: Moment) -> bool {
         self.bucket.take(now).is_ok()
     }
 
-    /// A fetch of a project was pushed back. Tells for how long that is obeyed.
+    /// Records that a fetch of a project was pushed back. Returns for how long that is obeyed.
     pub(super) fn push_back(
         &mut self,
         project: &Project,

@@ -1,5 +1,5 @@
-//! The renders and fetches in flight: how many, since when, and what those that came back tell of
-//! the next.
+//! The renders and fetches in flight: how many, since when, and what the last ones tell about the
+//! next.
 
 mod recent;
 
@@ -27,7 +27,7 @@ pub(super) struct Flights {
     ages: Ages,
     /// The renders, by when they were launched.
     pub(super) launched: BTreeSet<(Moment, Project)>,
-    /// How long a render may run: then its permit comes home.
+    /// How long a render may run before its permit comes home.
     deadline: Duration,
     rendered: RefusalTally,
     fetched: RefusalTally,
@@ -141,9 +141,9 @@ impl Flights {
         Some((*since, project))
     }
 
-    /// Where all the permits of a class are held for longer than a render takes: until the first
-    /// may be expected home, and how long a render then takes. What is overdue takes as long again
-    /// as it took, and at most until its deadline.
+    /// If all permits of a class are held for longer than a render takes: when the first can be
+    /// expected back, and how long a render then takes. An overdue render is expected to take as
+    /// long again as it has run, but not beyond its deadline.
     pub(super) fn overdue(
         &self,
         permits: Permits,

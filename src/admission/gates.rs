@@ -33,7 +33,7 @@ pub enum Gate {
     Project,
     /// The queue of missing projects is full.
     Queue,
-    /// All permits are held, of those that are set or of fewer since calls were refused.
+    /// All permits are held: as many as are set, or fewer after refused calls.
     Concurrency,
     /// The bucket is empty.
     Tokens,
@@ -78,7 +78,7 @@ impl Gate {
 /// A gate that is shut.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Shut {
-    /// Which.
+    /// The gate.
     pub gate: Gate,
     /// What a caller is told.
     pub reason: NotRefreshed,
@@ -106,10 +106,10 @@ pub(super) struct Candidate {
     pub(super) is_cooling: bool,
     /// Nothing is held of it.
     pub(super) is_unseen: bool,
-    /// Until when it is left alone, and why.
+    /// Until when it cools down, and why.
     pub(super) alone: (Moment, NotRefreshed),
     pub(super) room: QueueRoom,
-    /// How many are served before it.
+    /// How many projects are served before it.
     pub(super) ahead: usize,
 }
 
@@ -143,7 +143,7 @@ impl Candidate {
 }
 
 impl Admission {
-    /// The first gate that is shut for a candidate; none when it may go.
+    /// The first gate that is shut for a candidate; `None` if it may go.
     pub(super) fn shut(&self, candidate: &Candidate, now: Moment) -> Option<Shut> {
         Gate::ALL
             .into_iter()

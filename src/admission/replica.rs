@@ -33,7 +33,8 @@ impl Replica {
         }
     }
 
-    /// Notes what came of a project over a connection. True when another connection is to be tried.
+    /// Records what came of a project over a connection. Returns true if another connection is to
+    /// be tried.
     pub(super) fn note(
         &mut self,
         project: &Project,

@@ -14,7 +14,7 @@ pub struct Splay {
 }
 
 impl Splay {
-    /// Makes one for a sidecar that waits this part of every splay, from 0 to 1.
+    /// Makes the splay of a sidecar that waits this part of every delay, from 0 to 1.
     ///
     /// # Panics
     ///
@@ -27,8 +27,8 @@ impl Splay {
         }
     }
 
-    /// The rollout that is to be the target now, if it is another than `target`. A lower one is
-    /// picked up at once.
+    /// The rollout that becomes the target now, if it differs from `target`. A lower one is picked
+    /// up at once.
     pub fn due(&mut self, target: u64, rollout: u64, splay: Duration, now: Moment) -> Option<u64> {
         let waits = splay.mul_f64(self.part);
         if rollout <= target || waits.is_zero() {
@@ -43,7 +43,7 @@ impl Splay {
         is_due.then_some(rollout)
     }
 
-    /// When to ask again; none when no rollout waits.
+    /// When to ask again; `None` if no rollout waits.
     pub fn wakes_at(&self) -> Option<Moment> {
         self.waiting.map(|(_, at)| at)
     }

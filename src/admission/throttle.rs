@@ -1,5 +1,5 @@
-//! Whether anything may be rendered at all, at which part of the rate, and whether a probe is due:
-//! the breaker, the hold and the pace as one value, and whose fault the failures are.
+//! The breaker, the hold and the pace as one value: whether anything may be rendered, at which part
+//! of the rate, and whether a probe is due. It also tells whose fault failures are.
 
 mod breaker;
 mod fault;
@@ -32,7 +32,7 @@ pub(super) struct Throttle {
     pub(super) fault: RendererFault,
 }
 
-/// Until when something is shut; none while that depends on a probe that is out.
+/// Until when it is shut; `None` while that depends on a probe in flight.
 pub(super) type Until = Option<Moment>;
 
 impl Throttle {
@@ -60,12 +60,12 @@ impl Throttle {
         self.breaker.cause() == Some(BreakerCause::IdentityRefused)
     }
 
-    /// Whether the breaker lets nothing pass, and until when.
+    /// Whether the breaker is shut, and until when.
     pub(super) fn broken_until(&self, now: Moment) -> Option<Until> {
         self.breaker.valve.is_shut(now)
     }
 
-    /// Whether the renderer's pushback lets nothing pass, and until when.
+    /// Whether the renderer's pushback holds everything, and until when.
     pub(super) fn held_until(&self, now: Moment) -> Option<Until> {
         self.hold.valve.is_shut(now)
     }
@@ -107,7 +107,7 @@ impl Throttle {
         self.probe_of_hold_failed(probes, now, rng);
     }
 
-    /// A probe of the breaker came back, but not well.
+    /// A probe of the breaker came back without success.
     pub(super) fn probe_of_breaker_failed(
         &mut self,
         probes: Probes,
@@ -119,7 +119,7 @@ impl Throttle {
         }
     }
 
-    /// A probe of the hold came back, but not well.
+    /// A probe of the hold came back without success.
     pub(super) fn probe_of_hold_failed(
         &mut self,
         probes: Probes,
@@ -131,12 +131,12 @@ impl Throttle {
         }
     }
 
-    /// The renderer answered. True when that closes the breaker.
+    /// The renderer answered. Returns true if that closes the breaker.
     pub(super) fn answered(&mut self, probes: Probes, now: Moment) -> bool {
         self.breaker.answered(probes.breaker, now)
     }
 
-    /// A render was taken and answered. True when that ends the hold.
+    /// The renderer took a render and answered it. Returns true if that ends the hold.
     pub(super) fn end_hold(&mut self, probes: Probes, now: Moment) -> bool {
         probes.hold && self.hold.valve.probe_succeeded(now)
     }
@@ -151,8 +151,8 @@ impl Throttle {
         self.pace.slow(self.tuning.on_failure, now);
     }
 
-    /// The renderer pushed a project back. Tells for how long that is obeyed, and whether it holds
-    /// everything.
+    /// The renderer pushed a project back. Returns for how long that is obeyed, and whether it
+    /// holds everything.
     pub(super) fn push_back(
         &mut self,
         project: &Project,

@@ -1,4 +1,4 @@
-//! Lookups that want a project: whether each waits, and when those that wait are told something.
+//! Lookups that want a project: whether each waits, and when waiting lookups are told something.
 
 use super::{
     Action, Admission,
@@ -20,7 +20,8 @@ impl Admission {
         let mut entry = self.register.take_or_new(project, wish, now);
         entry.look_up(wish, &self.rules.tuning, now);
         let is_in_flight = entry.flight().is_some();
-        // Only one that would not wait, and found no flight, is told that its refresh is scheduled.
+        // Only a lookup that does not wait and found no flight is told that its refresh is
+        // scheduled.
         let found = if is_in_flight || wish.until.is_some() {
             Found::Flight
         } else {
@@ -61,9 +62,9 @@ impl Admission {
         WishVerdict::Refused(self.refuse(project, found, room, now))
     }
 
-    /// Records that a lookup that waited for a project until then is gone.
+    /// Records that a lookup which waited for a project until `until` has left.
     pub fn left(&mut self, project: &Project, until: Moment, now: Moment) {
-        // What is due goes to those who still wait.
+        // What is due is told to the lookups that still wait.
         self.tick(now);
         let around = self.around(now);
         let left = self
@@ -75,7 +76,7 @@ impl Admission {
         }
     }
 
-    /// Tells those who wait for a project, if there are any.
+    /// Tells the lookups that wait for a project, if any.
     pub(super) fn resolve(&mut self, project: &Project, entry: &mut Entry, outcome: Outcome) {
         if entry.waiters.clear() {
             let project = project.clone();
@@ -83,7 +84,7 @@ impl Admission {
         }
     }
 
-    /// Sends some away, in turn, of those who wait for what will not come in time.
+    /// Sends away, in turn, some lookups whose project will not land in time.
     pub(super) fn review_some(&mut self, now: Moment) {
         let most = self.rules.tuning.turns.reviewed;
         let projects = self.register.queues.next_to_review(most);

@@ -1,5 +1,5 @@
 //! The way to the renderer: whether there is a connection, how many calls it takes, and whether
-//! anything is launched over it still.
+//! anything is still launched over it.
 
 use std::num::NonZeroU32;
 
@@ -13,7 +13,7 @@ pub(super) struct Way {
     /// Until when a connection that a call could not use is not used again, unless there is a new
     /// one.
     pub(super) unusable_until: Moment,
-    /// How many calls it takes at once; none when it sets no limit.
+    /// How many calls it takes at once; `None` if it sets no limit.
     pub(super) room: Option<NonZeroU32>,
     /// Whether it leads to a replica that is behind.
     pub(super) replica: Replica,
@@ -33,7 +33,7 @@ impl Way {
 }
 
 impl Admission {
-    /// Notes what became of the connection.
+    /// Records what became of the connection.
     pub fn set_link(&mut self, link: Link, now: Moment) {
         self.way.link = link;
         self.way.unusable_until = now;
@@ -44,16 +44,16 @@ impl Admission {
         self.tick(now);
     }
 
-    /// Says how many calls the connection takes at once, renders and fetches together; none when it
-    /// sets no limit. What is beyond waits here, where it holds neither a permit nor a token, and
-    /// not in the connection.
+    /// Sets how many calls the connection takes at once, renders and fetches together; `None` if it
+    /// sets no limit. Calls beyond that wait here, where they hold neither a permit nor a token,
+    /// and not inside the connection.
     pub fn set_room(&mut self, room: Option<NonZeroU32>, now: Moment) {
         self.way.room = room;
         self.register.queues.review_all();
         self.tick(now);
     }
 
-    /// Launches nothing more.
+    /// Stops launching.
     pub fn drain(&mut self, now: Moment) {
         self.way.is_draining = true;
         self.give_grants_back(now);

@@ -37,12 +37,12 @@ impl Class {
     }
 }
 
-/// What is held of a project, as far as admission cares.
+/// What admission needs to know of a held revision.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct HeldMark {
     /// The order of what is held.
     pub order: Order,
-    /// When it was last known to be right.
+    /// When the renderer last said that it is right.
     pub validated_at: Moment,
 }
 
@@ -84,12 +84,12 @@ pub enum WishVerdict {
     Refused(Refused),
 }
 
-/// A refusal, and who was refused by what.
+/// A refusal, with the class of the project and the gate that refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Refused {
     /// The class of the project, by what is held.
     pub class: Class,
-    /// The gate that said no; none when the project is in flight.
+    /// The gate that was shut; `None` if the project is in flight.
     pub gate: Option<Gate>,
     /// What the caller is told.
     pub refusal: Refusal,
@@ -102,13 +102,13 @@ pub struct Wish {
     pub held: Option<HeldMark>,
     /// What would make it fresh.
     pub want: Want,
-    /// The least order that the caller accepts, when what is held does not do for it.
+    /// The least order that the caller accepts, if the held revision does not satisfy it.
     pub demand: Option<Order>,
-    /// Until when the caller waits; none when it does not.
+    /// Until when the caller waits; `None` if it does not wait.
     pub until: Option<Moment>,
 }
 
-/// What those who wait for a project are told.
+/// What the lookups that wait for a project are told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
     /// A revision landed; look again.
@@ -160,7 +160,7 @@ pub enum CallFailure {
 /// A renderer's word on when to call again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Pushback {
-    /// After how long; none means not to retry.
+    /// After how long; `None` means not to retry.
     pub after: Option<Duration>,
     /// Whether it holds for every project.
     pub is_global: bool,

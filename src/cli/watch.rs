@@ -87,7 +87,7 @@ async fn print_news(args: WatchArgs) -> anyhow::Result<ExitCode> {
     loop {
         match watcher.next().await {
             Ok(news) => {
-                // On another thread: a pipe that is full blocks its writer, and signals shall be heard all the same.
+                // On another thread: a full pipe blocks its writer, and signals must be heard all the same.
                 let address = args.address.clone();
                 spawn_blocking(move || show(news, &address, args.output)).await??;
             }

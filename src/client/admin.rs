@@ -35,7 +35,7 @@ pub struct ProjectsReply {
 /// How a project stands, by the names of the contract.
 #[derive(Clone, Debug)]
 pub struct ProjectReply {
-    /// Which.
+    /// The project.
     pub project: String,
     /// What is held of it.
     pub held: Option<HeldReply>,

@@ -91,7 +91,7 @@ pub(super) struct CanaryTally {
 /// What is promised of a step.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Expected<'a> {
-    /// So many lookups, at least.
+    /// At least this many lookups.
     pub(super) lookups: u32,
     /// Outdated answers have one of these reasons.
     pub(super) allowed: Option<&'a [&'a str]>,
@@ -99,7 +99,7 @@ pub(super) struct Expected<'a> {
     pub(super) seen: &'a [&'a str],
     /// No answer is fresh.
     pub(super) is_fresh_wrong: bool,
-    /// So many renders are tried, at most.
+    /// At most this many renders are tried.
     pub(super) most_renders: Option<u32>,
     /// What else was promised, and is not so.
     pub(super) unmet: Option<String>,

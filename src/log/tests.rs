@@ -22,7 +22,7 @@ impl Write for WrittenLog {
     }
 }
 
-/// A pipe that nobody empties, until the sender is dropped.
+/// A pipe that is not emptied until the sender is dropped.
 struct Stuck(mpsc::Receiver<()>);
 
 impl Write for Stuck {
@@ -119,7 +119,7 @@ fn forged_events() {
 }
 
 #[test]
-fn a_status_message_with_a_newline_and_an_escape_neither_forges_a_line_nor_commands_a_terminal() {
+fn a_status_message_with_a_newline_and_an_escape_is_shown_as_one_harmless_line() {
     for format in [Format::Text, Format::Json] {
         let text = logged(format, "info", forged_events);
         assert_eq!(text.lines().count(), 5, "{text}");
@@ -185,7 +185,7 @@ fn says_what_a_level_is() {
 
 /// open-policy-agent/opa#7492: a log sink that hangs stopped decisions.
 #[test]
-fn a_full_log_pipe_stalls_nobody() {
+fn a_full_log_pipe_stalls_no_caller() {
     let (release, stuck) = mpsc::channel();
     let (writer, worker) = lossy(Stuck(stuck));
     let lost = DroppedLines(writer.error_counter());

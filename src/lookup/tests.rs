@@ -350,7 +350,7 @@ async fn a_crowd_on_one_missing_project_costs_one_render_though_most_hang_up() {
 
 /// pingora's RTCache and the Varnish guide: followers of a failed flight start one of their own each, or get the leader's error.
 #[tokio::test(start_paused = true)]
-async fn those_who_wait_for_a_failed_flight_are_answered_outdated_and_start_none() {
+async fn lookups_that_wait_for_a_failed_flight_are_answered_outdated_and_start_no_new_one() {
     let core = LookupCore::new().await;
     let shop = project("demo/shop");
     core.holds(std::slice::from_ref(&shop)).await;

@@ -45,7 +45,7 @@ mod tests {
 
     use super::*;
 
-    /// Answers after so many tasks have each handed it on.
+    /// Answers after each of this many tasks has handed it on.
     async fn hand_on(arrived: impl Future<Output = u32> + Send + 'static, tasks: u32) -> u32 {
         let (send, mut receive) = oneshot::channel();
         tokio::spawn(async move { send.send(arrived.await) });

@@ -14,7 +14,7 @@ use crate::{
 /// How one project stands.
 #[derive(Clone, Debug)]
 pub struct ProjectState {
-    /// Which.
+    /// The project.
     pub project: Project,
     /// What is held of it.
     pub held: Option<HeldState>,

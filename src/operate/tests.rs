@@ -300,7 +300,7 @@ async fn a_list_leaves_the_lock_alone_for_a_millisecond_between_its_steps() {
 
 /// An operator's script in a loop must not become a load.
 #[tokio::test(start_paused = true)]
-async fn no_more_than_two_lists_are_made_at_once() {
+async fn at_most_two_lists_are_made_at_once() {
     let core = OperateCore::new().await;
     let busy: Vec<_> = (0..AT_ONCE)
         .map(|_| Arc::clone(&core.operate.lists).try_acquire_owned().unwrap())

@@ -166,7 +166,7 @@ fn a_cell_a_sidecar_shaded_with_an_edge_if_it_differs_and_hollow_if_silent() {
 }
 
 #[test]
-fn what_a_stranger_answers_is_no_markup() {
+fn markup_in_an_answer_is_escaped() {
     let mut evil = status(1, 40);
     for field in [
         &mut evil.name,

@@ -244,7 +244,7 @@ impl<'a> Subject<'a> {
                     }
                     None => Self::silent(
                         "GONE",
-                        "This sidecar is not among those that are asked any longer.",
+                        "This sidecar is no longer among those that are asked.",
                         "Go back to all of them: the pod was replaced, or its name leads elsewhere.",
                     ),
                 }
@@ -339,7 +339,7 @@ impl Silent {
     }
 }
 
-/// Those that differ, the least fresh first, and how many more there are.
+/// Those that differ, the least fresh first, and how many others there are.
 fn differing(fleet: &Fleet) -> (Vec<Differing>, usize) {
     let usual = fleet.usual();
     let mut all: Vec<_> = fleet

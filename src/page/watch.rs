@@ -144,7 +144,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn the_sidecars_are_asked_once_for_all_who_look_and_not_while_nobody_does() {
+    async fn sidecars_are_asked_once_for_all_viewers_and_not_without_a_viewer() {
         let (watch, asked) = watched();
         sleep(60 * PERIOD).await;
         assert_eq!(asked.load(Relaxed), 0, "no page is open");
@@ -156,7 +156,7 @@ mod tests {
         sleep(PERIOD).await;
         let count = asked.load(Relaxed);
         sleep(60 * PERIOD).await;
-        assert_eq!(asked.load(Relaxed), count, "nobody looks any longer");
+        assert_eq!(asked.load(Relaxed), count, "after the last viewer left");
     }
 
     #[tokio::test(start_paused = true)]

@@ -1,4 +1,4 @@
-//! The flights: one task a render or a fetch, from the permit to the landing.
+//! The flights: one task for each render or fetch, from the permit to the landing.
 
 use std::{sync::Arc, time::Duration};
 
@@ -83,7 +83,7 @@ pub(super) async fn fetch(
     shared.fetch_landed(&project, brought, asked, started.elapsed());
 }
 
-/// Asks about what is held of a project, and lands.
+/// Asks whether what is held of a project is still right, and lands.
 pub(super) async fn confirm(shared: Arc<RefreshShared>, project: Project, permit: FetchPermit) {
     let asked = shared.clock.now();
     let held = shared.parts.cache.get(project.as_str());

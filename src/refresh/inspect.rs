@@ -14,7 +14,7 @@ pub struct Inspected {
     pub at: Moment,
     /// What admission remembers of it, if anything.
     pub remembered: Option<Remembered>,
-    /// Why it is not refreshed; none when it is not wanted.
+    /// Why it is not refreshed; `None` if it is not wanted.
     pub explanation: Option<Explanation>,
     /// Its place among those that wait in turn.
     pub turn: Option<Turn>,
@@ -27,7 +27,7 @@ pub struct Inspected {
 pub struct Wanting {
     /// What is remembered, by name.
     pub projects: Vec<(Project, Remembered)>,
-    /// After which project to go on; none at the end.
+    /// After which project to go on; `None` at the end.
     pub next: Option<Project>,
 }
 
@@ -48,7 +48,7 @@ impl Refresh {
         }
     }
 
-    /// What every gate answers to a project; none when it is not wanted, or is in flight.
+    /// What every gate answers to a project; `None` if it is not wanted, or is in flight.
     pub fn ladder(&self, project: &Project) -> Option<Ladder> {
         let state = self.shared.lock();
         state.admission.ladder(project, self.shared.clock.now())

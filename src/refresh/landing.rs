@@ -109,7 +109,7 @@ impl RefreshShared {
         self.perform(&mut state);
     }
 
-    /// Takes in what a renderer, asked at `asked`, says of what is held of a project.
+    /// Takes in what the renderer, asked at `asked`, says about a held revision.
     pub(super) fn confirmed(
         self: &Arc<Self>,
         project: &Project,
@@ -159,7 +159,7 @@ impl RefreshShared {
         self.perform(&mut state);
     }
 
-    /// Records that there was nothing to ask about after all.
+    /// Records that nothing was held to ask about after all.
     pub(super) fn nothing_to_confirm(self: &Arc<Self>, project: &Project) {
         let mut state = self.lock();
         let now = self.clock.now();
@@ -193,8 +193,8 @@ impl RefreshShared {
         }
     }
 
-    /// Gives a change up that too many renders lacked, the last of which brought that order; tells what is held then, and the
-    /// change.
+    /// Gives up a change that too many renders lacked, the last of which brought `order`. Returns
+    /// what is held then, and the change.
     fn give_up(
         &self,
         state: &mut RefreshState,
@@ -214,7 +214,8 @@ impl RefreshShared {
         (held, given_up)
     }
 
-    /// Stores a revision, and tells what is held then; nothing when it is larger than the whole cache.
+    /// Stores a revision, and returns what is held then; `None` if it is larger than the whole
+    /// cache.
     fn store(
         &self,
         state: &mut RefreshState,
@@ -240,7 +241,7 @@ impl RefreshShared {
         held.map(|held| (stored, held))
     }
 
-    /// Logs what is odd about a revision; true when it is less than it was to be.
+    /// Logs what is odd about a revision. Returns true if it is less than what was asked for.
     fn report_trouble(
         &self,
         troubles: &mut Troubles,
@@ -274,7 +275,7 @@ impl RefreshShared {
         is_behind
     }
 
-    /// Logs that what is held is of a rollout above the target; true when it is.
+    /// Logs that the held revision is of a rollout above the target. Returns true if it is.
     fn report_ahead(&self, troubles: &mut Troubles, held: &Held, now: Moment) -> bool {
         let (order, target) = (held.revision.order, self.parts.freshness.target());
         let is_ahead = order.rollout > target;
@@ -300,7 +301,7 @@ impl RefreshShared {
                 state.troubles.raise(Trouble::Rejected, project, error, now);
                 Landing::Rejected
             }
-            // It says nothing of the project.
+            // This says nothing about the project.
             RenderError::Refused(_) => {
                 tracing::debug!(%project, %error, "a render is refused");
                 Landing::Failed(CallFailure::Refused)

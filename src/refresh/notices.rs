@@ -21,18 +21,18 @@ use crate::{
 
 /// The window in which this many evicted and wanted projects show that the cache is too small.
 const THROWN_OUT: (u64, Duration) = (10, Duration::from_secs(60));
-/// How long none must be for it to be large enough again.
+/// After how long without one the cache is large enough again.
 const LARGE_ENOUGH: Duration = Duration::from_secs(600);
-/// How long no lookup must find the queue full for it to have room again.
+/// After how long without a lookup that finds the queue full it has room again.
 const ROOM: Duration = Duration::from_secs(10);
 
-/// All that may be told.
+/// Every notice that may be due.
 #[derive(Debug)]
 pub(super) struct Notices {
     release: ReleaseWatch,
     hang: Hang,
     hang_facts: Option<hang::HangFacts>,
-    /// When the renderer last answered a render, whatever it said.
+    /// When the renderer last answered a render, with whatever status.
     answered: Moment,
     /// When a render last brought a revision, and when one last failed.
     succeeded: Option<Moment>,
@@ -99,7 +99,7 @@ impl Notices {
         }
     }
 
-    /// When the renderer last answered a render, whatever it said; the start when it never did.
+    /// When the renderer last answered a render, with whatever status; the start if it never did.
     pub(super) fn answered(&self) -> Moment {
         self.answered
     }
@@ -138,7 +138,7 @@ impl Notices {
         }
     }
 
-    /// Says what is due.
+    /// Logs what is due.
     pub(super) fn look(&mut self, admission: &Admission, cache: &Cache, now: Moment) {
         self.look_at_renders(admission, now);
         self.look_at_release(admission, cache, now);

@@ -9,13 +9,13 @@ use crate::admission::{Class, Gate};
 pub enum RenderResult {
     /// A revision was stored.
     Stored,
-    /// What is held was found to be right.
+    /// The held revision was confirmed.
     Validated,
-    /// A fetch: what is held lacks a change that nothing stored has.
+    /// A fetch: the held revision lacks a change, and no stored revision has it.
     Changed,
     /// It was older than what is held, or than what was asked for.
     Behind,
-    /// It could not be held.
+    /// It was not fit to be held.
     Rejected,
     /// There is no such project, or nothing of it is stored.
     NotFound,
@@ -77,7 +77,7 @@ impl RenderResult {
     }
 }
 
-/// Is told what happens.
+/// Hears of what happens.
 pub trait Observe: Send + Sync + 'static {
     /// A render landed after `duration`; the class is by what was held at its launch.
     fn rendered(&self, class: Class, result: RenderResult, duration: Duration);

@@ -17,7 +17,8 @@ pub struct Snapshot {
     /// Renders per second that the pace, the ramps and the stops leave of the rate.
     pub rate_in_force: f64,
     pub stops: Stops,
-    /// Renders, and fetches, that may be in flight at once: as many as are set, or as few as the renderer takes.
+    /// How many renders, and fetches, may be in flight at once: the setting, or fewer if the
+    /// renderer takes fewer.
     pub renders_at_once: NonZeroU32,
     pub fetches_at_once: NonZeroU32,
     pub target: u64,
@@ -27,7 +28,7 @@ pub struct Snapshot {
     pub in_flight: usize,
     /// How long the oldest render has been in flight; zero without one.
     pub oldest_render: Duration,
-    /// How long the last renders took that brought a revision: their median; zero while none has.
+    /// The median duration of the last renders that brought a revision; zero before the first.
     pub median_render: Duration,
     /// Since the renderer last answered a render, or since the start.
     pub answered_ago: Duration,

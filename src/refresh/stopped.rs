@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::{admission::Gate, moment::Moment};
 
-/// Adds the time up that passes between two looks, in which nothing changes.
+/// Adds up the time between two changes.
 #[derive(Debug, Default)]
 pub(super) struct Stopped {
     by: Option<Gate>,
@@ -31,7 +31,7 @@ impl Stopped {
         }
     }
 
-    /// How long each gate did so, up to now, in the order of the gates.
+    /// How long each gate stopped it, up to now, in the order of the gates.
     pub(super) fn until(&self, now: Moment) -> [Duration; Gate::ALL.len()] {
         let mut times = self.times;
         if let Some(by) = self.by {

@@ -12,7 +12,7 @@ use crate::{
 };
 
 const MILLISECOND: Duration = Duration::from_millis(1);
-/// A sweep of as many projects takes this many steps.
+/// A sweep of that many projects takes this many steps.
 const STEPS: u32 = 8;
 
 /// A refresh that may render nothing, and holds outdated projects that are wanted.

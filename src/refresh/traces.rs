@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use crate::{revision::Project, trace::TraceContext};
 
-/// The most projects of which a trace is remembered, at some 100 bytes each; the oldest is forgotten first.
+/// How many traces are remembered at most, at some 100 bytes each; the oldest is forgotten first.
 const MOST: usize = 4_096;
 
 /// The traces of projects that are wanted.
@@ -28,7 +28,7 @@ impl Traces {
         self.of.is_empty()
     }
 
-    /// Notes a lookup that wants a project, unless an earlier one has caused what is to come.
+    /// Records a lookup that wants a project, unless an earlier lookup caused the coming flight.
     pub(super) fn note(&mut self, project: &Project, by: TraceContext) {
         let caused = self.of.get(project);
         if caused.is_some_and(|caused| !caused.is_rendered) {
@@ -65,7 +65,7 @@ impl Traces {
         })
     }
 
-    /// A project is not wanted any longer.
+    /// Forgets a project that is no longer wanted.
     pub(super) fn forget(&mut self, project: &Project) {
         if let Some(caused) = self.of.remove(project) {
             self.by_age.remove(&caused.age);
@@ -99,7 +99,7 @@ mod tests {
     }
 
     #[test]
-    fn no_more_than_the_most_are_remembered() {
+    fn remembers_at_most_the_limit() {
         let mut traces = Traces::default();
         let first = TraceContext::fresh();
         traces.note(&project("first"), first);

@@ -1,7 +1,7 @@
-//! One log line when something breaks and one when it heals, however many projects it befalls.
+//! Logs one line when something breaks and one when it heals, for any number of projects.
 //!
-//! While renders fail, the first few projects of a minute are named. What is remembered is bounded, and each event costs the
-//! same however much that is.
+//! While renders fail, the first few projects of a minute are named. What is remembered is bounded,
+//! and the cost of an event does not depend on its size.
 
 use std::{
     collections::{BTreeSet, HashMap},
@@ -18,12 +18,13 @@ use crate::{
 
 /// How long a trouble of a project counts without later lookups.
 const FORGOTTEN: Duration = Duration::from_secs(900);
-/// The most projects that are remembered of each kind of trouble; the longest untroubled is forgotten first.
+/// How many projects are remembered for each kind of trouble, at most; the one troubled longest ago
+/// is forgotten first.
 const MAX_STANDING: usize = 10_000;
 /// How many failing projects are named within [`MINUTE`].
 const NAMED: u32 = 5;
 const MINUTE: Duration = Duration::from_secs(60);
-/// The most bytes that are kept of what a failing project's last render failed with.
+/// How many bytes are kept, at most, of the error of a failing project's last render.
 const MAX_CAUSE: usize = 200;
 
 /// What can go wrong with a project, and is logged once when it begins and once when it is over.
@@ -63,7 +64,7 @@ impl Trouble {
         }
     }
 
-    /// What is said of each further project, where the project may be the cause.
+    /// What is logged of each further project, where the project may be the cause.
     fn another(self) -> Option<&'static str> {
         match self {
             Self::Failed => Some("renders of another project are failing"),
@@ -75,7 +76,7 @@ impl Trouble {
         }
     }
 
-    /// Whether a project that has it is failing, so that its cause is kept for operators.
+    /// Whether it means that a project is failing, so that its cause is kept for operators.
     const fn is_failure(self) -> bool {
         match self {
             Self::Failed | Self::Behind | Self::Rejected => true,
@@ -95,7 +96,7 @@ impl Trouble {
         }
     }
 
-    /// What is said when the last project was forgotten rather than healed.
+    /// What is logged when the last project was forgotten rather than healed.
     fn forgotten(self) -> &'static str {
         match self {
             Self::Failed => "no render has failed for 15m",
@@ -119,14 +120,14 @@ pub(super) struct Troubles {
     has_given_fetches_up: bool,
 }
 
-/// The projects that a trouble befell, and when it last befell each.
+/// The projects that have a trouble, and when each last had it.
 #[derive(Debug, Default)]
 struct Affected {
     last: HashMap<Project, Befell>,
     by_age: BTreeSet<(Moment, Project)>,
 }
 
-/// What last befell a project.
+/// The last trouble of a project.
 #[derive(Debug)]
 struct Befell {
     at: Moment,
@@ -145,8 +146,9 @@ struct Named {
 // === impl Troubles ===
 
 impl Troubles {
-    /// Records a trouble. The first of its kind is logged with its cause, and so are the first few projects of a minute, but not
-    /// while the breaker tells that it is the renderer.
+    /// Records a trouble. The first of its kind is logged with its cause, and so are the first few
+    /// projects of a minute, but not while the breaker is open, which puts the blame on the
+    /// renderer.
     pub(super) fn raise(
         &mut self,
         trouble: Trouble,
@@ -292,7 +294,7 @@ impl Affected {
             .is_some_and(|(project, befell)| self.by_age.remove(&(befell.at, project)))
     }
 
-    /// Forgets what has had none for long; true when something was.
+    /// Forgets projects that have had none for long. Returns true if there was one.
     fn forget(&mut self, now: Moment) -> bool {
         let before = self.last.len();
         while self.forgotten_at().is_some_and(|at| at <= now)

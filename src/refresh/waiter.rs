@@ -13,7 +13,7 @@ use crate::{admission::Outcome, cache::Held, moment::Moment, revision::Project};
 pub struct Resolved {
     /// How it ended.
     pub outcome: Outcome,
-    /// What was held of it then: it may be thrown away before those who waited come to look.
+    /// What was held of it then. It may be evicted before the waiting lookups look.
     pub held: Option<Arc<Held>>,
 }
 
@@ -57,7 +57,8 @@ impl Drop for Waiter {
             return;
         }
         let mut state = self.shared.lock();
-        // The outcome may have come between the look and the lock; then another's channel may stand here.
+        // The outcome may have come between the look and the lock; the channel found here may then
+        // be another's.
         let is_told = self.outcome.borrow().is_some();
         if is_told {
             return;

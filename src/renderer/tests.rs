@@ -138,7 +138,7 @@ async fn equal_requests_share_one_render_and_a_kept_one_costs_nothing() {
 }
 
 #[tokio::test]
-async fn a_render_that_nobody_waits_for_is_broken_off() {
+async fn a_render_without_waiting_callers_is_broken_off() {
     let (running, client) = start(RendererOptions {
         workers: NonZeroUsize::MIN,
         cost: Cost::fixed(Duration::from_secs(600)),

@@ -104,7 +104,7 @@ fn put_bytes(to: &mut impl BufMut, field: u32, bytes: &[u8]) {
     }
 }
 
-/// What stands before so many bytes: the tag and the length.
+/// What stands before a field of this many bytes: the tag and the length.
 fn put_head(to: &mut impl BufMut, field: u32, length: usize) {
     put_varint(to, u64::from(field << 3 | 2));
     put_varint(to, length as u64);

@@ -50,7 +50,7 @@ pub(super) struct GatheringRoom {
 #[derive(Debug, Default)]
 struct Lent {
     spare: Vec<u8>,
-    /// The bytes that connections keep whose other side takes no more for now.
+    /// The bytes kept by connections whose other side takes none for now.
     unread: usize,
 }
 
@@ -190,7 +190,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> GatheredSocket<S> {
         Poll::Ready(Ok(()))
     }
 
-    /// The other side takes no more for now: little that is kept does not keep the large buffer from others.
+    /// The other side takes no bytes for now: a little that is kept must not keep the large buffer from other connections.
     fn stays_unread(&mut self) {
         let rest = &self.kept[self.written..];
         if rest.len() <= self.kept.capacity() / 4 {

@@ -3,7 +3,7 @@
 //! Frames that belong to no new call (pings, settings, data of a call that does not end) cost as much processor time as calls, and
 //! a pod has little of it. What a caller sends for a call is therefore read at full speed, and more than that in small steps with
 //! a pause before each; TCP then slows the caller down. All connections of a listener's thread that are read slowly share one
-//! rate, so that many of them cost no more than one.
+//! rate, so that many of them cost as little as one.
 
 use std::{
     future::Future as _,

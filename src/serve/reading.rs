@@ -55,7 +55,7 @@ pub(super) struct Lasting {
 }
 
 impl PeerReading {
-    /// The socket takes no more for now; `took` tells whether it has just taken some.
+    /// The socket takes no bytes for now; `took` tells whether it has just taken some.
     pub(super) fn falls_behind(&self, took: Took) {
         let mut behind = self.lock();
         if behind.is_none() || took == Took::Some {

@@ -23,7 +23,7 @@ pub struct Fleet {
     silent: Vec<(String, String)>,
 }
 
-/// What most sidecars of a fleet say: whoever says something else differs.
+/// What most sidecars of a fleet say. A sidecar that says something else differs.
 #[derive(Clone, Debug)]
 pub struct Usual {
     target: String,

@@ -508,7 +508,7 @@ impl<Value: Copy> PerGate<Value> {
     }
 }
 
-/// Beyond this, a figure tells no more than that it is large: so that what is shown has a longest length.
+/// Beyond this, a figure only tells that it is large, so that what is shown has a longest length.
 const MOST: f64 = 1e9;
 
 /// A figure with three decimals, or the precision of three digits below that.

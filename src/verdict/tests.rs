@@ -574,7 +574,7 @@ fn kept(samples: impl IntoIterator<Item = Sample>) -> VecDeque<Sample> {
     samples.into_iter().collect()
 }
 
-/// A sample at some second, with so many landings since the start.
+/// A sample at some second, with this many landings since the start.
 fn at(second: u64, stored: u64) -> Sample {
     Sample {
         at: secs(second),

@@ -214,7 +214,7 @@ def scale(bench: Bench) -> Iterator[Finding]:
 
 @contextmanager
 def _holding(bench: Bench, size: str) -> Iterator[Evenkeel]:
-    """A sidecar that holds so many projects, all of them outdated, and renders nothing."""
+    """A sidecar that holds this many projects, all of them outdated, and renders nothing."""
     names = _scaled(bench, size)
     folder = bench.folder / f"scale-{size}".replace(" ", "-")
     # Nothing is stored, but each project is asked for before it is rendered for the first time.

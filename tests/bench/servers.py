@@ -35,7 +35,7 @@ from sidecar import Sidecar, wait_until  # noqa: E402
 REFERENCE = ROOT / "tests/bench/reference"
 TARGET = Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target")).absolute()
 
-# The first two cores that may be used: one for the server under measurement, one for whoever asks it.
+# The first two cores that may be used: one for the server under measurement, one for the callers.
 CORES = sorted(os.sched_getaffinity(0))[:2]
 
 # The projects, and how large their payloads are; from each are derived NAME-1, NAME-2 … up to DERIVED.
@@ -125,7 +125,7 @@ class Renderer(Process):
             "--generate": derived * len(PROJECTS),
             "--cost": cost,
         }
-        # Nobody waits for it here: it gives way to the callers on its core.
+        # No caller waits for it here: it gives way to the callers on its core.
         command = ["nice", "-n", "19", binary, "renderer"]
         super().__init__([*command, *(str(part) for option in options.items() for part in option)], folder / "renderer.log")
         self.url = f"http://{self.says(LISTENS)}"

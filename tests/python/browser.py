@@ -74,7 +74,7 @@ class Browser:
         return answer["result"]
 
     def read(self, within):
-        """Reads what the browser says, waiting for something for so long."""
+        """Reads what the browser says, waiting at most this long for something."""
         if not select.select([self._in], [], [], max(within, 0))[0]:
             return False
         read = os.read(self._in, 1 << 20)

@@ -183,7 +183,7 @@ def flood(address: tuple[str, int], sent: bytes, reads: bool, said) -> None:
     while True:
         try:
             with socket.create_connection(address, timeout=5) as connection:
-                # What was sent is lost when it is closed, so that no more than one is ever read.
+                # What was sent is lost when it is closed, so that at most one is ever read.
                 connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
                 connection.settimeout(0.5)
                 answers = threading.Thread(target=read, args=(connection,), daemon=True)

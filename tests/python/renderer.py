@@ -122,13 +122,13 @@ class Renderer(RenderServiceServicer):
         self._cost = seconds
 
     def takes_at_once(self, calls: int) -> None:
-        """Starts anew and takes only so many calls at once; grpcio plainly refuses others. Offers no Changes, which would be one."""
+        """Starts anew and takes only this many calls at once; grpcio plainly refuses others. Offers no Changes, which would be one."""
         self.stop()
         self._at_once, self._change_streams = calls, None
         self.start()
 
     def changes(self, project: str, rollout: int, number: int) -> None:
-        """Tells whoever listens to Changes."""
+        """Tells the listeners of Changes."""
         self._tell(Change(project=project, rollout=rollout, number=number))
 
     def stands(self, position: str, *, knows_positions: bool = True) -> None:
@@ -139,7 +139,7 @@ class Renderer(RenderServiceServicer):
         self._tell(Change(position=position))
 
     def refuses_changes(self, code: grpc.StatusCode | None) -> None:
-        """Ends each new stream of changes with that status, or none any longer."""
+        """Ends each new stream of changes with that status; None stops that."""
         with self._changed:
             self._refuses_changes = code
 

@@ -230,7 +230,7 @@ class Sidecar:
     # Telemetry.
 
     def http(self, path: str) -> tuple[int, str]:
-        """Asks the telemetry listener; status 0 when nobody listens."""
+        """Asks the telemetry listener; status 0 when nothing listens."""
         connection = http.client.HTTPConnection(self.telemetry, timeout=5)
         try:
             connection.request("GET", path)

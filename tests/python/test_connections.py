@@ -84,7 +84,7 @@ http {{
 
 @pytest.fixture
 def nginx(renderer, tmp_path):
-    """Starts a real nginx in front of the renderer, which ends a connection after so many requests."""
+    """Starts a real nginx in front of the renderer, which ends a connection after this many requests."""
     started = []
 
     def start(requests: int) -> str:

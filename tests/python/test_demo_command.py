@@ -16,7 +16,7 @@ from sidecar import BINARY, wait_until
 
 @pytest.fixture
 def demo(tmp_path):
-    """Starts it; what it says is in files, so that nobody needs to read on."""
+    """Starts it; what it says goes into files, which need no reader."""
     started = []
 
     def start(*arguments) -> subprocess.Popen:

@@ -492,7 +492,7 @@ def test_the_fleet_is_as_large_as_the_settings_say():
     assert settings_of_the_example()["admission"]["fleet_size"] == sum(replicas)
 
 
-def test_the_renderer_keeps_to_nodes_of_its_own_and_evicts_nobody(renderer):
+def test_the_renderer_keeps_to_nodes_of_its_own_and_evicts_no_pod(renderer):
     pod = template(renderer)["spec"]
     (node,), (toleration,) = pod["nodeSelector"].items(), pod["tolerations"]
     assert node == (toleration["key"], toleration["value"])

@@ -271,7 +271,7 @@ def test_the_renderer_says_what_it_is_when_it_is_behind(start_before):
 
 
 def test_the_renderer_pushes_back_what_is_too_much(start_before, inputs):
-    # A render of this takes as long as nobody writes into the pipe.
+    # A render of this lasts until something is written into the pipe.
     os.mkfifo(inputs / "slow.json")
     sidecar = start_before(workers=1)
     slow = sidecar.getting("slow", patience=15)

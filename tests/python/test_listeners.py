@@ -356,7 +356,7 @@ def test_a_request_has_to_be_no_larger_than_its_method_needs(sidecar):
     assert failure_of(health.Check, health_pb2.HealthCheckRequest(service=long)).code == "OUT_OF_RANGE"
 
 
-def test_a_digest_that_can_be_none_is_refused_on_arrival(sidecar):
+def test_an_impossible_digest_is_refused_on_arrival(sidecar):
     for call in [
         lambda digest: sidecar.get("demo/shop", known_digest=digest),
         lambda digest: next(sidecar.watch("demo/shop", known_digest=digest)),

@@ -237,7 +237,7 @@ def test_a_drain_ends_watches_when_its_grace_is_over(start_sidecar):
     assert sidecar.wait_for_exit(within=10) == 0
 
 
-def test_a_drain_answers_whoever_still_waits_when_its_grace_is_over(start_sidecar, renderer):
+def test_a_drain_answers_waiting_lookups_when_its_grace_is_over(start_sidecar, renderer):
     sidecar = start_sidecar(drain={"grace": "1s"})
     sidecar.get("demo/shop")
     renderer.stalls()

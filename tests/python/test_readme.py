@@ -88,7 +88,7 @@ def environment(tmp_path):
 
 
 @pytest.mark.long
-def test_whoever_copies_the_commands_sees_what_the_readme_shows(copy, environment, tmp_path):
+def test_the_commands_of_the_readme_print_what_it_shows(copy, environment, tmp_path):
     blocks = section("Run it") + section("Rehearse an outage", "deploy/README.md")
     commands = only("sh", blocks)
     assert "/tmp/evenkeel.yaml" in commands

@@ -1,4 +1,4 @@
-"""Renderers that take only so many calls at once, and stores that are slow: a refusal is no failure, and a fetch no render."""
+"""Renderers that take only a few calls at once, and stores that are slow: a refusal is no failure, and a fetch no render."""
 
 import time
 from concurrent.futures import ThreadPoolExecutor

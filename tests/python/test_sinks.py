@@ -39,7 +39,7 @@ class Unheard(Sidecar):
                 log.flush()
 
     def _fill(self):
-        """Writes more than the pipe holds: the rest waits for whoever reads, or for the pipe's end."""
+        """Writes more than the pipe holds: the rest waits for a reader, or for the pipe's end."""
         with contextlib.suppress(BrokenPipeError):
             os.write(self._pipe, b"\n" * 3 * 4096)
 
@@ -48,7 +48,7 @@ class Unheard(Sidecar):
         self._filler.start()
 
     def is_stuck(self):
-        """Whether the pipe is full, and nobody reads it."""
+        """Whether the pipe is full, and has no reader."""
         return not self._thread.is_alive() and not select.select([], [self._pipe], [], 0)[1]
 
     def stop(self):
@@ -78,7 +78,7 @@ class Scraper:
         self._socket.setblocking(False)
 
     def is_stuck(self):
-        """Asks on, and tells whether the sidecar takes no more of that."""
+        """Asks on, and tells whether the sidecar has stopped taking it."""
         request = b"GET /metrics HTTP/1.1\r\nhost: sidecar\r\n\r\n"
         try:
             while self._socket.send(request * 100):
@@ -102,7 +102,7 @@ def assert_it_answers(sidecar, renderer):
         assert served(sidecar.get("demo/shop", timeout=PROMPT)) == "OUTDATED"
 
 
-def test_a_log_that_nobody_reads_delays_no_lookup(unheard, renderer):
+def test_an_unread_log_delays_no_lookup(unheard, renderer):
     """open-policy-agent/opa#7492: a log sink that hangs stopped decisions."""
     unheard.get("demo/shop")
     unheard.stop_listening()

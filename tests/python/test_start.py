@@ -180,7 +180,7 @@ def test_a_sidecar_reads_its_settings_from_a_pipe_once(prepare):
     assert settings == sidecar.settings_file.read_text()
 
 
-def test_a_pipe_that_nobody_writes_to_is_given_up(tmp_path):
+def test_a_pipe_without_a_writer_is_given_up(tmp_path):
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
     checked = subprocess.run([BINARY, "check", pipe], capture_output=True, text=True, timeout=20)

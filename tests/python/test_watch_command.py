@@ -88,7 +88,7 @@ def test_it_ends_when_its_pod_does(sidecar, watch):
     assert watching.complained == []
 
 
-def test_it_can_be_interrupted_while_nobody_takes_what_it_prints(sidecar, renderer):
+def test_it_can_be_interrupted_while_its_output_is_not_read(sidecar, renderer):
     renderer.answers(payload=b"x" * (1 << 20))
     command = [BINARY, "watch", "--address", sidecar.address, "--output", "json", "demo/shop"]
     with subprocess.Popen(command, stdout=subprocess.PIPE) as watching:
@@ -158,7 +158,7 @@ def test_it_waits_for_a_sidecar_that_is_not_there_yet(watch):
     assert watching.complained[0].startswith("evenkeel: no sidecar answers at 127.0.0.1:")
 
 
-def test_it_ends_quietly_when_nobody_reads_it_any_more(sidecar):
+def test_it_ends_quietly_when_its_reader_has_left(sidecar):
     command = f'{BINARY} watch --address {sidecar.address} demo/shop | head -n 1; echo "${{PIPESTATUS[0]}}"'
     ended = subprocess.run(["bash", "-c", command], capture_output=True, text=True, timeout=20)
     line, code = ended.stdout.splitlines()

@@ -33,7 +33,7 @@ async fn two_hundred_projects_outdated_at_once_cost_two_hundred_renders_within_t
 }
 
 #[tokio::test]
-async fn at_most_so_many_renders_are_in_flight_as_may_be() {
+async fn renders_in_flight_stay_within_the_limit() {
     let renderer = Renderer::start(sample(40, millis(100))).await;
     let mut sidecar = Sidecar::start(&renderer, json!({})).await;
     let projects = renderer.projects();

@@ -22,7 +22,7 @@ use crate::moment::Moment;
 /// Lies between governor's zero and the start of our clock, so that a charge can be dated back.
 const BEFORE_START: Duration = Duration::from_secs(1 << 32);
 
-/// The slowest rate that is told from none. Settings accept 10⁻⁶/s and more; the slowest pace and
+/// The slowest rate that is not taken for 0. Settings accept 10⁻⁶/s and more; the slowest pace and
 /// the start of a ramp leave 1/500 of it. The range of governor's arithmetic (584 years in
 /// nanoseconds) holds such a period many times over.
 pub const MIN_RATE: f64 = 1e-9;
@@ -84,8 +84,8 @@ impl Bucket {
             return Err(None);
         }
         let lacking = f64::from(tokens) - self.level(now);
-        // Governor counts nanoseconds, the level in floating point: what differs by less than that
-        // does not differ.
+        // Governor counts nanoseconds, and the level is a floating-point number: smaller
+        // differences are calculation error.
         if lacking > ROUNDING {
             let seconds = Duration::try_from_secs_f64(lacking / self.rate);
             let wait = seconds

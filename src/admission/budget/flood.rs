@@ -1,5 +1,5 @@
-//! Notices a flood of projects that do not exist, so that it does not eat the budget of those that
-//! do.
+//! Detects a flood of projects that do not exist, so that it does not use up the budget of those
+//! that do.
 
 use std::{collections::VecDeque, time::Duration};
 
@@ -54,7 +54,7 @@ impl Flood {
         }
     }
 
-    /// Notes a first render.
+    /// Records a first render.
     pub(in crate::admission) fn note(&mut self, is_unknown: bool) {
         if self.unknown.len() == self.tuning.flood_window.min(LONGEST) {
             self.unknown.pop_front();

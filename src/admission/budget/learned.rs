@@ -12,7 +12,7 @@ use std::num::NonZeroU32;
 
 use crate::{admission::tuning::Learning, moment::Moment};
 
-/// What is known of how many calls are taken at once.
+/// What is known about how many calls are taken at once.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::admission) struct Learned {
     tuning: Learning,
@@ -82,7 +82,7 @@ impl Learned {
             .map_or(most, |limit| limit.min(most))
     }
 
-    /// Whether a call was refused of late.
+    /// Whether a call was refused recently.
     pub(in crate::admission) fn is_refused(&self, now: Moment) -> bool {
         self.refused_at
             .is_some_and(|at| now.since(at) < self.tuning.lasts)
@@ -102,7 +102,7 @@ impl Learned {
         (is_below && forgotten_at > now).then_some(forgotten_at)
     }
 
-    /// Until when nothing is launched; none when something may be.
+    /// Until when nothing is launched; `None` if something may be.
     pub(in crate::admission) fn stopped_until(&self, now: Moment) -> Option<Moment> {
         (self.is_probing(now) && self.stopped_until > now).then_some(self.stopped_until)
     }

@@ -1,5 +1,4 @@
-//! Whether renders may start is asked, and what the answers mean for the projects that were asked
-//! for.
+//! Asks whether renders may start, and applies the answers to the projects asked for.
 
 use super::{Look, next::Next};
 use crate::{
@@ -14,7 +13,8 @@ use crate::{
 };
 
 impl Admission {
-    /// Renders a project, or asks whether it may be. False when nothing more goes now.
+    /// Renders a project, or asks whether it may be rendered. Returns false if nothing else can go
+    /// now.
     pub(super) fn begin(&mut self, next: Next, now: Moment) -> bool {
         let Next { project, class } = next;
         let effort = self.register.get(&project).map(|entry| entry.effort);
@@ -25,7 +25,7 @@ impl Admission {
         }
     }
 
-    /// Asks whether a project may be rendered, and with it others of its class that may go, too.
+    /// Asks whether a project may be rendered, together with others of its class that may go.
     fn reserve(&mut self, project: Project, class: Class, now: Moment) -> bool {
         let ask = self.reserve.next();
         let most = if self.wants_probe(now) {
@@ -61,7 +61,7 @@ impl Admission {
         true
     }
 
-    /// A project is asked for.
+    /// Records that a project was asked for.
     fn asks(&mut self, project: &Project, ask: AskId, now: Moment) {
         self.register.update(project, self.around(now), |entry| {
             if let Effort::None = entry.effort {
@@ -71,7 +71,7 @@ impl Admission {
         });
     }
 
-    /// Notes the answers to an ask, one for each candidate in their order.
+    /// Takes the answers to an ask, one for each candidate in their order.
     pub fn reserved(&mut self, ask: AskId, answers: Vec<Reserved>, now: Moment) {
         match self.reserve.end(ask) {
             Some(asked) => self.apply(ask, asked.class, asked.candidates, answers, now),
@@ -160,7 +160,7 @@ impl Admission {
         }
     }
 
-    /// Gives the lease of an answer back, of which no use is made.
+    /// Gives back the lease of an answer that is not used.
     fn returns(&mut self, answer: Reserved) {
         if let Reserved::Granted {
             lease: Some(lease), ..

@@ -91,13 +91,13 @@ impl Admission {
         self.budget.missing_turns.saturating_add(1) >= self.rules.tuning.turns.outdated
     }
 
-    /// Whether the next render tells whether a stop is over.
+    /// Whether the next render is the probe of a stop.
     pub(in crate::admission) fn wants_probe(&self, now: Moment) -> bool {
         let probes = self.throttle.probes(now);
         probes.breaker || probes.hold || self.budget.learned.is_probing(now)
     }
 
-    /// Which projects the gates let pass, of those that there are.
+    /// Which kinds of wanted projects the gates let pass.
     pub(super) fn open(&self, look: &mut Look, now: Moment) -> Open {
         let (queues, wanted) = (&self.register.queues, &self.register.wanted);
         let mut may_go = |class, is_cooling, is_unseen| {
@@ -139,8 +139,8 @@ impl Admission {
         entry.is_some_and(|entry| entry.cool_down.is_cooling())
     }
 
-    /// The wanted project whose turn it is; those at the head without a lookup for long are
-    /// dropped.
+    /// The wanted project whose turn it is. Drops those at the head that have not been looked up
+    /// for long.
     fn next_outdated(&mut self, open: Open, now: Moment) -> Option<Project> {
         loop {
             let wanted = &self.register.wanted;
@@ -151,7 +151,7 @@ impl Admission {
         }
     }
 
-    /// Whether somebody is interested in a wanted project, which is dropped otherwise.
+    /// Whether a wanted project was looked up recently enough. Drops it otherwise.
     fn is_of_interest(&mut self, project: &Project, now: Moment) -> bool {
         let entry = self.register.get(project);
         let is_of_interest = entry.is_some_and(|entry| entry.is_of_interest(now));

@@ -1,16 +1,16 @@
 //! Whether fetches as a whole fail, so that missing projects are rendered instead.
 //!
-//! A fetch that fails says little: it is fetched again. Fetching as a whole fail when at least
-//! [`FetchTuning::failures`] in a row failed or were pushed back, and for [`FetchTuning::fail_after`]
-//! none was answered, with a revision or that there is none. A store that plainly refuses is alive,
-//! and is given [`FetchTuning::refused_after`]. Once they are given up, one fetch at a time finds out
-//! whether they are answered again.
+//! A fetch that fails says little: it is fetched again. Fetches as a whole fail when at least
+//! [`FetchTuning::failures`] in a row failed or were pushed back, and for
+//! [`FetchTuning::fail_after`] none was answered, with a revision or that there is none. A store
+//! that plainly refuses is alive, and is given [`FetchTuning::refused_after`]. Once they are given
+//! up, one fetch at a time finds out whether they are answered again.
 
 use std::time::Duration;
 
 use crate::{admission::tuning::FetchTuning, moment::Moment};
 
-/// What is known of fetches as a whole.
+/// What is known about fetches as a whole.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::admission) struct StoreHealth {
     tuning: FetchTuning,
@@ -19,12 +19,12 @@ pub(in crate::admission) struct StoreHealth {
     /// Until when the renderer asked not to be asked.
     told_until: Moment,
     is_given_up: bool,
-    /// Fetching in a row that failed since it was given up.
+    /// Fetches in a row that failed since fetches were given up.
     probes: u32,
     probe_at: Moment,
 }
 
-/// Fetching in a row that came to nothing.
+/// Fetches in a row that came to nothing.
 #[derive(Clone, Copy, Debug)]
 struct FruitlessRun {
     length: u32,
@@ -77,12 +77,12 @@ impl StoreHealth {
         self.is_given_up
     }
 
-    /// Notes a fetch that was answered; true when fetches had been given up.
+    /// Records a fetch that was answered. Returns true if fetches had been given up.
     pub(in crate::admission) fn answered(&mut self) -> bool {
         std::mem::replace(self, Self::new(self.tuning)).is_given_up
     }
 
-    /// Notes a fetch that came to nothing.
+    /// Records a fetch that came to nothing.
     pub(in crate::admission) fn missed(
         &mut self,
         miss: Miss,

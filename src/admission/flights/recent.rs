@@ -1,4 +1,4 @@
-//! How long renders took of late, for guesses of how long the next will take.
+//! How long recent renders took, to guess how long the next will take.
 
 use std::{collections::VecDeque, time::Duration};
 
@@ -36,7 +36,7 @@ impl Recent {
         self.median
     }
 
-    /// Whether none has landed.
+    /// Whether no render has landed.
     pub(in crate::admission) fn is_empty(&self) -> bool {
         self.durations.is_empty()
     }
@@ -50,8 +50,8 @@ impl Recent {
         }
     }
 
-    /// How much longer a render may be expected to take that was launched `elapsed` ago. What is
-    /// overdue is expected to take as long again as it took: such is a heavy tail.
+    /// How much longer a render may be expected to take that was launched `elapsed` ago. An overdue
+    /// render is expected to take as long again as it has run, as in a heavy-tailed distribution.
     pub(in crate::admission) fn remaining(&self, elapsed: Duration) -> Duration {
         if elapsed < self.median {
             self.median - elapsed

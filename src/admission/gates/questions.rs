@@ -21,7 +21,7 @@ impl Admission {
     }
 
     pub(super) fn ask_breaker(&self, candidate: &Candidate, now: Moment) -> Option<WhyShut> {
-        // That renders fail says nothing of what is stored, unless it is the identity.
+        // Failing renders say nothing about what is stored, unless the identity is refused.
         let is_concerned = match candidate.stage {
             Stage::Confirm => return self.ask_identity(now),
             Stage::Fetch | Stage::Reserve | Stage::Render => self.throttle.broken_until(now),
@@ -197,7 +197,7 @@ impl Admission {
     fn reserved_until(&self, candidate: &Candidate, now: Moment) -> Option<Moment> {
         let class = candidate.class;
         match candidate.stage {
-            // One probe is asked for at a time.
+            // Only one probe is asked for at a time.
             Stage::Reserve if self.register.counts.pending > 0 && self.wants_probe(now) => {
                 Some(now + self.rules.tuning.budget.ask_deadline)
             }
@@ -235,7 +235,7 @@ impl Admission {
         }
     }
 
-    /// Until a stop lets something through, or its probe is back.
+    /// Until a stop lets a render through, or its probe is back.
     fn until_probed(&self, until: Option<Moment>, now: Moment) -> Duration {
         until.map_or_else(
             || self.flights.recent_renders.expected(),

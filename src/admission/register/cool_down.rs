@@ -14,7 +14,7 @@ use crate::{
     reason::{NotRefreshed, Refusal},
 };
 
-/// What a project is left alone for.
+/// Why a project cools down.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum CoolDownState {
     /// Nothing: it is not left alone.
@@ -31,7 +31,7 @@ enum CoolDownState {
     Behind,
     /// The renderer does not know the held project.
     Gone,
-    /// The renderer asked for it.
+    /// The renderer asked to leave it alone.
     PushedBack,
 }
 
@@ -130,7 +130,7 @@ impl CoolDown {
         self.failed_at
     }
 
-    /// Notes a failure that is not the project's fault: it is not left alone.
+    /// Records a failure that is not the project's fault: it does not cool down.
     pub(in crate::admission) fn note_failure(&mut self, now: Moment) {
         self.failed_at = Some(now);
     }

@@ -1,4 +1,4 @@
-//! What callers demand beyond freshness, and how long a demand is refused that was not met.
+//! What callers demand beyond freshness, and how long an unmet demand is refused.
 
 use super::cool_down::behind_for;
 use crate::{
@@ -8,8 +8,8 @@ use crate::{
     revision::Order,
 };
 
-/// What callers demand beyond freshness. A demand that a render did not meet cools down, and not
-/// the project, which others want for the sake of less.
+/// What callers demand beyond freshness. If a render does not meet a demand, the demand cools down,
+/// not the project: other callers may want less.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::admission) struct ProjectDemands {
     /// The highest order that a caller demanded since the last render.
@@ -76,7 +76,7 @@ impl ProjectDemands {
         self.until > now && demand >= self.unmet
     }
 
-    /// When it does not matter any longer that it grew.
+    /// Until when it matters that it grew.
     pub(super) fn forgotten_at(&self, range: Range) -> Moment {
         if self.times == 0 {
             Moment::START

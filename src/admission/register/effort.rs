@@ -43,7 +43,7 @@ pub(in crate::admission) struct Flight {
     /// Beside which calls it was launched.
     pub(in crate::admission) launch: LaunchedCall,
     pub(in crate::admission) since: Moment,
-    /// What was to come of it.
+    /// What it was to bring.
     pub(in crate::admission) want: Want,
     /// What a caller demanded of it.
     pub(in crate::admission) demand: Option<Order>,

@@ -1,5 +1,5 @@
-//! What admission remembers of one project: what is held and wanted, who waits, and where it
-//! stands.
+//! What admission remembers of a project: what is held and wanted, which lookups wait, and its
+//! place.
 
 use std::time::Duration;
 
@@ -37,7 +37,7 @@ pub(in crate::admission) struct Entry {
     pub(in crate::admission) cool_down: CoolDown,
     pub(in crate::admission) seat: RegisterSeat,
     pub(super) interest: Interest,
-    /// Which of what concerns every project it knows of.
+    /// Which announcements to all projects it has heard of.
     pub(super) news: AnnouncementCount,
 }
 
@@ -48,7 +48,7 @@ pub(super) struct Interest {
     pub(super) until: Moment,
 }
 
-/// Counts what concerned every project.
+/// Counts the announcements that concern every project.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct AnnouncementCount {
     /// Changes of the target.
@@ -93,7 +93,7 @@ impl Entry {
         }
     }
 
-    /// Notes a lookup.
+    /// Records a lookup.
     pub(in crate::admission) fn look_up(&mut self, wish: Wish, tuning: &Tuning, now: Moment) {
         if self.held.is_some() && wish.held.is_none() {
             self.fetching.is_due = true;
@@ -118,8 +118,8 @@ impl Entry {
         };
     }
 
-    /// Has the interest of the last lookup, where it would end, last for as long as the convergence
-    /// that it waits for takes.
+    /// Extends the interest of the last lookup, where it would end, to the convergence that it
+    /// waits for.
     pub(super) fn extend_interest(&mut self, convergence: Duration, tuning: &Tuning, now: Moment) {
         let interest = &mut self.interest;
         let is_known = interest.until > interest.looked_up;
@@ -129,7 +129,7 @@ impl Entry {
         }
     }
 
-    /// Knows of what concerns every project; `target` is the one in force.
+    /// Hears the announcements that concern every project; `target` is the one in force.
     pub(super) fn hear(&mut self, news: AnnouncementCount, target: u64, was_raised: bool) {
         if self.news.targets != news.targets {
             if was_raised {

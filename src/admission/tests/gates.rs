@@ -138,7 +138,7 @@ fn a_retry_asks_for_the_target_though_more_is_demanded() {
 }
 
 #[test]
-fn nothing_is_retried_for_whoever_left() {
+fn nothing_is_retried_for_callers_that_left() {
     let now = at_100();
     let mut admission = machine_that_misses(0..0, limits(100.0, 10, 4, 100), now);
     let [long, short] = [PATIENT, Duration::from_millis(100)].map(|patience| {
@@ -194,7 +194,7 @@ fn in_a_flood_it_is_told_truly_when_to_come_back() {
 }
 
 #[test]
-fn where_permits_are_short_nobody_is_told_to_come_back_at_once() {
+fn where_permits_are_short_no_caller_is_told_to_come_back_at_once() {
     let now = at_100();
     let mut admission = machine_that_misses(0..40, limits(1_000.0, 100, 2, 4), now);
     let told = wants(&mut admission, 50, Duration::ZERO, now).refusal;
@@ -219,7 +219,7 @@ fn where_permits_are_short_nobody_is_told_to_come_back_at_once() {
 
 /// 24 s into a hang, `retry_after` was 34 ms, and cold lookups waited 2 s in vain.
 #[test]
-fn in_a_hang_retry_after_knows_how_long_permits_are_held_and_nobody_waits_for_them_in_vain() {
+fn in_a_hang_retry_after_knows_how_long_permits_are_held_and_no_lookup_waits_in_vain() {
     for has_rendered in [true, false] {
         let start = at_100();
         let limits = limits(100.0, 100, 4, 100);
@@ -262,7 +262,7 @@ fn in_a_hang_retry_after_knows_how_long_permits_are_held_and_nobody_waits_for_th
 }
 
 #[test]
-fn what_nobody_has_looked_up_for_long_is_forgotten_though_another_is_wanted_more() {
+fn a_project_not_looked_up_for_long_is_forgotten_though_another_is_wanted_more() {
     let mut now = at_100();
     let mut admission = machine_that_misses(0..0, limits(0.0, 1, 1, 2), now);
     admission.set_target(2, now);

@@ -66,7 +66,7 @@ fn takes(projects: usize, fetch_rate: f64) -> Duration {
 
 /// With 10,000 and 40,000 that waited, a landing held the mutex for 0.3 s and 15 s.
 #[test]
-fn a_landing_costs_no_more_where_more_missing_projects_wait() {
+fn the_cost_of_a_landing_does_not_grow_with_waiting_missing_projects() {
     for fetch_rate in [0.0, 1_000.0] {
         let (small, large) = (takes(SMALL, fetch_rate), takes(LARGE, fetch_rate));
         let ratio = large.as_secs_f64() / small.as_secs_f64();
@@ -130,7 +130,7 @@ fn no_step_of_a_raised_target_costs_more_where_more_outdated_projects_wait() {
 
 /// With 50,000 outdated projects a render cost four times what it cost with 2,000.
 #[test]
-fn a_render_costs_no_more_where_more_outdated_projects_wait() {
+fn the_cost_of_a_render_does_not_grow_with_wanted_outdated_projects() {
     let takes = |projects: usize| {
         let mut now = Moment::after_start(Duration::from_secs(100));
         let mut admission = outdated(projects, 1_000.0, now);

@@ -123,7 +123,7 @@ fn what_changes_while_it_is_rendered_is_rendered_again_without_a_lookup() {
 }
 
 #[test]
-fn what_landed_holds_no_permit_any_longer() {
+fn a_landed_render_holds_no_permit() {
     let mut now = Moment::after_start(Duration::from_secs(100));
     let mut admission = machine_that_misses(0..8, limits(1_000.0, 100, 4, 512), now);
     let patient = Some(Duration::from_secs(1_000));

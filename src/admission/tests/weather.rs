@@ -4,7 +4,7 @@
 
 use super::*;
 
-/// So many rounds of lookups and answers, with so much time between.
+/// The number of rounds of lookups and answers, and the time between two of them.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Stretch {
     weather: Weather,

@@ -1,11 +1,11 @@
 //! The breaker: after several projects failed in a row, nothing is launched for a while, then one
 //! probe, then a ramp.
 //!
-//! So does it at once when the renderer refuses the identity of this sidecar: that is a fault of no
-//! project.
+//! It opens at once when the renderer refuses the identity of this sidecar, which is not a fault of
+//! any project.
 //!
-//! That one project fails again and again says nothing of the renderer, so each counts once.
-//! Failures are UNAVAILABLE, deadlines that passed and connections lost in flight.
+//! One project that fails again and again says nothing about the renderer, so each project counts
+//! once. Failures are UNAVAILABLE, deadlines that passed and connections lost in flight.
 //! RESOURCE_EXHAUSTED is a working renderer that says no, and any other answer is one of a working
 //! renderer: neither counts.
 
@@ -95,7 +95,7 @@ impl Breaker {
             .shut(now + drawn, self.tuning.ramp.min(drawn * 4));
     }
 
-    /// Notes an answer of a working renderer; true when that closes the breaker.
+    /// Records an answer of a working renderer. Returns true if that closes the breaker.
     pub(in crate::admission) fn answered(&mut self, was_probe: bool, now: Moment) -> bool {
         self.failed.clear();
         let closes = was_probe && self.valve.probe_succeeded(now);
@@ -121,7 +121,7 @@ mod tests {
     }
 
     #[test]
-    fn projects_that_fail_again_and_again_do_not_open_it_but_so_many_in_a_row_do() {
+    fn repeated_failures_of_a_few_projects_do_not_open_it_but_enough_projects_in_a_row_do() {
         let (mut breaker, mut rng) = (Breaker::closed(TUNING), fastrand::Rng::with_seed(1));
         let now = Moment::START;
         for number in (0..BREAKER_FAILURES - 1).cycle().take(100) {

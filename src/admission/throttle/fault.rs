@@ -12,7 +12,7 @@ use crate::{admission::tuning::FaultTuning, moment::Moment, revision::Project};
 #[derive(Debug)]
 pub(in crate::admission) struct RendererFault {
     tuning: FaultTuning,
-    /// The projects that failed since, and whether the renderer answered.
+    /// The projects that failed since then, and whether the renderer answered.
     failed: BTreeMap<Project, WasAnswered>,
     /// How many of them it answered.
     answered: usize,
@@ -22,7 +22,7 @@ pub(in crate::admission) struct RendererFault {
     recent: VecDeque<bool>,
 }
 
-/// Whether a failure was the renderer's word, or silence.
+/// Whether a failed render was answered by the renderer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::admission) enum WasAnswered {
     Yes,

@@ -23,7 +23,7 @@ impl Pace {
         }
     }
 
-    /// Notes a sign of overload: multiplies the pace by `factor`, at most once in an epoch.
+    /// Takes a sign of overload: multiplies the pace by `factor`, at most once in an epoch.
     pub(in crate::admission) fn slow(&mut self, factor: f64, now: Moment) {
         if factor >= 1.0
             || self

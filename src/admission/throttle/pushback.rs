@@ -1,5 +1,5 @@
-//! The renderer's word that it wants to be left alone: for a project, or, when it says so to
-//! different projects at once, for all.
+//! The renderer's pushbacks: of one project, or, when different projects are pushed back at once,
+//! of all.
 
 use std::time::Duration;
 
@@ -29,9 +29,9 @@ impl Pushbacks {
         }
     }
 
-    /// Records that a project was pushed back for that time, and tells for how long that is obeyed:
-    /// longer by a random part, so that those who were told the same do not come back together.
-    /// True when everything is held.
+    /// Records that a project was pushed back for that time. Returns for how long that is obeyed, a
+    /// random part longer, so that sidecars that were told the same do not come back together; and
+    /// true if everything is held.
     pub(in crate::admission) fn note(
         &mut self,
         project: &Project,

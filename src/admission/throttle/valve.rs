@@ -1,5 +1,5 @@
 //! A valve shuts the flow of renders for a while, then lets one probe through, then opens over a
-//! ramp, so that those who were held back do not come as a herd. The breaker is one, and what the
+//! ramp, so that the renders held back do not arrive all at once. The breaker is one, and what the
 //! renderer's pushback shuts is another.
 
 use std::time::Duration;
@@ -12,7 +12,7 @@ pub(in crate::admission) struct Valve {
     flow: Flow,
     /// How long the ramp after the current stop takes.
     ramp: Duration,
-    /// Probes of the current stop that came back, but not well.
+    /// Probes of the current stop that came back without success.
     failed: u32,
 }
 
@@ -57,7 +57,7 @@ impl Valve {
         }
     }
 
-    /// Whether it was shut and no probe has come back well since.
+    /// Whether it was shut and no probe has succeeded since.
     pub(in crate::admission) fn is_stopped(&self) -> bool {
         match self.flow {
             Flow::Shut(_) | Flow::Probing => true,
@@ -70,7 +70,7 @@ impl Valve {
         matches!(self.flow, Flow::Shut(until) if until <= now)
     }
 
-    /// Notes a launch, which is the probe when one is wanted.
+    /// Records a launch, which is the probe if one is due.
     pub(in crate::admission) fn launched(&mut self, now: Moment) {
         if self.wants_probe(now) {
             // Shut → Probing
@@ -78,7 +78,7 @@ impl Valve {
         }
     }
 
-    /// Records that the probe came back well; true when one was out.
+    /// Records that the probe succeeded. Returns true if one was in flight.
     pub(in crate::admission) fn probe_succeeded(&mut self, now: Moment) -> bool {
         let was_probing = self.flow == Flow::Probing;
         if was_probing {
@@ -89,8 +89,8 @@ impl Valve {
         was_probing
     }
 
-    /// Records that the probe came back, but not well: another may go after a while, which doubles
-    /// from probe to probe.
+    /// Records that the probe came back without success: another may go after a while, which
+    /// doubles from probe to probe.
     pub(in crate::admission) fn probe_failed(&mut self, now: Moment, rng: &mut fastrand::Rng) {
         if self.flow == Flow::Probing {
             let grown = self.tuning.probes.doubled(self.failed);

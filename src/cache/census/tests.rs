@@ -197,7 +197,7 @@ proptest! {
     }
 }
 
-/// So many projects of rollout 1, a few of which lack a change, during the release of rollout 2.
+/// Projects of rollout 1, a few of which lack a change, during the release of rollout 2.
 fn during_a_release(projects: usize) -> CountedSidecar {
     let mut sidecar = CountedSidecar::new(1 << 30);
     for n in 0..projects {

@@ -60,7 +60,7 @@ async fn a_renderer_that_is_unavailable_for_long_is_asked_seldom_and_used_soon_a
 
 /// flagd#2027, unleash-edge's loop of one second: ten minutes of a dead upstream, each attempt of them logged.
 #[tokio::test(start_paused = true)]
-async fn ten_minutes_of_a_dead_renderer_cost_no_more_than_its_probes_and_are_said_once() {
+async fn ten_minutes_of_a_dead_renderer_cost_only_its_probes_and_one_log_line() {
     let core = LookupCore::new().await;
     let projects = projects(100);
     core.holds(&projects).await;

@@ -266,7 +266,7 @@ async fn queued_callers_are_told_at_once_that_the_renderer_is_unreachable() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_renderer_that_hangs_holds_no_more_than_its_permits_and_recovers_by_itself() {
+async fn a_hanging_renderer_holds_at_most_its_permits_and_recovers_by_itself() {
     let core = LookupCore::new().await;
     let projects = projects(30);
     core.holds(&projects).await;
@@ -401,7 +401,7 @@ async fn what_is_ahead_of_the_target_gives_way_when_two_connections_agree() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_ahead_as_in_any_release_is_fresh_and_asked_for_no_more() {
+async fn a_revision_ahead_of_the_target_is_fresh_and_not_asked_for_again() {
     let core = LookupCore::new().await;
     let shop = project("demo/shop");
     core.renderer.behaves(Behaviour::AnswersWith(3));

@@ -170,7 +170,7 @@ async fn rate_zero_pauses_renders_and_what_is_held_is_served() {
 
 /// A suspended pod, or a step of the clock: the monotonic clock jumps ahead.
 #[tokio::test(start_paused = true)]
-async fn a_pod_suspended_for_a_minute_or_an_hour_gets_no_more_than_the_burst() {
+async fn a_pod_suspended_for_a_minute_or_an_hour_gets_at_most_the_burst() {
     for suspended in [secs(60), secs(3_600)] {
         let limits = admission::Limits {
             rate: 5.0,

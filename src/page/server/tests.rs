@@ -102,7 +102,7 @@ async fn text(answer: Response) -> String {
 }
 
 #[tokio::test(start_paused = true)]
-async fn pages_are_there_and_what_is_none_is_said_to_be_none() {
+async fn known_paths_are_served_and_others_are_not_found() {
     let routes = page(None);
     for (method, path, status) in [
         ("GET", "/", 200),
@@ -188,7 +188,7 @@ async fn a_page_that_is_live_is_told_at_each_round_and_asks_again_in_time() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn no_more_pages_are_live_than_are_allowed_and_one_that_closes_makes_room() {
+async fn live_pages_are_bounded_and_a_closed_page_makes_room() {
     let routes = page(None);
     let mut live = Vec::new();
     for _ in 0..LIVE {

@@ -1,4 +1,5 @@
-//! When it is said that the renderer accepts renders and does not answer: long before their deadline.
+//! When the log says that the renderer accepts renders without answering: long before their
+//! deadline.
 
 use std::time::Duration;
 
@@ -13,16 +14,16 @@ const LONG: Duration = Duration::from_secs(5);
 pub(super) struct HangFacts {
     /// Since when the oldest render has been in flight.
     pub(super) oldest: Option<Moment>,
-    /// When the renderer last answered a render, whatever it said.
+    /// When the renderer last answered a render, with whatever status.
     pub(super) answered: Moment,
-    /// How long a render usually takes; zero when that is not known.
+    /// How long a render usually takes; zero if unknown.
     pub(super) median: Duration,
 }
 
-/// What is to be said.
+/// What is to be logged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum HangNotice {
-    /// The oldest render takes long, and no other is answered meanwhile.
+    /// The oldest render takes long, and no other was answered in that time.
     Hangs {
         /// For how long it has been in flight.
         age: Duration,
@@ -31,12 +32,12 @@ pub(super) enum HangNotice {
     Heals,
 }
 
-/// Whether the renderer was said to hang, and when.
+/// Whether the log says that the renderer hangs, and since when.
 #[derive(Debug, Default)]
 pub(super) struct Hang(Option<Moment>);
 
 impl Hang {
-    /// Says what is to be said at `now`.
+    /// What is to be logged at `now`.
     pub(super) fn look(&mut self, facts: HangFacts, now: Moment) -> Option<HangNotice> {
         if let Some(noticed) = self.0 {
             let is_answered = facts.answered > noticed;

@@ -1,13 +1,13 @@
-//! When a release is over, and when it is said that it is not.
+//! When the log says that a release is over, and when it says that it is not.
 
 use std::time::Duration;
 
 use crate::moment::Moment;
 
-/// How long nothing must be wanted until a release is over although some held projects, which are not
-/// looked up, are outdated.
+/// A release is over after nothing was wanted for this long, even if held projects without lookups
+/// are outdated.
 const SETTLED: Duration = Duration::from_secs(10);
-/// How often it is said that a release is not over yet.
+/// How often the log says that a release is not over yet.
 const PERIOD: Duration = Duration::from_secs(600);
 
 /// What is known of a release at one moment.
@@ -17,7 +17,7 @@ pub(super) struct ReleaseFacts {
     pub(super) held: u64,
     /// Those of them that are of an older rollout than the target.
     pub(super) below: u64,
-    /// Projects of an older rollout than the target that somebody wants.
+    /// Wanted projects of an older rollout than the target.
     pub(super) wanted: usize,
     /// Projects, of whatever rollout, whose last render did not make them fresh.
     pub(super) failing: usize,
@@ -25,11 +25,11 @@ pub(super) struct ReleaseFacts {
     pub(super) rate: f64,
     /// Renders of outdated projects that may be in flight at once.
     pub(super) permits: u32,
-    /// How long a render usually takes; zero when that is not known.
+    /// How long a render usually takes; zero if unknown.
     pub(super) median: Duration,
 }
 
-/// What is to be said.
+/// What is to be logged.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) enum ReleaseNotice {
     /// All that is wanted is fresh.
@@ -39,13 +39,13 @@ pub(super) enum ReleaseNotice {
         after: Duration,
         renders: u64,
     },
-    /// Some of it is not yet.
+    /// Some wanted projects are still outdated.
     GoesOn {
         rollout: u64,
         after: Duration,
         /// Projects that are wanted and outdated.
         left: usize,
-        /// When they are all expected to be fresh; none when nothing tells.
+        /// When all of them are expected to be fresh; `None` if that cannot be told.
         done_in: Option<Duration>,
     },
 }
@@ -62,7 +62,7 @@ struct ReleaseUnderWay {
     renders: u64,
     /// Since when nothing has been wanted.
     idle: Option<Moment>,
-    /// When it is next said that it is not over.
+    /// When the log next says that it is not over.
     due: Moment,
 }
 
@@ -95,7 +95,7 @@ impl ReleaseWatch {
         self.0.is_some()
     }
 
-    /// Says what is to be said at `now`.
+    /// What is to be logged at `now`.
     pub(super) fn look(&mut self, facts: &ReleaseFacts, now: Moment) -> Option<ReleaseNotice> {
         let release = self.0.as_mut()?;
         let rollout = release.rollout;
@@ -133,8 +133,8 @@ impl ReleaseWatch {
 }
 
 impl ReleaseFacts {
-    /// When what is wanted will be fresh by the rate and the permits, should all go on as it does; none when nothing is launched,
-    /// or nothing is left but what fails.
+    /// When every wanted project will be fresh at the present rate and permits; `None` if nothing
+    /// is launched, or only failing projects are left.
     fn done_in(&self) -> Option<Duration> {
         if self.wanted <= self.failing {
             return None;

@@ -1,10 +1,12 @@
-//! Something that happens again and again: said when it begins, and when it has not happened for a while.
+//! Something that happens again and again. The log says when it begins, and when it has not
+//! happened for a while.
 
 use std::time::Duration;
 
 use crate::moment::Moment;
 
-/// A spell of events, of which as many as `least` within `within` are the beginning, and that ends when none came for `quiet`.
+/// A spell of events. It begins with `least` events within `within`, and ends after `quiet` without
+/// an event.
 #[derive(Debug)]
 pub(super) struct Spell {
     least: u64,
@@ -17,7 +19,7 @@ pub(super) struct Spell {
     is_on: bool,
 }
 
-/// What is to be said.
+/// What is to be logged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum SpellNotice {
     /// It began, after this many events.

@@ -1,4 +1,4 @@
-//! When it is said that callers ask for projects that the renderer does not know.
+//! When the log says that callers ask for projects that the renderer does not know.
 
 use std::time::Duration;
 
@@ -7,19 +7,20 @@ use crate::{
     moment::Moment,
 };
 
-/// How long after the last unknown project it is over, even if no other was rendered for the first time.
+/// How long after the last unknown project it is over, even without first renders of other
+/// projects.
 const QUIET: Duration = Duration::from_secs(600);
 
-/// What is to be said.
+/// What is to be logged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum UnknownNotice {
     /// Half or more of the last first renders found no project.
     Begins(FirstRenders),
-    /// A quarter or less of them did, or none came for long.
+    /// A quarter or less of them did, or there was no first render for long.
     Ends,
 }
 
-/// When the last unknown project was asked for, while that was said.
+/// When the last unknown project was asked for, while the log says so.
 #[derive(Debug, Default)]
 pub(super) struct Unknown(Option<Moment>);
 

@@ -137,7 +137,7 @@ fn a_broken_file_breaks_its_project_alone() {
 }
 
 #[test]
-fn what_is_no_project_is_left_alone() {
+fn files_other_than_projects_are_ignored() {
     let folder = Folder::new();
     folder.write("ada", 1000, "a: 1");
     for other in ["README.md", ".yaml", "a b.yaml", "old.yaml~", "..data"] {

@@ -381,7 +381,7 @@ async fn half_close(server: &PayloadServer, size: usize) -> Vec<Result<(), h2::E
 }
 
 #[tokio::test]
-async fn a_caller_that_reads_no_more_does_not_keep_the_listener_from_closing() {
+async fn a_caller_that_stops_reading_does_not_keep_the_listener_from_closing() {
     // Each round waits as long as a connection may take to close: so they run side by side, but not all, for want of memory.
     const AT_ONCE: usize = 20;
     stream::iter(0..rounds())

@@ -159,7 +159,7 @@ async fn the_end_of_an_idle_connection_is_noticed_at_once() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_renderer_that_leaves_answers_what_it_has_and_is_asked_no_more() {
+async fn a_leaving_renderer_answers_open_calls_and_gets_no_new_ones() {
     let renderer = ScriptedRenderer::stalls();
     let network = Network::before(&renderer);
     let upstream = start(&network);

@@ -36,7 +36,7 @@ impl Page {
     }
 }
 
-/// Asks a listener for telemetry; nothing when nobody answers.
+/// Asks a listener for telemetry; nothing when there is no answer.
 pub(crate) async fn http(address: SocketAddr, path: &str) -> Option<(u16, String)> {
     timeout(HUNG, get(address, path)).await.ok().flatten()
 }

@@ -8,7 +8,7 @@ use tokio::{net::TcpListener, runtime, sync::oneshot};
 /// How many projects `deploy/demo` has.
 const SAMPLES: usize = 23;
 
-/// The sample input, so many projects of it, and a renderer that is never short of workers.
+/// The sample input with this many projects, and a renderer that is never short of workers.
 pub(crate) fn sample(projects: usize, cost: Duration) -> RendererOptions {
     RendererOptions {
         generate: projects.saturating_sub(SAMPLES),

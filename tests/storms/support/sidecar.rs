@@ -177,13 +177,13 @@ impl Sidecar {
         until(what, limit, async || is_so(&self.metrics().await)).await
     }
 
-    /// Waits until so many lookups wait.
+    /// Waits until this many lookups wait.
     pub(crate) async fn until_waiting(&self, lookups: usize) {
         let they_wait = |page: &Page| page.sum("lookups_waiting", &[]) == lookups as f64;
         self.until("they wait", HUNG, they_wait).await;
     }
 
-    /// Waits until so many projects are held and all of them are fresh.
+    /// Waits until this many projects are held and all of them are fresh.
     pub(crate) async fn until_fresh(&self, projects: usize, limit: Duration) -> Duration {
         let all_are = |page: &Page| {
             page.sum("projects", &["state=\"fresh\""]) == projects as f64
@@ -267,7 +267,7 @@ pub(crate) fn asking(project: &str) -> tonic::Request<GetConfigRequest> {
     })
 }
 
-/// A lookup that waits for so long.
+/// A lookup that waits for this long.
 pub(crate) fn waiting(project: &str, patience: Duration) -> tonic::Request<GetConfigRequest> {
     let mut request = asking(project);
     request.get_mut().patience = patience.try_into().ok();

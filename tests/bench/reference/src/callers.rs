@@ -56,7 +56,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
             tokio::spawn(async move {
                 let asked = Instant::now();
                 let answer = client.get_config(request).await;
-                // Nobody listens only after a failure of the whole.
+                // The receiver is gone only after a failure of the whole.
                 let _ = landed.send(Call {
                     took: asked.elapsed(),
                     served: answer.ok().map(|answer| answer.into_inner().served()),
