@@ -12,7 +12,7 @@ use tokio::time::{MissedTickBehavior, interval};
 
 use super::{SidecarCore, hot, page::CoreNumbers};
 use crate::{
-    admission::Class,
+    admission::{Class, Gate},
     metrics::SinceStart,
     reason::NotRefreshed,
     refresh::{self, RenderResult},
@@ -261,27 +261,17 @@ fn landed(renders: &[[u64; RenderResult::ALL.len()]; Class::ALL.len()]) -> Lande
     landed
 }
 
-/// How long each gate stopped what was wanted, in the order of the gates.
-fn bound(stopped: [Duration; 8]) -> PerGate<Duration> {
-    let [
-        draining,
-        breaker,
-        connection,
-        hold,
-        project,
-        queue,
-        concurrency,
-        tokens,
-    ] = stopped;
+/// How long each gate stopped what was wanted.
+fn bound(stopped: [Duration; Gate::ALL.len()]) -> PerGate<Duration> {
     PerGate {
-        draining,
-        breaker,
-        connection,
-        hold,
-        project,
-        queue,
-        concurrency,
-        tokens,
+        draining: stopped[Gate::Draining as usize],
+        breaker: stopped[Gate::Breaker as usize],
+        connection: stopped[Gate::Connection as usize],
+        hold: stopped[Gate::Hold as usize],
+        project: stopped[Gate::Project as usize],
+        queue: stopped[Gate::Queue as usize],
+        concurrency: stopped[Gate::Concurrency as usize],
+        tokens: stopped[Gate::Tokens as usize],
     }
 }
 

@@ -187,6 +187,16 @@ class Night:
             assert_action(shown, action, "")
             time.sleep(0.5)
 
+    def suffers(self, fault, *, code, word):
+        """Releases while the renderer has a fault: the sidecar says that code and word until the renderer is well."""
+        self.renders()
+        sidecar, _ = self.holds()
+        with self.says(sidecar, code, word):
+            self.renderer.fault(fault)
+            self.releases(sidecar)
+        self.renderer.well()
+        self.is_over(sidecar)
+
     def is_over(self, sidecar, within=20.0):
         """After that time all is fresh, or on its way without anything to do, and stays so. Most of it takes less."""
         wait_until(lambda: status(sidecar)["code"] in OVER, within=within, every=0.1)
@@ -218,13 +228,7 @@ def test_a_slow_renderer_needs_cpu(night):
 
 
 def test_a_dead_renderer_is_unreachable(night):
-    night.renders()
-    sidecar, _ = night.holds()
-    with night.says(sidecar, "UNREACHABLE", "`upstream.url`"):
-        night.renderer.fault("dead")
-        night.releases(sidecar)
-    night.renderer.well()
-    night.is_over(sidecar)
+    night.suffers("dead", code="UNREACHABLE", word="`upstream.url`")
 
 
 def test_a_renderer_that_hangs_is_to_be_restarted(night):
@@ -263,24 +267,12 @@ def test_a_renderer_that_is_behind_is_to_be_rolled_out(night):
 
 @at_length
 def test_a_renderer_that_answers_garbage_is_to_be_fixed(night):
-    night.renders()
-    sidecar, _ = night.holds()
-    with night.says(sidecar, "REJECTED", "fix the renderer"):
-        night.renderer.fault("garbage")
-        night.releases(sidecar)
-    night.renderer.well()
-    night.is_over(sidecar)
+    night.suffers("garbage", code="REJECTED", word="fix the renderer")
 
 
 @at_length
 def test_a_busy_renderer_needs_others_beside_it(night):
-    night.renders()
-    sidecar, _ = night.holds()
-    with night.says(sidecar, "OVERLOADED", "Add renderers"):
-        night.renderer.fault("busy")
-        night.releases(sidecar)
-    night.renderer.well()
-    night.is_over(sidecar)
+    night.suffers("busy", code="OVERLOADED", word="Add renderers")
 
 
 # Limits.
