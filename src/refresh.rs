@@ -5,6 +5,7 @@
 //! Admission decides, and the renderer is called through `render`; this room owns the tasks, the
 //! timer and the waking of waiting lookups.
 
+mod facts;
 mod flight;
 mod inspect;
 mod landing;
@@ -12,15 +13,15 @@ mod notices;
 mod observe;
 mod snapshot;
 mod stopped;
+mod timer;
 mod traces;
 mod troubles;
 mod waiter;
 
 use std::{
     collections::HashMap,
-    num::NonZeroU32,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError, Weak,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU16, Ordering::Relaxed},
     },
     time::Duration,
@@ -38,19 +39,14 @@ pub use self::{
     snapshot::Snapshot,
     waiter::{Resolved, Waiter},
 };
-use self::{
-    notices::Notices,
-    stopped::Stopped,
-    traces::Traces,
-    troubles::{Trouble, Troubles},
-};
+use self::{notices::Notices, stopped::Stopped, traces::Traces, troubles::Troubles};
 use crate::{
     admission::{
-        Action, Admission, Class, Drops, Explanation, HeldMark, Limits, Link, Stops, Want, Wish,
+        Action, Admission, Class, Drops, Explanation, HeldMark, Limits, Stops, Want, Wish,
         WishVerdict,
     },
     cache::{Cache, Held},
-    freshness::{Freshness, TargetChange},
+    freshness::Freshness,
     moment::{Clock, Moment},
     reason::{NotRefreshed, Refusal},
     render::{Fetch, Render},
@@ -168,7 +164,7 @@ impl Refresh {
             target: watch::Sender::new(target),
             stops: watch::Sender::default(),
         });
-        tokio::spawn(keep_time(
+        tokio::spawn(timer::keep_time(
             Arc::downgrade(&shared),
             Arc::clone(&shared.rearm),
         ));
@@ -241,112 +237,6 @@ impl Refresh {
     pub fn explain(&self, project: &Project) -> Option<Explanation> {
         let state = self.shared.lock();
         state.admission.explain(project, self.shared.clock.now())
-    }
-
-    /// Puts other limits in force.
-    pub fn set_limits(&self, limits: Limits) {
-        self.shared
-            .tell(|admission, now| admission.set_limits(limits, now));
-    }
-
-    /// Raises or lowers the target.
-    pub fn set_target(&self, rollout: u64) {
-        let Parts {
-            cache, freshness, ..
-        } = &self.shared.parts;
-        // Under the lock: the census tells apart what was validated before the raise.
-        self.shared.tell_state(|state, now| {
-            match freshness.set_target(rollout, now) {
-                TargetChange::None => return,
-                TargetChange::Raised(before) => {
-                    cache.record_raise(now);
-                    tracing::info!(rollout, before, "target raised");
-                    state.notices.target_raised(rollout, now);
-                }
-                TargetChange::Lowered(before) => {
-                    tracing::warn!(rollout, before, "target lowered; nothing becomes outdated");
-                    state.notices.target_lowered();
-                }
-            }
-            state.admission.set_target(rollout, now);
-        });
-        self.shared
-            .target
-            .send_if_modified(|target| std::mem::replace(target, rollout) != rollout);
-    }
-
-    /// Sets the age at which a revision is outdated, whatever its rollout. It takes effect for
-    /// lookups at once; how many projects are too old is recounted in the background.
-    pub fn set_max_age(&self, max_age: Option<Duration>) {
-        let Parts {
-            cache, freshness, ..
-        } = &self.shared.parts;
-        freshness.set_max_age(max_age);
-        if cache.set_max_age(max_age) {
-            let cache = Arc::clone(cache);
-            self.shared
-                .runtime
-                .spawn_blocking(move || cache.count_ages_again());
-        }
-    }
-
-    /// Records that the input of a project changed: a held revision with a lower number than that
-    /// of `order` is outdated. The rollout of `order` does not matter: the target decides on
-    /// rollouts.
-    pub fn changed(&self, project: &Project, order: Order) {
-        let now = self.shared.clock.now();
-        let number = order.number;
-        let target = self.shared.parts.freshness.target();
-        if order.rollout > target {
-            let cause = format!("a change with revision {order} while the target is {target}");
-            let mut state = self.shared.lock();
-            state.troubles.raise(Trouble::Ahead, project, &cause, now);
-        }
-        if self.shared.parts.cache.record_change(project, number, now) {
-            self.shared
-                .tell(|admission, now| admission.changed(project, number, now));
-        }
-    }
-
-    /// Records that changes may have been missed: answers to requests made before `since` may lack
-    /// one.
-    pub fn resync(&self, since: Moment) {
-        self.shared.parts.freshness.resync(since);
-        self.shared.tell(|admission, now| admission.resync(now));
-        // Watchers look again, which tells that the watched projects are wanted.
-        self.shared.target.send_modify(|_| {});
-    }
-
-    /// Queues a held project to be confirmed: it was looked up, is fresh, and may lack a missed
-    /// change.
-    pub fn confirm(&self, project: &Project) {
-        let mut state = self.shared.lock();
-        let now = self.shared.clock.now();
-        state.admission.unconfirmed(project, now);
-        self.shared.perform(&mut state);
-    }
-
-    /// Records what became of the connection to the renderer.
-    pub fn set_link(&self, link: Link) {
-        self.shared
-            .tell(|admission, now| admission.set_link(link, now));
-    }
-
-    /// Records how many calls the connection takes at once; `None` if it sets no limit.
-    pub fn set_room(&self, room: Option<NonZeroU32>) {
-        self.shared
-            .tell(|admission, now| admission.set_room(room, now));
-    }
-
-    /// Stops launching.
-    pub fn drain(&self) {
-        self.shared.tell(Admission::drain);
-        self.shared.flights.close();
-    }
-
-    /// Waits until every flight has landed; to be called after [`Refresh::drain`].
-    pub async fn landed(&self) {
-        self.shared.flights.wait().await;
     }
 
     /// How many missing projects may wait, at most.
@@ -536,6 +426,12 @@ impl RefreshShared {
     }
 }
 
+impl Drop for RefreshShared {
+    fn drop(&mut self) {
+        self.rearm.notify_one();
+    }
+}
+
 impl RefreshState {
     /// Records which trace the next flight of a project belongs to: that of the first lookup that
     /// wants it from now on.
@@ -558,50 +454,6 @@ fn mark(held: &Held) -> HeldMark {
     HeldMark {
         order: held.revision.order,
         validated_at: held.validated_at,
-    }
-}
-
-/// How long lookups have the lock to themselves between two steps that follow each other at once: the lock is not fair, and
-/// on a busy core a step that follows without a pause always takes it before those who wait.
-const PAUSE: Duration = Duration::from_millis(1);
-
-/// Ticks admission whenever it asks to be woken, until the refresh is dropped.
-async fn keep_time(shared: Weak<RefreshShared>, rearm: Arc<Notify>) {
-    let mut pauses_until = Moment::START;
-    loop {
-        let deadline = {
-            let Some(shared) = shared.upgrade() else {
-                return;
-            };
-            let mut state = shared.lock();
-            let now = shared.clock.now();
-            let is_due = |at: Moment| at.max(pauses_until) <= now;
-            if state.wakes_at.is_some_and(is_due) {
-                state.admission.tick(now);
-                state.troubles.tick(now);
-                shared.perform(&mut state);
-                pauses_until = now + PAUSE;
-            }
-            let wakes_at = state.wakes_at.map(|at| at.max(pauses_until));
-            wakes_at.map(|at| shared.clock.instant(at))
-        };
-        tokio::select! {
-            () = rearm.notified() => {}
-            () = sleep_until(deadline) => {}
-        }
-    }
-}
-
-impl Drop for RefreshShared {
-    fn drop(&mut self) {
-        self.rearm.notify_one();
-    }
-}
-
-async fn sleep_until(deadline: Option<tokio::time::Instant>) {
-    match deadline {
-        Some(deadline) => tokio::time::sleep_until(deadline).await,
-        None => std::future::pending().await,
     }
 }
 

@@ -7,8 +7,16 @@
 use std::{fmt, time::Duration};
 
 mod facts;
+mod landed;
+mod per_gate;
+mod sample;
 
-pub use self::facts::{Facts, Landed, PerGate, Sample, window};
+pub use self::{
+    facts::Facts,
+    landed::Landed,
+    per_gate::PerGate,
+    sample::{Sample, window},
+};
 
 use crate::moment::spoken;
 use Code::{

@@ -1,20 +1,26 @@
-//! What a page says: numbers and answers in, words out. Pure; what becomes HTML of it is another's business.
+//! What a page says: numbers and answers in, words out. Pure; `html` makes the page of it.
 
-use std::{collections::BTreeMap, time::Duration};
+mod fleet;
+mod spans;
+mod tiles;
 
 use serde::Serialize;
 
+use self::{
+    fleet::{CommonValues, Differing, Silent, counts, differing},
+    spans::{Span, spans},
+    tiles::{Tile, tiles},
+};
 use super::{
-    cells::{Cells, part, path},
+    cells::Cells,
     clip::clip,
     curves::{self, Times},
-    flow::{self, grouped, percent},
+    flow,
     history::{PageHistory, Point},
 };
 use crate::{
-    moment::spoken,
     status::{Fleet, Status},
-    verdict::{Code, Facts, TABLE, figure, judge, time},
+    verdict::{Code, Facts, TABLE, judge},
 };
 
 /// The most that is listed of those that differ, of those that are silent, and of what is counted.
@@ -23,8 +29,6 @@ const LISTED: usize = 6;
 const NAME: usize = 64;
 /// The most that is shown of a sentence, in bytes.
 const SENTENCE: usize = 900;
-/// The most pieces of a sentence that are to be typed; one with more has none.
-const TYPED: usize = 10;
 
 /// Whom a page is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -83,26 +87,11 @@ pub(super) struct View {
     pub(super) command: String,
 }
 
-/// A piece of a sentence, and whether it is to be typed as it stands.
-#[derive(Debug, PartialEq, Eq, Serialize)]
-pub(super) struct Span {
-    pub(super) is_code: bool,
-    pub(super) text: String,
-}
-
 /// What is the case beside the verdict.
 #[derive(Debug, Serialize)]
 pub(super) struct BesideVerdict {
     pub(super) code: String,
     pub(super) says: Vec<Span>,
-}
-
-/// A figure with its name.
-#[derive(Debug, Serialize)]
-pub(super) struct Tile {
-    pub(super) name: &'static str,
-    pub(super) figure: String,
-    pub(super) note: String,
 }
 
 /// Who the single sidecar of a page is.
@@ -111,32 +100,6 @@ pub(super) struct SinglePod {
     pub(super) address: String,
     pub(super) name: String,
     pub(super) is_of_fleet: bool,
-}
-
-/// A sidecar that differs from most.
-#[derive(Debug, Serialize)]
-pub(super) struct Differing {
-    pub(super) href: String,
-    pub(super) name: String,
-    pub(super) address: String,
-    pub(super) part: String,
-    pub(super) codes: String,
-    pub(super) how: String,
-}
-
-/// A sidecar that did not answer.
-#[derive(Debug, Serialize)]
-pub(super) struct Silent {
-    pub(super) address: String,
-    pub(super) why: String,
-}
-
-/// What sidecars have in common, by count.
-#[derive(Debug, Serialize)]
-pub(super) struct CommonValues {
-    pub(super) name: &'static str,
-    pub(super) values: Vec<(String, usize)>,
-    pub(super) more: usize,
 }
 
 /// What the verdict of a page is about.
@@ -330,154 +293,6 @@ impl SinglePod {
     }
 }
 
-impl Silent {
-    fn of((address, why): &(String, String)) -> Self {
-        Self {
-            address: clip(address, NAME),
-            why: clip(why, 120),
-        }
-    }
-}
-
-/// Those that differ, the least fresh first, and how many others there are.
-fn differing(fleet: &Fleet) -> (Vec<Differing>, usize) {
-    let usual = fleet.usual();
-    let mut all: Vec<_> = fleet
-        .answered()
-        .iter()
-        .filter_map(|(address, status)| Some((address, status, usual.differs(status)?)))
-        .collect();
-    all.sort_by(|(_, one, _), (_, other, _)| part(&one.facts).total_cmp(&part(&other.facts)));
-    let more = all.len().saturating_sub(LISTED);
-    let listed = all.into_iter().take(LISTED);
-    let listed = listed.map(|(address, status, how)| {
-        let codes = [&status.code].into_iter().chain(&status.beside);
-        let codes: Vec<_> = codes.map(String::as_str).collect();
-        Differing {
-            href: path(address),
-            name: clip(&status.name, NAME),
-            address: clip(address, NAME),
-            part: percent(part(&status.facts)),
-            codes: clip(&codes.join(", "), NAME),
-            how: clip(&how.join("; "), 200),
-        }
-    });
-    (listed.collect(), more)
-}
-
-/// The figures below the pictures.
-fn tiles(subject: &Subject<'_>) -> Vec<Tile> {
-    let facts = &subject.facts;
-    if facts.sidecars == 0 {
-        return Vec::new();
-    }
-    let held = facts.fresh.saturating_add(facts.outdated);
-    let count = |count: u32| grouped(f64::from(count));
-    let mut tiles = vec![
-        Tile {
-            name: "fresh",
-            figure: percent(part(facts)),
-            note: format!("{} of {} held", count(facts.fresh), count(held)),
-        },
-        Tile {
-            name: "done in",
-            figure: match (facts.left(), facts.done_in_seconds) {
-                (0, _) => "done".to_owned(),
-                (_, Some(seconds)) => time(seconds),
-                (_, None) => "unknown".to_owned(),
-            },
-            note: match subject.raised {
-                Some(seconds) => format!("raised {} ago", spoken(Duration::from_secs(seconds))),
-                None => "no release yet".to_owned(),
-            },
-        },
-        Tile {
-            name: "renders",
-            figure: format!("{}/s", figure(facts.renders_per_second)),
-            note: format!(
-                "of {}/s, {} in force",
-                figure(facts.rate),
-                figure(facts.rate_in_force)
-            ),
-        },
-        Tile {
-            name: "a render takes",
-            figure: match facts.median_seconds {
-                0.0 => "–".to_owned(),
-                seconds => time(seconds),
-            },
-            note: format!("oldest {}", time(facts.oldest_seconds)),
-        },
-        Tile {
-            name: "failing",
-            figure: count(facts.failing),
-            note: "projects".to_owned(),
-        },
-        Tile {
-            name: "missing",
-            figure: count(facts.wanted_missing),
-            note: "wanted, nothing held".to_owned(),
-        },
-    ];
-    if let Some((_, status)) = subject.status {
-        tiles.push(Tile {
-            name: "up",
-            figure: spoken(Duration::from_secs(status.up)),
-            note: if status.ready { "ready" } else { "not ready" }.to_owned(),
-        });
-    }
-    tiles
-}
-
-/// What they have in common, by count.
-fn counts(fleet: &Fleet, focus: Focus<'_>) -> Vec<CommonValues> {
-    let only = |address: &str| match focus {
-        Focus::All => true,
-        Focus::Pod(pod) => pod == address,
-    };
-    let by = |name, what: fn(&Status) -> String| {
-        let mut counts = BTreeMap::<_, usize>::new();
-        for (_, status) in fleet.answered().iter().filter(|(address, _)| only(address)) {
-            *counts.entry(clip(&what(status), NAME)).or_default() += 1;
-        }
-        let mut values: Vec<_> = counts.into_iter().collect();
-        values.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
-        let more = values.len().saturating_sub(LISTED);
-        values.truncate(LISTED);
-        CommonValues { name, values, more }
-    };
-    let all = [
-        by("rollout", |status| status.target.to_string()),
-        by("settings", |status| status.settings.clone()),
-        by("version", |status| status.version.clone()),
-    ];
-    all.into_iter()
-        .filter(|counts| !counts.values.is_empty())
-        .collect()
-}
-
-/// A sentence in pieces: what stands between backticks is to be typed.
-fn spans(sentence: &str) -> Vec<Span> {
-    let pieces: Vec<_> = sentence.split('`').collect();
-    if pieces.len().is_multiple_of(2) || pieces.len() > 2 * TYPED + 1 {
-        // A backtick that is not closed is one.
-        return vec![Span {
-            is_code: false,
-            text: sentence.to_owned(),
-        }];
-    }
-    let pieces = pieces
-        .into_iter()
-        .enumerate()
-        .filter(|(_, text)| !text.is_empty());
-    pieces
-        .map(|(index, text)| Span {
-            is_code: !index.is_multiple_of(2),
-            text: text.to_owned(),
-        })
-        .collect()
-}
-
 fn rule(code: &str) -> Option<Code> {
     let mut codes = TABLE.iter().map(|rule| rule.code);
     codes.find(|known| known.as_str() == code)
@@ -513,24 +328,6 @@ fn severity(code: &str) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn what_is_to_be_typed_stands_between_backticks() {
-        let span = |is_code, text: &str| Span {
-            is_code,
-            text: text.to_owned(),
-        };
-        assert_eq!(
-            spans("Raise `admission.rate`, or not."),
-            [
-                span(false, "Raise "),
-                span(true, "admission.rate"),
-                span(false, ", or not.")
-            ]
-        );
-        assert_eq!(spans("a ` b"), [span(false, "a ` b")]);
-        assert_eq!(spans(""), []);
-    }
 
     #[test]
     fn a_code_of_a_later_version_is_one_to_look_at() {

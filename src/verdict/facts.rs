@@ -1,109 +1,12 @@
-//! What a verdict is about: numbers of one sidecar at a moment, and what became of them in between.
-
-use std::{borrow::Borrow, collections::VecDeque, time::Duration};
+//! The facts that a verdict is about: what became of a sidecar, or of a fleet, within a window.
 
 use serde::{Deserialize, Serialize};
 
-/// A window ends at the last landings: enough of them to tell a share.
-const LANDINGS: u64 = 20;
-/// It is at most this long.
-const LONGEST: Duration = Duration::from_secs(60);
-/// It is at least this long, so that a share of its time means something.
-const SHORTEST: Duration = Duration::from_secs(2);
-/// How long nothing may be wanted and nothing land before earlier trouble counts as over.
-const QUIET: Duration = Duration::from_secs(10);
-/// How long a failure counts; it counts for longer if no render has succeeded since.
-const NEWS: Duration = Duration::from_secs(10);
-/// A renderer hangs if its oldest render takes at least this long, and this many times longer than usual.
-const HANG: (Duration, u32) = (Duration::from_secs(5), 10);
-/// The part of the permits that refreshes of outdated projects may hold.
-const PERMITS_OF_REFRESHES: f64 = 0.75;
-
-/// What can be read of one sidecar at one moment: gauges, and counters since its start.
-#[derive(Clone, Debug, Default, PartialEq)]
-#[expect(missing_docs, reason = "the names of the metrics say it")]
-pub struct Sample {
-    /// When it was taken, since the start.
-    pub at: Duration,
-    pub settings_valid: bool,
-    pub connected: bool,
-    pub breaker_open: bool,
-    pub pushed_back: bool,
-    /// Renders per second.
-    pub rate: f64,
-    pub rate_in_force: f64,
-    pub concurrency: u32,
-    pub fresh: usize,
-    pub outdated: usize,
-    /// Wanted projects, those in flight included.
-    pub wanted_missing: usize,
-    pub wanted_outdated: usize,
-    pub failing: usize,
-    pub in_flight: usize,
-    /// How long the oldest render has been in flight.
-    pub oldest_render: Duration,
-    /// Since the renderer last answered a render, whatever it said.
-    pub answered_ago: Duration,
-    /// Since a render last brought a revision; none if none has.
-    pub succeeded_ago: Option<Duration>,
-    /// Since a render last failed, was rejected or behind; none if none has.
-    pub failed_ago: Option<Duration>,
-    /// How long the last renders took; zero while none has landed.
-    pub median_render: Duration,
-    /// The same over the hour before; zero while that is not known.
-    pub usual_render: Duration,
-    /// How long all renders that ended took together.
-    pub render_time: Duration,
-    pub lookups: u64,
-    pub lookups_outdated: u64,
-    pub lookups_failed: u64,
-    pub lookups_queue_full: u64,
-    pub landed: Landed<u64>,
-    pub evicted_wanted: u64,
-    /// Evicted projects that were stored again.
-    pub returned: u64,
-    /// How long something was wanted, in flight or not.
-    pub wanted_for: Duration,
-    /// How long each gate was the first to stop what was wanted.
-    pub bound: PerGate<Duration>,
-}
-
-/// Renders that ended, by result.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default)]
-#[expect(missing_docs, reason = "the fields are the results")]
-pub struct Landed<Count> {
-    pub stored: Count,
-    pub validated: Count,
-    pub behind: Count,
-    pub rejected: Count,
-    /// Of a held project.
-    pub gone: Count,
-    /// Of what was never held.
-    pub not_found: Count,
-    pub deadline_exceeded: Count,
-    pub unavailable: Count,
-    pub unreachable: Count,
-    pub exhausted: Count,
-    pub refused: Count,
-    /// Any other failure.
-    pub failed: Count,
-}
-
-/// A value for each gate, in the order of asking.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default)]
-#[expect(missing_docs, reason = "the fields are the gates")]
-pub struct PerGate<Value> {
-    pub draining: Value,
-    pub breaker: Value,
-    pub connection: Value,
-    pub hold: Value,
-    pub project: Value,
-    pub queue: Value,
-    pub concurrency: Value,
-    pub tokens: Value,
-}
+use super::{
+    landed::Landed,
+    per_gate::PerGate,
+    sample::{SHORTEST, Sample},
+};
 
 /// What two samples of a sidecar say together, or those of a fleet: gauges as they are now, and counts within a window.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -180,71 +83,6 @@ pub struct Facts {
     /// fleet the sum of the parts. A time of less than 2 s counts as 2 s.
     pub bound: PerGate<f64>,
 }
-
-/// The sample at which the window before `now` begins, of those `kept` in the order of time: the last 20 landings, a minute, or ten
-/// seconds in which nothing was wanted and nothing landed, whichever is shortest.
-pub fn window<'a, Kept: Borrow<Sample>>(
-    kept: &'a VecDeque<Kept>,
-    now: &Sample,
-) -> Option<&'a Kept> {
-    let mut quiet = now.wanted() == 0;
-    let mut begin = None;
-    for each in kept.iter().rev() {
-        let sample: &Sample = each.borrow();
-        let age = now.at.saturating_sub(sample.at);
-        if age > LONGEST && begin.is_some() {
-            break;
-        }
-        begin = Some(each);
-        let landed = now.landed.sum().saturating_sub(sample.landed.sum());
-        let refused = now.lookups_queue_full != sample.lookups_queue_full;
-        quiet = quiet && sample.wanted() == 0 && landed == 0 && !refused;
-        if (landed >= LANDINGS && age >= SHORTEST) || (quiet && age >= QUIET) {
-            break;
-        }
-    }
-    begin
-}
-
-impl Sample {
-    fn wanted(&self) -> usize {
-        self.wanted_missing + self.wanted_outdated
-    }
-
-    /// Whether renders are accepted and not answered: the oldest takes long, and no other was answered for as long.
-    fn is_hanging(&self) -> bool {
-        let (least, times) = HANG;
-        let long = least.max(self.median_render.saturating_mul(times));
-        self.in_flight > 0 && self.oldest_render > long && self.answered_ago > long
-    }
-
-    /// Whether renders fail: the last one did, or one a moment ago.
-    fn is_failing_now(&self) -> bool {
-        let Some(failed) = self.failed_ago else {
-            return false;
-        };
-        failed <= NEWS || self.succeeded_ago.is_none_or(|ago| ago >= failed)
-    }
-
-    /// When all that is wanted is fresh by the rate in force and the permits.
-    fn done_in(&self) -> Option<f64> {
-        let wanted = self.wanted();
-        if wanted == 0 || wanted <= self.failing {
-            return None;
-        }
-        let by_permits = if self.median_render.is_zero() {
-            f64::INFINITY
-        } else {
-            PERMITS_OF_REFRESHES * f64::from(self.concurrency) / self.median_render.as_secs_f64()
-        };
-        let rate = self.rate_in_force.min(by_permits);
-        #[expect(clippy::cast_precision_loss, reason = "no cache holds that many")]
-        let seconds = wanted as f64 / rate;
-        (seconds.is_finite() && seconds < MOST).then(|| rounded(seconds))
-    }
-}
-
-// === impl Facts ===
 
 impl Facts {
     /// What became of one sidecar from one sample to a later one.
@@ -381,138 +219,11 @@ impl Facts {
     }
 }
 
-impl Landed<u64> {
-    fn sum(&self) -> u64 {
-        self.all().into_iter().sum()
-    }
-
-    fn since(&self, before: &Self) -> Landed<u32> {
-        let mut landed = Landed::default();
-        let both = self.all().into_iter().zip(before.all());
-        for (to, (now, before)) in landed.all_mut().into_iter().zip(both) {
-            *to = rise(now, before);
-        }
-        landed
-    }
-}
-
-impl Landed<u32> {
-    /// All of them.
-    pub fn sum(&self) -> u32 {
-        self.all().into_iter().fold(0, u32::saturating_add)
-    }
-}
-
-impl<Count: Copy> Landed<Count> {
-    /// The names of the results, as metrics have them.
-    pub const NAMES: [&str; 12] = [
-        "stored",
-        "validated",
-        "behind",
-        "rejected",
-        "gone",
-        "not_found",
-        "deadline_exceeded",
-        "unavailable",
-        "unreachable",
-        "exhausted",
-        "refused",
-        "failed",
-    ];
-
-    /// Each, in the order of the names.
-    pub fn all(&self) -> [Count; 12] {
-        [
-            self.stored,
-            self.validated,
-            self.behind,
-            self.rejected,
-            self.gone,
-            self.not_found,
-            self.deadline_exceeded,
-            self.unavailable,
-            self.unreachable,
-            self.exhausted,
-            self.refused,
-            self.failed,
-        ]
-    }
-
-    fn all_mut(&mut self) -> [&mut Count; 12] {
-        [
-            &mut self.stored,
-            &mut self.validated,
-            &mut self.behind,
-            &mut self.rejected,
-            &mut self.gone,
-            &mut self.not_found,
-            &mut self.deadline_exceeded,
-            &mut self.unavailable,
-            &mut self.unreachable,
-            &mut self.exhausted,
-            &mut self.refused,
-            &mut self.failed,
-        ]
-    }
-}
-
-impl PerGate<Duration> {
-    fn part_of(&self, before: &Self, seconds: f64) -> PerGate<f64> {
-        let mut parts = PerGate::default();
-        let both = self.all().into_iter().zip(before.all());
-        for (to, (now, before)) in parts.all_mut().into_iter().zip(both) {
-            *to = rounded((now.saturating_sub(before).as_secs_f64() / seconds).min(1.0));
-        }
-        parts
-    }
-}
-
-impl<Value: Copy> PerGate<Value> {
-    /// What each gate is called.
-    pub const NAMES: [&str; 8] = [
-        "draining",
-        "breaker",
-        "connection",
-        "hold",
-        "cool-down",
-        "queue",
-        "concurrency",
-        "tokens",
-    ];
-
-    /// Each, in the order of asking.
-    pub fn all(&self) -> [Value; 8] {
-        [
-            self.draining,
-            self.breaker,
-            self.connection,
-            self.hold,
-            self.project,
-            self.queue,
-            self.concurrency,
-            self.tokens,
-        ]
-    }
-
-    fn all_mut(&mut self) -> [&mut Value; 8] {
-        [
-            &mut self.draining,
-            &mut self.breaker,
-            &mut self.connection,
-            &mut self.hold,
-            &mut self.project,
-            &mut self.queue,
-            &mut self.concurrency,
-            &mut self.tokens,
-        ]
-    }
-}
-
 /// Beyond this, a figure only tells that it is large, so that what is shown has a longest length.
-const MOST: f64 = 1e9;
+pub(super) const MOST: f64 = 1e9;
 
 /// A figure with three decimals, or the precision of three digits below that.
-fn rounded(figure: f64) -> f64 {
+pub(super) fn rounded(figure: f64) -> f64 {
     if !figure.is_finite() {
         return 0.0;
     }
@@ -521,11 +232,11 @@ fn rounded(figure: f64) -> f64 {
     (figure * steps).round() / steps
 }
 
-fn count(of: u64) -> u32 {
+pub(super) fn count(of: u64) -> u32 {
     u32::try_from(of).unwrap_or(u32::MAX)
 }
 
-fn rise(now: u64, before: u64) -> u32 {
+pub(super) fn rise(now: u64, before: u64) -> u32 {
     count(now.saturating_sub(before))
 }
 
