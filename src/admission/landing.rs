@@ -49,7 +49,7 @@ impl Admission {
         let is_refused = landing == Landing::Failed(CallFailure::Refused);
         entry.fetching.is_due = !is_refused;
         if flight.is_unseen && !is_refused {
-            self.budget.flood.note(landing == Landing::NotFound);
+            self.budget.flood.record(landing);
         }
         let yields = self.learn(&mut entry, landing, &flight, now) || !is_refused;
         self.judge_renderer(project, landing, &flight, now);

@@ -103,7 +103,7 @@ impl Throttle {
         rng: &mut fastrand::Rng,
     ) {
         self.ease(now);
-        self.breaker.failed(project, probes.breaker, now, rng);
+        self.breaker.failed(project, probes, now, rng);
         self.probe_of_hold_failed(probes, now, rng);
     }
 
@@ -133,7 +133,7 @@ impl Throttle {
 
     /// The renderer answered. Returns true if that closes the breaker.
     pub(super) fn answered(&mut self, probes: Probes, now: Moment) -> bool {
-        self.breaker.answered(probes.breaker, now)
+        self.breaker.answered(probes, now)
     }
 
     /// The renderer took a render and answered it. Returns true if that ends the hold.
@@ -143,7 +143,7 @@ impl Throttle {
 
     /// The renderer refused the identity of this sidecar.
     pub(super) fn refuse_identity(&mut self, probes: Probes, now: Moment, rng: &mut fastrand::Rng) {
-        self.breaker.identity_refused(probes.breaker, now, rng);
+        self.breaker.identity_refused(probes, now, rng);
     }
 
     /// Eases the rate on a failure.

@@ -2,7 +2,7 @@
 
 use std::{fmt, time::Duration};
 
-/// No release is followed for longer than this: so long admission remembers what was looked up.
+/// A release is followed for at most this long, for which admission remembers lookups.
 pub const LONGEST: Duration = Duration::from_secs(86_400);
 
 /// The lowest rate of a sidecar, in renders per second: that of the settings.

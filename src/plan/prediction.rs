@@ -21,7 +21,7 @@ const SPREAD: Duration = Duration::from_secs(10);
 const MEDIAN_OF_MEAN: f64 = 0.25 + 0.75 * std::f64::consts::LN_2;
 /// The most lookups of a run: beyond it they would take longer than the renders.
 const MOST_LOOKUPS: f64 = 400_000.0;
-/// A release in which nothing becomes fresh for so long is given up, unless the rate is very low.
+/// A release in which nothing becomes fresh for this long is given up, unless the rate is very low.
 const STALLED: Duration = Duration::from_secs(3600);
 /// How many points a series has at most.
 const POINTS: usize = 120;
@@ -70,7 +70,7 @@ pub fn predict(case: &Case) -> Result<Prediction, Unfit> {
     Ok(predict_by(case, Sampled::of(case)))
 }
 
-/// Predicts by simulating so many sidecars.
+/// Predicts by simulating this many sidecars.
 pub(super) fn predict_by(case: &Case, sampled: Sampled) -> Prediction {
     let mut runs = SEEDS.map(|seed| run(case, sampled, seed));
     let longest = runs.iter().map(|run| run.followed).max();

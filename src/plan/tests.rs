@@ -120,7 +120,8 @@ fn cases(pods: u32, projects: u32) -> [(&'static str, Case); 6] {
     ]
 }
 
-/// In which figures a prediction differs from that by all pods: by more than a part, or than so many percentage points.
+/// In which figures a prediction differs from that by all pods: by more than a part, or than this
+/// many percentage points.
 fn differences(all: &Prediction, some: &Prediction, part: f64, points: f64) -> Vec<String> {
     let outdated = |predicted: &Prediction, at: f64| {
         let at = (fresh_after(all) * at) as usize;

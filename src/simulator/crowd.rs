@@ -11,7 +11,7 @@ pub const WORK_STEP: Duration = Duration::from_secs(10);
 /// Over how many renders the mean of those that run is taken: with fewer, a few sidecars that stand for many would seem to come
 /// and go together.
 const WINDOW: usize = 64;
-/// With so many cores for those that stand for others, these are as evenly busy as all.
+/// With this many cores for those that stand for others, these are as evenly busy as all.
 const MANY: f64 = 8.0;
 
 /// What runs, over time.
@@ -39,7 +39,7 @@ impl Crowd {
         }
     }
 
-    /// How many renders run on so many cores, if so many of those that stand for others do.
+    /// How many renders run on this many cores, if that many of those that stand for others do.
     ///
     /// Where the cores are many or all busy, the others run as these do at this moment. Else so few may run that they would
     /// seem to come and go together: the others then run as these do on average.
@@ -52,7 +52,7 @@ impl Crowd {
         }
     }
 
-    /// Records that so many ran from one moment to another, each with so much of a core.
+    /// Records that this many ran from one moment to another, each on this part of a core.
     pub(super) fn passes(&mut self, running: f64, speed: f64, from: Moment, to: Moment) {
         if running == 0.0 || to <= from {
             return self.average(to);

@@ -149,8 +149,9 @@ impl Renderer {
         (self.slots, self.queue, self.refuses_plainly) = (calls, 0, true);
     }
 
-    /// Has each render stand for so many (at least 1) of as many more sidecars, which render as these do on average. Its cores
-    /// are those of all; its slots and queue are not scaled, so that it has to [shed nothing](Self::shed_nothing).
+    /// Has each render stand for this many (at least 1) of as many more sidecars, which render as
+    /// these do on average. Its cores are those of all; its slots and queue are not scaled, so that
+    /// it has to [shed nothing](Self::shed_nothing).
     pub fn stand_for(&mut self, each: f64) {
         self.crowd.each = each.max(1.0);
     }

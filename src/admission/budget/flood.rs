@@ -3,7 +3,10 @@
 
 use std::{collections::VecDeque, time::Duration};
 
-use crate::{admission::tuning::ShareTuning, moment::Moment};
+use crate::{
+    admission::{Landing, tuning::ShareTuning},
+    moment::Moment,
+};
 
 /// At most this many are remembered.
 const LONGEST: usize = 1_000;
@@ -54,12 +57,12 @@ impl Flood {
         }
     }
 
-    /// Records a first render.
-    pub(in crate::admission) fn note(&mut self, is_unknown: bool) {
+    /// Records what a first render brought.
+    pub(in crate::admission) fn record(&mut self, landing: Landing) {
         if self.unknown.len() == self.tuning.flood_window.min(LONGEST) {
             self.unknown.pop_front();
         }
-        self.unknown.push_back(is_unknown);
+        self.unknown.push_back(landing == Landing::NotFound);
     }
 
     pub(in crate::admission) fn launched(&mut self, now: Moment) {

@@ -10,7 +10,11 @@
 //! renderer: neither counts.
 
 use super::valve::Valve;
-use crate::{admission::tuning::Breaking, moment::Moment, revision::Project};
+use crate::{
+    admission::{register::Probes, tuning::Breaking},
+    moment::Moment,
+    revision::Project,
+};
 
 /// At most this many projects are remembered.
 const LONGEST: usize = 1_000;
@@ -52,11 +56,11 @@ impl Breaker {
         self.valve.is_stopped().then_some(self.opened_by)
     }
 
-    /// Records that the render of a project failed; `was_probe` when it is that of the probe.
+    /// Records that the render of a project failed, which was of these probes.
     pub(in crate::admission) fn failed(
         &mut self,
         project: &Project,
-        was_probe: bool,
+        probes: Probes,
         now: Moment,
         rng: &mut fastrand::Rng,
     ) {
@@ -65,21 +69,20 @@ impl Breaker {
             self.failed.push(project.clone());
         }
         let trips = self.failed.len() == most && self.valve.is_shut(now).is_none();
-        if was_probe || trips {
+        if probes.breaker || trips {
             self.open(BreakerCause::Failures, now, rng);
         }
     }
 
-    /// Records that the renderer refused the identity of this sidecar; `was_probe` when it refused
-    /// the probe's. What had been launched before it opened, and is refused after, tells nothing
-    /// new.
+    /// Records that the renderer refused the identity of this sidecar in a call that was of these
+    /// probes. A refusal of a call that was launched before the breaker opened tells nothing new.
     pub(in crate::admission) fn identity_refused(
         &mut self,
-        was_probe: bool,
+        probes: Probes,
         now: Moment,
         rng: &mut fastrand::Rng,
     ) {
-        if was_probe || !self.valve.is_stopped() {
+        if probes.breaker || !self.valve.is_stopped() {
             self.open(BreakerCause::IdentityRefused, now, rng);
         }
     }
@@ -96,9 +99,9 @@ impl Breaker {
     }
 
     /// Records an answer of a working renderer. Returns true if that closes the breaker.
-    pub(in crate::admission) fn answered(&mut self, was_probe: bool, now: Moment) -> bool {
+    pub(in crate::admission) fn answered(&mut self, probes: Probes, now: Moment) -> bool {
         self.failed.clear();
-        let closes = was_probe && self.valve.probe_succeeded(now);
+        let closes = probes.breaker && self.valve.probe_succeeded(now);
         if closes {
             self.opened = 0;
         }
@@ -125,14 +128,14 @@ mod tests {
         let (mut breaker, mut rng) = (Breaker::closed(TUNING), fastrand::Rng::with_seed(1));
         let now = Moment::START;
         for number in (0..BREAKER_FAILURES - 1).cycle().take(100) {
-            breaker.failed(&project(number), false, now, &mut rng);
+            breaker.failed(&project(number), Probes::default(), now, &mut rng);
             assert!(!breaker.valve.is_stopped());
         }
-        assert!(!breaker.answered(false, now));
-        breaker.failed(&project(BREAKER_FAILURES), false, now, &mut rng);
+        assert!(!breaker.answered(Probes::default(), now));
+        breaker.failed(&project(BREAKER_FAILURES), Probes::default(), now, &mut rng);
         assert!(!breaker.valve.is_stopped(), "an answer came between");
         for number in 0..BREAKER_FAILURES - 1 {
-            breaker.failed(&project(number), false, now, &mut rng);
+            breaker.failed(&project(number), Probes::default(), now, &mut rng);
         }
         assert!(breaker.valve.is_stopped());
     }
@@ -146,8 +149,11 @@ mod tests {
             let projects = (0..BREAKER_FAILURES).map(project).collect::<Vec<_>>();
             for _ in 0..times {
                 for project in &projects {
-                    let was_probe = breaker.valve.wants_probe(now);
-                    breaker.failed(project, was_probe, now, &mut rng);
+                    let probes = Probes {
+                        breaker: breaker.valve.wants_probe(now),
+                        hold: false,
+                    };
+                    breaker.failed(project, probes, now, &mut rng);
                 }
                 let until = breaker.valve.is_shut(now).flatten().expect("it is open");
                 opened = until.since(now);

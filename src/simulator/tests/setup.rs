@@ -18,9 +18,9 @@ pub(super) struct Setup {
 }
 
 impl Setup {
-    /// How long a project may be outdated that was looked up, when nothing is wrong any longer:
-    /// until the sidecar is back to normal, and for as long as it takes to render all that may be
-    /// wanted while other wishes go on.
+    /// How long a project may be outdated that was looked up, once nothing is wrong: until the
+    /// sidecar is back to normal, and for as long as it takes to render all that may be wanted
+    /// while other wishes go on.
     #[expect(clippy::cast_precision_loss, reason = "a few projects")]
     pub(super) fn recovery(&self) -> Duration {
         let unknown = self.unknown.min(self.queue as usize);

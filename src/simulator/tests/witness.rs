@@ -338,7 +338,7 @@ impl Witness {
         }
     }
 
-    /// So many projects that failed in a row stop everything, and so does the probe's failure.
+    /// This many projects that failed in a row stop everything, and so does a failed probe.
     fn count_failures(&mut self, project: ProjectId, landing: &Landing, now: Moment) {
         let was_probe = self.broken.is_some_and(|stop| stop.probe == Some(project));
         if let Landing::Failed(CallFailure::Unavailable | CallFailure::DeadlineExceeded) = landing {
