@@ -100,56 +100,29 @@ fn whole<T: FromStr>(written: &Written) -> Option<T> {
     is_whole.then(|| digits.parse().ok()).flatten()
 }
 
-impl Setting for u32 {
-    const ACCEPTED: &'static str = "a whole number";
-    const JSON: JsonType = JsonType::Integer;
+/// Implements [`Setting`] for kinds of whole numbers, each with what is accepted.
+macro_rules! whole_numbers {
+    ($($number:ty: $accepted:literal,)*) => {$(
+        impl Setting for $number {
+            const ACCEPTED: &'static str = $accepted;
+            const JSON: JsonType = JsonType::Integer;
 
-    fn read(written: &Written) -> Option<Self> {
-        whole(written)
-    }
+            fn read(written: &Written) -> Option<Self> {
+                whole(written)
+            }
 
-    fn show(&self) -> String {
-        self.to_string()
-    }
+            fn show(&self) -> String {
+                self.to_string()
+            }
+        }
+    )*};
 }
 
-impl Setting for NonZeroU32 {
-    const ACCEPTED: &'static str = "a whole number";
-    const JSON: JsonType = JsonType::Integer;
-
-    fn read(written: &Written) -> Option<Self> {
-        whole(written)
-    }
-
-    fn show(&self) -> String {
-        self.to_string()
-    }
-}
-
-impl Setting for NonZeroU64 {
-    const ACCEPTED: &'static str = "a whole number above 0";
-    const JSON: JsonType = JsonType::Integer;
-
-    fn read(written: &Written) -> Option<Self> {
-        whole(written)
-    }
-
-    fn show(&self) -> String {
-        self.to_string()
-    }
-}
-
-impl Setting for NonZeroUsize {
-    const ACCEPTED: &'static str = "a whole number";
-    const JSON: JsonType = JsonType::Integer;
-
-    fn read(written: &Written) -> Option<Self> {
-        whole(written)
-    }
-
-    fn show(&self) -> String {
-        self.to_string()
-    }
+whole_numbers! {
+    u32: "a whole number",
+    NonZeroU32: "a whole number",
+    NonZeroU64: "a whole number above 0",
+    NonZeroUsize: "a whole number",
 }
 
 impl Setting for f64 {

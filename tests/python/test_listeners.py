@@ -201,7 +201,7 @@ def test_large_frames_are_not_gathered_for_those_who_do_not_read(start_sidecar, 
 
 
 def sidecar_with(start_sidecar, renderer, projects: int, size: int):
-    """A sidecar with the cache of the manifest that holds so many projects of that size."""
+    """A sidecar with the cache of the manifest that holds this many projects of that size."""
     renderer.answers(payload=b"x" * size)
     sidecar = start_sidecar(cache=SMALL_CACHE, log={"level": "info"})
     sidecar.batch([f"demo/{n}" for n in range(projects)], patience=20)
