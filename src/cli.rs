@@ -83,7 +83,7 @@ enum Command {
     /// Serve a web page that shows what holds a sidecar or a fleet up.
     Page(page::PageArgs),
     /// Tell what a release would do with other limits.
-    Plan(Box<plan::Args>),
+    Plan(Box<plan::PlanArgs>),
     /// Validate settings.
     Check(check::CheckArgs),
     /// Try out, before the real renderer, that lookups are answered while it cannot be used.

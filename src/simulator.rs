@@ -2,11 +2,11 @@
 //!
 //! Each sidecar is a real [`Admission`](crate::admission::Admission), driven through its public
 //! face as the product drives it. Around it stand models: a renderer with cores, a queue and a
-//! store ([`Renderer`]), a network with a little latency, and applications that look projects up. A
+//! store ([`SimulatedRenderer`]), a network with a little latency, and applications that look projects up. A
 //! run of minutes takes seconds, and the same seed gives the same run.
 //!
 //! Say in a [`Plan`] what the world is made of, put into the [`World`] what happens when, and let
-//! it run: [`Observed`] holds what was seen. A [`Watch`] hears of every decision while the world
+//! it run: [`Observed`] holds what was seen. A [`Observer`] hears of every decision while the world
 //! runs. What lies beyond admission is not simulated: payloads, sockets, and what the sidecar's
 //! cache evicts when it is full.
 
@@ -26,15 +26,15 @@ mod watch;
 mod world;
 
 pub use self::{
-    calls::Answer,
+    calls::RendererAnswer,
     crowd::WORK_STEP,
     fate::{Fate, Poison},
     observed::{Observed, Seconds},
-    plan::{COLD_PATIENCE, PATIENCE, Plan, Way},
-    renderer::{Failure, Mood, Renderer, Store},
+    plan::{COLD_PATIENCE, PATIENCE, Plan, Upkeep},
+    renderer::{AnsweredFailure, Mood, SimulatedRenderer, Store},
     reserver::{Reserver, Reserving},
-    sidecar::{Convergence, ProjectId, Sidecar},
-    watch::{Launch, Unwatched, Watch},
+    sidecar::{Convergence, ProjectId, SimulatedSidecar},
+    watch::{Launch, Observer, Unwatched},
     world::World,
 };
 

@@ -45,7 +45,7 @@ do not know: later versions add some.";
 /// Arguments of `evenkeel plan`.
 #[derive(Debug, clap::Args)]
 #[command(after_help = HELP)]
-pub(super) struct Args {
+pub(super) struct PlanArgs {
     /// Sidecars whose status the plan starts from, HOST or HOST:PORT; a name may have many addresses
     #[arg(value_name = "ADDRESS")]
     addresses: Vec<String>,
@@ -91,8 +91,8 @@ pub(super) struct Args {
     lookups: Option<Sides<f64>>,
 
     /// What to print
-    #[arg(long, value_enum, default_value_t = Output::Text)]
-    output: Output,
+    #[arg(long, value_enum, default_value_t = PlanOutput::Text)]
+    output: PlanOutput,
 
     /// Draw before and after as an SVG
     #[arg(long, value_name = "FILE")]
@@ -100,7 +100,7 @@ pub(super) struct Args {
 }
 
 #[derive(Clone, Copy, Debug, clap::ValueEnum)]
-enum Output {
+enum PlanOutput {
     /// A table
     Text,
     /// One JSON object in one line
@@ -125,7 +125,7 @@ fn time(text: &str) -> Result<Sides<Duration>, String> {
 ///
 /// # Errors
 /// If stdout or the picture cannot be written.
-pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
+pub(super) fn run(args: &PlanArgs) -> anyhow::Result<ExitCode> {
     let known = match args.addresses.is_empty() {
         true => Known::Nothing,
         false => ask(&args.addresses)?,
@@ -148,8 +148,8 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
         Err(unfit) => return Ok(refuse(&unfit)),
     };
     match args.output {
-        Output::Text => show(report.text())?,
-        Output::Json => show(report.json())?,
+        PlanOutput::Text => show(report.text())?,
+        PlanOutput::Json => show(report.json())?,
     }
     if let Some(path) = &args.svg {
         fs::write(path, chart::draw(&report)).with_context(|| unwritable(path))?;

@@ -10,7 +10,7 @@ use super::{
 use crate::{
     admission::Tuning,
     moment::Moment,
-    simulator::{Mood, Plan, Reserving, WORK_STEP, Way, World},
+    simulator::{Mood, Plan, Reserving, Upkeep, WORK_STEP, World},
 };
 
 /// The medians are of runs with these seeds.
@@ -148,7 +148,7 @@ fn run(case: &Case, sampled: Sampled, seed: u64) -> Run {
     let lookups = (MOST_LOOKUPS / lasts / f64::from(sampled.pods)).min(case.lookups);
     let cores = case.renderers.unwrap_or(f64::from(u32::MAX));
     let plan = Plan {
-        way: Way::Admission,
+        way: Upkeep::Admission,
         sidecars: sampled.pods as usize,
         projects: case.projects as usize,
         unknown: 0,

@@ -6,7 +6,7 @@ use super::sample::Sampled;
 use crate::{
     admission::{HeldMark, Landing},
     moment::Moment,
-    simulator::{Launch, ProjectId, Sidecar, Watch},
+    simulator::{Launch, Observer, ProjectId, SimulatedSidecar},
 };
 
 /// Launches are counted in bins of this length, for windows of a second.
@@ -136,13 +136,13 @@ impl Tally {
         shares.collect()
     }
 
-    fn rise(&mut self, sidecar: &Sidecar, by: f64, now: Moment) {
+    fn rise(&mut self, sidecar: &SimulatedSidecar, by: f64, now: Moment) {
         let at = now.since(self.raised);
         self.rises.push((number(sidecar), at, by));
     }
 }
 
-fn number(sidecar: &Sidecar) -> u32 {
+fn number(sidecar: &SimulatedSidecar) -> u32 {
     u32::try_from(sidecar.id()).expect("BUG: a sample is small")
 }
 
@@ -156,13 +156,19 @@ pub(super) struct All {
     pub(super) fresh_after: Option<Duration>,
 }
 
-impl Watch for Tally {
-    fn target_raised(&mut self, sidecar: &Sidecar, now: Moment) {
+impl Observer for Tally {
+    fn target_raised(&mut self, sidecar: &SimulatedSidecar, now: Moment) {
         self.learned[sidecar.id()] = now.since(self.raised);
         self.rise(sidecar, 1.0, now);
     }
 
-    fn launched(&mut self, sidecar: &Sidecar, project: ProjectId, launch: Launch, now: Moment) {
+    fn launched(
+        &mut self,
+        sidecar: &SimulatedSidecar,
+        project: ProjectId,
+        launch: Launch,
+        now: Moment,
+    ) {
         if let Launch::Render { .. } = launch {
             let at = now.since(self.raised);
             self.launched.push((number(sidecar), at));
@@ -172,7 +178,7 @@ impl Watch for Tally {
 
     fn landed(
         &mut self,
-        sidecar: &Sidecar,
+        sidecar: &SimulatedSidecar,
         project: ProjectId,
         landing: Landing,
         _: Option<HeldMark>,
@@ -184,7 +190,7 @@ impl Watch for Tally {
         self.useless += usize::from(!matches!(landing, Landing::Held(_)));
     }
 
-    fn became_fresh(&mut self, sidecar: &Sidecar, project: ProjectId, now: Moment) {
+    fn became_fresh(&mut self, sidecar: &SimulatedSidecar, project: ProjectId, now: Moment) {
         self.rise(sidecar, -self.weights[project], now);
         self.last_fresh = now;
         self.left -= 1;

@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use super::{
     calls::number,
-    plan::{COLD_PATIENCE, PATIENCE, Way},
+    plan::{COLD_PATIENCE, PATIENCE, Upkeep},
     sidecar::{Caller, ProjectId, Waiting},
-    watch::Watch,
+    watch::Observer,
     world::{Event, World},
 };
 use crate::{
@@ -25,7 +25,7 @@ const UNEXPLAINED: Refusal = Refusal {
     retry_after: Duration::from_secs(1),
 };
 
-impl<W: Watch> World<W> {
+impl<W: Observer> World<W> {
     /// Has as many lookups a second of names that are no projects, from now on.
     pub fn set_typos(&mut self, per_second: f64) {
         let before = std::mem::replace(&mut self.fate.typos, per_second);
@@ -101,7 +101,7 @@ impl<W: Watch> World<W> {
             return;
         }
         self.watch.looked_up(sidecar, project, now);
-        if self.plan.way == Way::Incident {
+        if self.plan.way == Upkeep::Incident {
             return self.forget_and_render(id, project);
         }
         let slot = &mut sidecar.slots[project];

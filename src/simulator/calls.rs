@@ -4,17 +4,17 @@ use std::time::Duration;
 
 use super::{
     fate::Poison,
-    plan::Way,
-    renderer::{CallId, Failure, Mood, Taken},
+    plan::Upkeep,
+    renderer::{AnsweredFailure, CallId, Mood, Taken},
     sidecar::ProjectId,
-    watch::Watch,
+    watch::Observer,
     world::{Event, World},
 };
 use crate::{admission::Pushback, moment::Moment, revision::Order};
 
 /// A call to the renderer.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Call {
+pub(super) struct SimulatedCall {
     pub(super) sidecar: usize,
     pub(super) incarnation: u32,
     pub(super) project: ProjectId,
@@ -31,7 +31,7 @@ pub(super) struct Call {
 
 /// What the renderer says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Answer {
+pub enum RendererAnswer {
     /// A revision.
     Rendered {
         /// With which generation of the software it was rendered.
@@ -51,7 +51,7 @@ pub enum Answer {
     /// The render of this project ends in an error.
     Broken,
     /// Every render ends so.
-    Failed(Failure),
+    Failed(AnsweredFailure),
     /// The renderer pushes the call back.
     Exhausted(Pushback),
     /// The renderer refuses the call without a word on when to come back.
@@ -60,9 +60,9 @@ pub enum Answer {
     DeadlineExceeded,
 }
 
-impl<W: Watch> World<W> {
+impl<W: Observer> World<W> {
     /// Sends a call on its way.
-    pub(super) fn send(&mut self, call: Call, deadline: Duration) {
+    pub(super) fn send(&mut self, call: SimulatedCall, deadline: Duration) {
         self.calls.push(call);
         let id = self.calls.len() - 1;
         let travel = self.travel();
@@ -70,7 +70,7 @@ impl<W: Watch> World<W> {
         self.at(deadline, Event::Deadline(id));
     }
 
-    fn reply(&mut self, call: CallId, answer: Answer) {
+    fn reply(&mut self, call: CallId, answer: RendererAnswer) {
         let travel = self.travel();
         self.at(travel, Event::Answered(call, answer));
     }
@@ -85,20 +85,20 @@ impl<W: Watch> World<W> {
             Mood::Working => self.accept(id, call),
             Mood::Flaky(part) if self.rng.f64() >= part => self.accept(id, call),
             Mood::BlackHole => {}
-            Mood::Failing(failure) => self.reply(id, Answer::Failed(failure)),
-            Mood::Unavailable | Mood::Flaky(_) => self.reply(id, Answer::Unavailable),
+            Mood::Failing(failure) => self.reply(id, RendererAnswer::Failed(failure)),
+            Mood::Unavailable | Mood::Flaky(_) => self.reply(id, RendererAnswer::Unavailable),
             Mood::PushingBack { after, is_global } => {
                 let after = Some(after);
-                self.reply(id, Answer::Exhausted(Pushback { after, is_global }));
+                self.reply(id, RendererAnswer::Exhausted(Pushback { after, is_global }));
             }
         }
     }
 
     fn fetch(&mut self, id: CallId) {
         self.observed.fetched(self.now);
-        let refused = Failure::Unauthenticated;
+        let refused = AnsweredFailure::Unauthenticated;
         if self.renderer.mood == Mood::Failing(refused) {
-            return self.reply(id, Answer::Failed(refused));
+            return self.reply(id, RendererAnswer::Failed(refused));
         }
         let store = &mut self.renderer.store;
         let works = matches!(self.renderer.mood, Mood::Working | Mood::Failing(_));
@@ -106,18 +106,18 @@ impl<W: Watch> World<W> {
             return;
         }
         if !self.plan.offers_fetch {
-            return self.reply(id, Answer::Unimplemented);
+            return self.reply(id, RendererAnswer::Unimplemented);
         }
         if let Some(after) = store.pushes_back {
             let pushback = Pushback {
                 after: Some(after),
                 is_global: false,
             };
-            return self.reply(id, Answer::Exhausted(pushback));
+            return self.reply(id, RendererAnswer::Exhausted(pushback));
         }
         if store.busy >= store.slots {
             self.observed.fetch_refused(self.now);
-            return self.reply(id, Answer::Refused);
+            return self.reply(id, RendererAnswer::Refused);
         }
         store.busy += 1;
         let takes = store.takes;
@@ -133,33 +133,33 @@ impl<W: Watch> World<W> {
         self.renderer.store.busy -= 1;
         let project = self.calls[id].project;
         let order = self.renderer.stored.get(project).copied().flatten();
-        self.reply(id, Answer::Stored { order });
+        self.reply(id, RendererAnswer::Stored { order });
     }
 
-    fn accept(&mut self, id: CallId, call: Call) {
+    fn accept(&mut self, id: CallId, call: SimulatedCall) {
         if self.fate.quota == Some(call.project) {
             let after = Some(Duration::from_secs(5));
             let is_global = false;
-            return self.reply(id, Answer::Exhausted(Pushback { after, is_global }));
+            return self.reply(id, RendererAnswer::Exhausted(Pushback { after, is_global }));
         }
         let work = self.work_of(call);
         match self.renderer.take(id, work, self.now) {
             Taken::Accepted => {}
             Taken::Full { .. } if self.renderer.refuses_plainly => {
                 self.observed.refused(self.now);
-                self.reply(id, Answer::Refused);
+                self.reply(id, RendererAnswer::Refused);
             }
             Taken::Full { after } => {
                 self.observed.pushed_back(self.now);
                 let after = Some(after);
                 let is_global = self.plan.pushes_all_back;
-                self.reply(id, Answer::Exhausted(Pushback { after, is_global }));
+                self.reply(id, RendererAnswer::Exhausted(Pushback { after, is_global }));
             }
         }
         self.renderer_changed();
     }
 
-    fn work_of(&mut self, call: Call) -> f64 {
+    fn work_of(&mut self, call: SimulatedCall) -> f64 {
         if self.is_poison(call.project) {
             match self.fate.poison {
                 Poison::Endless => return 1e6,
@@ -178,7 +178,7 @@ impl<W: Watch> World<W> {
     }
 
     /// Whether the replica that a call reaches knows no such project.
-    fn is_unknown(&self, call: Call) -> bool {
+    fn is_unknown(&self, call: SimulatedCall) -> bool {
         call.project >= self.plan.projects
             || call.project < self.fate.deleted
             || call.replica < self.fate.unknowing
@@ -199,11 +199,11 @@ impl<W: Watch> World<W> {
         for id in self.renderer.ended(self.now) {
             let call = self.calls[id];
             let answer = if self.is_unknown(call) {
-                Answer::NotFound
+                RendererAnswer::NotFound
             } else if self.is_poison(call.project) && self.fate.poison == Poison::Crash {
-                Answer::Broken
+                RendererAnswer::Broken
             } else if self.is_poison(call.project) && self.fate.poison == Poison::Kill {
-                Answer::Unavailable
+                RendererAnswer::Unavailable
             } else {
                 let is_behind = call.replica < self.fate.behind;
                 // It is of the generation that has rendered the project before, though a sidecar
@@ -212,12 +212,12 @@ impl<W: Watch> World<W> {
                 let newest = stored.map_or(0, |order| order.rollout).max(call.rollout);
                 let rollout = newest - u64::from(is_behind && newest > 1);
                 *stored = (*stored).max(Some(Order::new(rollout, number(self.now))));
-                Answer::Rendered { rollout }
+                RendererAnswer::Rendered { rollout }
             };
             match self.renderer.mood {
                 Mood::BlackHole => {}
-                Mood::Unavailable => self.reply(id, Answer::Unavailable),
-                Mood::Failing(failure) => self.reply(id, Answer::Failed(failure)),
+                Mood::Unavailable => self.reply(id, RendererAnswer::Unavailable),
+                Mood::Failing(failure) => self.reply(id, RendererAnswer::Failed(failure)),
                 Mood::Working | Mood::Flaky(_) | Mood::PushingBack { .. } => self.reply(id, answer),
             }
         }
@@ -228,11 +228,11 @@ impl<W: Watch> World<W> {
         if self.calls[id].is_answered {
             return;
         }
-        if self.plan.way == Way::Admission {
+        if self.plan.way == Upkeep::Admission {
             self.renderer.give_up(id, self.now);
             self.renderer_changed();
         }
-        self.happen(Event::Answered(id, Answer::DeadlineExceeded));
+        self.happen(Event::Answered(id, RendererAnswer::DeadlineExceeded));
     }
 }
 

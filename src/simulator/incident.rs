@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use super::{
     applications::TRIES,
-    calls::{Answer, Call, number},
+    calls::{RendererAnswer, SimulatedCall, number},
     sidecar::ProjectId,
-    watch::{Launch, Watch},
+    watch::{Launch, Observer},
     world::World,
 };
 use crate::{admission::Class, revision::Order};
@@ -15,7 +15,7 @@ use crate::{admission::Class, revision::Order};
 /// How long a client waits before it retries.
 const TIMEOUT: Duration = Duration::from_secs(2);
 
-impl<W: Watch> World<W> {
+impl<W: Observer> World<W> {
     /// Without a sidecar, what is outdated is forgotten, and each lookup renders.
     pub(super) fn forget_and_render(&mut self, id: usize, project: ProjectId) {
         let sidecar = &mut self.sidecars[id];
@@ -34,7 +34,7 @@ impl<W: Watch> World<W> {
         };
         let from = &self.sidecars[id];
         self.watch.launched(from, project, launch, self.now);
-        let call = Call {
+        let call = SimulatedCall {
             sidecar: id,
             incarnation: 0,
             project,
@@ -49,8 +49,8 @@ impl<W: Watch> World<W> {
         self.send(call, TIMEOUT);
     }
 
-    pub(super) fn incident_lands(&mut self, call: Call, answer: Answer) {
-        if let Answer::Rendered { rollout } = answer {
+    pub(super) fn incident_lands(&mut self, call: SimulatedCall, answer: RendererAnswer) {
+        if let RendererAnswer::Rendered { rollout } = answer {
             self.store(call, Order::new(rollout, number(self.now)));
         } else if call.tries < TRIES {
             self.render_as_in_the_incident(call.sidecar, call.project, call.tries + 1);

@@ -4,11 +4,11 @@
 use std::time::Duration;
 
 use super::{
-    calls::{Answer, Call, number},
-    plan::Way,
-    renderer::{CallId, Failure},
+    calls::{RendererAnswer, SimulatedCall, number},
+    plan::Upkeep,
+    renderer::{AnsweredFailure, CallId},
     sidecar::{Caller, ProjectId, Waiting},
-    watch::{Launch, Watch},
+    watch::{Launch, Observer},
     world::{Event, World},
 };
 use crate::{
@@ -21,7 +21,7 @@ use crate::{
 /// For how long a project that is not found is taken for absent.
 const ABSENCE: Duration = Duration::from_secs(30);
 
-impl<W: Watch> World<W> {
+impl<W: Observer> World<W> {
     /// Carries out what the machine decided, and sets its alarm. Those who wait wake after that.
     pub(super) fn settle(&mut self, id: usize) {
         let mut resolved = Vec::new();
@@ -81,7 +81,7 @@ impl<W: Watch> World<W> {
             }
             Launch::Fetch => (true, self.plan.fetch_deadline),
         };
-        let call = Call {
+        let call = SimulatedCall {
             sidecar: id,
             incarnation: sidecar.incarnation,
             project,
@@ -152,12 +152,12 @@ impl<W: Watch> World<W> {
         }
     }
 
-    pub(super) fn answered(&mut self, call: CallId, answer: Answer) {
+    pub(super) fn answered(&mut self, call: CallId, answer: RendererAnswer) {
         if std::mem::replace(&mut self.calls[call].is_answered, true) {
             return;
         }
         let call = self.calls[call];
-        if self.plan.way == Way::Incident {
+        if self.plan.way == Upkeep::Incident {
             return self.incident_lands(call, answer);
         }
         if self.sidecars[call.sidecar].incarnation != call.incarnation {
@@ -173,19 +173,21 @@ impl<W: Watch> World<W> {
         self.watch.answered(sidecar, call.project, answer, self.now);
     }
 
-    fn fetched(&mut self, call: Call, answer: Answer) {
+    fn fetched(&mut self, call: SimulatedCall, answer: RendererAnswer) {
         let landing = match answer {
-            Answer::Stored { order: Some(order) } => FetchLanding::Held(self.store(call, order)),
-            Answer::Unimplemented => FetchLanding::Unimplemented,
-            Answer::Stored { order: None } | Answer::Rendered { .. } | Answer::NotFound => {
-                FetchLanding::Nothing
+            RendererAnswer::Stored { order: Some(order) } => {
+                FetchLanding::Held(self.store(call, order))
             }
-            Answer::Unavailable
-            | Answer::Broken
-            | Answer::Failed(_)
-            | Answer::Exhausted(_)
-            | Answer::Refused
-            | Answer::DeadlineExceeded => FetchLanding::Failed(failure_of(answer)),
+            RendererAnswer::Unimplemented => FetchLanding::Unimplemented,
+            RendererAnswer::Stored { order: None }
+            | RendererAnswer::Rendered { .. }
+            | RendererAnswer::NotFound => FetchLanding::Nothing,
+            RendererAnswer::Unavailable
+            | RendererAnswer::Broken
+            | RendererAnswer::Failed(_)
+            | RendererAnswer::Exhausted(_)
+            | RendererAnswer::Refused
+            | RendererAnswer::DeadlineExceeded => FetchLanding::Failed(failure_of(answer)),
         };
         let (name, now) = (self.names.of(call.project), self.now);
         let sidecar = &mut self.sidecars[call.sidecar];
@@ -193,25 +195,25 @@ impl<W: Watch> World<W> {
         sidecar.admission.fetched(name, landing, now);
     }
 
-    fn landed(&mut self, call: Call, answer: Answer) {
+    fn landed(&mut self, call: SimulatedCall, answer: RendererAnswer) {
         let now = self.now;
         let sidecar = &mut self.sidecars[call.sidecar];
         let before = sidecar.slots[call.project].held;
         sidecar.progress.rendered(now.since(call.sent_at));
         let landing = match answer {
-            Answer::Rendered { rollout } => {
+            RendererAnswer::Rendered { rollout } => {
                 Landing::Held(self.store(call, Order::new(rollout, number(now))))
             }
-            Answer::NotFound => self.not_found(call),
-            Answer::Failed(Failure::Rejected) => Landing::Rejected,
-            Answer::Unavailable
-            | Answer::Broken
-            | Answer::Failed(_)
-            | Answer::Stored { .. }
-            | Answer::Unimplemented
-            | Answer::Exhausted(_)
-            | Answer::Refused
-            | Answer::DeadlineExceeded => Landing::Failed(failure_of(answer)),
+            RendererAnswer::NotFound => self.not_found(call),
+            RendererAnswer::Failed(AnsweredFailure::Rejected) => Landing::Rejected,
+            RendererAnswer::Unavailable
+            | RendererAnswer::Broken
+            | RendererAnswer::Failed(_)
+            | RendererAnswer::Stored { .. }
+            | RendererAnswer::Unimplemented
+            | RendererAnswer::Exhausted(_)
+            | RendererAnswer::Refused
+            | RendererAnswer::DeadlineExceeded => Landing::Failed(failure_of(answer)),
         };
         self.observed.landed(now, &landing);
         let name = self.names.of(call.project);
@@ -225,7 +227,7 @@ impl<W: Watch> World<W> {
 
     /// A missing project is absent for a while. A held one is held until a second NOT_FOUND over
     /// another connection, and longer while too many would be dropped at once.
-    fn not_found(&mut self, call: Call) -> Landing {
+    fn not_found(&mut self, call: SimulatedCall) -> Landing {
         let now = self.now;
         let sidecar = &mut self.sidecars[call.sidecar];
         if sidecar.slots[call.project].held.is_some() {
@@ -249,7 +251,7 @@ impl<W: Watch> World<W> {
     }
 
     /// Holds what a call brought, if it is newer, and tells what is held then.
-    pub(super) fn store(&mut self, call: Call, order: Order) -> HeldMark {
+    pub(super) fn store(&mut self, call: SimulatedCall, order: Order) -> HeldMark {
         let now = self.now;
         let sidecar = &mut self.sidecars[call.sidecar];
         let was_fresh = sidecar.is_fresh(call.project);
@@ -275,19 +277,19 @@ impl<W: Watch> World<W> {
 }
 
 /// Which failure of a call an answer is.
-fn failure_of(answer: Answer) -> CallFailure {
+fn failure_of(answer: RendererAnswer) -> CallFailure {
     match answer {
-        Answer::Unavailable => CallFailure::Unavailable,
-        Answer::Failed(Failure::Unauthenticated) => CallFailure::Unauthenticated,
-        Answer::Failed(Failure::Aborted) => CallFailure::Aborted,
-        Answer::Exhausted(pushback) => CallFailure::Exhausted(pushback),
-        Answer::Refused => CallFailure::Refused,
-        Answer::DeadlineExceeded => CallFailure::DeadlineExceeded,
-        Answer::Failed(Failure::Internal | Failure::Rejected)
-        | Answer::Broken
-        | Answer::Rendered { .. }
-        | Answer::Stored { .. }
-        | Answer::Unimplemented
-        | Answer::NotFound => CallFailure::Other,
+        RendererAnswer::Unavailable => CallFailure::Unavailable,
+        RendererAnswer::Failed(AnsweredFailure::Unauthenticated) => CallFailure::Unauthenticated,
+        RendererAnswer::Failed(AnsweredFailure::Aborted) => CallFailure::Aborted,
+        RendererAnswer::Exhausted(pushback) => CallFailure::Exhausted(pushback),
+        RendererAnswer::Refused => CallFailure::Refused,
+        RendererAnswer::DeadlineExceeded => CallFailure::DeadlineExceeded,
+        RendererAnswer::Failed(AnsweredFailure::Internal | AnsweredFailure::Rejected)
+        | RendererAnswer::Broken
+        | RendererAnswer::Rendered { .. }
+        | RendererAnswer::Stored { .. }
+        | RendererAnswer::Unimplemented
+        | RendererAnswer::NotFound => CallFailure::Other,
     }
 }

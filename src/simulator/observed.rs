@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, time::Duration};
 
 use super::{
     plan::Plan,
-    sidecar::{Convergence, Sidecar},
+    sidecar::{Convergence, SimulatedSidecar},
 };
 use crate::{
     admission::{CallFailure, Class, Landing},
@@ -228,7 +228,7 @@ impl Observed {
     }
 
     /// Records what the run ended with.
-    pub(super) fn end(&mut self, sidecars: &[Sidecar], now: Moment) {
+    pub(super) fn end(&mut self, sidecars: &[SimulatedSidecar], now: Moment) {
         self.rates_changed(0.0, now);
         self.ended = now;
         let converged = sidecars.iter().map(|sidecar| sidecar.progress.converged);

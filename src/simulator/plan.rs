@@ -15,7 +15,7 @@ pub const COLD_PATIENCE: Duration = Duration::from_secs(2);
 
 /// How the applications' configuration is kept up to date.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Way {
+pub enum Upkeep {
     /// Admission decides about renders.
     Admission,
     /// Without a sidecar: what is outdated is forgotten, and each lookup renders, times out, and
@@ -27,7 +27,7 @@ pub enum Way {
 #[derive(Clone, Debug)]
 pub struct Plan {
     /// How configuration is kept up to date.
-    pub way: Way,
+    pub way: Upkeep,
     /// Sidecars, each in a pod of its own.
     pub sidecars: usize,
     /// Projects, all of which every sidecar is asked for.

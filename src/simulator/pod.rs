@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use super::{
     applications::TRIES,
-    sidecar::Sidecar,
-    watch::Watch,
+    sidecar::SimulatedSidecar,
+    watch::Observer,
     world::{Event, World},
 };
 use crate::{
@@ -20,7 +20,7 @@ const LOOKED_UP_EVERY: Duration = Duration::from_millis(25);
 /// How often a rising share is put in force, as in the product.
 const RISES_EVERY: Duration = Duration::from_secs(1);
 
-impl<W: Watch> World<W> {
+impl<W: Observer> World<W> {
     /// Leaves the renderer that part of its cores, from 0 to 1.
     pub fn set_capacity(&mut self, part: f64) {
         let cores = self.plan.capacity() * self.plan.work * part;
@@ -119,9 +119,9 @@ impl<W: Watch> World<W> {
         }
     }
 
-    pub(super) fn new_sidecar(&mut self, id: usize) -> Sidecar {
+    pub(super) fn new_sidecar(&mut self, id: usize) -> SimulatedSidecar {
         let (seed, replica) = (self.rng.u64(..), self.rng.f64());
-        Sidecar::new(id, &self.plan, self.fate.target, replica, seed, self.now)
+        SimulatedSidecar::new(id, &self.plan, self.fate.target, replica, seed, self.now)
     }
 
     /// Has everything of a project held that was rendered before the run.

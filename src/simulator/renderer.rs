@@ -31,7 +31,7 @@ pub enum Mood {
     Flaky(f64),
     /// Every render is answered so at once, and so is every fetch where it is the identity that is
     /// refused.
-    Failing(Failure),
+    Failing(AnsweredFailure),
     /// Every call is pushed back at once.
     PushingBack {
         /// When to come back.
@@ -43,7 +43,7 @@ pub enum Mood {
 
 /// A failure that is an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Failure {
+pub enum AnsweredFailure {
     /// INTERNAL.
     Internal,
     /// ABORTED.
@@ -79,7 +79,7 @@ pub struct Store {
 
 /// The renderer.
 #[derive(Debug)]
-pub struct Renderer {
+pub struct SimulatedRenderer {
     /// How it takes calls.
     pub mood: Mood,
     /// Its store.
@@ -106,7 +106,7 @@ pub struct Renderer {
     at: Moment,
 }
 
-impl Renderer {
+impl SimulatedRenderer {
     pub(super) fn new(cores: f64, projects: usize) -> Self {
         #[expect(
             clippy::cast_possible_truncation,

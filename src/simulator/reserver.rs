@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use super::{watch::Watch, world::World};
+use super::{watch::Observer, world::World};
 use crate::{
     admission::{AskId, Lease, Reserved},
     moment::Moment,
@@ -52,7 +52,7 @@ impl Reserver {
     }
 }
 
-impl<W: Watch> World<W> {
+impl<W: Observer> World<W> {
     /// An answer arrives: each candidate may start, or none of the class may.
     pub(super) fn reserved(&mut self, id: usize, incarnation: u32, ask: AskId, candidates: usize) {
         let now = self.now;

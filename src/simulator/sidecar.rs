@@ -60,7 +60,7 @@ pub(super) struct Caller {
 
 /// A sidecar as it is at a moment.
 #[derive(Debug)]
-pub struct Sidecar {
+pub struct SimulatedSidecar {
     id: usize,
     pub(super) admission: Admission,
     /// The connection, and which replica of the renderer it leads to, from 0 to 1.
@@ -111,7 +111,7 @@ pub struct Convergence {
     pub longest: Duration,
 }
 
-impl Sidecar {
+impl SimulatedSidecar {
     pub(super) fn new(
         id: usize,
         plan: &Plan,

@@ -1,9 +1,9 @@
 //! What somebody who watches a world hears of, as it happens.
 
 use super::{
-    calls::Answer,
+    calls::RendererAnswer,
     fate::Fate,
-    sidecar::{ProjectId, Sidecar},
+    sidecar::{ProjectId, SimulatedSidecar},
 };
 use crate::{
     admission::{Class, Explanation, FetchLanding, HeldMark, Landing, Reserved},
@@ -13,35 +13,42 @@ use crate::{
 
 /// Hears of what happens in a world. It changes nothing; each sidecar is as it is at that moment.
 #[expect(unused_variables, reason = "by default nothing is done")]
-pub trait Watch: Sized {
+pub trait Observer: Sized {
     /// A sidecar starts, or a new process takes the place of the last.
-    fn started(&mut self, sidecar: &Sidecar, now: Moment) {}
+    fn started(&mut self, sidecar: &SimulatedSidecar, now: Moment) {}
 
     /// A sidecar has learned of a higher target.
-    fn target_raised(&mut self, sidecar: &Sidecar, now: Moment) {}
+    fn target_raised(&mut self, sidecar: &SimulatedSidecar, now: Moment) {}
 
     /// A sidecar has other limits.
-    fn limits_set(&mut self, sidecar: &Sidecar, now: Moment) {}
+    fn limits_set(&mut self, sidecar: &SimulatedSidecar, now: Moment) {}
 
     /// A project is dropped from what a sidecar holds.
-    fn evicted(&mut self, sidecar: &Sidecar, project: ProjectId, now: Moment) {}
+    fn evicted(&mut self, sidecar: &SimulatedSidecar, project: ProjectId, now: Moment) {}
 
     /// A held project that the renderer no longer knows is about to be dropped.
-    fn dropped(&mut self, sidecar: &Sidecar, project: ProjectId, now: Moment) {}
+    fn dropped(&mut self, sidecar: &SimulatedSidecar, project: ProjectId, now: Moment) {}
 
     /// A project is looked up that is not fresh.
-    fn looked_up(&mut self, sidecar: &Sidecar, project: ProjectId, now: Moment) {}
+    fn looked_up(&mut self, sidecar: &SimulatedSidecar, project: ProjectId, now: Moment) {}
 
     /// The same lookup reaches admission, since no refusal of it is remembered.
-    fn asked(&mut self, sidecar: &Sidecar, project: ProjectId, now: Moment) {}
+    fn asked(&mut self, sidecar: &SimulatedSidecar, project: ProjectId, now: Moment) {}
 
     /// Admission has answered that a caller is not to wait.
-    fn refused(&mut self, sidecar: &Sidecar, project: ProjectId, refusal: Refusal, now: Moment) {}
+    fn refused(
+        &mut self,
+        sidecar: &SimulatedSidecar,
+        project: ProjectId,
+        refusal: Refusal,
+        now: Moment,
+    ) {
+    }
 
     /// A caller who waited leaves; `explained` is what admission said of the project before.
     fn leaves(
         &mut self,
-        sidecar: &Sidecar,
+        sidecar: &SimulatedSidecar,
         project: ProjectId,
         explained: Option<Explanation>,
         now: Moment,
@@ -49,25 +56,39 @@ pub trait Watch: Sized {
     }
 
     /// A caller is told why its project is not fresh.
-    fn told(&mut self, sidecar: &Sidecar, project: ProjectId, refusal: Refusal, now: Moment) {}
+    fn told(
+        &mut self,
+        sidecar: &SimulatedSidecar,
+        project: ProjectId,
+        refusal: Refusal,
+        now: Moment,
+    ) {
+    }
 
     /// A caller who waited is woken because something landed.
-    fn woken(&mut self, sidecar: &Sidecar, project: ProjectId, now: Moment) {}
+    fn woken(&mut self, sidecar: &SimulatedSidecar, project: ProjectId, now: Moment) {}
 
     /// A sidecar asks elsewhere whether renders may start.
-    fn asks(&mut self, sidecar: &Sidecar, now: Moment) {}
+    fn asks(&mut self, sidecar: &SimulatedSidecar, now: Moment) {}
 
     /// An answer has come, of which admission has not heard yet.
-    fn reserved(&mut self, sidecar: &Sidecar, answers: &[Reserved], now: Moment) {}
+    fn reserved(&mut self, sidecar: &SimulatedSidecar, answers: &[Reserved], now: Moment) {}
 
     /// A render or a fetch is launched.
-    fn launched(&mut self, sidecar: &Sidecar, project: ProjectId, launch: Launch, now: Moment) {}
+    fn launched(
+        &mut self,
+        sidecar: &SimulatedSidecar,
+        project: ProjectId,
+        launch: Launch,
+        now: Moment,
+    ) {
+    }
 
     /// A fetch has come back. What it brought is held already, and admission has not heard of it
     /// yet.
     fn fetched(
         &mut self,
-        sidecar: &Sidecar,
+        sidecar: &SimulatedSidecar,
         project: ProjectId,
         landing: FetchLanding,
         now: Moment,
@@ -78,7 +99,7 @@ pub trait Watch: Sized {
     /// already, and admission has not heard of it yet.
     fn landed(
         &mut self,
-        sidecar: &Sidecar,
+        sidecar: &SimulatedSidecar,
         project: ProjectId,
         landing: Landing,
         before: Option<HeldMark>,
@@ -87,10 +108,17 @@ pub trait Watch: Sized {
     }
 
     /// What came back makes a project fresh.
-    fn became_fresh(&mut self, sidecar: &Sidecar, project: ProjectId, now: Moment) {}
+    fn became_fresh(&mut self, sidecar: &SimulatedSidecar, project: ProjectId, now: Moment) {}
 
     /// A call has been answered, and all that followed from it at once is done.
-    fn answered(&mut self, sidecar: &Sidecar, project: ProjectId, answer: Answer, now: Moment) {}
+    fn answered(
+        &mut self,
+        sidecar: &SimulatedSidecar,
+        project: ProjectId,
+        answer: RendererAnswer,
+        now: Moment,
+    ) {
+    }
 
     /// Whether enough was seen: the run is over before its last second.
     fn has_seen_enough(&mut self, now: Moment) -> bool {
@@ -98,7 +126,7 @@ pub trait Watch: Sized {
     }
 
     /// The run is over.
-    fn ended(&mut self, sidecars: &[Sidecar], fate: &Fate, now: Moment) {}
+    fn ended(&mut self, sidecars: &[SimulatedSidecar], fate: &Fate, now: Moment) {}
 }
 
 /// What is launched.
@@ -119,4 +147,4 @@ pub enum Launch {
 #[derive(Clone, Copy, Debug)]
 pub struct Unwatched;
 
-impl Watch for Unwatched {}
+impl Observer for Unwatched {}

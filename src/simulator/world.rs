@@ -7,14 +7,14 @@ use std::{
 };
 
 use super::{
-    calls::{Answer, Call},
+    calls::{RendererAnswer, SimulatedCall},
     fate::Fate,
     observed::Observed,
     plan::Plan,
-    renderer::{CallId, Renderer},
+    renderer::{CallId, SimulatedRenderer},
     reserver::Reserver,
-    sidecar::{ProjectId, Sidecar},
-    watch::{Unwatched, Watch},
+    sidecar::{ProjectId, SimulatedSidecar},
+    watch::{Observer, Unwatched},
 };
 use crate::{
     admission::AskId,
@@ -50,12 +50,12 @@ pub(super) enum Event {
     Stored(CallId),
     Ended(u64),
     Deadline(CallId),
-    Answered(CallId, Answer),
+    Answered(CallId, RendererAnswer),
 }
 
 impl Event {
     /// The sidecar that it happens to.
-    fn sidecar(self, calls: &[Call]) -> Option<usize> {
+    fn sidecar(self, calls: &[SimulatedCall]) -> Option<usize> {
         match self {
             Self::Lookup(sidecar)
             | Self::Wake(sidecar, _)
@@ -113,16 +113,16 @@ pub struct World<W = Unwatched> {
     /// What may change while it runs.
     pub fate: Fate,
     /// The renderer.
-    pub renderer: Renderer,
+    pub renderer: SimulatedRenderer,
     /// Who is asked whether renders may start, where they are [reserved](Plan::reserving)
     /// elsewhere.
     pub reserver: Reserver,
     pub(super) watch: W,
     pub(super) now: Moment,
     pub(super) rng: fastrand::Rng,
-    pub(super) sidecars: Vec<Sidecar>,
+    pub(super) sidecars: Vec<SimulatedSidecar>,
     pub(super) observed: Observed,
-    pub(super) calls: Vec<Call>,
+    pub(super) calls: Vec<SimulatedCall>,
     pub(super) names: Names,
     script: Vec<(Moment, Act<W>)>,
     events: BinaryHeap<Reverse<Timed>>,
@@ -155,7 +155,7 @@ impl Names {
     }
 }
 
-impl<W: Watch> World<W> {
+impl<W: Observer> World<W> {
     /// Makes a world in which every sidecar holds all projects, and all is fresh.
     ///
     /// # Panics
@@ -167,7 +167,7 @@ impl<W: Watch> World<W> {
         let mut world = Self {
             now: Moment::START,
             sidecars: Vec::new(),
-            renderer: Renderer::new(plan.capacity() * plan.work, plan.projects),
+            renderer: SimulatedRenderer::new(plan.capacity() * plan.work, plan.projects),
             reserver: Reserver::new(),
             observed: Observed::new(&plan),
             fate: Fate::new(&plan),

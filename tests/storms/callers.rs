@@ -14,12 +14,14 @@ use serde_json::json;
 use tokio::{net::TcpStream, task::JoinSet, time::timeout};
 use tonic::transport::Endpoint;
 
-use super::support::{HUNG, Renderer, Sidecar, asking, millis, sample, secs, until, waiting};
+use super::support::{
+    HUNG, StormRenderer, StormSidecar, asking, millis, sample, secs, until, waiting,
+};
 
 #[tokio::test]
 async fn two_hundred_callers_of_a_missing_project_share_one_render_though_most_hang_up() {
-    let renderer = Renderer::start(sample(23, secs(2))).await;
-    let sidecar = Sidecar::start(&renderer, json!({})).await;
+    let renderer = StormRenderer::start(sample(23, secs(2))).await;
+    let sidecar = StormSidecar::start(&renderer, json!({})).await;
     let project = &renderer.projects()[0];
     let mut callers = JoinSet::new();
     let mut leaving = Vec::new();
@@ -47,8 +49,8 @@ async fn two_hundred_callers_of_a_missing_project_share_one_render_though_most_h
 /// consul#23806: the first caller leaves during the render, and takes its result along.
 #[tokio::test]
 async fn a_lone_caller_that_hangs_up_leaves_its_result_behind() {
-    let renderer = Renderer::start(sample(23, millis(300))).await;
-    let sidecar = Sidecar::start(&renderer, json!({})).await;
+    let renderer = StormRenderer::start(sample(23, millis(300))).await;
+    let sidecar = StormSidecar::start(&renderer, json!({})).await;
     let project = &renderer.projects()[0];
     let (mut client, request) = (sidecar.client(), asking(project));
     let calling = tokio::spawn(async move { client.get_config(request).await });
@@ -65,8 +67,8 @@ async fn a_lone_caller_that_hangs_up_leaves_its_result_behind() {
 /// h2 ends a connection on which too many streams are reset (its limit of pending resets, against "rapid reset").
 #[tokio::test]
 async fn applications_that_cancel_by_the_hundred_keep_their_connection_and_cancel_no_render() {
-    let renderer = Renderer::start(sample(23, secs(3))).await;
-    let sidecar = Sidecar::start(&renderer, json!({})).await;
+    let renderer = StormRenderer::start(sample(23, secs(3))).await;
+    let sidecar = StormSidecar::start(&renderer, json!({})).await;
     let (address, dials) = (sidecar.address(), Arc::new(AtomicUsize::new(0)));
     let dialled = Arc::clone(&dials);
     let connector = tower::service_fn(move |_| {

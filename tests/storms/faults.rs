@@ -3,7 +3,9 @@
 use serde_json::json;
 use tokio::time::{Instant, sleep};
 
-use super::support::{Load, Renderer, Sidecar, millis, sample, secs, served, until, waiting};
+use super::support::{
+    StormLoad, StormRenderer, StormSidecar, millis, sample, secs, served, until, waiting,
+};
 use evenkeel::{
     proto::v1::{NotRefreshed, Served},
     renderer::Fault,
@@ -11,8 +13,9 @@ use evenkeel::{
 
 #[tokio::test]
 async fn a_renderer_that_hangs_delays_no_lookup_and_is_used_again_when_it_is_well() {
-    let renderer = Renderer::start(sample(20, millis(20))).await;
-    let mut sidecar = Sidecar::start(&renderer, json!({ "upstream": { "deadline": "2s" } })).await;
+    let renderer = StormRenderer::start(sample(20, millis(20))).await;
+    let mut sidecar =
+        StormSidecar::start(&renderer, json!({ "upstream": { "deadline": "2s" } })).await;
     let projects = &renderer.projects()[..20];
     sidecar.hold(projects).await;
     sidecar.limit(1000.0, 1000, 4).await;
@@ -22,7 +25,7 @@ async fn a_renderer_that_hangs_delays_no_lookup_and_is_used_again_when_it_is_wel
     renderer.faults().set(Fault::Hang);
     renderer.release(2);
     sidecar.release(2).await;
-    let load = Load::start(&sidecar, projects, 16).await;
+    let load = StormLoad::start(&sidecar, projects, 16).await;
     let start = Instant::now();
     while start.elapsed() < secs(7) {
         assert!(sidecar.metrics().await.sum("renders_in_flight", &[]) <= 4.0);
@@ -46,8 +49,8 @@ async fn a_renderer_that_hangs_delays_no_lookup_and_is_used_again_when_it_is_wel
 /// fail a try; a sidecar without a margin fails all three.
 #[tokio::test]
 async fn forty_lookups_with_60_ms_to_live_are_answered_while_the_render_hangs() {
-    let renderer = Renderer::start(sample(23, millis(5))).await;
-    let mut sidecar = Sidecar::start(&renderer, json!({})).await;
+    let renderer = StormRenderer::start(sample(23, millis(5))).await;
+    let mut sidecar = StormSidecar::start(&renderer, json!({})).await;
     let projects = &renderer.projects()[..3];
     for project in projects {
         sidecar.get(project).await.unwrap();
@@ -67,7 +70,7 @@ async fn forty_lookups_with_60_ms_to_live_are_answered_while_the_render_hangs() 
 }
 
 /// How many of forty lookups are answered outdated.
-async fn answered_within_60_ms(sidecar: &Sidecar, project: &str) -> usize {
+async fn answered_within_60_ms(sidecar: &StormSidecar, project: &str) -> usize {
     let mut answered = 0;
     for _ in 0..40 {
         let mut request = waiting(project, millis(500));
@@ -83,8 +86,8 @@ async fn answered_within_60_ms(sidecar: &Sidecar, project: &str) -> usize {
 /// argo-cd#29766: a replica on the old rollout is asked in a tight loop.
 #[tokio::test]
 async fn a_renderer_on_the_old_rollout_is_asked_seldom_and_used_once_it_is_right() {
-    let renderer = Renderer::start(sample(23, millis(5))).await;
-    let mut sidecar = Sidecar::start(&renderer, json!({})).await;
+    let renderer = StormRenderer::start(sample(23, millis(5))).await;
+    let mut sidecar = StormSidecar::start(&renderer, json!({})).await;
     let project = &renderer.projects()[0];
     sidecar.get(project).await.unwrap();
     renderer.faults().set(Fault::Behind);
@@ -115,15 +118,15 @@ async fn a_renderer_on_the_old_rollout_is_asked_seldom_and_used_once_it_is_right
 
 #[tokio::test]
 async fn a_renderer_that_flaps_fails_no_lookup_and_all_is_fresh_in_the_end() {
-    let renderer = Renderer::start(sample(40, millis(20))).await;
-    let mut sidecar = Sidecar::start(&renderer, json!({})).await;
+    let renderer = StormRenderer::start(sample(40, millis(20))).await;
+    let mut sidecar = StormSidecar::start(&renderer, json!({})).await;
     let projects = renderer.projects();
     sidecar.hold(&projects).await;
     sidecar.limit(10.0, 4, 4).await;
     renderer.faults().set(Fault::Flap);
     renderer.release(2);
     sidecar.release(2).await;
-    let load = Load::start(&sidecar, &projects, 8).await;
+    let load = StormLoad::start(&sidecar, &projects, 8).await;
     sleep(secs(6)).await;
     renderer.faults().clear();
     sidecar.until_fresh(40, secs(60)).await;

@@ -9,7 +9,7 @@ use tokio::{
     task::{JoinSet, spawn_blocking},
 };
 
-use super::support::{HUNG, Renderer, Sidecar, http, millis, sample, until};
+use super::support::{HUNG, StormRenderer, StormSidecar, http, millis, sample, until};
 
 /// How many sidecars there are.
 const SIDECARS: usize = 50;
@@ -17,7 +17,7 @@ const SIDECARS: usize = 50;
 #[tokio::test]
 #[expect(clippy::too_many_lines, reason = "fifty sidecars start once")]
 async fn a_fleet_of_fifty_says_who_differs_who_is_silent_and_when_a_release_is_over() {
-    let renderer = Renderer::start(sample(23, millis(1))).await;
+    let renderer = StormRenderer::start(sample(23, millis(1))).await;
     let mut sidecars = fifty(&renderer).await;
     let project = renderer.projects()[0].clone();
     hold(&sidecars, &project).await;
@@ -38,7 +38,7 @@ async fn a_fleet_of_fifty_says_who_differs_who_is_silent_and_when_a_release_is_o
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let silent = listener.local_addr().unwrap();
 
-    let mut fleet: Vec<_> = sidecars.iter().map(Sidecar::telemetry).collect();
+    let mut fleet: Vec<_> = sidecars.iter().map(StormSidecar::telemetry).collect();
     fleet[9] = older;
     let with_silent: Vec<_> = fleet.iter().copied().chain([silent]).collect();
 
@@ -121,23 +121,23 @@ async fn a_fleet_of_fifty_says_who_differs_who_is_silent_and_when_a_release_is_o
     assert_eq!(code, 69, "none answers");
 }
 
-async fn fifty(renderer: &Renderer) -> Vec<Sidecar> {
+async fn fifty(renderer: &StormRenderer) -> Vec<StormSidecar> {
     let mut sidecars = Vec::new();
     for _ in 0..SIDECARS {
-        sidecars.push(Sidecar::start(renderer, json!({})).await);
+        sidecars.push(StormSidecar::start(renderer, json!({})).await);
     }
     sidecars
 }
 
 /// Has every sidecar hold a project, fresh by its target.
-async fn hold(sidecars: &[Sidecar], project: &str) {
+async fn hold(sidecars: &[StormSidecar], project: &str) {
     for sidecar in sidecars {
         sidecar.get_all(&[project.to_owned()]).await;
         sidecar.until_fresh(1, HUNG).await;
     }
 }
 
-async fn hash(sidecar: &Sidecar) -> String {
+async fn hash(sidecar: &StormSidecar) -> String {
     let (code, page) = http(sidecar.telemetry(), "/status")
         .await
         .expect("it answers");

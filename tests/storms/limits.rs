@@ -3,7 +3,7 @@
 use serde_json::json;
 use tokio::time::{Instant, sleep_until};
 
-use super::support::{Budget, HUNG, Load, Renderer, Sidecar, millis, sample};
+use super::support::{HUNG, LaunchBudget, StormLoad, StormRenderer, StormSidecar, millis, sample};
 
 /// Rates and bursts, one after the other and over again.
 const LIMITS: [(f64, u32); 5] = [(20.0, 6), (40.0, 3), (5.0, 8), (0.5, 1), (30.0, 6)];
@@ -11,15 +11,15 @@ const LIMITS: [(f64, u32); 5] = [(20.0, 6), (40.0, 3), (5.0, 8), (0.5, 1), (30.0
 /// governor#39: every change of the limits grants a burst, or loses what was refilled.
 #[tokio::test]
 async fn sixty_changes_of_the_limits_by_sighup_grant_no_render_more_and_lose_few() {
-    let renderer = Renderer::start(sample(400, millis(10))).await;
-    let mut sidecar = Sidecar::start_program(&renderer, json!({})).await;
+    let renderer = StormRenderer::start(sample(400, millis(10))).await;
+    let mut sidecar = StormSidecar::start_program(&renderer, json!({})).await;
     let projects = renderer.projects();
     sidecar.hold(&projects).await;
     let (rate, burst) = LIMITS[LIMITS.len() - 1];
     sidecar.limit(rate, burst, 16).await;
     let before = renderer.renders();
-    let mut budget = Budget::new(rate, burst.into());
-    let load = Load::start(&sidecar, &projects, 16).await;
+    let mut budget = LaunchBudget::new(rate, burst.into());
+    let load = StormLoad::start(&sidecar, &projects, 16).await;
     renderer.release(2);
     sidecar.release(2).await;
     let released = renderer.renders().now;
@@ -42,8 +42,8 @@ async fn sixty_changes_of_the_limits_by_sighup_grant_no_render_more_and_lose_few
 
 #[tokio::test]
 async fn an_empty_settings_file_changes_nothing() {
-    let renderer = Renderer::start(sample(23, millis(1))).await;
-    let mut sidecar = Sidecar::start(&renderer, json!({})).await;
+    let renderer = StormRenderer::start(sample(23, millis(1))).await;
+    let mut sidecar = StormSidecar::start(&renderer, json!({})).await;
     sidecar.limit(7.0, 3, 2).await;
     renderer.release(2);
     sidecar.release(2).await;

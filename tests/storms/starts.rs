@@ -2,12 +2,12 @@
 
 use serde_json::json;
 
-use super::support::{Renderer, Sidecar, millis, sample};
+use super::support::{StormRenderer, StormSidecar, millis, sample};
 
 async fn first_lookups_are_answered(starts: usize) {
-    let renderer = Renderer::start(sample(starts, millis(1))).await;
+    let renderer = StormRenderer::start(sample(starts, millis(1))).await;
     for project in &renderer.projects()[..starts] {
-        let sidecar = Sidecar::start(&renderer, json!({})).await;
+        let sidecar = StormSidecar::start(&renderer, json!({})).await;
         let answer = sidecar.get(project).await;
         assert!(answer.is_ok(), "{project}: {answer:?}");
     }

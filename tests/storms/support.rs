@@ -13,11 +13,11 @@ use evenkeel::proto::v1::{GetConfigResponse, NotRefreshed, Served};
 use tokio::time::{Instant, sleep};
 
 pub(crate) use self::{
-    budget::Budget,
-    load::Load,
-    metrics::{Page, http},
-    renderer::{Renderer, sample},
-    sidecar::{HUNG, Sidecar, asking, waiting},
+    budget::LaunchBudget,
+    load::StormLoad,
+    metrics::{MetricsPage, http},
+    renderer::{StormRenderer, sample},
+    sidecar::{HUNG, StormSidecar, asking, waiting},
 };
 
 pub(crate) fn millis(millis: u64) -> Duration {

@@ -6,7 +6,7 @@ use serde_json::json;
 use tokio::time::timeout;
 use tonic::Streaming;
 
-use super::support::{HUNG, Renderer, Sidecar, millis, rollout, sample, until};
+use super::support::{HUNG, StormRenderer, StormSidecar, millis, rollout, sample, until};
 use evenkeel::{
     proto::v1::{GetConfigResponse, WatchConfigResponse, watch_config_response::Event},
     renderer::RendererOptions,
@@ -23,8 +23,8 @@ async fn next(watch: &mut Streaming<WatchConfigResponse>) -> GetConfigResponse {
 
 #[tokio::test]
 async fn watchers_of_twenty_projects_see_a_release_without_a_lookup() {
-    let renderer = Renderer::start(sample(23, millis(20))).await;
-    let mut sidecar = Sidecar::start(&renderer, json!({})).await;
+    let renderer = StormRenderer::start(sample(23, millis(20))).await;
+    let mut sidecar = StormSidecar::start(&renderer, json!({})).await;
     let mut watches = Vec::new();
     for project in &renderer.projects()[..20] {
         watches.push(sidecar.watch(project).await);
@@ -49,13 +49,13 @@ async fn a_watcher_that_does_not_read_ends_on_the_newest() {
         fs::write(folder.path().join("ada.yaml"), text).unwrap();
     };
     write(0);
-    let renderer = Renderer::start(RendererOptions {
+    let renderer = StormRenderer::start(RendererOptions {
         projects: folder.path().to_owned(),
         pad: 3 << 20,
         ..sample(1, millis(1))
     })
     .await;
-    let sidecar = Sidecar::start(&renderer, json!({})).await;
+    let sidecar = StormSidecar::start(&renderer, json!({})).await;
     let mut watch = sidecar.watch("ada").await;
     let number = |answer: &GetConfigResponse| answer.revision.as_ref().map_or(0, |it| it.number);
     let first = number(&next(&mut watch).await);

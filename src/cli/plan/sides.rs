@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::Args;
+use super::PlanArgs;
 use crate::{
     plan::{Case, Seen, Unfit},
     status::Fleet,
@@ -141,7 +141,7 @@ impl Known {
 ///
 /// # Errors
 /// When a value is missing or does not fit the others.
-pub(super) fn cases(args: &Args, known: &Known) -> Result<[Case; 2], Unfit> {
+pub(super) fn cases(args: &PlanArgs, known: &Known) -> Result<[Case; 2], Unfit> {
     let now = known.now();
     let positive = |value: f64| (value > 0.0).then_some(value);
     let pods = now.map(|now| match now.fleet_size {
@@ -206,7 +206,7 @@ fn of<T: Copy>(
 }
 
 /// The rates of a sidecar. Where the settings divide a fleet's rate, it stays the same with another number of pods.
-fn rates(args: &Args, now: Option<&Now>, pods: [u32; 2]) -> Result<[f64; 2], Unfit> {
+fn rates(args: &PlanArgs, now: Option<&Now>, pods: [u32; 2]) -> Result<[f64; 2], Unfit> {
     let each = |rates: [f64; 2]| {
         // No pods are refused later.
         [0, 1].map(|side| rates[side] / f64::from(pods[side].max(1)))

@@ -26,7 +26,7 @@ const AWAY: (f64, f64) = (20.0, 25.0);
 const FETCH: Duration = Duration::from_millis(20);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Event {
+enum ConfirmingEvent {
     LookUp(usize),
     Wake(usize),
     /// A fetch of a pod's project is answered, which was sent at that moment.
@@ -45,7 +45,7 @@ struct Pod {
 struct Pods {
     all: Vec<Pod>,
     names: Vec<Project>,
-    events: BinaryHeap<Reverse<(Moment, usize, Event)>>,
+    events: BinaryHeap<Reverse<(Moment, usize, ConfirmingEvent)>>,
     sequence: usize,
     /// The number of each project's input, which the store has.
     stored: Vec<u64>,
@@ -91,7 +91,7 @@ impl Pods {
         }
     }
 
-    fn plan(&mut self, at: Moment, event: Event) {
+    fn plan(&mut self, at: Moment, event: ConfirmingEvent) {
         self.sequence += 1;
         self.events.push(Reverse((at, self.sequence, event)));
     }
@@ -107,9 +107,9 @@ impl Pods {
         }
     }
 
-    fn happen(&mut self, event: Event, now: Moment) {
+    fn happen(&mut self, event: ConfirmingEvent, now: Moment) {
         let pod = match event {
-            Event::Resync => {
+            ConfirmingEvent::Resync => {
                 self.since = Some(now);
                 for pod in 0..PODS {
                     self.all[pod].admission.resync(now);
@@ -119,7 +119,7 @@ impl Pods {
             }
             // Each second ten projects are looked up, some often and most seldom, and one of all in
             // turn.
-            Event::LookUp(pod) => {
+            ConfirmingEvent::LookUp(pod) => {
                 let cubed = self.rng.f64().powi(3);
                 for number in 0..PROJECTS {
                     let turn = now.since_start().as_secs() as usize % 50;
@@ -137,7 +137,7 @@ impl Pods {
                 self.plan(now + Duration::from_secs(1), event);
                 pod
             }
-            Event::Wake(pod) => {
+            ConfirmingEvent::Wake(pod) => {
                 if self.all[pod].wakes_at != Some(now) {
                     return;
                 }
@@ -145,7 +145,7 @@ impl Pods {
                 self.all[pod].admission.tick(now);
                 pod
             }
-            Event::Answer(pod, number, asked) => {
+            ConfirmingEvent::Answer(pod, number, asked) => {
                 let held = (self.stored[number], asked);
                 self.all[pod].held[number] = held;
                 let landing = FetchLanding::Held(HeldMark {
@@ -168,13 +168,13 @@ impl Pods {
             };
             let number = self.names.iter().position(|name| *name == project).unwrap();
             self.all[pod].fetches.push(now);
-            self.plan(now + FETCH, Event::Answer(pod, number, now));
+            self.plan(now + FETCH, ConfirmingEvent::Answer(pod, number, now));
         }
         let known = self.all[pod].wakes_at;
         let next = self.all[pod].admission.next_wake();
         if let Some(next) = next.filter(|next| known.is_none_or(|known| *next < known)) {
             self.all[pod].wakes_at = Some(next);
-            self.plan(next, Event::Wake(pod));
+            self.plan(next, ConfirmingEvent::Wake(pod));
         }
     }
 }
@@ -196,7 +196,7 @@ fn a_renderer_that_restarts_under_many_sidecars_is_asked_about_all_that_is_held_
     let mut pods = Pods::new();
     for pod in 0..PODS {
         let first = pods.rng.f64();
-        pods.plan(at(first), Event::LookUp(pod));
+        pods.plan(at(first), ConfirmingEvent::LookUp(pod));
     }
     // A tenth of the inputs changes while the renderer is away.
     for number in (0..PROJECTS).step_by(10) {
@@ -204,7 +204,7 @@ fn a_renderer_that_restarts_under_many_sidecars_is_asked_about_all_that_is_held_
     }
     let (away, back) = AWAY;
     assert!(away < back);
-    pods.plan(at(back), Event::Resync);
+    pods.plan(at(back), ConfirmingEvent::Resync);
 
     // The most wanted are right within seconds.
     pods.run(at(back + 10.0 + 10.0));

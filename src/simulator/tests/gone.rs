@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::{
     admission::{Landing, Tuning},
     moment::Moment,
-    simulator::{ProjectId, Sidecar},
+    simulator::{ProjectId, SimulatedSidecar},
 };
 
 /// Over one connection a second NOT_FOUND counts after this long.
@@ -33,7 +33,7 @@ impl Gone {
     }
 
     /// Takes a launch in.
-    pub(super) fn launched(&mut self, sidecar: &Sidecar, project: ProjectId) {
+    pub(super) fn launched(&mut self, sidecar: &SimulatedSidecar, project: ProjectId) {
         self.over[project] = sidecar.connection;
     }
 
@@ -50,7 +50,12 @@ impl Gone {
 
     /// Whether a project may be dropped that is held still: another NOT_FOUND came before, long ago
     /// and over another connection, and few were dropped of late.
-    pub(super) fn dropped(&mut self, sidecar: &Sidecar, project: ProjectId, now: Moment) -> bool {
+    pub(super) fn dropped(
+        &mut self,
+        sidecar: &SimulatedSidecar,
+        project: ProjectId,
+        now: Moment,
+    ) -> bool {
         let held = sidecar.count_held();
         let rule = TUNING.fault;
         let few = usize::try_from(rule.few).unwrap_or(usize::MAX);

@@ -12,7 +12,9 @@ use crate::{
     admission::{Explanation, FetchLanding, HeldMark, Landing, Reserved},
     moment::Moment,
     reason::{NotRefreshed, Refusal},
-    simulator::{Answer, Fate, Launch, Observed, Plan, ProjectId, Sidecar, Watch, Way},
+    simulator::{
+        Fate, Launch, Observed, Observer, Plan, ProjectId, RendererAnswer, SimulatedSidecar, Upkeep,
+    },
 };
 
 /// The median of fewer promises says nothing.
@@ -52,7 +54,7 @@ pub(super) struct Oracle {
 /// What the oracle noted of one sidecar.
 #[derive(Debug)]
 struct Book {
-    pages: Vec<Page>,
+    pages: Vec<OraclePage>,
     /// Projects that are not in flight, of which callers were told that they are scheduled, and
     /// when.
     scheduled: Vec<(ProjectId, Moment)>,
@@ -67,7 +69,7 @@ struct Book {
 
 /// What it noted of one project.
 #[derive(Clone, Copy, Debug, Default)]
-struct Page {
+struct OraclePage {
     /// When it was first looked up since it is not fresh.
     wanted_since: Option<Moment>,
     /// When the machine was last asked for it.
@@ -210,8 +212,8 @@ impl Oracle {
     }
 }
 
-impl Watch for Oracle {
-    fn started(&mut self, sidecar: &Sidecar, now: Moment) {
+impl Observer for Oracle {
+    fn started(&mut self, sidecar: &SimulatedSidecar, now: Moment) {
         let (plan, limits) = (&self.plan, sidecar.admission().limits());
         let projects = plan.projects + plan.unknown;
         let ledger = match self.books.get(sidecar.id()) {
@@ -219,7 +221,7 @@ impl Watch for Oracle {
             None => Ledger::new(limits.rate, now),
         };
         let book = Book {
-            pages: vec![Page::default(); projects],
+            pages: vec![OraclePage::default(); projects],
             scheduled: Vec::new(),
             promises: Vec::new(),
             witness: Witness::new(limits, projects, now),
@@ -233,7 +235,7 @@ impl Watch for Oracle {
         }
     }
 
-    fn target_raised(&mut self, sidecar: &Sidecar, _: Moment) {
+    fn target_raised(&mut self, sidecar: &SimulatedSidecar, _: Moment) {
         let book = &mut self.books[sidecar.id()];
         for (project, page) in book.pages.iter_mut().enumerate() {
             // What is under way asks for less, so that it does not meet this wish.
@@ -244,35 +246,41 @@ impl Watch for Oracle {
         book.witness.raised();
     }
 
-    fn limits_set(&mut self, sidecar: &Sidecar, now: Moment) {
+    fn limits_set(&mut self, sidecar: &SimulatedSidecar, now: Moment) {
         let book = &mut self.books[sidecar.id()];
         let rate = sidecar.admission().limits().rate;
         book.ledger.set_rate(rate, now);
         book.witness.set_rate(rate, now);
     }
 
-    fn evicted(&mut self, sidecar: &Sidecar, project: ProjectId, _: Moment) {
+    fn evicted(&mut self, sidecar: &SimulatedSidecar, project: ProjectId, _: Moment) {
         let promises = &mut self.books[sidecar.id()].promises;
         promises.retain(|(promised, ..)| *promised != project);
     }
 
-    fn dropped(&mut self, sidecar: &Sidecar, project: ProjectId, now: Moment) {
+    fn dropped(&mut self, sidecar: &SimulatedSidecar, project: ProjectId, now: Moment) {
         let book = &mut self.books[sidecar.id()];
         let is_rightful = book.gone.dropped(sidecar, project, now);
         self.wrongly_dropped += usize::from(!is_rightful);
         book.promises.retain(|(promised, ..)| *promised != project);
     }
 
-    fn looked_up(&mut self, sidecar: &Sidecar, project: ProjectId, now: Moment) {
+    fn looked_up(&mut self, sidecar: &SimulatedSidecar, project: ProjectId, now: Moment) {
         let page = &mut self.books[sidecar.id()].pages[project];
         page.wanted_since.get_or_insert(now);
     }
 
-    fn asked(&mut self, sidecar: &Sidecar, project: ProjectId, now: Moment) {
+    fn asked(&mut self, sidecar: &SimulatedSidecar, project: ProjectId, now: Moment) {
         self.books[sidecar.id()].pages[project].asked_at = now;
     }
 
-    fn refused(&mut self, sidecar: &Sidecar, project: ProjectId, refusal: Refusal, now: Moment) {
+    fn refused(
+        &mut self,
+        sidecar: &SimulatedSidecar,
+        project: ProjectId,
+        refusal: Refusal,
+        now: Moment,
+    ) {
         if refusal.reason != NotRefreshed::QueueFull {
             return;
         }
@@ -284,11 +292,23 @@ impl Watch for Oracle {
         book.pages[project].wanted_since = None;
     }
 
-    fn leaves(&mut self, _: &Sidecar, _: ProjectId, explained: Option<Explanation>, _: Moment) {
+    fn leaves(
+        &mut self,
+        _: &SimulatedSidecar,
+        _: ProjectId,
+        explained: Option<Explanation>,
+        _: Moment,
+    ) {
         self.forgotten += usize::from(explained.is_none());
     }
 
-    fn told(&mut self, sidecar: &Sidecar, project: ProjectId, refusal: Refusal, now: Moment) {
+    fn told(
+        &mut self,
+        sidecar: &SimulatedSidecar,
+        project: ProjectId,
+        refusal: Refusal,
+        now: Moment,
+    ) {
         let (id, reason) = (sidecar.id(), refusal.reason);
         self.miss_scheduled(id, now);
         let book = &mut self.books[id];
@@ -305,17 +325,17 @@ impl Watch for Oracle {
         }
     }
 
-    fn woken(&mut self, sidecar: &Sidecar, project: ProjectId, _: Moment) {
+    fn woken(&mut self, sidecar: &SimulatedSidecar, project: ProjectId, _: Moment) {
         self.forgotten += usize::from(sidecar.held(project).is_none());
     }
 
-    fn asks(&mut self, sidecar: &Sidecar, now: Moment) {
+    fn asks(&mut self, sidecar: &SimulatedSidecar, now: Moment) {
         let answered_by = now + self.plan.tuning.budget.ask_deadline;
         let book = &mut self.books[sidecar.id()];
         book.asked_until = book.asked_until.max(answered_by);
     }
 
-    fn reserved(&mut self, sidecar: &Sidecar, answers: &[Reserved], _: Moment) {
+    fn reserved(&mut self, sidecar: &SimulatedSidecar, answers: &[Reserved], _: Moment) {
         for answer in answers {
             if let Reserved::Denied { retry_at } = answer {
                 let book = &mut self.books[sidecar.id()];
@@ -324,9 +344,15 @@ impl Watch for Oracle {
         }
     }
 
-    fn launched(&mut self, sidecar: &Sidecar, project: ProjectId, launch: Launch, now: Moment) {
+    fn launched(
+        &mut self,
+        sidecar: &SimulatedSidecar,
+        project: ProjectId,
+        launch: Launch,
+        now: Moment,
+    ) {
         let id = sidecar.id();
-        if self.plan.way == Way::Incident {
+        if self.plan.way == Upkeep::Incident {
             let is_retry = matches!(launch, Launch::Render { attempt, .. } if attempt > 1);
             self.repeats += u64::from(is_retry);
             self.retries += u64::from(is_retry);
@@ -360,7 +386,7 @@ impl Watch for Oracle {
 
     fn fetched(
         &mut self,
-        sidecar: &Sidecar,
+        sidecar: &SimulatedSidecar,
         project: ProjectId,
         landing: FetchLanding,
         now: Moment,
@@ -371,7 +397,7 @@ impl Watch for Oracle {
 
     fn landed(
         &mut self,
-        sidecar: &Sidecar,
+        sidecar: &SimulatedSidecar,
         project: ProjectId,
         landing: Landing,
         before: Option<HeldMark>,
@@ -385,20 +411,26 @@ impl Watch for Oracle {
         book.witness.landed(project, &landing, before, now);
     }
 
-    fn became_fresh(&mut self, sidecar: &Sidecar, project: ProjectId, now: Moment) {
-        self.books[sidecar.id()].pages[project] = Page::default();
+    fn became_fresh(&mut self, sidecar: &SimulatedSidecar, project: ProjectId, now: Moment) {
+        self.books[sidecar.id()].pages[project] = OraclePage::default();
         self.keep_promises(sidecar.id(), project, |_| true, now);
     }
 
-    fn answered(&mut self, sidecar: &Sidecar, project: ProjectId, answer: Answer, _: Moment) {
+    fn answered(
+        &mut self,
+        sidecar: &SimulatedSidecar,
+        project: ProjectId,
+        answer: RendererAnswer,
+        _: Moment,
+    ) {
         // What is refused is tried again for those who wait.
-        if sidecar.held(project).is_some() && answer != Answer::Refused {
+        if sidecar.held(project).is_some() && answer != RendererAnswer::Refused {
             let forgotten = sidecar.waited_for().filter(|waited| *waited == project);
             self.forgotten += forgotten.count();
         }
     }
 
-    fn ended(&mut self, sidecars: &[Sidecar], fate: &Fate, now: Moment) {
+    fn ended(&mut self, sidecars: &[SimulatedSidecar], fate: &Fate, now: Moment) {
         let lasts = self.plan.tuning.interest.lasts;
         for (sidecar, book) in sidecars.iter().zip(&self.books) {
             let known =
@@ -422,7 +454,7 @@ impl Book {
     /// Whether a reason is true, as far as the world can tell without asking the machine.
     fn is_true(
         &self,
-        sidecar: &Sidecar,
+        sidecar: &SimulatedSidecar,
         project: ProjectId,
         reason: NotRefreshed,
         now: Moment,
@@ -441,7 +473,7 @@ impl Book {
 
     /// Whether as many projects as the queue takes are waited for of which nothing is held, or were
     /// until all who waited left.
-    fn is_queue_full(&self, sidecar: &Sidecar) -> bool {
+    fn is_queue_full(&self, sidecar: &SimulatedSidecar) -> bool {
         let queue = sidecar.admission().limits().queue.get() as usize;
         let is_queued = |project: &ProjectId| {
             sidecar.held(*project).is_none() && !self.witness.is_flying(*project)

@@ -22,7 +22,7 @@ use super::{
 };
 use crate::{
     admission::Tuning,
-    simulator::{Plan, Reserving, Way, World},
+    simulator::{Plan, Reserving, Upkeep, World},
 };
 
 /// Something that happens to many sidecars.
@@ -45,7 +45,7 @@ const SEED: u64 = 1;
 fn setup() -> Setup {
     let (sidecars, projects) = super::size();
     let plan = Plan {
-        way: Way::Admission,
+        way: Upkeep::Admission,
         sidecars,
         projects,
         unknown: 0,
@@ -74,7 +74,7 @@ fn setup() -> Setup {
 }
 
 impl Scenario {
-    fn observe(&self, way: Way, tuning: Tuning, seed: u64) -> (Oracle, Setup) {
+    fn observe(&self, way: Upkeep, tuning: Tuning, seed: u64) -> (Oracle, Setup) {
         let mut setup = setup();
         (self.plan)(&mut setup);
         (setup.way, setup.tuning, setup.seed) = (way, tuning, seed);
@@ -86,10 +86,10 @@ impl Scenario {
 
     /// What is broken when many sidecars go through this.
     fn broken(&self, tuning: Tuning) -> Broken {
-        self.judged(Way::Admission, tuning).1
+        self.judged(Upkeep::Admission, tuning).1
     }
 
-    fn judged(&self, way: Way, tuning: Tuning) -> (Oracle, Broken) {
+    fn judged(&self, way: Upkeep, tuning: Tuning) -> (Oracle, Broken) {
         let (observed, plan) = self.observe(way, tuning, SEED);
         let mut broken = always(&observed, &plan);
         broken.extend((self.judge)(&observed, &plan));
@@ -103,7 +103,7 @@ impl Scenario {
     /// judges in most of them.
     fn holds_in_most_runs(&self) {
         let runs: Vec<_> = (SEED..SEED + 5)
-            .map(|seed| self.observe(Way::Admission, Tuning::DEFAULT, seed))
+            .map(|seed| self.observe(Upkeep::Admission, Tuning::DEFAULT, seed))
             .collect();
         let broken: Vec<_> = runs
             .iter()
@@ -175,7 +175,7 @@ fn without_any_of_the_controllers_some_scenario_fails() {
 #[test]
 fn the_way_of_the_incident_fails_lookups_and_does_not_recover() {
     for scenario in [RELEASE, SLOW, POISON] {
-        let (observed, broken) = scenario.judged(Way::Incident, Tuning::DEFAULT);
+        let (observed, broken) = scenario.judged(Upkeep::Incident, Tuning::DEFAULT);
         let name = scenario.name;
         assert!(observed.failed_though_held > 0, "{name}: no lookup failed");
         for promise in ["offered", "retries", "P5: goodput"] {
@@ -183,7 +183,7 @@ fn the_way_of_the_incident_fails_lookups_and_does_not_recover() {
             assert!(is_broken, "{name}: {promise} held: {broken:?}");
         }
     }
-    let (_, broken) = HYSTERESIS.judged(Way::Incident, Tuning::DEFAULT);
+    let (_, broken) = HYSTERESIS.judged(Upkeep::Incident, Tuning::DEFAULT);
     let is_stuck = broken.iter().any(|text| text.starts_with("goodput was"));
     assert!(is_stuck, "goodput came back: {broken:?}");
 }

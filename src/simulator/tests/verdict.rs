@@ -13,7 +13,7 @@ pub(super) type Broken = Vec<String>;
 
 /// A fault, from one second up to another.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Fault {
+pub(super) struct FaultSpan {
     pub(super) from: u64,
     pub(super) to: u64,
 }
@@ -88,7 +88,7 @@ pub(super) fn always(observed: &Oracle, plan: &Setup) -> Broken {
 }
 
 /// P5: goodput is back to 95 % within 90 s of the fault's end.
-pub(super) fn recovers(observed: &Oracle, fault: Fault) -> Broken {
+pub(super) fn recovers(observed: &Oracle, fault: FaultSpan) -> Broken {
     let before = observed.useful.mean(fault.from - WINDOW, fault.from);
     let from = fault.to + RECOVERY.as_secs();
     let after = observed.useful.mean(from, from + WINDOW);

@@ -22,7 +22,7 @@ const TUNING: Tuning = Tuning::DEFAULT;
 
 #[derive(Debug)]
 pub(super) struct Witness {
-    projects: Vec<Seen>,
+    projects: Vec<WitnessedProject>,
     tokens: Tokens,
     renders: Renders,
     fetches: u32,
@@ -54,8 +54,8 @@ struct Renders {
 }
 
 #[derive(Clone, Copy, Debug, Default)]
-struct Seen {
-    flight: Option<Flight>,
+struct WitnessedProject {
+    flight: Option<WitnessedFlight>,
     failed_at: Option<Moment>,
     /// It has failed since it was last rendered well.
     is_failing: bool,
@@ -72,7 +72,7 @@ struct Seen {
 }
 
 #[derive(Clone, Copy, Debug)]
-struct Flight {
+struct WitnessedFlight {
     since: Moment,
     /// The class of a render; none for a fetch.
     class: Option<Class>,
@@ -146,7 +146,7 @@ impl Tokens {
 impl Witness {
     pub(super) fn new(limits: &Limits, projects: usize, now: Moment) -> Self {
         Self {
-            projects: vec![Seen::default(); projects],
+            projects: vec![WitnessedProject::default(); projects],
             tokens: Tokens {
                 level: 0.0,
                 at: now,
@@ -183,7 +183,7 @@ impl Witness {
             Launch::Render { class, .. } => Some(class),
             Launch::Fetch => None,
         };
-        seen.flight = Some(Flight {
+        seen.flight = Some(WitnessedFlight {
             since: now,
             class,
             want,
@@ -472,7 +472,7 @@ fn may_take_fewer(refused: Option<Moment>, flying: u32, now: Moment) -> bool {
     })
 }
 
-impl Seen {
+impl WitnessedProject {
     fn forgive(&mut self) {
         (self.gate, self.longest, self.is_failing) = (None, Duration::ZERO, false);
         self.gone = 0;
@@ -495,7 +495,13 @@ impl Seen {
         self.gate = Some((NotRefreshed::ProjectGone, now + wait));
     }
 
-    fn brought(&mut self, held: HeldMark, flight: Flight, before: Option<HeldMark>, now: Moment) {
+    fn brought(
+        &mut self,
+        held: HeldMark,
+        flight: WitnessedFlight,
+        before: Option<HeldMark>,
+        now: Moment,
+    ) {
         self.refusals = 0;
         if !flight.want.is_met_by(Some(held)) {
             let longest = TUNING.cool_down.behind.most;

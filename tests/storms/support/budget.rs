@@ -9,7 +9,7 @@ const TRAVEL: Duration = Duration::from_millis(50);
 
 /// The limits in force over time, by the clock of the renderer's journal.
 #[derive(Clone, Debug)]
-pub(crate) struct Budget {
+pub(crate) struct LaunchBudget {
     steps: Vec<Step>,
 }
 
@@ -22,7 +22,7 @@ struct Step {
     burst: f64,
 }
 
-impl Budget {
+impl LaunchBudget {
     /// These limits have been in force all the time.
     pub(crate) fn new(rate: f64, burst: f64) -> Self {
         let step = Step {

@@ -6,20 +6,20 @@ use evenkeel::proto::v1::{GetConfigResponse, NotRefreshed, Served};
 use tokio::{task::JoinSet, time::sleep};
 use tokio_util::sync::CancellationToken;
 
-use super::{Sidecar, asking, millis, sidecar::call};
+use super::{StormSidecar, asking, millis, sidecar::call};
 
 /// Several callers, each with a connection of its own.
-pub(crate) struct Load {
+pub(crate) struct StormLoad {
     callers: JoinSet<Vec<GetConfigResponse>>,
     stop: CancellationToken,
 }
 
 /// Answers by how they were served and why they are not fresh, as the contract names it.
-pub(crate) type Answers = BTreeMap<(&'static str, &'static str), u64>;
+pub(crate) type LookupAnswers = BTreeMap<(&'static str, &'static str), u64>;
 
-impl Load {
+impl StormLoad {
     /// Starts callers that ask for all these projects in turn, each from another one on.
-    pub(crate) async fn start(sidecar: &Sidecar, projects: &[String], callers: usize) -> Self {
+    pub(crate) async fn start(sidecar: &StormSidecar, projects: &[String], callers: usize) -> Self {
         let projects: Arc<[String]> = projects.into();
         let (mut tasks, stop) = (JoinSet::new(), CancellationToken::new());
         for caller in 0..callers {
@@ -48,10 +48,10 @@ impl Load {
     }
 
     /// Stops them. Fails when a lookup failed, or was answered outdated without saying why or when to come back.
-    pub(crate) async fn stop(self) -> Answers {
+    pub(crate) async fn stop(self) -> LookupAnswers {
         self.stop.cancel();
         let answers = self.callers.join_all().await.into_iter().flatten();
-        answers.fold(Answers::new(), |mut answers, answer| {
+        answers.fold(LookupAnswers::new(), |mut answers, answer| {
             let is_outdated = answer.served() == Served::Outdated;
             let says_why = answer.not_refreshed() != NotRefreshed::Unspecified;
             assert_eq!(says_why, is_outdated, "{answer:?}");

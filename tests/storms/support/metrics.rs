@@ -11,9 +11,9 @@ use tokio::{
 use super::HUNG;
 
 /// A page of metrics.
-pub(crate) struct Page(String);
+pub(crate) struct MetricsPage(String);
 
-impl Page {
+impl MetricsPage {
     /// Sums the samples of a metric that have these labels, each written as in `state="fresh"`.
     pub(crate) fn sum(&self, name: &str, labels: &[&str]) -> f64 {
         let samples = self.0.lines().filter_map(|line| {
@@ -53,7 +53,7 @@ async fn get(address: SocketAddr, path: &str) -> Option<(u16, String)> {
 }
 
 /// Reads the metrics.
-pub(crate) async fn scrape(address: SocketAddr) -> Page {
+pub(crate) async fn scrape(address: SocketAddr) -> MetricsPage {
     let page = http(address, "/metrics").await;
-    Page(page.map_or_else(String::new, |(_, body)| body))
+    MetricsPage(page.map_or_else(String::new, |(_, body)| body))
 }

@@ -19,13 +19,13 @@ pub(crate) fn sample(projects: usize, cost: Duration) -> RendererOptions {
 }
 
 /// A renderer that runs until it is dropped.
-pub(crate) struct Renderer {
+pub(crate) struct StormRenderer {
     running: RunningRenderer,
     /// Its thread ends when this is gone.
     _life: oneshot::Sender<()>,
 }
 
-impl Renderer {
+impl StormRenderer {
     /// Starts one on a port of its own.
     pub(crate) async fn start(options: RendererOptions) -> Self {
         let (tell, told) = oneshot::channel();
@@ -62,7 +62,7 @@ impl Renderer {
     }
 }
 
-impl Deref for Renderer {
+impl Deref for StormRenderer {
     type Target = RunningRenderer;
 
     fn deref(&self) -> &RunningRenderer {

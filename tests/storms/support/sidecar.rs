@@ -21,7 +21,7 @@ use tokio::time::timeout;
 use tonic::{Status, Streaming, transport::Channel};
 
 use super::{
-    Page, Renderer,
+    MetricsPage, StormRenderer,
     metrics::{http, scrape},
     settings::Settings,
     until,
@@ -33,7 +33,7 @@ pub(crate) const HUNG: Duration = Duration::from_secs(30);
 pub(crate) type Client = ConfigServiceClient<Channel>;
 
 /// A sidecar that is ready.
-pub(crate) struct Sidecar {
+pub(crate) struct StormSidecar {
     settings: Settings,
     process: Process,
     lookup: SocketAddr,
@@ -46,9 +46,9 @@ enum Process {
     Program(Child),
 }
 
-impl Sidecar {
+impl StormSidecar {
     /// Starts one in this process, with settings other than those of [`Settings::new`] where `special` says so.
-    pub(crate) async fn start(renderer: &Renderer, special: Value) -> Self {
+    pub(crate) async fn start(renderer: &StormRenderer, special: Value) -> Self {
         let settings = Settings::new(&renderer.url(), special);
         let sources = Sources {
             files: vec![settings.path()],
@@ -64,7 +64,7 @@ impl Sidecar {
     }
 
     /// Starts the program.
-    pub(crate) async fn start_program(renderer: &Renderer, special: Value) -> Self {
+    pub(crate) async fn start_program(renderer: &StormRenderer, special: Value) -> Self {
         let settings = Settings::new(&renderer.url(), special);
         let log = settings.folder().join("log");
         let program = Command::new(env!("CARGO_BIN_EXE_evenkeel"))
@@ -142,7 +142,8 @@ impl Sidecar {
     pub(crate) async fn limit(&mut self, rate: f64, burst: u32, concurrency: u32) {
         let limits = json!({ "rate": rate, "burst": burst, "concurrency": concurrency });
         self.edit(json!({ "admission": limits }));
-        let limit = |page: &Page, name: &str| page.sum("limit", &[&format!("setting=\"{name}\"")]);
+        let limit =
+            |page: &MetricsPage, name: &str| page.sum("limit", &[&format!("setting=\"{name}\"")]);
         self.until("the limits are in force", HUNG, |page| {
             limit(page, "rate") == rate
                 && limit(page, "burst") == f64::from(burst)
@@ -163,7 +164,7 @@ impl Sidecar {
     // Metrics.
 
     /// What it says of itself.
-    pub(crate) async fn metrics(&self) -> Page {
+    pub(crate) async fn metrics(&self) -> MetricsPage {
         scrape(self.telemetry).await
     }
 
@@ -172,20 +173,20 @@ impl Sidecar {
         &self,
         what: &str,
         limit: Duration,
-        is_so: impl Fn(&Page) -> bool,
+        is_so: impl Fn(&MetricsPage) -> bool,
     ) -> Duration {
         until(what, limit, async || is_so(&self.metrics().await)).await
     }
 
     /// Waits until this many lookups wait.
     pub(crate) async fn until_waiting(&self, lookups: usize) {
-        let they_wait = |page: &Page| page.sum("lookups_waiting", &[]) == lookups as f64;
+        let they_wait = |page: &MetricsPage| page.sum("lookups_waiting", &[]) == lookups as f64;
         self.until("they wait", HUNG, they_wait).await;
     }
 
     /// Waits until this many projects are held and all of them are fresh.
     pub(crate) async fn until_fresh(&self, projects: usize, limit: Duration) -> Duration {
-        let all_are = |page: &Page| {
+        let all_are = |page: &MetricsPage| {
             page.sum("projects", &["state=\"fresh\""]) == projects as f64
                 && page.sum("projects", &["state=\"outdated\""]) == 0.0
         };

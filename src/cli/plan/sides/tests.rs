@@ -10,7 +10,7 @@ use crate::{
 #[derive(Debug, Parser)]
 struct Line {
     #[command(flatten)]
-    args: Args,
+    args: PlanArgs,
 }
 
 fn planned(flags: &str, known: &Known) -> Result<[Case; 2], String> {

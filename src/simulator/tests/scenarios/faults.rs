@@ -6,10 +6,10 @@ use super::{COOLED_DOWN, SPREAD, Scenario};
 use crate::{
     reason::NotRefreshed,
     simulator::{
-        Failure, Mood, World,
+        AnsweredFailure, Mood, World,
         tests::{
             oracle::Oracle,
-            verdict::{Broken, Fault, recovers},
+            verdict::{Broken, FaultSpan, recovers},
         },
     },
 };
@@ -22,7 +22,7 @@ pub(in crate::simulator::tests) const HALVED: Scenario = Scenario {
         world.script(90, |world| world.release(SPREAD));
         world.script(360, |world| world.set_capacity(1.0));
     },
-    judge: |observed, _| recovers(observed, Fault { from: 60, to: 360 }),
+    judge: |observed, _| recovers(observed, FaultSpan { from: 60, to: 360 }),
 };
 
 pub(in crate::simulator::tests) const BLACK_HOLE: Scenario = Scenario {
@@ -32,7 +32,7 @@ pub(in crate::simulator::tests) const BLACK_HOLE: Scenario = Scenario {
         world.script(60, |world| world.renderer.mood = Mood::BlackHole);
         world.script(180, |world| world.renderer.mood = Mood::Working);
     },
-    judge: |observed, _| recovers(observed, Fault { from: 60, to: 180 }),
+    judge: |observed, _| recovers(observed, FaultSpan { from: 60, to: 180 }),
 };
 
 pub(in crate::simulator::tests) const SLOW: Scenario = Scenario {
@@ -46,7 +46,7 @@ pub(in crate::simulator::tests) const SLOW: Scenario = Scenario {
         world.script(300, |world| world.fate.slowness = 1.0);
     },
     judge: |observed, plan| {
-        let mut broken = recovers(observed, Fault { from: 60, to: 300 });
+        let mut broken = recovers(observed, FaultSpan { from: 60, to: 300 });
         let during = observed.useful.mean(120, 300);
         let possible = plan.capacity() / 10.0;
         if during < 0.5 * possible {
@@ -67,7 +67,7 @@ pub(in crate::simulator::tests) const OVERRUN: Scenario = Scenario {
         world.script(300, |world| world.fate.slowness = 1.0);
     },
     judge: |observed, _| {
-        let mut broken = recovers(observed, Fault { from: 60, to: 300 });
+        let mut broken = recovers(observed, FaultSpan { from: 60, to: 300 });
         let (useful, late) = (
             observed.useful.mean(80, 300),
             observed.timed_out.mean(80, 300),
@@ -88,30 +88,30 @@ pub(in crate::simulator::tests) const OUTAGE: Scenario = Scenario {
         world.script(60, |world| world.renderer.mood = Mood::Unavailable);
         world.script(100, |world| world.renderer.mood = Mood::Working);
     },
-    judge: |observed, _| recovers(observed, Fault { from: 60, to: 100 }),
+    judge: |observed, _| recovers(observed, FaultSpan { from: 60, to: 100 }),
 };
 
 pub(in crate::simulator::tests) const INTERNAL: Scenario = Scenario {
     name: "every render is answered INTERNAL for 5 min",
     // Each project is asked for again once a minute at least, by each sidecar.
     plan: |plan| (plan.seconds, plan.repeats) = (COOLED_DOWN, 1.0),
-    script: |world| fails_for_5_min(world, Failure::Internal),
-    judge: |observed, _| recovers(observed, Fault { from: 60, to: 360 }),
+    script: |world| fails_for_5_min(world, AnsweredFailure::Internal),
+    judge: |observed, _| recovers(observed, FaultSpan { from: 60, to: 360 }),
 };
 
 pub(in crate::simulator::tests) const ABORTED: Scenario = Scenario {
     name: "every render is answered ABORTED for 5 min",
-    script: |world| fails_for_5_min(world, Failure::Aborted),
+    script: |world| fails_for_5_min(world, AnsweredFailure::Aborted),
     ..INTERNAL
 };
 
 pub(in crate::simulator::tests) const UNFIT: Scenario = Scenario {
     name: "no answer is fit to be held for 5 min",
-    script: |world| fails_for_5_min(world, Failure::Rejected),
+    script: |world| fails_for_5_min(world, AnsweredFailure::Rejected),
     ..INTERNAL
 };
 
-fn fails_for_5_min(world: &mut World<Oracle>, failure: Failure) {
+fn fails_for_5_min(world: &mut World<Oracle>, failure: AnsweredFailure) {
     world.script(60, move |world| {
         world.renderer.mood = Mood::Failing(failure);
     });
@@ -124,13 +124,13 @@ pub(in crate::simulator::tests) const UNAUTHENTICATED: Scenario = Scenario {
     plan: |plan| plan.offers_fetch = true,
     script: |world| {
         world.script(60, |world| {
-            world.renderer.mood = Mood::Failing(Failure::Unauthenticated);
+            world.renderer.mood = Mood::Failing(AnsweredFailure::Unauthenticated);
         });
         world.script(60, |world| world.release(SPREAD));
         world.script(120, |world| world.renderer.mood = Mood::Working);
     },
     judge: |observed, plan| {
-        let mut broken = recovers(observed, Fault { from: 60, to: 120 });
+        let mut broken = recovers(observed, FaultSpan { from: 60, to: 120 });
         #[expect(clippy::cast_precision_loss, reason = "a few sidecars")]
         let attempts = observed.offered_mean(60, 120) * 60.0 / plan.sidecars as f64;
         if attempts > 20.0 {
@@ -173,7 +173,7 @@ pub(in crate::simulator::tests) const FLAPPING: Scenario = Scenario {
         world.script(60, |world| world.renderer.mood = Mood::Flaky(0.5));
         world.script(480, |world| world.renderer.mood = Mood::Working);
     },
-    judge: |observed, _| recovers(observed, Fault { from: 60, to: 480 }),
+    judge: |observed, _| recovers(observed, FaultSpan { from: 60, to: 480 }),
 };
 
 pub(in crate::simulator::tests) const PUSHED: Scenario = Scenario {
@@ -191,7 +191,7 @@ pub(in crate::simulator::tests) const PUSHED: Scenario = Scenario {
         world.script(92, |world| world.renderer.mood = Mood::Working);
     },
     judge: |observed, _| {
-        let mut broken = recovers(observed, Fault { from: 60, to: 92 });
+        let mut broken = recovers(observed, FaultSpan { from: 60, to: 92 });
         if !observed.told.contains_key(&NotRefreshed::PushedBack) {
             broken.push("PUSHED_BACK was never told".to_owned());
         }
@@ -238,7 +238,7 @@ pub(in crate::simulator::tests) const WEAKENED: Scenario = Scenario {
         world.script(110, |world| world.set_capacity(1.0));
     },
     judge: |observed, _| {
-        let mut broken = recovers(observed, Fault { from: 60, to: 110 });
+        let mut broken = recovers(observed, FaultSpan { from: 60, to: 110 });
         broken.extend(few_are_pushed_back(observed, 75, 95));
         broken
     },
@@ -255,7 +255,7 @@ pub(in crate::simulator::tests) const RETURNED: Scenario = Scenario {
         world.script(140, |world| world.set_capacity(1.0));
     },
     judge: |observed, _| {
-        let mut broken = recovers(observed, Fault { from: 60, to: 140 });
+        let mut broken = recovers(observed, FaultSpan { from: 60, to: 140 });
         broken.extend(few_are_pushed_back(observed, 105, 125));
         broken
     },

@@ -5,17 +5,17 @@ use crate::{
     admission::Tuning,
     reason::NotRefreshed,
     simulator::{
-        Way, World,
+        Upkeep, World,
         tests::{
             oracle::Oracle,
             setup::Setup,
-            verdict::{Broken, Fault, recovers},
+            verdict::{Broken, FaultSpan, recovers},
         },
     },
 };
 
 /// From then on the renderer knows nothing, and until then.
-const FAULT: Fault = Fault { from: 60, to: 270 };
+const FAULT: FaultSpan = FaultSpan { from: 60, to: 270 };
 /// How many projects are deleted.
 const FEW: usize = 3;
 
@@ -74,7 +74,7 @@ fn goes_on_serving(observed: &Oracle, plan: &Setup) -> Broken {
 fn without_the_rule_of_drops_a_bad_deploy_empties_what_is_held() {
     let mut tuning = Tuning::DEFAULT;
     tuning.fault.drop_share = f64::INFINITY;
-    let (_, broken) = UNKNOWING.judged(Way::Admission, tuning);
+    let (_, broken) = UNKNOWING.judged(Upkeep::Admission, tuning);
     for text in [
         "held projects were dropped wrongly",
         "held projects were dropped, at most",

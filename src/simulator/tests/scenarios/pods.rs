@@ -4,7 +4,9 @@
 use std::time::Duration;
 
 use super::{SPREAD, Scenario};
-use crate::simulator::tests::verdict::{Fault, converges, converges_at, recovers, renders_once};
+use crate::simulator::tests::verdict::{
+    FaultSpan, converges, converges_at, recovers, renders_once,
+};
 
 pub(in crate::simulator::tests) const RELOADED: Scenario = Scenario {
     name: "limits reloaded every second at rates below one",
@@ -26,7 +28,7 @@ pub(in crate::simulator::tests) const RELOADED: Scenario = Scenario {
         });
     },
     judge: |observed, plan| {
-        let mut broken = recovers(observed, Fault { from: 30, to: 400 });
+        let mut broken = recovers(observed, FaultSpan { from: 30, to: 400 });
         broken.extend(converges_at(observed, plan, 0.7, Duration::ZERO));
         broken.extend(renders_once(observed));
         broken
@@ -45,7 +47,7 @@ pub(in crate::simulator::tests) const SUSPENDED: Scenario = Scenario {
         world.script(70, |world| world.release(SPREAD));
     },
     judge: |observed, plan| {
-        let mut broken = recovers(observed, Fault { from: 60, to: 120 });
+        let mut broken = recovers(observed, FaultSpan { from: 60, to: 120 });
         broken.extend(converges(observed, plan));
         broken
     },
@@ -62,7 +64,7 @@ pub(in crate::simulator::tests) const CANCELLED: Scenario = Scenario {
         world.script(180, |world| world.fate.callers_leave_after = Duration::MAX);
     },
     judge: |observed, plan| {
-        let mut broken = recovers(observed, Fault { from: 60, to: 180 });
+        let mut broken = recovers(observed, FaultSpan { from: 60, to: 180 });
         broken.extend(converges(observed, plan));
         broken
     },
@@ -81,7 +83,7 @@ pub(in crate::simulator::tests) const STORM: Scenario = Scenario {
         });
     },
     judge: |observed, plan| {
-        let mut broken = recovers(observed, Fault { from: 60, to: 180 });
+        let mut broken = recovers(observed, FaultSpan { from: 60, to: 180 });
         broken.extend(converges(observed, plan));
         let refreshed = observed.outdated.mean(65, 125);
         let share = 0.08 * plan.total_rate();

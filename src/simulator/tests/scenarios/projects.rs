@@ -6,7 +6,7 @@ use crate::simulator::{
     tests::{
         oracle::Oracle,
         setup::Setup,
-        verdict::{Broken, Fault, converges, recovers},
+        verdict::{Broken, FaultSpan, converges, recovers},
     },
 };
 
@@ -19,7 +19,7 @@ pub(in crate::simulator::tests) const POISON: Scenario = Scenario {
         world.script(60, |world| world.release(SPREAD));
         world.script(300, |world| world.fate.poison = Poison::None);
     },
-    judge: |observed, _| recovers(observed, Fault { from: 55, to: 300 }),
+    judge: |observed, _| recovers(observed, FaultSpan { from: 55, to: 300 }),
 };
 
 pub(in crate::simulator::tests) const CRASH: Scenario = Scenario {
@@ -34,7 +34,7 @@ pub(in crate::simulator::tests) const CRASH: Scenario = Scenario {
 };
 
 fn only_poison_suffers(observed: &Oracle, _: &Setup) -> Broken {
-    let mut broken = recovers(observed, Fault { from: 55, to: 300 });
+    let mut broken = recovers(observed, FaultSpan { from: 55, to: 300 });
     let (before, during) = (observed.useful.mean(25, 55), observed.useful.mean(65, 300));
     if during < 0.95 * before {
         broken.push(format!(
@@ -67,7 +67,7 @@ pub(in crate::simulator::tests) const ENDLESS: Scenario = Scenario {
         world.script(300, |world| world.fate.poison = Poison::None);
     },
     judge: |observed, plan| {
-        let mut broken = recovers(observed, Fault { from: 59, to: 300 });
+        let mut broken = recovers(observed, FaultSpan { from: 59, to: 300 });
         let (answered, asked) = (
             observed.missing_answered.sum(60, 180),
             observed.missing_asked.sum(60, 180),
@@ -96,7 +96,7 @@ pub(in crate::simulator::tests) const LARGE: Scenario = Scenario {
         world.script(60, |world| world.release(SPREAD));
     },
     judge: |observed, plan| {
-        let mut broken = recovers(observed, Fault { from: 60, to: 62 });
+        let mut broken = recovers(observed, FaultSpan { from: 60, to: 62 });
         broken.extend(converges(observed, plan));
         let (answered, asked) = (
             observed.missing_answered.sum(60, 180),
@@ -120,7 +120,7 @@ pub(in crate::simulator::tests) const QUOTA: Scenario = Scenario {
         world.script(60, |world| world.release(SPREAD));
     },
     judge: |observed, _| {
-        let mut broken = recovers(observed, Fault { from: 30, to: 62 });
+        let mut broken = recovers(observed, FaultSpan { from: 30, to: 62 });
         let others = observed.pushed_back_besides(0);
         if others > 0 {
             broken.push(format!("other projects were held {others} times"));
@@ -140,7 +140,7 @@ pub(in crate::simulator::tests) const TYPOS: Scenario = Scenario {
         world.script(240, |world| world.set_typos(0.0));
     },
     judge: |observed, plan| {
-        let mut broken = recovers(observed, Fault { from: 30, to: 240 });
+        let mut broken = recovers(observed, FaultSpan { from: 30, to: 240 });
         let during = observed.useful.mean(65, 125);
         if during < 0.5 * plan.total_rate() {
             broken.push(format!("goodput during the flood was {during:.1}/s"));

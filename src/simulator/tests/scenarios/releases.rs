@@ -11,7 +11,7 @@ use crate::{
         tests::{
             oracle::Oracle,
             setup::RECOVERY,
-            verdict::{Broken, Fault, converges, converges_at, recovers, renders_once},
+            verdict::{Broken, FaultSpan, converges, converges_at, recovers, renders_once},
         },
     },
 };
@@ -24,7 +24,7 @@ pub(in crate::simulator::tests) const RELEASE: Scenario = Scenario {
         world.script(60, |world| world.release(SPREAD));
     },
     judge: |observed, plan| {
-        let mut broken = recovers(observed, Fault { from: 60, to: 62 });
+        let mut broken = recovers(observed, FaultSpan { from: 60, to: 62 });
         broken.extend(converges(observed, plan));
         broken
     },
@@ -76,7 +76,7 @@ pub(in crate::simulator::tests) const REPLACED: Scenario = Scenario {
     plan: |_| {},
     script: replace_all,
     judge: |observed, plan| {
-        let mut broken = recovers(observed, Fault { from: 60, to: 90 });
+        let mut broken = recovers(observed, FaultSpan { from: 60, to: 90 });
         broken.extend(converges(observed, plan));
         broken
     },
@@ -87,7 +87,7 @@ pub(in crate::simulator::tests) const REPLACED_WITH_FETCH: Scenario = Scenario {
     plan: |plan| plan.offers_fetch = true,
     script: replace_all,
     judge: |observed, plan| {
-        let mut broken = recovers(observed, Fault { from: 60, to: 90 });
+        let mut broken = recovers(observed, FaultSpan { from: 60, to: 90 });
         broken.extend(converges(observed, plan));
         let (asked, failed) = (
             observed.missing_asked.sum(60, 200),
@@ -107,7 +107,7 @@ pub(in crate::simulator::tests) const CROWDED: Scenario = Scenario {
     plan: |plan| (plan.rate, plan.queue, plan.seconds) = (10.0, 8, 240),
     script: replace_all,
     judge: |observed, _| {
-        let mut broken = recovers(observed, Fault { from: 60, to: 90 });
+        let mut broken = recovers(observed, FaultSpan { from: 60, to: 90 });
         if !observed.told.contains_key(&NotRefreshed::QueueFull) {
             broken.push("QUEUE_FULL was never told".to_owned());
         }
@@ -137,7 +137,7 @@ pub(in crate::simulator::tests) const RESTARTED: Scenario = Scenario {
         });
     },
     judge: |observed, plan| {
-        let mut broken = recovers(observed, Fault { from: 60, to: 60 });
+        let mut broken = recovers(observed, FaultSpan { from: 60, to: 60 });
         broken.extend(converges(observed, plan));
         let (peak, allowed) = (f64::from(observed.peak(60, 120)), 2.0 * plan.total_rate());
         if peak > allowed {
@@ -154,8 +154,8 @@ pub(in crate::simulator::tests) const BUSY: Scenario = Scenario {
     plan: |plan| (plan.load, plan.headroom, plan.seconds) = (0.9, 0.7, 900),
     script: |world| world.script(60, |world| world.release(SPREAD)),
     judge: |observed, _| {
-        let mut broken = recovers(observed, Fault { from: 60, to: 62 });
-        broken.extend(recovers(observed, Fault { from: 60, to: 700 }));
+        let mut broken = recovers(observed, FaultSpan { from: 60, to: 62 });
+        broken.extend(recovers(observed, FaultSpan { from: 60, to: 700 }));
         broken
     },
 };
@@ -169,7 +169,7 @@ pub(in crate::simulator::tests) const ROLLBACK: Scenario = Scenario {
         }
     },
     judge: |observed, plan| {
-        let mut broken = recovers(observed, Fault { from: 60, to: 82 });
+        let mut broken = recovers(observed, FaultSpan { from: 60, to: 82 });
         broken.extend(converges(observed, plan));
         broken
     },
@@ -209,7 +209,7 @@ pub(in crate::simulator::tests) const MIXED: Scenario = Scenario {
         world.script(60, |world| world.fate.behind = 0.5);
         world.script(660, |world| world.fate.behind = 0.0);
     },
-    judge: |observed, _| recovers(observed, Fault { from: 60, to: 660 }),
+    judge: |observed, _| recovers(observed, FaultSpan { from: 60, to: 660 }),
 };
 
 pub(in crate::simulator::tests) const REPLICA_BEHIND: Scenario = Scenario {
@@ -220,5 +220,5 @@ pub(in crate::simulator::tests) const REPLICA_BEHIND: Scenario = Scenario {
         world.script(60, |world| world.release(SPREAD));
         world.script(60, |world| world.fate.behind = 0.25);
     },
-    judge: |observed, _| recovers(observed, Fault { from: 60, to: 62 }),
+    judge: |observed, _| recovers(observed, FaultSpan { from: 60, to: 62 }),
 };

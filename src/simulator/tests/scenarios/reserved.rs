@@ -90,7 +90,7 @@ fn worse(answerer: Answerer, scenario: &Scenario, reserved: &Oracle, local: &Ora
 
 fn is_as_good_as_local(answerer: Answerer) {
     for scenario in [RELEASE, STORM, OUTAGE] {
-        let (local, _) = scenario.observe(Way::Admission, Tuning::DEFAULT, SEED);
+        let (local, _) = scenario.observe(Upkeep::Admission, Tuning::DEFAULT, SEED);
         let (reserved, setup) = scenario.observe_reserved(answerer);
         if std::env::var_os("EVENKEEL_SIMULATE_SHOW").is_some() {
             show(scenario.name, &reserved, &setup);

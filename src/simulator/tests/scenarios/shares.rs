@@ -6,11 +6,11 @@ use super::{SPREAD, Scenario};
 use crate::{
     admission::Tuning,
     simulator::{
-        Way, World,
+        Upkeep, World,
         tests::{
             oracle::Oracle,
             setup::Setup,
-            verdict::{Broken, Fault, recovers, renders_once},
+            verdict::{Broken, FaultSpan, recovers, renders_once},
         },
     },
 };
@@ -67,7 +67,7 @@ fn without_a_gentle_rise_a_fleet_that_is_counted_too_small_overruns_its_rate() {
         },
         ..MISCOUNTED
     };
-    let (_, broken) = at_once.judged(Way::Admission, Tuning::DEFAULT);
+    let (_, broken) = at_once.judged(Upkeep::Admission, Tuning::DEFAULT);
     assert!(
         broken
             .iter()
@@ -93,7 +93,7 @@ pub(in crate::simulator::tests) const SPLAYED: Scenario = Scenario {
 
 /// In the first tenth of the splay at most a fifth of the sidecars has begun.
 fn recovers_and_reaches_the_renderer_gradually(observed: &Oracle, plan: &Setup) -> Broken {
-    let mut broken = recovers(observed, Fault { from: 60, to: 62 });
+    let mut broken = recovers(observed, FaultSpan { from: 60, to: 62 });
     broken.extend(renders_once(observed));
     let (first, most) = (observed.offered_mean(60, 90), 0.2 * plan.total_rate());
     if first > most {
@@ -111,7 +111,7 @@ fn without_a_splay_a_release_reaches_the_renderer_from_all_sidecars_at_once() {
         script: |world| world.script(60, |world| world.release_with_splay(SPREAD, Duration::ZERO)),
         ..SPLAYED
     };
-    let (_, broken) = at_once.judged(Way::Admission, Tuning::DEFAULT);
+    let (_, broken) = at_once.judged(Upkeep::Admission, Tuning::DEFAULT);
     assert!(
         broken
             .iter()
