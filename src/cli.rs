@@ -64,29 +64,29 @@ struct Cli {
 enum Command {
     /// Run the sidecar.
     Serve(serve::ServeArgs),
-    /// Show what a release does, the way of the incident and with evenkeel.
+    /// Show what a release does, without evenkeel and with it.
     #[cfg(feature = "demo")]
     Demo(demo::DemoArgs),
     /// Run the embedded renderer, for development and tests.
     #[cfg(feature = "demo")]
     Renderer(Box<renderer::RendererArgs>),
-    /// Look a project's configuration up.
+    /// Look up a project's configuration.
     Get(get::GetArgs),
-    /// Print each change of some projects' configurations as it arrives.
+    /// Print each change of the given projects' configurations as it arrives.
     Watch(watch::WatchArgs),
-    /// Show what holds a sidecar or a fleet up, and what to do.
+    /// Show what holds up a sidecar or a fleet, and what to do.
     Status(status::StatusArgs),
     /// List the projects of a sidecar that fail, are outdated or missing.
     Projects(projects::ProjectsArgs),
     /// Explain why a sidecar does not refresh a project, gate by gate.
     Explain(explain::ExplainArgs),
-    /// Serve a web page that shows what holds a sidecar or a fleet up.
+    /// Serve a web page that shows what holds up a sidecar or a fleet.
     Page(page::PageArgs),
     /// Tell what a release would do with other limits.
     Plan(Box<plan::PlanArgs>),
     /// Validate settings.
     Check(check::CheckArgs),
-    /// Try out, before the real renderer, that lookups are answered while it cannot be used.
+    /// Test, with the real renderer, that lookups are answered while it cannot be used.
     Drill(drill::DrillArgs),
 }
 

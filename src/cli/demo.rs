@@ -66,7 +66,7 @@ pub(super) struct DemoArgs {
     /// the renderer
     #[arg(long)]
     stay: bool,
-    /// Run short storms over few projects: they show only that the demo works
+    /// Run short storms over few projects, which only show that the demo works
     #[arg(long, hide = true)]
     quick: bool,
 }

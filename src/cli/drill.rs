@@ -66,7 +66,7 @@ pub(super) struct DrillArgs {
     #[arg(long, value_name = "DURATION", value_parser = duration, default_value = "30s")]
     within: Duration,
 
-    /// Accept no answer that has been outdated for longer, if your applications do not either
+    /// Fail if an answer has been outdated for longer, as your applications do
     #[arg(long, value_name = "DURATION", value_parser = duration)]
     max_outdated: Option<Duration>,
 

@@ -45,7 +45,7 @@ pub(super) struct StatusArgs {
     #[arg(long, value_enum, default_value_t = StatusOutput::Text)]
     output: StatusOutput,
 
-    /// Show it anew every 2 s
+    /// Show it again every 2 s
     #[arg(long, conflicts_with = "wait")]
     watch: bool,
 
