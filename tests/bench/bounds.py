@@ -9,7 +9,7 @@ from ratios import Finding
 
 REFERENCE, WELL, NGINX, EVENKEEL = "reference", "reference built well", "nginx", "evenkeel"
 
-RATE, CPU, P50, P99, WRITES, RENDER, SCRAPE, OUTDATED_P99, RAISE = (
+RATE, CPU, P50, P99, WRITES, RENDER, SCRAPE, OUTDATED_P99, RAISE, P99_ALONE = (
     "requests per second",
     "CPU per request",
     "median time of a request, one at a time",
@@ -19,12 +19,16 @@ RATE, CPU, P50, P99, WRITES, RENDER, SCRAPE, OUTDATED_P99, RAISE = (
     "CPU per scrape",
     "99th percentile of the time of outdated lookups",
     "ms that a raised target adds to the longest lookup",
+    "99th percentile, one at a time",
 )
+
+BUSY_OPERATORS, CALM, CALM_AGAIN = "busy operators", "calm", "calm again"
 
 
 @dataclass(frozen=True)
 class Bound:
-    """Where the finding with these names has to lie."""
+    """Where the finding with these names has to lie. Beside a control, the same of another thing to `to`, its median may be at most
+    the highest value of the control: what two processes of the same program differ by is noise."""
 
     comparison: str
     metric: str
@@ -33,11 +37,18 @@ class Bound:
     to: str
     at_least: float | None = None
     at_most: float | None = None
+    control: str | None = None
 
     def __str__(self) -> str:
+        if self.control is not None:
+            return f"≤ {self.control}"
         return f"≥ {self.at_least:g}" if self.at_least is not None else f"≤ {self.at_most:g}"
 
-    def holds(self, finding: Finding) -> bool:
+    def holds(self, finding: Finding, findings: list[Finding]) -> bool:
+        if self.control is not None:
+            names = (self.comparison, self.metric, self.case, self.control, self.to)
+            (control,) = (it for it in findings if (it.comparison, it.metric, it.case, it.of, it.to) == names)
+            return finding.median <= control.high
         if self.at_least is not None:
             return finding.median >= self.at_least
         return finding.median <= self.at_most
@@ -66,6 +77,8 @@ BOUNDS = [
     Bound("scale", SCRAPE, "10 k", "10 k", "1 k", at_most=1.5),
     Bound("scale", SCRAPE, "50 k", "50 k", "1 k", at_most=1.5),
     Bound("scale", RAISE, "50 k", EVENKEEL, "", at_most=1),
+    Bound("operators", P50, "1 KiB", BUSY_OPERATORS, CALM, control=CALM_AGAIN),
+    Bound("operators", P99_ALONE, "1 KiB", BUSY_OPERATORS, CALM, control=CALM_AGAIN),
     Bound("batch", CPU, "1 KiB", "batch of 100", "single lookup", at_most=25),
 ]
 

@@ -8,12 +8,32 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
-from bounds import CPU, EVENKEEL, NGINX, OUTDATED_P99, P50, P99, RAISE, RATE, REFERENCE, RENDER, SCRAPE, WELL, WRITES
+from bounds import (
+    BUSY_OPERATORS,
+    CALM,
+    CALM_AGAIN,
+    CPU,
+    EVENKEEL,
+    NGINX,
+    OUTDATED_P99,
+    P50,
+    P99,
+    P99_ALONE,
+    RAISE,
+    RATE,
+    REFERENCE,
+    RENDER,
+    SCRAPE,
+    WELL,
+    WRITES,
+)
 from load import Lookups, Runs, callers, cpu, scrapes, writes
+from operators import Flights, Watched, busy, watched
 from ratios import Finding, Round, alternate, compare
 from servers import (
     DERIVED,
     PROJECTS,
+    SMALL,
     TARGET,
     BatchGetConfigsRequest,
     Evenkeel,
@@ -26,8 +46,6 @@ from servers import (
     request,
     wait_until,
 )
-
-SMALL = PROJECTS["1 KiB"][0]
 
 # How many projects are held, and outdated.
 SCALES = {"1 k": 1_000, "10 k": 10_000, "50 k": 50_000}
@@ -287,4 +305,27 @@ def batch(bench: Bench) -> Iterator[Finding]:
         yield from compare("batch", "1 KiB", rounds, {CPU: "cpu"}, [("batch of 100", "single lookup")])
 
 
-COMPARISONS = {compared.__name__: compared for compared in (wire, outdated, unix, watchers, storm, scale, batch)}
+def operators(bench: Bench) -> Iterator[Finding]:
+    """Lookups one after another while operators look at the sidecar and its log is full, against calm."""
+    binary, asked = bench.binaries[0], lookups("1 KiB")
+    runs = Runs(seconds=0.5 if bench.quick else 4)
+    with ExitStack() as stack:
+        names = ("calm", "again", "unheard")
+        calm, again, unheard = (stack.enter_context(watched(binary, bench.folder / name, name)) for name in names)
+        unheard.stop_listening()
+
+        def look_up(sidecar: Watched):
+            with Flights(sidecar):
+                return runs.alone(sidecar.target, asked)
+
+        def look_up_busily():
+            with busy(binary, unheard):
+                return look_up(unheard)
+
+        variants = {CALM: partial(look_up, calm), BUSY_OPERATORS: look_up_busily, CALM_AGAIN: partial(look_up, again)}
+        rounds = bench.alternate("operators", variants)
+    pairs = [(BUSY_OPERATORS, CALM), (CALM_AGAIN, CALM)]
+    yield from compare("operators", "1 KiB", rounds, {P50: "p50", P99_ALONE: "p99"}, pairs)
+
+
+COMPARISONS = {compared.__name__: compared for compared in (wire, outdated, unix, watchers, storm, scale, batch, operators)}

@@ -41,6 +41,7 @@ CORES = sorted(os.sched_getaffinity(0))[:2]
 # The projects, and how large their payloads are; from each are derived NAME-1, NAME-2 … up to DERIVED.
 PROJECTS = {"1 KiB": ("bench-1k", 1 << 10), "16 KiB": ("bench-16k", 16 << 10), "256 KiB": ("bench-256k", 256 << 10)}
 DERIVED = 200
+SMALL = PROJECTS["1 KiB"][0]
 
 TEMPLATE = '{"project":{{ project }},"rollout":{{ rollout }},"filler":{{ settings.filler }}}'
 LISTENS = re.compile(r"renderer listening on ([^ ,]+),")
@@ -179,11 +180,18 @@ class Evenkeel(Sidecar):
 
 @contextmanager
 def evenkeel(
-    binary: Path, folder: Path, name: str = "evenkeel", prefix: tuple = (), derived: int = DERIVED, cost: str = "0s", **settings
+    binary: Path,
+    folder: Path,
+    name: str = "evenkeel",
+    prefix: tuple = (),
+    derived: int = DERIVED,
+    cost: str = "0s",
+    kind: type[Evenkeel] = Evenkeel,
+    **settings,
 ) -> Iterator[Evenkeel]:
     """Starts a sidecar with a renderer of its own behind it; it holds one project of each size."""
     with Renderer(binary, folder, derived, cost) as renderer:
-        sidecar = Evenkeel(binary, folder, renderer, name, prefix, **settings)
+        sidecar = kind(binary, folder, renderer, name, prefix, **settings)
         try:
             sidecar.start()
             sidecar.holds(*(project for project, _ in PROJECTS.values()))
