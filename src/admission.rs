@@ -85,8 +85,14 @@ pub struct Admission {
     reserve: Asks,
     rng: fastrand::Rng,
     actions: Vec<Action>,
-    /// When a gate opens next by itself.
-    next_look: Option<Moment>,
+    looked: Looked,
+}
+
+/// When the ladder was last asked, and when a gate opens next by itself.
+#[derive(Clone, Copy, Debug)]
+struct Looked {
+    at: Moment,
+    next: Option<Moment>,
 }
 
 /// The settings of an operator, and our constants.
@@ -123,7 +129,10 @@ impl Admission {
             reserve: Asks::new(tuning.budget, Box::new(Local)),
             rng,
             actions: Vec::new(),
-            next_look: None,
+            looked: Looked {
+                at: now,
+                next: None,
+            },
         }
     }
 
@@ -150,9 +159,12 @@ impl Admission {
     /// When to call [`Admission::tick`], unless something else happens before: at once while a
     /// sweep or a review is under way.
     pub fn next_wake(&self) -> Option<Moment> {
+        if self.register.is_sweeping() || self.register.queues.is_reviewing() {
+            return Some(self.looked.at);
+        }
         [
             self.register.next_timer(),
-            self.next_look,
+            self.looked.next,
             self.fetches.store.gives_up_at(),
             self.reserve.next_overdue(),
         ]
@@ -163,6 +175,18 @@ impl Admission {
 
     /// Does what is due, and takes one step of the sweep over all projects.
     pub fn tick(&mut self, now: Moment) {
+        for project in self.register.sweep() {
+            self.touch(&project, now);
+        }
+        self.proceed(now);
+        if self.register.queues.is_reviewing() {
+            self.review_some(now);
+        }
+    }
+
+    /// Does what is due. The steps of what concerns every project are left to [`Admission::tick`]:
+    /// a lookup that took one would take as long as a hundred.
+    pub(in crate::admission) fn proceed(&mut self, now: Moment) {
         if self.fetches.are_asked_again(now) && self.fetches.may_be_offered() {
             self.register.sweep_all();
         }
@@ -177,17 +201,8 @@ impl Admission {
             self.fetches.store.give_up(now, &mut self.rng);
             self.register.sweep_all();
         }
-        for project in self.register.sweep() {
-            self.touch(&project, now);
-        }
         self.end_overdue_asks(now);
         self.dispatch(now);
-        if self.register.queues.is_reviewing() {
-            self.review_some(now);
-        }
-        if self.register.is_sweeping() || self.register.queues.is_reviewing() {
-            self.next_look = Some(now);
-        }
     }
 
     /// Records another target. A higher one ends every cool-down, but no pushback. A lower one
@@ -207,7 +222,7 @@ impl Admission {
             entry.want.number = entry.want.number.max(number);
         });
         if changed.is_some() {
-            self.tick(now);
+            self.proceed(now);
         }
     }
 
@@ -231,7 +246,7 @@ impl Admission {
     /// confirmed.
     pub fn unconfirmed(&mut self, project: &Project, now: Moment) {
         self.confirming.want(project, now);
-        self.tick(now);
+        self.proceed(now);
     }
 
     /// Puts other limits in force. What is in flight stays; the level of the bucket stays.

@@ -7,7 +7,7 @@ mod asking;
 mod next;
 
 use super::{
-    Action, Admission,
+    Action, Admission, Looked,
     action::{FetchPermit, Lease, Permit},
     gates::Candidate,
     register::{Effort, Flight, Probes, Stage},
@@ -59,7 +59,10 @@ impl Admission {
         if self.register.any_to_render() && self.rate(now) < self.rules.limits.rate {
             look.at(Some(now + self.rules.tuning.pace.step));
         }
-        self.next_look = look.0;
+        self.looked = Looked {
+            at: now,
+            next: look.0,
+        };
     }
 
     /// Has the bucket refill at the rate that the ramps and the pace leave.

@@ -50,7 +50,7 @@ impl Admission {
         if landing == IDENTITY_REFUSED {
             self.register.queues.review_all();
         }
-        self.tick(now);
+        self.proceed(now);
         self.review([project.clone()], now);
     }
 
@@ -86,7 +86,7 @@ impl Admission {
             }
             self.register.put(project, entry, self.around(now));
         }
-        self.tick(now);
+        self.proceed(now);
     }
 
     fn fate_of(&mut self, landing: FetchLanding, now: Moment) -> ConfirmFate {

@@ -70,7 +70,7 @@ impl Admission {
         if (self.stops(), self.way.unusable_until) != before {
             self.register.queues.review_all();
         }
-        self.tick(now);
+        self.proceed(now);
         self.review_some(now);
     }
 

@@ -16,7 +16,7 @@ use crate::{
 impl Admission {
     /// Records that a lookup wants a project, and says whether to wait.
     pub fn want(&mut self, project: &Project, wish: Wish, now: Moment) -> WishVerdict {
-        self.tick(now);
+        self.proceed(now);
         let mut entry = self.register.take_or_new(project, wish, now);
         entry.look_up(wish, &self.rules.tuning, now);
         let is_in_flight = entry.flight().is_some();
@@ -42,7 +42,7 @@ impl Admission {
         }
         let class = entry.class();
         self.register.put(project, entry, self.around(now));
-        self.tick(now);
+        self.proceed(now);
         if let Some(retry_after) = refused_for {
             return WishVerdict::Refused(Refused {
                 class,
@@ -65,14 +65,14 @@ impl Admission {
     /// Records that a lookup which waited for a project until `until` has left.
     pub fn left(&mut self, project: &Project, until: Moment, now: Moment) {
         // What is due is told to the lookups that still wait.
-        self.tick(now);
+        self.proceed(now);
         let around = self.around(now);
         let left = self
             .register
             .update(project, around, |entry| entry.waiters.remove(until));
         if left.is_some() {
             // The renderer has stopped offering Fetch: what waited for a fetch may be rendered now.
-            self.tick(now);
+            self.proceed(now);
         }
     }
 

@@ -78,7 +78,7 @@ impl Admission {
             // It was answered before, or given up.
             None => answers.into_iter().for_each(|answer| self.returns(answer)),
         }
-        self.tick(now);
+        self.proceed(now);
     }
 
     /// Gives up asks that were not answered in time.

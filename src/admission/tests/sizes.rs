@@ -128,6 +128,35 @@ fn no_step_of_a_raised_target_costs_more_where_more_outdated_projects_wait() {
     );
 }
 
+/// Each lookup took up to three steps of a raised target, under the lock: with 50,000 outdated
+/// projects those that came together waited 100 ms for each other.
+#[test]
+fn lookups_take_no_step_of_a_raised_target() {
+    let mut now = Moment::after_start(Duration::from_secs(100));
+    let projects = 8 * TUNING.turns.swept;
+    let mut admission = outdated(projects, 0.001, now);
+    now = now + Duration::from_secs(1);
+    admission.set_target(3, now);
+    let held = Some(HeldMark {
+        order: Order::rollout(1),
+        validated_at: Moment::START,
+    });
+    for _ in 0..100 {
+        admission.want(&name(0), wish(held, 3, None, now), now);
+        assert!(!admission.is_settled());
+    }
+    // The first step was that of the target itself.
+    for _ in 1..projects / TUNING.turns.swept {
+        assert!(!admission.is_settled());
+        assert_eq!(admission.next_wake(), Some(now), "the rest is due at once");
+        admission.tick(now);
+    }
+    // Where the last step is full, one more finds that nothing is left.
+    admission.tick(now);
+    assert!(admission.is_settled());
+    assert_eq!(admission.below_target(), projects);
+}
+
 /// With 50,000 outdated projects a render cost four times what it cost with 2,000.
 #[test]
 fn the_cost_of_a_render_does_not_grow_with_wanted_outdated_projects() {

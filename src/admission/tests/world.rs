@@ -423,11 +423,15 @@ impl CheckedWorld {
     pub(super) fn act(&mut self) {
         loop {
             self.act_once();
+            let register = &self.admission.register;
             let reserver = self.reserver.as_mut();
-            let Some((ask, answers)) = reserver.and_then(|asked| asked.arrived(self.now)) else {
+            if let Some((ask, answers)) = reserver.and_then(|asked| asked.arrived(self.now)) {
+                self.admission.reserved(ask, answers, self.now);
+            } else if register.is_sweeping() || register.queues.is_reviewing() {
+                self.admission.tick(self.now);
+            } else {
                 return;
-            };
-            self.admission.reserved(ask, answers, self.now);
+            }
         }
     }
 

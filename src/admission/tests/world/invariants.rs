@@ -158,7 +158,7 @@ impl CheckedWorld {
             "a wake is due at {:?}: timer {:?}, look {:?}, asks {:?}",
             self.now,
             machine.register.next_timer(),
-            machine.next_look,
+            machine.looked.next,
             machine.reserve.next_overdue(),
         );
         self.check_counts();
