@@ -39,6 +39,13 @@ const WRITTEN_AT_ONCE: usize = 1024 * 1024;
 /// for their size: a call is some fifty bytes and is answered while it is read.
 const READ_AT_ONCE: usize = 1024;
 
+/// For how many turns in a row the answers to what was read may wait while there is more to read. Calls that a client sends together
+/// are answered together: sixteen small ones are more than is read at once, and took three writes.
+const PUT_OFF: u32 = 3;
+
+/// How many bytes of answers may wait so: any number of connections may have some.
+const PUT_OFF_BYTES: usize = 16 * 1024;
+
 /// Room for what is kept, lent to whichever connection of a thread writes. A connection seldom keeps anything for longer than a
 /// poll takes: so there is one buffer, which stays in the processor's cache, instead of one for each connection.
 #[derive(Clone, Debug, Default)]
@@ -72,6 +79,10 @@ struct GatheredSocket<S> {
     full: usize,
     /// How many bytes may be written before others have their turn, beside what is kept then.
     writable: usize,
+    /// Whether others have their turn now, and this connection reads on after them.
+    reads_on: bool,
+    /// For how many turns writing was put off.
+    put_off: u32,
     reading: PeerReading,
     pace: ReadPace,
     /// Whether the other side ended what it sends, or the connection broke.
@@ -111,6 +122,8 @@ impl<S: AsyncRead + Unpin> Gathered<S> {
                 written: 0,
                 full: FULL,
                 writable: WRITTEN_AT_ONCE,
+                reads_on: false,
+                put_off: 0,
                 reading: PeerReading::default(),
                 pace: ReadPace::new(room.slowed.clone()),
                 is_read_to_its_end: false,
@@ -143,7 +156,21 @@ impl<S> Gathered<S> {
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Gathered<S> {
-    /// Writes what was kept. To be called after every poll of what reads and writes here.
+    /// Whether what is kept, if it is little, waits for the next poll of what reads and writes here, which comes at once: there is
+    /// more to read. Otherwise it is to be [drained](Self::poll_drain).
+    pub(super) fn puts_writing_off(&self) -> bool {
+        let mut socket = self.lock();
+        let reads_on = std::mem::take(&mut socket.reads_on);
+        if !reads_on || socket.put_off == PUT_OFF || socket.kept.len() > PUT_OFF_BYTES {
+            socket.put_off = 0;
+            return false;
+        }
+        socket.put_off += 1;
+        socket.socket.set_limit(READ_AT_ONCE as u64);
+        true
+    }
+
+    /// Writes what was kept. To be called after every poll of what reads and writes here, unless that is put off.
     pub(super) fn poll_drain(&self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         let mut socket = self.lock();
         socket.socket.set_limit(READ_AT_ONCE as u64);
@@ -240,6 +267,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Gathered<S> {
         let mut socket = self.lock();
         if socket.socket.limit() == 0 {
             // Not before the others that are ready, and those to whom something came meanwhile.
+            socket.reads_on = true;
             return pin!(yield_now()).poll(context).map(Ok);
         }
         ready!(socket.pace.poll_ready(context));
@@ -394,6 +422,51 @@ mod tests {
         })
         .await;
         assert_eq!(turns, 3);
+    }
+
+    /// Answers each KiB that is read with some bytes, and returns after how much each write came.
+    async fn writes_after(sent: usize, answer: usize) -> Vec<usize> {
+        let (mut caller, theirs) = duplex(100 * READ_AT_ONCE);
+        caller.write_all(&vec![0; sent]).await.unwrap();
+        let mut connection = Gathered::new(theirs, GatheringRoom::default());
+        let (mut read, mut written) = (0, Vec::new());
+        std::future::poll_fn(|context| {
+            let mut buffer = [0; READ_AT_ONCE];
+            loop {
+                let mut buffer = ReadBuf::new(&mut buffer);
+                let reading = Pin::new(&mut connection);
+                if reading.poll_read(context, &mut buffer).is_pending() {
+                    break;
+                }
+                read += buffer.filled().len();
+                let answer = &vec![1; answer];
+                let kept = Pin::new(&mut connection.clone()).poll_write(context, answer);
+                assert!(kept.is_ready());
+            }
+            if !connection.puts_writing_off() {
+                assert!(connection.poll_drain(context).is_ready());
+                written.push(read);
+            }
+            if read < sent || written.last() != Some(&sent) {
+                Poll::Pending
+            } else {
+                Poll::Ready(())
+            }
+        })
+        .await;
+        written
+    }
+
+    /// Sixteen lookups of h2load took three writes.
+    #[tokio::test]
+    async fn answers_to_what_comes_together_are_written_together() {
+        let kib = READ_AT_ONCE;
+        assert_eq!(writes_after(kib / 2, 1000).await, [kib / 2]);
+        assert_eq!(writes_after(3 * kib, 1000).await, [3 * kib]);
+        let without_end = writes_after(12 * kib, 1000).await;
+        assert_eq!(without_end, [4 * kib, 8 * kib, 12 * kib]);
+        let large = writes_after(3 * kib, PUT_OFF_BYTES + 1).await;
+        assert_eq!(large, [kib, 2 * kib, 3 * kib]);
     }
 
     #[tokio::test]

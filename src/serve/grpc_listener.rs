@@ -126,6 +126,9 @@ pub(super) async fn serve_connection<S: ConnectionSocket>(
             return Poll::Ready(Ok(()));
         }
         let ended = connection.as_mut().poll(context);
+        if ended.is_pending() && gathered.puts_writing_off() {
+            return Poll::Pending;
+        }
         match gathered.poll_drain(context) {
             Poll::Ready(Err(error)) => Poll::Ready(Err(error.to_string())),
             Poll::Ready(Ok(())) | Poll::Pending => ended.map_err(|error| error.to_string()),
