@@ -7,6 +7,7 @@
 
 mod case;
 mod doubts;
+mod last;
 mod prediction;
 mod sample;
 mod tally;

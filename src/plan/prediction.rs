@@ -90,7 +90,7 @@ pub(super) fn predict_by(case: &Case, sampled: Sampled) -> Prediction {
             - middle(|run| run.tally.left as f64)
                 / (f64::from(sampled.pods) * f64::from(case.projects)),
         renders: middle(|run| run.renders),
-        most_renders: middle(|run| run.all.begun.most()),
+        most_renders: middle(|run| run.all.most_begun),
         useless: middle(|run| run.tally.useless as f64 / run.tally.launches().max(1.0)),
         busy: middle(Run::busy),
         most_busy: middle(|run| {

@@ -2,8 +2,9 @@
 
 use super::case::Case;
 
-/// So many pairs of a sidecar and a project are simulated: few enough for two cases of three runs each within half a minute.
-const PAIRS: u32 = 20_000;
+/// So many pairs of a sidecar and a project are simulated: few enough for two cases of three runs each within half a minute, and
+/// enough to tell from them when the last of all sidecars is done.
+const PAIRS: u32 = 40_000;
 /// The fewest sidecars that stand for more.
 const FEWEST: u32 = 20;
 
@@ -43,11 +44,5 @@ impl Sampled {
     /// How many sidecars each stands for.
     pub(super) fn each(self) -> f64 {
         f64::from(self.of) / f64::from(self.pods)
-    }
-
-    /// How many sidecars one of them stands for, so that all of them stand for all.
-    pub(super) fn stands_for(self, pod: u32) -> u32 {
-        let share = |pods: u32| u64::from(self.of) * u64::from(pods) / u64::from(self.pods);
-        u32::try_from(share(pod + 1) - share(pod)).unwrap_or(u32::MAX)
     }
 }

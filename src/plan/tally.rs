@@ -2,7 +2,7 @@
 
 use std::{collections::HashMap, time::Duration};
 
-use super::sample::Sampled;
+use super::{last::greatest, sample::Sampled};
 use crate::{
     admission::{HeldMark, Landing},
     moment::Moment,
@@ -14,6 +14,10 @@ const BIN: Duration = Duration::from_millis(50);
 const BINS: usize = 20;
 /// A release that takes so many renders for each project that is wanted comes to no end.
 const MOST_RENDERS: usize = 10;
+/// How often it is drawn when each sidecar hears of the target, unless there are very many renders to count.
+const DRAWS: f64 = 15.0;
+/// The most renders that are counted for that.
+const MOST_DRAWN: f64 = 2e7;
 /// No run goes on for more events than these: with them a plan takes a minute.
 const MOST_EVENTS: usize = 10_000_000;
 
@@ -37,7 +41,8 @@ pub(super) struct Tally {
     /// By how much the share of a sidecar's answers that are outdated rises, and when.
     rises: Vec<(u32, Duration, f64)>,
     pub(super) left: usize,
-    fresh_after: Option<Duration>,
+    /// When each sidecar last had something become fresh.
+    finished: Vec<Duration>,
 }
 
 impl Tally {
@@ -61,7 +66,7 @@ impl Tally {
             useless: 0,
             rises: Vec::new(),
             left: sidecars * projects,
-            fresh_after: None,
+            finished: vec![Duration::ZERO; sidecars],
         }
     }
 
@@ -79,25 +84,54 @@ impl Tally {
             .unwrap_or_default()
     }
 
-    /// What all sidecars did for which these stand: as these do, but having learned of the target at other moments within
-    /// `spread`.
+    /// What all sidecars did for which these stand: they hear of the target at other moments within `spread`. Each does as the one
+    /// that hears of it at about the same moment, since the renderers are as busy then.
     pub(super) fn all(&self, sampled: Sampled, spread: Duration, seed: u64) -> All {
-        let later = self.later(sampled, spread.as_secs_f64(), seed);
+        let mut rng = fastrand::Rng::with_seed(seed);
+        let mut later = self.later(sampled.of - sampled.pods, spread, &mut rng);
+        for simulated in &mut later {
+            simulated.push(0.0);
+        }
         All {
+            most_begun: self.most_begun(sampled, spread, &mut rng),
             begun: self.begun(&later),
             outdated: self.shares(&later, f64::from(sampled.of)),
-            fresh_after: self.fresh_after,
+            fresh_after: self.fresh_after(sampled),
         }
     }
 
-    /// By how much later, in seconds, those for which each sidecar stands do what it does, itself first.
-    fn later(&self, sampled: Sampled, spread: f64, seed: u64) -> Vec<Vec<f64>> {
-        let mut rng = fastrand::Rng::with_seed(seed);
-        let mut later = Vec::new();
-        for (pod, learned) in (0..).zip(&self.learned) {
-            let own = learned.as_secs_f64();
-            let more = (1..sampled.stands_for(pod)).map(|_| rng.f64() * spread - own);
-            later.push([0.0].into_iter().chain(more).collect());
+    /// The most renders that all sidecars begin within a second: the median over many draws of when each of them hears of the
+    /// target, as how many do so at once is mostly chance.
+    fn most_begun(&self, sampled: Sampled, spread: Duration, rng: &mut fastrand::Rng) -> f64 {
+        let each = self.launches() / f64::from(sampled.pods) * f64::from(sampled.of);
+        let draws = (MOST_DRAWN / each.max(1.0)).clamp(1.0, DRAWS) as usize;
+        let mut most: Vec<_> = (0..draws)
+            .map(|_| self.begun(&self.later(sampled.of, spread, rng)).most())
+            .collect();
+        most.sort_by(f64::total_cmp);
+        most[draws / 2]
+    }
+
+    /// When everything was fresh in all sidecars, if it was in these.
+    fn fresh_after(&self, sampled: Sampled) -> Option<Duration> {
+        let finished = self.finished.iter().map(Duration::as_secs_f64);
+        let last = || greatest(finished.collect(), f64::from(sampled.of));
+        (self.left == 0).then(|| Duration::from_secs_f64(last()))
+    }
+
+    /// By how much later than each of these, in seconds, as many others do what it does: from the first to hear of the target to
+    /// the last, each stands for as many.
+    fn later(&self, others: u32, spread: Duration, rng: &mut fastrand::Rng) -> Vec<Vec<f64>> {
+        let moments = self.learned.iter().map(Duration::as_secs_f64);
+        let mut heard: Vec<(f64, usize)> = moments.zip(0..).collect();
+        heard.sort_by(|(one, _), (other, _)| one.total_cmp(other));
+        let others = (0..others).map(|_| rng.f64() * spread.as_secs_f64());
+        let mut others: Vec<_> = others.collect();
+        others.sort_by(f64::total_cmp);
+        let mut later = vec![Vec::new(); heard.len()];
+        for (place, at) in others.iter().enumerate() {
+            let (moment, pod) = heard[place * heard.len() / others.len()];
+            later[pod].push(at - moment);
         }
         later
     }
@@ -150,6 +184,8 @@ fn number(sidecar: &SimulatedSidecar) -> u32 {
 #[derive(Debug)]
 pub(super) struct All {
     pub(super) begun: Begun,
+    /// The most renders that began within a second.
+    pub(super) most_begun: f64,
     /// The part of all answers that is outdated at the end of each second.
     pub(super) outdated: Vec<f64>,
     /// When everything was fresh, if it was.
@@ -193,10 +229,8 @@ impl Observer for Tally {
     fn became_fresh(&mut self, sidecar: &SimulatedSidecar, project: ProjectId, now: Moment) {
         self.rise(sidecar, -self.weights[project], now);
         self.last_fresh = now;
+        self.finished[sidecar.id()] = now.since(self.raised);
         self.left -= 1;
-        if self.left == 0 {
-            self.fresh_after = Some(now.since(self.raised));
-        }
     }
 
     fn has_seen_enough(&mut self, now: Moment) -> bool {
@@ -215,7 +249,7 @@ pub(super) struct Begun(Vec<u32>);
 
 impl Begun {
     /// The most of them within a second.
-    pub(super) fn most(&self) -> f64 {
+    fn most(&self) -> f64 {
         let (mut most, mut sum) = (0, 0_u32);
         for (at, count) in self.0.iter().enumerate() {
             sum += count;
@@ -232,5 +266,26 @@ impl Begun {
         let sums = self.0.chunks(step * BINS);
         sums.map(|bins| f64::from(bins.iter().sum::<u32>()) / step as f64)
             .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Pods that hear of a release while the cores are idle were taken to be as quick when they hear of it later.
+    #[test]
+    fn those_that_are_not_simulated_do_as_the_one_that_hears_at_about_the_same_moment() {
+        let [soon, late] = [Duration::ZERO, Duration::from_secs(10)];
+        let mut tally = Tally::new((2, 10), Moment::START, Duration::MAX);
+        tally.learned = vec![soon, late];
+        tally.launched = vec![(0, soon)];
+        tally.launched.extend([(1, late); 5]);
+        let sampled = Sampled { pods: 2, of: 1_000 };
+        let Begun(bins) = tally.all(sampled, late, 1).begun;
+        // Half of them render once, the others five times.
+        assert_eq!(bins.iter().sum::<u32>(), 3_000);
+        let early = bins[..5 * BINS].iter().sum::<u32>();
+        assert!((400..700).contains(&early), "{early}");
     }
 }
