@@ -39,6 +39,7 @@ pub mod serve;
 pub mod settings;
 pub mod simulator;
 pub mod status;
+pub mod store;
 pub mod trace;
 pub mod upstream;
 pub mod verdict;

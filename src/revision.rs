@@ -142,6 +142,17 @@ impl Digest {
     pub fn of(payload: &[u8]) -> Self {
         Self(Sha256::digest(payload).into())
     }
+
+    /// The bytes.
+    pub const fn as_bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+}
+
+impl From<[u8; 32]> for Digest {
+    fn from(bytes: [u8; 32]) -> Self {
+        Self(bytes)
+    }
 }
 
 impl fmt::Display for Digest {

@@ -8,7 +8,7 @@ use std::{
 };
 
 /// The rooms of the core, which know neither the wire nor the operator.
-const CORE: [&str; 13] = [
+const CORE: [&str; 14] = [
     "admission",
     "answer",
     "cache",
@@ -21,6 +21,7 @@ const CORE: [&str; 13] = [
     "render",
     "revision",
     "simulator",
+    "store",
     "trace",
 ];
 /// What only the edges may name.
@@ -148,6 +149,16 @@ fn a_plan_knows_the_simulator_and_numbers() {
         "crate::moment",
     ];
     names_only("plan", &ours, &["std", "fastrand"]);
+}
+
+/// Which server there is, and who speaks to it, is decided elsewhere.
+#[test]
+fn the_store_knows_bytes_and_revisions() {
+    names_only(
+        "store",
+        &["crate::store", "crate::revision"],
+        &["std", "bytes"],
+    );
 }
 
 /// A struct of 32 fields, to which five files had access, was what admission had become.
