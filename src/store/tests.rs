@@ -16,6 +16,8 @@ use super::{
 };
 use crate::revision::{Digest, Order, Project};
 
+mod fleet;
+
 fn project(name: &str) -> Project {
     Project::new(name).unwrap()
 }

@@ -4,6 +4,13 @@
 //! The scripts run as they are. `clock.c`, preloaded into the server, is its time of day: it stands still until the test moves
 //! it, so that both sides decide by the same microsecond, and times to live end when they should.
 
+#![expect(
+    clippy::panic,
+    clippy::print_stderr,
+    clippy::wildcard_enum_match_arm,
+    reason = "its modules are tests, and end where a server answers what it never should"
+)]
+
 mod resp;
 mod sequence;
 mod server;

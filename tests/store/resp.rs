@@ -7,11 +7,11 @@ use std::{
 };
 
 /// A connection that sends each command once.
-pub struct Connection(BufReader<UnixStream>);
+pub(crate) struct Connection(BufReader<UnixStream>);
 
 /// What a server answers.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Answer {
+pub(crate) enum Answer {
     Integer(i64),
     Bytes(Vec<u8>),
     Nothing,
@@ -20,12 +20,12 @@ pub enum Answer {
 }
 
 impl Connection {
-    pub fn to(socket: &Path) -> io::Result<Self> {
+    pub(crate) fn to(socket: &Path) -> io::Result<Self> {
         Ok(Self(BufReader::new(UnixStream::connect(socket)?)))
     }
 
     /// Sends a command of some words, and reads the answer.
-    pub fn ask(&mut self, words: &[&[u8]]) -> Answer {
+    pub(crate) fn ask(&mut self, words: &[&[u8]]) -> Answer {
         let mut sent = format!("*{}\r\n", words.len()).into_bytes();
         for word in words {
             sent.extend(format!("${}\r\n", word.len()).as_bytes());

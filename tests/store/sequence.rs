@@ -42,7 +42,7 @@ struct Sidecar {
 }
 
 /// A model, a server, and those who call both.
-pub struct Sequence {
+pub(crate) struct Sequence {
     model: Model,
     server: Server,
     names: Names,
@@ -58,7 +58,7 @@ pub struct Sequence {
 }
 
 impl Sequence {
-    pub fn new(server: Server, seed: u64) -> Self {
+    pub(crate) fn new(server: Server, seed: u64) -> Self {
         let sidecar = |number: usize| Sidecar {
             id: SidecarId::new(&format!("pod-{number}~{number:08x}")).expect("an id"),
             told: 50.0,
@@ -85,12 +85,12 @@ impl Sequence {
     }
 
     /// How often what was seen.
-    pub fn reached(&self) -> &BTreeMap<&'static str, usize> {
+    pub(crate) fn reached(&self) -> &BTreeMap<&'static str, usize> {
         &self.reached
     }
 
     /// Does something on both sides.
-    pub fn step(&mut self) {
+    pub(crate) fn step(&mut self) {
         self.pass();
         match self.rng.u32(..1_000) {
             0..300 => self.beat(),
@@ -501,6 +501,13 @@ impl Sequence {
     fn copy(&mut self) {
         let now = self.now();
         self.note(&"a copy is made");
+        // KEYS leaves what has ended where it is: it would be back after a step of the clock.
+        let mut words = vec!["EXISTS".to_owned(), self.names.operator()];
+        for project in &self.projects {
+            let names = [self.names.head(project), self.names.lease(project)];
+            words.extend(names.into_iter().chain([self.names.value(project)]));
+        }
+        self.server.ask(&words);
         let copy = (self.model.copied(now), self.server.copy());
         self.copies.push_back(copy);
         if self.copies.len() > 5 {
@@ -552,7 +559,7 @@ impl Sequence {
     }
 
     /// Two segments and some more, then one segment is lost.
-    pub fn fill_the_journal(&mut self) {
+    pub(crate) fn fill_the_journal(&mut self) {
         self.beat();
         let at = self
             .sidecars

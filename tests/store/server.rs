@@ -3,11 +3,11 @@
 use std::{
     env,
     fs::{self, File},
+    io::{BufRead, BufReader},
     os::unix::fs::FileExt,
     path::Path,
     process::{Child, Command, Stdio},
     thread,
-    time::{Duration, Instant},
 };
 
 use evenkeel::store::{Call, Reply, Script, StoreTime};
@@ -16,35 +16,34 @@ use tempfile::TempDir;
 use super::resp::{Answer, Connection};
 
 /// The servers that are tested: `EVENKEEL_STORE_SERVERS=redis-server,/usr/bin/valkey-server`.
-pub fn programs() -> Vec<String> {
+pub(crate) fn programs() -> Vec<String> {
     let set = env::var("EVENKEEL_STORE_SERVERS").unwrap_or_else(|_| "redis-server".to_owned());
     set.split(',').map(str::to_owned).collect()
 }
 
 /// A running server, which ends with the test.
-pub struct Server {
+pub(crate) struct Server {
     child: Child,
     clock: File,
     connection: Connection,
     digests: Vec<(Script, Vec<u8>)>,
     /// How often a script was not there.
-    pub lost_scripts: usize,
+    pub(crate) lost_scripts: usize,
     _folder: TempDir,
 }
 
 /// All keys, with their ends and their contents.
-pub type Copy = Vec<(Vec<u8>, i64, Vec<u8>)>;
+pub(crate) type Copy = Vec<(Vec<u8>, i64, Vec<u8>)>;
 
 impl Server {
     /// Starts a server whose clock stands at 1970.
-    pub fn start(program: &str) -> Self {
+    pub(crate) fn start(program: &str) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let path = |name: &str| folder.path().join(name);
         fs::write(path("clock"), 0_i64.to_ne_bytes()).expect("a clock");
         let clock = File::options().write(true).open(path("clock"));
         build_clock(&path("clock.so"));
-        let log = File::create(path("log")).expect("a log");
-        let child = Command::new(program)
+        let mut child = Command::new(program)
             .args(["--port", "0", "--save", "", "--enable-debug-command", "yes"])
             .arg("--unixsocket")
             .arg(path("socket"))
@@ -54,22 +53,22 @@ impl Server {
             .env("STORE_CLOCK", path("clock"))
             .env("LC_ALL", "C")
             .stdin(Stdio::null())
-            .stdout(log)
+            .stdout(Stdio::piped())
             .spawn()
             .unwrap_or_else(|error| {
                 panic!("{program}: {error}: the Debian package redis-server has it")
             });
-        let deadline = Instant::now() + Duration::from_secs(20);
-        let connection = loop {
-            match Connection::to(&path("socket")) {
-                Ok(connection) => break connection,
-                Err(error) => {
-                    let log = fs::read_to_string(path("log")).unwrap_or_default();
-                    assert!(Instant::now() < deadline, "{program}: {error}\n{log}");
-                    thread::sleep(Duration::from_millis(10));
-                }
-            }
-        };
+        let mut log = BufReader::new(child.stdout.take().expect("a log")).lines();
+        let mut said = Vec::new();
+        while !said
+            .iter()
+            .any(|line: &String| line.contains("eady to accept connections"))
+        {
+            let line = log.next().and_then(Result::ok);
+            said.push(line.unwrap_or_else(|| panic!("{program} ended: {said:#?}")));
+        }
+        thread::spawn(move || log.for_each(drop));
+        let connection = Connection::to(&path("socket")).expect("a server");
         let mut server = Self {
             child,
             clock: clock.expect("a clock"),
@@ -84,13 +83,13 @@ impl Server {
     }
 
     /// Moves the clock.
-    pub fn set_clock(&self, now: StoreTime) {
+    pub(crate) fn set_clock(&self, now: StoreTime) {
         let written = self.clock.write_all_at(&now.as_micros().to_ne_bytes(), 0);
         written.expect("a clock");
     }
 
     /// Calls a script by its digest, and by its text where the server has lost it.
-    pub fn call(&mut self, call: &Call) -> Reply {
+    pub(crate) fn call(&mut self, call: &Call) -> Reply {
         let known = self
             .digests
             .iter()
@@ -119,7 +118,7 @@ impl Server {
     }
 
     /// Sends a command.
-    pub fn ask<W: AsRef<[u8]>>(&mut self, words: &[W]) -> Answer {
+    pub(crate) fn ask<W: AsRef<[u8]>>(&mut self, words: &[W]) -> Answer {
         let words: Vec<_> = words.iter().map(AsRef::as_ref).collect();
         match self.connection.ask(&words) {
             Answer::Error(error) => panic!("{}: {error}", words[0].escape_ascii()),
@@ -128,7 +127,7 @@ impl Server {
     }
 
     /// The bytes of a key.
-    pub fn get(&mut self, key: &str) -> Option<Vec<u8>> {
+    pub(crate) fn get(&mut self, key: &str) -> Option<Vec<u8>> {
         match self.ask(&["GET", key]) {
             Answer::Nothing => None,
             answer => Some(bytes(answer)),
@@ -136,7 +135,7 @@ impl Server {
     }
 
     /// Copies all keys.
-    pub fn copy(&mut self) -> Copy {
+    pub(crate) fn copy(&mut self) -> Copy {
         let Answer::List(keys) = self.ask(&["KEYS", "*"]) else {
             panic!("KEYS answers no list");
         };
@@ -152,7 +151,7 @@ impl Server {
     }
 
     /// Goes on with a copy, as the same server.
-    pub fn restore(&mut self, copy: &Copy) {
+    pub(crate) fn restore(&mut self, copy: &Copy) {
         self.ask(&["FLUSHALL"]);
         for (key, ends_at, dump) in copy {
             let ends_at = (*ends_at).max(0).to_string();
@@ -161,7 +160,7 @@ impl Server {
     }
 
     /// Becomes a replica and the primary again, which gives its data another history.
-    pub fn promote(&mut self) {
+    pub(crate) fn promote(&mut self) {
         self.ask(&["REPLICAOF", "127.0.0.1", "1"]);
         self.ask(&["REPLICAOF", "NO", "ONE"]);
     }

@@ -172,6 +172,10 @@ impl Model {
 impl Bucket {
     /// The rate in force, or when to ask again where there is none.
     fn rate_at(&self, now: f64) -> Result<f64, Duration> {
+        let age = now - float(self.born);
+        if (0.0..HORIZON + TOLERANCE).contains(&age) {
+            return Err(whole_millis(HORIZON + TOLERANCE - age));
+        }
         let (hold, ramp) = (self.throttle.hold, self.throttle.ramp);
         if now < hold && hold <= now + LONGEST_HOLD {
             return Err(whole_millis(hold - now));

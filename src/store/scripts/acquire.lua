@@ -14,6 +14,11 @@ local ms = math.floor(now / 1e3)
 local s = call('HMGET', KEYS[1], 'born', 'tick', 'tat', 'mtat', 'last', 'rate', 'pace', 'hold', 'ramp')
 -- Flushed, or a copy that lacks what this caller has seen: beat first.
 if s[1] ~= ARGV[2] or tonumber(ARGV[3]) > tonumber(s[2]) then return {'beat'} end
+-- Nobody renders again what another is about to tell: by then each has beaten, and told what it knows.
+local age = now - tonumber(s[1])
+if age >= 0 and age < H + TAU then
+  return {'wait', ms, tonumber(s[2]), math.ceil((H + TAU - age) / 1e3)}
+end
 local tick, tat, mtat, last = tonumber(s[2]), tonumber(s[3]), tonumber(s[4]), tonumber(s[5])
 local rate, hold, ramp = tonumber(s[6]) * tonumber(s[7] or 1), tonumber(s[8] or 0), tonumber(s[9] or 0)
 if now < hold and hold <= now + 120e6 then return {'wait', ms, tick, math.ceil((hold - now) / 1e3)} end
