@@ -2,9 +2,9 @@
 //!
 //! Four scripts decide, each in one step on the server, by the server's clock: `beat`, `acquire`, `land` and `put`. This room
 //! has their texts ([`Script`]), what each is called with and answers ([`beat`], [`acquire`], [`land`], [`put`]), how keys are
-//! named ([`Names`]) and how bytes are laid out ([`head`], [`lease`], [`value`]). [`model`] says in Rust what the scripts do.
+//! named ([`KeyNames`]) and how bytes are laid out ([`head`], [`lease`], [`value`]). [`model`] says in Rust what the scripts do.
 //!
-//! The room knows no socket, no clock, and no client of the server: bytes go in and out as [`Call`] and [`Reply`].
+//! The room knows no socket, no clock, and no client of the server: bytes go in and out as [`ScriptCall`] and [`ScriptReply`].
 
 pub mod acquire;
 pub mod beat;
@@ -22,8 +22,8 @@ pub mod value;
 
 pub use self::{
     id::{InvalidSidecarId, SidecarId},
-    names::{InvalidName, Names},
-    reply::{Call, Reply, Unreadable},
+    names::{InvalidName, KeyNames},
+    reply::{ScriptCall, ScriptReply, Unreadable},
     script::Script,
     time::{Born, StoreTime},
 };

@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use super::{
-    Born, Call, Names, Reply, Script, SidecarId, StoreTime, Unreadable,
+    Born, KeyNames, Script, ScriptCall, ScriptReply, SidecarId, StoreTime, Unreadable,
     head::{RawHead, written},
-    lease::{Lease, Marker, owner_of},
+    lease::{Marker, StoreLease, owner_of},
     reply::{Items, number, unreadable},
     time::millis,
 };
@@ -29,7 +29,7 @@ pub struct Acquire {
     /// How long a lease lasts unless it is renewed.
     pub lease: Duration,
     /// What it would render, in the order of want.
-    pub candidates: Vec<Candidate>,
+    pub candidates: Vec<AcquireCandidate>,
 }
 
 /// For whom renders are.
@@ -43,7 +43,7 @@ pub enum Urgency {
 
 /// One project.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Candidate {
+pub struct AcquireCandidate {
     /// Which.
     pub project: Project,
     /// The least order that does.
@@ -77,13 +77,13 @@ pub enum Acquired {
         /// When to ask again for the candidates without an answer.
         retry: Duration,
         /// One answer for each of the first candidates.
-        answers: Vec<Answer>,
+        answers: Vec<CandidateAnswer>,
     },
 }
 
 /// What is said of one candidate.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Answer {
+pub enum CandidateAnswer {
     /// It may be rendered.
     Granted {
         /// In how long.
@@ -91,7 +91,7 @@ pub enum Answer {
         /// How often its renders had failed when it was last left alone.
         count: u64,
         /// The lease, which goes into `land`.
-        lease: Lease,
+        lease: StoreLease,
     },
     /// It has landed already.
     Landed(RawHead),
@@ -110,7 +110,7 @@ pub enum Answer {
 
 impl Acquire {
     /// The call of the script.
-    pub fn call(&self, names: &Names) -> Call {
+    pub fn call(&self, names: &KeyNames) -> ScriptCall {
         let mut keys = vec![names.bucket()];
         for candidate in &self.candidates {
             keys.push(names.head(&candidate.project));
@@ -120,7 +120,7 @@ impl Acquire {
             Urgency::Missing => "missing",
             Urgency::Outdated => "outdated",
         };
-        let mut call = Call::new(Script::Acquire, keys)
+        let mut call = ScriptCall::new(Script::Acquire, keys)
             .with(&self.id)
             .with(&self.born)
             .with(&self.tick)
@@ -141,7 +141,7 @@ impl Acquire {
     ///
     /// # Errors
     /// When the script does not reply like that.
-    pub fn read(reply: Reply) -> Result<Acquired, Unreadable> {
+    pub fn read(reply: ScriptReply) -> Result<Acquired, Unreadable> {
         let mut items = Items::of(Script::Acquire, reply)?;
         let verdict = items.bytes("the verdict")?;
         if verdict == b"beat" {
@@ -156,17 +156,20 @@ impl Acquire {
                 at,
                 tick,
                 retry,
-                answers: items.rest().map(Answer::read).collect::<Result<_, _>>()?,
+                answers: items
+                    .rest()
+                    .map(CandidateAnswer::read)
+                    .collect::<Result<_, _>>()?,
             }),
             _ => Err(unreadable(Script::Acquire, "the verdict")),
         }
     }
 }
 
-impl Answer {
-    fn read(reply: Reply) -> Result<Self, Unreadable> {
+impl CandidateAnswer {
+    fn read(reply: ScriptReply) -> Result<Self, Unreadable> {
         let wrong = unreadable(Script::Acquire, "an answer");
-        let Reply::Bytes(bytes) = reply else {
+        let ScriptReply::Bytes(bytes) = reply else {
             return Err(wrong);
         };
         let (kind, rest) = bytes.split_first().ok_or(wrong)?;
@@ -187,7 +190,7 @@ impl Answer {
                 Ok(Self::Granted {
                     starts_in: Duration::from_millis(number(starts_in).ok_or(wrong)?),
                     count: number(count).ok_or(wrong)?,
-                    lease: Lease::read(lease).ok_or(wrong)?,
+                    lease: StoreLease::read(lease).ok_or(wrong)?,
                 })
             }
             _ => Err(wrong),

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use super::{
-    Born, Call, Names, Reply, Script, SidecarId, StoreTime, Unreadable,
-    lease::Lease,
+    Born, KeyNames, Script, ScriptCall, ScriptReply, SidecarId, StoreTime, Unreadable,
+    lease::StoreLease,
     reply::{Items, unreadable},
     time::millis,
 };
@@ -22,18 +22,18 @@ pub struct Beat {
     /// How long an absent sidecar keeps its share of the rate.
     pub forget: Duration,
     /// What it knows of the store.
-    pub known: Known,
+    pub known: KnownStore,
     /// Whether this is the first call over its connection.
-    pub connection: Connection,
+    pub connection: BeatConnection,
     /// The leases that it still needs, and for how long.
-    pub renew: Vec<(Project, Lease)>,
+    pub renew: Vec<(Project, StoreLease)>,
     /// How long a renewed lease lasts from now.
     pub lease: Duration,
 }
 
 /// What a sidecar remembers of the store.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Known {
+pub struct KnownStore {
     /// The life that the rest belongs to; none before the first beat.
     pub born: Option<Born>,
     /// The highest tick that it was told.
@@ -46,7 +46,7 @@ pub struct Known {
 
 /// Over which connection a call goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Connection {
+pub enum BeatConnection {
     /// One that carries its first call. The store checks then that no writes were lost.
     New,
     /// One that has carried a beat.
@@ -63,7 +63,7 @@ pub struct Beaten {
     /// The tick of this beat.
     pub tick: u64,
     /// What has landed.
-    pub journal: News,
+    pub journal: JournalNews,
     /// The sidecars that are present, this one among them.
     pub present: u64,
     /// The sidecars that fell silent, and keep their shares.
@@ -91,7 +91,7 @@ pub struct Rates {
 
 /// What has landed since a place in the journal.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct News {
+pub struct JournalNews {
     /// Where to read on, in bytes.
     pub cursor: u64,
     /// Where the journal ends, in bytes.
@@ -99,12 +99,12 @@ pub struct News {
     /// Whether landings were missed.
     pub is_cut: bool,
     /// What landed.
-    pub landings: Vec<Landing>,
+    pub landings: Vec<LandingEntry>,
 }
 
 /// One entry of the journal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Landing {
+pub struct LandingEntry {
     /// The lower half of the project's [hash](Project::hash). Others may have the same.
     pub project: u32,
     /// The first four bytes of the payload's digest.
@@ -114,7 +114,7 @@ pub struct Landing {
 /// The bytes of one entry.
 pub const ENTRY_BYTES: usize = 8;
 
-impl Landing {
+impl LandingEntry {
     /// The entry of a project and a payload.
     pub fn new(project: &Project, digest: &crate::revision::Digest) -> Self {
         let [a, b, c, d, ..] = *digest.as_bytes();
@@ -155,7 +155,7 @@ pub fn claim(rate: f64) -> f64 {
 
 impl Beat {
     /// The call of the script.
-    pub fn call(&self, names: &Names) -> Call {
+    pub fn call(&self, names: &KeyNames) -> ScriptCall {
         let [even, odd] = names.journal();
         let mut keys = vec![
             names.bucket(),
@@ -171,10 +171,10 @@ impl Beat {
             .born
             .map_or_else(String::new, |born| born.to_string());
         let connection = match self.connection {
-            Connection::New => "new",
-            Connection::Kept => "kept",
+            BeatConnection::New => "new",
+            BeatConnection::Kept => "kept",
         };
-        let call = Call::new(Script::Beat, keys)
+        let call = ScriptCall::new(Script::Beat, keys)
             .with(&self.id)
             .with(&claim(self.told))
             .with(&millis(self.membership))
@@ -193,16 +193,16 @@ impl Beat {
     ///
     /// # Errors
     /// When the script does not reply like that.
-    pub fn read(reply: Reply) -> Result<Beaten, Unreadable> {
+    pub fn read(reply: ScriptReply) -> Result<Beaten, Unreadable> {
         let mut items = Items::of(Script::Beat, reply)?;
         let at = StoreTime::from_millis(items.whole("the time")?);
         let born = Born(items.written("born")?);
         let tick = items.whole("tick")?;
-        let journal = News {
+        let journal = JournalNews {
             cursor: items.whole("cursor")?,
             end: items.whole("the journal's end")?,
             is_cut: items.whole("whether landings were missed")? == 1,
-            landings: Landing::read(&items.bytes("the landings")?),
+            landings: LandingEntry::read(&items.bytes("the landings")?),
         };
         let (present, absent) = (items.whole("present")?, items.whole("absent")?);
         let is_learning = items.whole("whether it learns")? == 1;

@@ -13,7 +13,7 @@ const HEAD_BYTES: usize = TIME_DIGITS + ORDER_DIGITS + 32;
 
 /// What last landed of a project.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Head {
+pub struct StoredHead {
     /// When, in whole milliseconds of the store's clock.
     pub at: StoreTime,
     /// What.
@@ -35,18 +35,18 @@ pub struct RawHead(pub Vec<u8>);
 
 impl RawHead {
     /// Reads the head; none when another than a sidecar wrote it.
-    pub fn read(&self) -> Option<Head> {
+    pub fn read(&self) -> Option<StoredHead> {
         if self.0.len() != HEAD_BYTES {
             return None;
         }
         let (at, rest) = self.0.split_at(TIME_DIGITS);
         let at = StoreTime::from_millis(digits(at)?);
         let stamp = Stamp::read(rest)?;
-        Some(Head { at, stamp })
+        Some(StoredHead { at, stamp })
     }
 }
 
-impl Head {
+impl StoredHead {
     /// The bytes in the store.
     pub fn raw(&self) -> RawHead {
         let mut bytes = format!("{:013}", self.at.as_millis()).into_bytes();

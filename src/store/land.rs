@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use super::{
-    Born, Call, Names, Reply, Script, SidecarId, Unreadable,
-    beat::Landing,
+    Born, KeyNames, Script, ScriptCall, ScriptReply, SidecarId, Unreadable,
+    beat::LandingEntry,
     head::{RawHead, Stamp},
-    lease::{Cause, Lease},
-    put::Verdict,
+    lease::{Cause, StoreLease},
+    put::StoreVerdict,
     reply::{Items, unreadable},
     time::millis,
 };
@@ -23,13 +23,13 @@ pub struct Land {
     /// Of which project.
     pub project: Project,
     /// The lease under which it rendered, if any.
-    pub lease: Option<Lease>,
+    pub lease: Option<StoreLease>,
     /// What landed; none when nothing did.
     pub landed: Option<Stamp>,
     /// How long a head stays that is not renewed.
     pub ttl: Duration,
     /// What it says of the renderer.
-    pub outcome: Outcome,
+    pub outcome: LandOutcome,
     /// Why, and for how long, at most 300 s, the fleet leaves the project alone. It counts where the lease still stands.
     pub leave_alone: Option<(Duration, Cause)>,
     /// A head that no value bears out, and that gives way to any.
@@ -38,7 +38,7 @@ pub struct Land {
 
 /// What a render says of the renderer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Outcome {
+pub enum LandOutcome {
     /// It answers.
     Good,
     /// It fails.
@@ -51,13 +51,13 @@ pub enum Outcome {
 
 /// What came of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Landed {
+pub enum LandAnswer {
     /// The state was lost: beat first.
     BeatFirst,
     /// It is known to the fleet.
     Told {
         /// What came of the head; none when nothing had landed.
-        verdict: Option<Verdict>,
+        verdict: Option<StoreVerdict>,
         /// What stands there instead, where that is older or in conflict.
         found: Option<RawHead>,
         /// The tick of this call.
@@ -69,25 +69,30 @@ pub enum Landed {
 
 impl Land {
     /// The call of the script.
-    pub fn call(&self, names: &Names) -> Call {
+    pub fn call(&self, names: &KeyNames) -> ScriptCall {
         let [even, odd] = names.journal();
         let (head, lease) = (names.head(&self.project), names.lease(&self.project));
         let keys = vec![names.bucket(), head, lease, even, odd];
         let entry = self
             .landed
-            .map(|stamp| Landing::new(&self.project, &stamp.digest));
+            .map(|stamp| LandingEntry::new(&self.project, &stamp.digest));
         let (outcome, pushback) = match self.outcome {
-            Outcome::Good => ("good", Duration::ZERO),
-            Outcome::Bad => ("bad", Duration::ZERO),
-            Outcome::PushedBack(by) => ("pushed", by),
-            Outcome::Nothing => ("none", Duration::ZERO),
+            LandOutcome::Good => ("good", Duration::ZERO),
+            LandOutcome::Bad => ("bad", Duration::ZERO),
+            LandOutcome::PushedBack(by) => ("pushed", by),
+            LandOutcome::Nothing => ("none", Duration::ZERO),
         };
         let alone = self.leave_alone.map_or(0, |(alone, _)| millis(alone));
         let cause = self.leave_alone.map(|(_, cause)| cause.written());
-        Call::new(Script::Land, keys)
+        ScriptCall::new(Script::Land, keys)
             .with(&self.born)
             .with(&self.id)
-            .with(&self.lease.as_ref().map_or_else(String::new, Lease::written))
+            .with(
+                &self
+                    .lease
+                    .as_ref()
+                    .map_or_else(String::new, StoreLease::written),
+            )
             .with_bytes(&self.landed.map_or_else(Vec::new, |stamp| stamp.bytes()))
             .with(&millis(self.ttl))
             .with_bytes(&entry.map_or_else(Vec::new, |entry| entry.bytes().to_vec()))
@@ -102,15 +107,15 @@ impl Land {
     ///
     /// # Errors
     /// When the script does not reply like that.
-    pub fn read(reply: Reply) -> Result<Landed, Unreadable> {
+    pub fn read(reply: ScriptReply) -> Result<LandAnswer, Unreadable> {
         let mut items = Items::of(Script::Land, reply)?;
         let verdict = match &*items.bytes("the verdict")? {
-            b"beat" => return Ok(Landed::BeatFirst),
+            b"beat" => return Ok(LandAnswer::BeatFirst),
             b"none" => None,
-            word => Some(Verdict::of(word).ok_or(unreadable(Script::Land, "the verdict"))?),
+            word => Some(StoreVerdict::of(word).ok_or(unreadable(Script::Land, "the verdict"))?),
         };
         let found = items.bytes("what stands there")?;
-        Ok(Landed::Told {
+        Ok(LandAnswer::Told {
             verdict,
             found: (!found.is_empty()).then_some(RawHead(found)),
             tick: items.whole("tick")?,

@@ -11,7 +11,7 @@ use crate::revision::Order;
 
 /// The right to render one project to an order.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Lease {
+pub struct StoreLease {
     /// The least order that the render is to reach.
     pub order: Order,
     /// Who renders.
@@ -20,7 +20,7 @@ pub struct Lease {
     pub tick: u64,
 }
 
-impl Lease {
+impl StoreLease {
     /// The value in the store: `L`, 40 digits, `id~tick`.
     pub fn written(&self) -> String {
         format!("L{}{}~{}", written(self.order), self.holder, self.tick)

@@ -15,8 +15,8 @@ mod ranked;
 
 use std::{collections::BTreeMap, time::Duration};
 
-use self::{lasting::Lasting, ranked::Ranked};
-use super::{SidecarId, StoreTime, head::RawHead, time::millis, value::Value};
+use self::{lasting::Expiring, ranked::SortedSet};
+use super::{SidecarId, StoreTime, head::RawHead, time::millis, value::StoredValue};
 use crate::revision::Project;
 
 /// A reservation starts at most so far ahead, in microseconds.
@@ -35,21 +35,21 @@ const READ: u64 = 32_768;
 pub struct Model {
     /// Which history of the data the server goes on with, as its replication id says.
     history: u64,
-    bucket: Option<Bucket>,
-    present: Ranked,
-    absent: Ranked,
+    bucket: Option<SharedBucket>,
+    present: SortedSet,
+    absent: SortedSet,
     /// Rates of 0 or more, whose bits compare as they do.
-    claims: Ranked,
-    operator: Option<Lasting<Vec<u8>>>,
+    claims: SortedSet,
+    operator: Option<Expiring<Vec<u8>>>,
     journal: [Vec<u8>; 2],
-    heads: BTreeMap<Project, Lasting<Vec<u8>>>,
-    leases: BTreeMap<Project, Lasting<Vec<u8>>>,
-    values: BTreeMap<Project, Lasting<Vec<u8>>>,
+    heads: BTreeMap<Project, Expiring<Vec<u8>>>,
+    leases: BTreeMap<Project, Expiring<Vec<u8>>>,
+    values: BTreeMap<Project, Expiring<Vec<u8>>>,
 }
 
 /// The fields of the hash, as a script reads them.
 #[derive(Clone, Debug)]
-struct Bucket {
+struct SharedBucket {
     born: u64,
     history: u64,
     tick: u64,
@@ -63,12 +63,12 @@ struct Bucket {
     rate: f64,
     /// Where the journal ends.
     pos: u64,
-    throttle: Throttle,
+    throttle: FleetPace,
 }
 
 /// How renders that go bad, or that the renderer pushes back, slow the fleet down.
 #[derive(Clone, Debug)]
-struct Throttle {
+struct FleetPace {
     window: Option<f64>,
     good: u64,
     bad: u64,
@@ -80,7 +80,7 @@ struct Throttle {
     slowed: f64,
 }
 
-impl Default for Throttle {
+impl Default for FleetPace {
     fn default() -> Self {
         Self {
             window: None,
@@ -98,7 +98,7 @@ impl Default for Throttle {
 
 /// What may vanish by itself: evicted, deleted.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Key {
+pub enum StoreKey {
     /// The bucket.
     Bucket,
     /// The sidecars that are present.
@@ -168,24 +168,24 @@ impl Model {
     }
 
     /// Loses one key.
-    pub fn forget(&mut self, key: &Key) {
+    pub fn forget(&mut self, key: &StoreKey) {
         match key {
-            Key::Bucket => self.bucket = None,
-            Key::Present => self.present = Ranked::default(),
-            Key::Absent => self.absent = Ranked::default(),
-            Key::Claims => self.claims = Ranked::default(),
-            Key::Operator => self.operator = None,
-            Key::Journal(Segment::Even) => self.journal[0].clear(),
-            Key::Journal(Segment::Odd) => self.journal[1].clear(),
-            Key::Head(project) => _ = self.heads.remove(project),
-            Key::Lease(project) => _ = self.leases.remove(project),
-            Key::Value(project) => _ = self.values.remove(project),
+            StoreKey::Bucket => self.bucket = None,
+            StoreKey::Present => self.present = SortedSet::default(),
+            StoreKey::Absent => self.absent = SortedSet::default(),
+            StoreKey::Claims => self.claims = SortedSet::default(),
+            StoreKey::Operator => self.operator = None,
+            StoreKey::Journal(Segment::Even) => self.journal[0].clear(),
+            StoreKey::Journal(Segment::Odd) => self.journal[1].clear(),
+            StoreKey::Head(project) => _ = self.heads.remove(project),
+            StoreKey::Lease(project) => _ = self.leases.remove(project),
+            StoreKey::Value(project) => _ = self.values.remove(project),
         }
     }
 
     /// An operator sets the rate of the whole fleet, in renders/s, for a time.
     pub fn set_rate(&mut self, rate: &str, lasts: Duration, now: StoreTime) {
-        let lasting = Lasting::new(rate.as_bytes().to_vec(), millis(lasts), now);
+        let lasting = Expiring::new(rate.as_bytes().to_vec(), millis(lasts), now);
         self.operator = Some(lasting);
     }
 
@@ -196,19 +196,19 @@ impl Model {
     }
 
     /// Writes a head, a lease or a value as somebody with the password may; another key stays as it is.
-    pub fn spoil(&mut self, key: &Key, bytes: &[u8], ttl: Duration, now: StoreTime) {
+    pub fn spoil(&mut self, key: &StoreKey, bytes: &[u8], ttl: Duration, now: StoreTime) {
         let (entries, project) = match key {
-            Key::Head(project) => (&mut self.heads, project),
-            Key::Lease(project) => (&mut self.leases, project),
-            Key::Value(project) => (&mut self.values, project),
-            Key::Bucket
-            | Key::Present
-            | Key::Absent
-            | Key::Claims
-            | Key::Operator
-            | Key::Journal(_) => return,
+            StoreKey::Head(project) => (&mut self.heads, project),
+            StoreKey::Lease(project) => (&mut self.leases, project),
+            StoreKey::Value(project) => (&mut self.values, project),
+            StoreKey::Bucket
+            | StoreKey::Present
+            | StoreKey::Absent
+            | StoreKey::Claims
+            | StoreKey::Operator
+            | StoreKey::Journal(_) => return,
         };
-        let lasting = Lasting::new(bytes.to_vec(), millis(ttl), now);
+        let lasting = Expiring::new(bytes.to_vec(), millis(ttl), now);
         entries.insert(project.clone(), lasting);
     }
 
@@ -225,13 +225,13 @@ impl Model {
     }
 
     /// Reads a project's value; none where there is none that this evenkeel reads.
-    pub fn read(&mut self, project: &Project, now: StoreTime) -> Option<Value> {
+    pub fn read(&mut self, project: &Project, now: StoreTime) -> Option<StoredValue> {
         let bytes = self.value(project, now)?;
-        Value::read(&bytes.into()).ok()
+        StoredValue::read(&bytes.into()).ok()
     }
 }
 
-impl Bucket {
+impl SharedBucket {
     /// After a step of the clock back, the next token is due as late as a reservation can be, and no later.
     fn bound(&mut self, interval: f64, now: f64) {
         self.tat = self.tat.min(now + HORIZON + TOLERANCE + interval);

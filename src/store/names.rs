@@ -6,7 +6,7 @@ use crate::revision::Project;
 
 /// Names the keys of one fleet: the sidecars that share a namespace and a component.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Names {
+pub struct KeyNames {
     control: String,
     values: String,
 }
@@ -19,7 +19,7 @@ pub struct InvalidName {
     value: String,
 }
 
-impl Names {
+impl KeyNames {
     /// The names of a fleet's keys.
     ///
     /// # Errors
@@ -68,7 +68,7 @@ impl Names {
         [self.of("j0"), self.of("j1")]
     }
 
-    /// What last landed of a project: a [`Head`](super::head::Head).
+    /// What last landed of a project: a [`StoredHead`](super::head::StoredHead).
     pub fn head(&self, project: &Project) -> String {
         self.of("r:") + project.as_str()
     }
@@ -78,7 +78,7 @@ impl Names {
         self.of("l:") + project.as_str()
     }
 
-    /// The rendered [`Value`](super::value::Value) of a project.
+    /// The rendered [`StoredValue`](super::value::StoredValue) of a project.
     pub fn value(&self, project: &Project) -> String {
         format!("{}{project}", self.values)
     }

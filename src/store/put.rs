@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use super::{
-    Call, Names, Reply, Script, Unreadable,
+    KeyNames, Script, ScriptCall, ScriptReply, Unreadable,
     reply::unreadable,
     time::millis,
-    value::{PREFIX_BYTES, Value},
+    value::{PREFIX_BYTES, StoredValue},
 };
 use crate::revision::Project;
 
@@ -16,7 +16,7 @@ pub struct Put {
     /// Of which project.
     pub project: Project,
     /// What.
-    pub value: Value,
+    pub value: StoredValue,
     /// How long it stays unless it is renewed.
     pub ttl: Duration,
     /// The first bytes of a value that does not verify, and that gives way to any.
@@ -25,7 +25,7 @@ pub struct Put {
 
 /// What comes of a value, or of a head.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Verdict {
+pub enum StoreVerdict {
     /// It is the newest, and stands there now.
     Newer,
     /// The same stood there, and is renewed.
@@ -38,8 +38,8 @@ pub enum Verdict {
 
 impl Put {
     /// The call of the script.
-    pub fn call(&self, names: &Names) -> Call {
-        Call::new(Script::Put, vec![names.value(&self.project)])
+    pub fn call(&self, names: &KeyNames) -> ScriptCall {
+        ScriptCall::new(Script::Put, vec![names.value(&self.project)])
             .with_bytes(&self.value.bytes())
             .with(&millis(self.ttl))
             .with_bytes(self.disowned.as_ref().map_or(b"", |prefix| prefix))
@@ -49,16 +49,16 @@ impl Put {
     ///
     /// # Errors
     /// When the script does not reply like that.
-    pub fn read(reply: Reply) -> Result<Verdict, Unreadable> {
+    pub fn read(reply: ScriptReply) -> Result<StoreVerdict, Unreadable> {
         let wrong = unreadable(Script::Put, "the verdict");
         match reply {
-            Reply::Bytes(word) => Verdict::of(&word).ok_or(wrong),
-            Reply::Integer(_) | Reply::List(_) => Err(wrong),
+            ScriptReply::Bytes(word) => StoreVerdict::of(&word).ok_or(wrong),
+            ScriptReply::Integer(_) | ScriptReply::List(_) => Err(wrong),
         }
     }
 }
 
-impl Verdict {
+impl StoreVerdict {
     pub(super) fn of(word: &[u8]) -> Option<Self> {
         match word {
             b"newer" => Some(Self::Newer),

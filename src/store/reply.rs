@@ -6,7 +6,7 @@ use super::Script;
 
 /// One call of a script. It must reach the store at most once: a call that is sent again may take a second token.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Call {
+pub struct ScriptCall {
     /// Which script.
     pub script: Script,
     /// Its keys.
@@ -15,7 +15,7 @@ pub struct Call {
     pub arguments: Vec<Vec<u8>>,
 }
 
-impl Call {
+impl ScriptCall {
     pub(super) const fn new(script: Script, keys: Vec<String>) -> Self {
         Self {
             script,
@@ -37,7 +37,7 @@ impl Call {
 
 /// What a script answers with.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Reply {
+pub enum ScriptReply {
     /// A number.
     Integer(i64),
     /// A string.
@@ -58,33 +58,37 @@ pub struct Unreadable {
 #[derive(Debug)]
 pub(super) struct Items {
     script: Script,
-    items: std::vec::IntoIter<Reply>,
+    items: std::vec::IntoIter<ScriptReply>,
 }
 
 impl Items {
-    pub(super) fn of(script: Script, reply: Reply) -> Result<Self, Unreadable> {
+    pub(super) fn of(script: Script, reply: ScriptReply) -> Result<Self, Unreadable> {
         match reply {
-            Reply::List(items) => Ok(Self {
+            ScriptReply::List(items) => Ok(Self {
                 script,
                 items: items.into_iter(),
             }),
-            Reply::Integer(_) | Reply::Bytes(_) => Err(unreadable(script, "the list")),
+            ScriptReply::Integer(_) | ScriptReply::Bytes(_) => Err(unreadable(script, "the list")),
         }
     }
 
     pub(super) fn bytes(&mut self, field: &'static str) -> Result<Vec<u8>, Unreadable> {
         match self.items.next() {
-            Some(Reply::Bytes(bytes)) => Ok(bytes),
-            Some(Reply::Integer(_) | Reply::List(_)) | None => Err(unreadable(self.script, field)),
+            Some(ScriptReply::Bytes(bytes)) => Ok(bytes),
+            Some(ScriptReply::Integer(_) | ScriptReply::List(_)) | None => {
+                Err(unreadable(self.script, field))
+            }
         }
     }
 
     pub(super) fn whole(&mut self, field: &'static str) -> Result<u64, Unreadable> {
         match self.items.next() {
-            Some(Reply::Integer(number)) => {
+            Some(ScriptReply::Integer(number)) => {
                 u64::try_from(number).map_err(|_| unreadable(self.script, field))
             }
-            Some(Reply::Bytes(_) | Reply::List(_)) | None => Err(unreadable(self.script, field)),
+            Some(ScriptReply::Bytes(_) | ScriptReply::List(_)) | None => {
+                Err(unreadable(self.script, field))
+            }
         }
     }
 
@@ -94,7 +98,7 @@ impl Items {
         number(&bytes).ok_or_else(|| unreadable(self.script, field))
     }
 
-    pub(super) fn rest(self) -> impl Iterator<Item = Reply> {
+    pub(super) fn rest(self) -> impl Iterator<Item = ScriptReply> {
         self.items
     }
 }

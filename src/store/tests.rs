@@ -4,15 +4,15 @@ use bytes::Bytes;
 use proptest::prelude::*;
 
 use super::{
-    Names, Reply, SidecarId, StoreTime,
-    acquire::{Acquire, Acquired, Answer, Candidate, Urgency},
-    beat::{Beat, Beaten, Connection, Known},
-    head::{Head, RawHead, Stamp, order_of, written},
-    land::{Land, Landed, Outcome},
-    lease::Lease,
-    model::{Key, Model, Segment},
-    put::{Put, Verdict},
-    value::{PREFIX_BYTES, Packing, Signature, UnreadableValue, Value},
+    KeyNames, ScriptReply, SidecarId, StoreTime,
+    acquire::{Acquire, AcquireCandidate, Acquired, CandidateAnswer, Urgency},
+    beat::{Beat, BeatConnection, Beaten, KnownStore},
+    head::{RawHead, Stamp, StoredHead, order_of, written},
+    land::{Land, LandAnswer, LandOutcome},
+    lease::StoreLease,
+    model::{Model, Segment, StoreKey},
+    put::{Put, StoreVerdict},
+    value::{PREFIX_BYTES, Packing, Signature, StoredValue, UnreadableValue},
 };
 use crate::revision::{Digest, Order, Project};
 
@@ -26,8 +26,8 @@ fn id(number: usize) -> SidecarId {
     SidecarId::new(&format!("pod-{number}~{number:08x}")).unwrap()
 }
 
-fn value(rollout: u64) -> Value {
-    Value {
+fn value(rollout: u64) -> StoredValue {
+    StoredValue {
         stamp: Stamp {
             order: Order::rollout(rollout),
             digest: Digest::of(b"{}"),
@@ -63,7 +63,7 @@ fn a_value_of_a_newer_version_or_with_unknown_flags_is_told_apart() {
         let mut bytes = value(1).bytes();
         bytes[at] = byte;
         let unknown = UnreadableValue::Unknown { version, flags };
-        assert_eq!(Value::read(&bytes.into()), Err(unknown));
+        assert_eq!(StoredValue::read(&bytes.into()), Err(unknown));
     }
 }
 
@@ -71,7 +71,7 @@ fn a_value_of_a_newer_version_or_with_unknown_flags_is_told_apart() {
 fn a_value_that_is_cut_anywhere_before_its_payload_is_malformed() {
     let bytes = Bytes::from(value(1).bytes());
     for end in 0..bytes.len() - 2 {
-        let read = Value::read(&bytes.slice(..end));
+        let read = StoredValue::read(&bytes.slice(..end));
         assert!(
             matches!(read, Err(UnreadableValue::Malformed(_))),
             "{end}: {read:?}"
@@ -81,26 +81,26 @@ fn a_value_that_is_cut_anywhere_before_its_payload_is_malformed() {
 
 #[test]
 fn keys_of_a_fleet_share_a_slot_and_values_do_not() {
-    let names = Names::new("prod", "identity").unwrap();
+    let names = KeyNames::new("prod", "identity").unwrap();
     assert_eq!(names.bucket(), "{ek:prod:identity}:b");
     assert_eq!(names.operator(), "{ek:prod:identity}:o");
     assert_eq!(names.head(&project("a/b")), "{ek:prod:identity}:r:a/b");
     assert_eq!(names.lease(&project("a/b")), "{ek:prod:identity}:l:a/b");
     assert_eq!(names.value(&project("a/b")), "ek:prod:identity:v:a/b");
     for (namespace, component) in [("", "a"), ("a", "a}b"), ("a:b", "c"), ("a", "b c")] {
-        let invalid = Names::new(namespace, component).unwrap_err().to_string();
+        let invalid = KeyNames::new(namespace, component).unwrap_err().to_string();
         assert!(invalid.contains("[A-Za-z0-9._/-]"), "{invalid}");
     }
 }
 
 #[test]
 fn an_id_that_could_not_be_told_from_a_tick_is_read_back_all_the_same() {
-    let lease = Lease {
+    let lease = StoreLease {
         order: Order::new(3, u64::MAX),
         holder: SidecarId::new("a~7~00000001").unwrap(),
         tick: 12,
     };
-    assert_eq!(Lease::read(lease.written().as_bytes()), Some(lease));
+    assert_eq!(StoreLease::read(lease.written().as_bytes()), Some(lease));
     assert!(SidecarId::new("a:b").is_err() && SidecarId::new("").is_err());
 }
 
@@ -114,11 +114,11 @@ proptest! {
         let order = Order::new(rollout, number);
         prop_assert_eq!(order_of(written(order).as_bytes()), Some(order));
         let stamp = Stamp { order, digest: Digest::of(&payload) };
-        let head = Head { at: StoreTime::from_millis(millis), stamp };
+        let head = StoredHead { at: StoreTime::from_millis(millis), stamp };
         prop_assert_eq!(head.raw().read(), Some(head));
         let signature = Signature { key_id: key_id.into(), bytes: [rollout.to_be_bytes()[0]; 64] };
         let at = SystemTime::UNIX_EPOCH + Duration::from_millis(millis);
-        let value = Value {
+        let value = StoredValue {
             stamp,
             rendered_at: (millis > 0).then_some(at),
             content_type: content_type.into(),
@@ -126,7 +126,7 @@ proptest! {
             packing: if packed { Packing::Zstd } else { Packing::Plain },
             payload: payload.into(),
         };
-        prop_assert_eq!(Value::read(&value.bytes().into()), Ok(value));
+        prop_assert_eq!(StoredValue::read(&value.bytes().into()), Ok(value));
     }
 
     /// Whoever has the store's password may write anything.
@@ -144,38 +144,38 @@ proptest! {
             bytes = spoilt;
         }
         _ = RawHead(bytes.clone()).read();
-        _ = Lease::read(&bytes);
-        _ = Value::read(&bytes.clone().into());
-        _ = Acquire::read(Reply::List(vec![
-            Reply::Bytes(b"ok".to_vec()), Reply::Integer(1), Reply::Integer(1), Reply::Integer(0), Reply::Bytes(bytes.clone()),
+        _ = StoreLease::read(&bytes);
+        _ = StoredValue::read(&bytes.clone().into());
+        _ = Acquire::read(ScriptReply::List(vec![
+            ScriptReply::Bytes(b"ok".to_vec()), ScriptReply::Integer(1), ScriptReply::Integer(1), ScriptReply::Integer(0), ScriptReply::Bytes(bytes.clone()),
         ]));
         for kind in [b"C", b"E", b"G", b"L"] {
             let answer = [&kind[..], &bytes].concat();
-            _ = Acquire::read(Reply::List(vec![
-                Reply::Bytes(b"ok".to_vec()), Reply::Integer(1), Reply::Integer(1), Reply::Integer(0), Reply::Bytes(answer),
+            _ = Acquire::read(ScriptReply::List(vec![
+                ScriptReply::Bytes(b"ok".to_vec()), ScriptReply::Integer(1), ScriptReply::Integer(1), ScriptReply::Integer(0), ScriptReply::Bytes(answer),
             ]));
         }
-        _ = Beat::read(Reply::List(vec![Reply::Integer(-1), Reply::Bytes(bytes.clone())]));
-        _ = Land::read(Reply::List(vec![Reply::Bytes(bytes.clone())]));
-        _ = Put::read(Reply::Bytes(bytes));
+        _ = Beat::read(ScriptReply::List(vec![ScriptReply::Integer(-1), ScriptReply::Bytes(bytes.clone())]));
+        _ = Land::read(ScriptReply::List(vec![ScriptReply::Bytes(bytes.clone())]));
+        _ = Put::read(ScriptReply::Bytes(bytes));
     }
 }
 
 /// A sidecar before a model, with what it remembers.
-struct Caller {
+struct StoreCaller {
     id: SidecarId,
     told: f64,
-    known: Known,
-    connection: Connection,
+    known: KnownStore,
+    connection: BeatConnection,
 }
 
-impl Caller {
+impl StoreCaller {
     fn new(number: usize, told: f64) -> Self {
         Self {
             id: id(number),
             told,
-            known: Known::default(),
-            connection: Connection::New,
+            known: KnownStore::default(),
+            connection: BeatConnection::New,
         }
     }
 
@@ -193,8 +193,8 @@ impl Caller {
             },
             now,
         );
-        self.connection = Connection::Kept;
-        self.known = Known {
+        self.connection = BeatConnection::Kept;
+        self.known = KnownStore {
             born: Some(beaten.born),
             tick: beaten.tick,
             cursor: beaten.journal.cursor,
@@ -204,7 +204,7 @@ impl Caller {
     }
 
     fn acquire(&mut self, model: &mut Model, names: &[&str], now: StoreTime) -> Acquired {
-        let candidate = |name: &&str| Candidate {
+        let candidate = |name: &&str| AcquireCandidate {
             project: project(name),
             least: Order::rollout(1),
             oldest: None,
@@ -229,7 +229,7 @@ impl Caller {
         acquired
     }
 
-    fn land(&self, model: &mut Model, name: &str, number: u64, now: StoreTime) -> Landed {
+    fn land(&self, model: &mut Model, name: &str, number: u64, now: StoreTime) -> LandAnswer {
         let order = Order::new(1, number);
         let stamp = Stamp {
             order,
@@ -243,7 +243,7 @@ impl Caller {
                 lease: None,
                 landed: Some(stamp),
                 ttl: Duration::from_secs(600),
-                outcome: Outcome::Good,
+                outcome: LandOutcome::Good,
                 leave_alone: None,
                 disowned: None,
             },
@@ -263,7 +263,7 @@ fn granted(acquired: &Acquired) -> usize {
         Acquired::Answered { answers, .. } => {
             let granted = answers
                 .iter()
-                .filter(|answer| matches!(answer, Answer::Granted { .. }));
+                .filter(|answer| matches!(answer, CandidateAnswer::Granted { .. }));
             granted.count()
         }
         Acquired::BeatFirst | Acquired::Wait { .. } => 0,
@@ -273,8 +273,11 @@ fn granted(acquired: &Acquired) -> usize {
 /// Without the name of the history, the one that had not seen the lost writes was given their tokens again.
 #[test]
 fn an_older_copy_grants_nothing_to_a_sidecar_that_has_not_seen_what_it_lacks() {
-    let (mut model, mut one, mut other) =
-        (Model::new(), Caller::new(1, 10.0), Caller::new(2, 10.0));
+    let (mut model, mut one, mut other) = (
+        Model::new(),
+        StoreCaller::new(1, 10.0),
+        StoreCaller::new(2, 10.0),
+    );
     one.beat(&mut model, seconds(0.0));
     other.beat(&mut model, seconds(0.1));
     for tenths in 1..50_u32 {
@@ -286,7 +289,7 @@ fn an_older_copy_grants_nothing_to_a_sidecar_that_has_not_seen_what_it_lacks() {
     assert!(granted(&one.acquire(&mut model, &names, seconds(5.07))) > 2);
 
     let mut promoted = copy.promoted(1, seconds(5.1));
-    other.connection = Connection::New;
+    other.connection = BeatConnection::New;
     let told = other.beat(&mut promoted, seconds(5.1));
     assert!(told.journal.is_cut && told.debt_millis >= 1_100, "{told:?}");
     let acquired = other.acquire(&mut promoted, &names, seconds(5.11));
@@ -300,14 +303,17 @@ fn an_older_copy_grants_nothing_to_a_sidecar_that_has_not_seen_what_it_lacks() {
 /// A sidecar that left in two steps, of which the second was lost, held the whole fleet at its rate for ever.
 #[test]
 fn a_claim_that_was_left_behind_counts_for_nothing() {
-    let (mut model, mut one, mut other) =
-        (Model::new(), Caller::new(1, 600.0), Caller::new(2, 0.5));
+    let (mut model, mut one, mut other) = (
+        Model::new(),
+        StoreCaller::new(1, 600.0),
+        StoreCaller::new(2, 0.5),
+    );
     other.beat(&mut model, seconds(0.0));
     assert_eq!(
         one.beat(&mut model, seconds(0.1)).rates.lowest,
         (id(2), 0.5)
     );
-    model.forget(&Key::Present);
+    model.forget(&StoreKey::Present);
     assert_eq!(
         one.beat(&mut model, seconds(0.2)).rates.lowest,
         (id(1), 600.0)
@@ -317,7 +323,7 @@ fn a_claim_that_was_left_behind_counts_for_nothing() {
 /// A script that fails at the operator's typing error would part all sidecars from the store.
 #[test]
 fn an_operators_rate_that_is_no_rate_is_passed_over() {
-    let (mut model, mut one) = (Model::new(), Caller::new(1, 600.0));
+    let (mut model, mut one) = (Model::new(), StoreCaller::new(1, 600.0));
     for (word, told) in [
         ("300", 300.0),
         ("fast", 600.0),
@@ -336,8 +342,11 @@ fn an_operators_rate_that_is_no_rate_is_passed_over() {
 
 #[test]
 fn the_journal_tells_of_every_landing_across_its_segments() {
-    let (mut model, mut one, mut reader) =
-        (Model::new(), Caller::new(1, 600.0), Caller::new(2, 600.0));
+    let (mut model, mut one, mut reader) = (
+        Model::new(),
+        StoreCaller::new(1, 600.0),
+        StoreCaller::new(2, 600.0),
+    );
     one.beat(&mut model, seconds(0.0));
     reader.beat(&mut model, seconds(0.0));
     let mut told = 0;
@@ -354,14 +363,17 @@ fn the_journal_tells_of_every_landing_across_its_segments() {
 
 #[test]
 fn a_reader_of_a_segment_that_was_lost_is_told_so_and_reads_on() {
-    let (mut model, mut one, mut reader) =
-        (Model::new(), Caller::new(1, 600.0), Caller::new(2, 600.0));
+    let (mut model, mut one, mut reader) = (
+        Model::new(),
+        StoreCaller::new(1, 600.0),
+        StoreCaller::new(2, 600.0),
+    );
     one.beat(&mut model, seconds(0.0));
     reader.beat(&mut model, seconds(0.0));
     for number in 1..=10 {
         one.land(&mut model, "a", number, seconds(1.0));
     }
-    model.forget(&Key::Journal(Segment::Even));
+    model.forget(&StoreKey::Journal(Segment::Even));
     assert!(reader.beat(&mut model, seconds(1.0)).journal.is_cut);
     one.land(&mut model, "a", 11, seconds(1.0));
     assert!(reader.beat(&mut model, seconds(1.0)).journal.is_cut);
@@ -383,10 +395,10 @@ fn an_older_value_never_replaces_a_newer_one_unless_that_is_disowned() {
         disowned,
     };
     let now = seconds(0.0);
-    assert_eq!(model.put(&put(5, None), now), Verdict::Newer);
-    assert_eq!(model.put(&put(4, None), now), Verdict::Older);
-    assert_eq!(model.put(&put(5, None), now), Verdict::Validated);
-    let other = Value {
+    assert_eq!(model.put(&put(5, None), now), StoreVerdict::Newer);
+    assert_eq!(model.put(&put(4, None), now), StoreVerdict::Older);
+    assert_eq!(model.put(&put(5, None), now), StoreVerdict::Validated);
+    let other = StoredValue {
         stamp: Stamp {
             digest: Digest::of(b"another"),
             ..value(5).stamp
@@ -397,8 +409,8 @@ fn an_older_value_never_replaces_a_newer_one_unless_that_is_disowned() {
         value: other,
         ..put(5, None)
     };
-    assert_eq!(model.put(&other, now), Verdict::Conflict);
-    let disowned = Value::prefix(&model.value(&project("a"), now).unwrap());
-    assert_eq!(model.put(&put(4, disowned), now), Verdict::Newer);
+    assert_eq!(model.put(&other, now), StoreVerdict::Conflict);
+    let disowned = StoredValue::prefix(&model.value(&project("a"), now).unwrap());
+    assert_eq!(model.put(&put(4, disowned), now), StoreVerdict::Newer);
     assert_eq!(model.read(&project("a"), now), Some(value(4)));
 }

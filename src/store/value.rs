@@ -35,7 +35,7 @@ const SIGNED: u8 = 2;
 
 /// A rendered value.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Value {
+pub struct StoredValue {
     /// Its order, and the digest of its payload as it is served.
     pub stamp: Stamp,
     /// When it was rendered, by the renderer's clock, in whole milliseconds: to be shown only.
@@ -86,7 +86,7 @@ pub enum UnreadableValue {
     Malformed(&'static str),
 }
 
-impl Value {
+impl StoredValue {
     /// The bytes in the store. A content type or key id that is longer than 255 bytes is cut.
     pub fn bytes(&self) -> Vec<u8> {
         let packed = match self.packing {
@@ -115,30 +115,29 @@ impl Value {
     /// # Errors
     /// When a newer evenkeel wrote it, or something else than evenkeel did.
     pub fn read(bytes: &Bytes) -> Result<Self, UnreadableValue> {
-        use UnreadableValue::Malformed;
         let (prefix, mut rest) = bytes
             .split_at_checked(PREFIX_BYTES)
-            .ok_or(Malformed("length"))?;
+            .ok_or(UnreadableValue::Malformed("length"))?;
         let (version, flags) = (prefix[0], prefix[1]);
         if version != VERSION || flags & !(PACKED | SIGNED) != 0 {
             return Err(UnreadableValue::Unknown { version, flags });
         }
-        let stamp = Stamp::read(&prefix[2..]).ok_or(Malformed("order"))?;
-        let millis = take(&mut rest).ok_or(Malformed("time"))?;
+        let stamp = Stamp::read(&prefix[2..]).ok_or(UnreadableValue::Malformed("order"))?;
+        let millis = take(&mut rest).ok_or(UnreadableValue::Malformed("time"))?;
         let rendered_at = match u64::from_be_bytes(millis) {
             0 => None,
             millis => {
                 let at = SystemTime::UNIX_EPOCH.checked_add(Duration::from_millis(millis));
-                Some(at.ok_or(Malformed("time"))?)
+                Some(at.ok_or(UnreadableValue::Malformed("time"))?)
             }
         };
-        let content_type = text(&mut rest).ok_or(Malformed("content type"))?;
+        let content_type = text(&mut rest).ok_or(UnreadableValue::Malformed("content type"))?;
         let signature = if flags & SIGNED == 0 {
             None
         } else {
             Some(Signature {
-                key_id: text(&mut rest).ok_or(Malformed("key id"))?,
-                bytes: take(&mut rest).ok_or(Malformed("signature"))?,
+                key_id: text(&mut rest).ok_or(UnreadableValue::Malformed("key id"))?,
+                bytes: take(&mut rest).ok_or(UnreadableValue::Malformed("signature"))?,
             })
         };
         let packing = if flags & PACKED == 0 {

@@ -9,15 +9,15 @@ use std::{
 use evenkeel::{
     revision::{Digest, Order, Project},
     store::{
-        Names, SidecarId, StoreTime,
-        acquire::{Acquire, Acquired, Answer, Candidate, Urgency},
-        beat::{Beat, Connection, Known},
-        head::{Head, RawHead, Stamp},
-        land::{Land, Landed, Outcome},
-        lease::{Cause, Lease, Why},
-        model::{Key, Model, Segment},
-        put::{Put, Verdict},
-        value::{Packing, Signature, Value},
+        KeyNames, SidecarId, StoreTime,
+        acquire::{Acquire, AcquireCandidate, Acquired, CandidateAnswer, Urgency},
+        beat::{Beat, BeatConnection, KnownStore},
+        head::{RawHead, Stamp, StoredHead},
+        land::{Land, LandAnswer, LandOutcome},
+        lease::{Cause, StoreLease, Why},
+        model::{Model, Segment, StoreKey},
+        put::{Put, StoreVerdict},
+        value::{Packing, Signature, StoredValue},
     },
 };
 use fastrand::Rng;
@@ -36,16 +36,16 @@ const SEGMENT_ENTRIES: u64 = 131_072;
 struct Sidecar {
     id: SidecarId,
     told: f64,
-    known: Known,
-    connection: Connection,
-    leases: Vec<(Project, Lease)>,
+    known: KnownStore,
+    connection: BeatConnection,
+    leases: Vec<(Project, StoreLease)>,
 }
 
 /// A model, a server, and those who call both.
 pub(crate) struct Sequence {
     model: Model,
     server: Server,
-    names: Names,
+    names: KeyNames,
     now: u64,
     history: u64,
     rng: Rng,
@@ -62,15 +62,15 @@ impl Sequence {
         let sidecar = |number: usize| Sidecar {
             id: SidecarId::new(&format!("pod-{number}~{number:08x}")).expect("an id"),
             told: 50.0,
-            known: Known::default(),
-            connection: Connection::New,
+            known: KnownStore::default(),
+            connection: BeatConnection::New,
             leases: Vec::new(),
         };
         let project = |number: usize| Project::new(&format!("team/{number}")).expect("a project");
         let sequence = Self {
             model: Model::new(),
             server,
-            names: Names::new("prod", "identity").expect("names"),
+            names: KeyNames::new("prod", "identity").expect("names"),
             now: START,
             history: 0,
             rng: Rng::with_seed(seed),
@@ -187,7 +187,7 @@ impl Sequence {
             0 => known.tick += 20_000_000,
             1 => known.tick += self.rng.u64(..50),
             2..5 => known.cursor = self.rng.u64(..5_000) * 8,
-            5..8 => known = Known::default(),
+            5..8 => known = KnownStore::default(),
             _ => {}
         }
         if self.rng.u32(..30) == 0 {
@@ -215,7 +215,7 @@ impl Sequence {
         let is_slowed = told.rates.pace < 1.0;
         let is_word = told.rates.told < told.rates.lowest.1;
         let is_again = known.born.is_some_and(|born| born != told.born);
-        let is_copy = is_again && beat.connection == Connection::New;
+        let is_copy = is_again && beat.connection == BeatConnection::New;
         for (is_so, name) in [
             (known.born.is_none(), "beat: born"),
             (is_copy, "beat: born again of a copy"),
@@ -232,8 +232,8 @@ impl Sequence {
             }
         }
         let sidecar = &mut self.sidecars[at];
-        sidecar.connection = Connection::Kept;
-        sidecar.known = Known {
+        sidecar.connection = BeatConnection::Kept;
+        sidecar.known = KnownStore {
             born: Some(told.born),
             tick: told.tick,
             cursor: told.journal.cursor,
@@ -249,7 +249,7 @@ impl Sequence {
         let candidates = (0..self.rng.usize(1..5)).map(|_| {
             let oldest = Duration::from_secs(self.rng.u64(..20));
             let project = self.project();
-            Candidate {
+            AcquireCandidate {
                 project,
                 least: self.order(),
                 oldest: self.rng.bool().then_some(oldest),
@@ -281,7 +281,7 @@ impl Sequence {
         };
         for (answer, candidate) in answers.into_iter().zip(acquire.candidates) {
             match answer {
-                Answer::Granted {
+                CandidateAnswer::Granted {
                     starts_in,
                     count,
                     lease,
@@ -295,10 +295,10 @@ impl Sequence {
                     }
                     self.sidecars[at].leases.push((candidate.project, lease));
                 }
-                Answer::Landed(_) => self.reach("acquire: landed"),
-                Answer::Elsewhere { .. } => self.reach("acquire: elsewhere"),
-                Answer::LeftAlone(_) => self.reach("acquire: left alone"),
-                Answer::Garbage => self.reach("acquire: garbage"),
+                CandidateAnswer::Landed(_) => self.reach("acquire: landed"),
+                CandidateAnswer::Elsewhere { .. } => self.reach("acquire: elsewhere"),
+                CandidateAnswer::LeftAlone(_) => self.reach("acquire: left alone"),
+                CandidateAnswer::Garbage => self.reach("acquire: garbage"),
             }
         }
         self.sidecars[at].known.tick = tick;
@@ -322,13 +322,13 @@ impl Sequence {
         }
         let pushback = Duration::from_millis(self.rng.u64(..150_000));
         let outcomes = [
-            Outcome::Good,
-            Outcome::Good,
-            Outcome::Good,
-            Outcome::Bad,
-            Outcome::Bad,
-            Outcome::Nothing,
-            Outcome::PushedBack(pushback / if self.rng.bool() { 1 } else { 100 }),
+            LandOutcome::Good,
+            LandOutcome::Good,
+            LandOutcome::Good,
+            LandOutcome::Bad,
+            LandOutcome::Bad,
+            LandOutcome::Nothing,
+            LandOutcome::PushedBack(pushback / if self.rng.bool() { 1 } else { 100 }),
         ];
         let longest = *self.rng.choice(&[3_000, 3_000, 400_000]).expect("some");
         let alone = Duration::from_millis(self.rng.u64(..longest));
@@ -356,16 +356,16 @@ impl Sequence {
         let landed = self.model.land(land, self.now());
         let reply = self.server.call(&land.call(&self.names));
         self.compare(&Ok(landed.clone()), &Land::read(reply));
-        let Landed::Told { verdict, tick, .. } = landed else {
+        let LandAnswer::Told { verdict, tick, .. } = landed else {
             return self.reach("land: beat first");
         };
         self.sidecars[at].known.tick = tick.max(self.sidecars[at].known.tick);
         self.reach(match verdict {
             None => "land: nothing",
-            Some(Verdict::Newer) => "land: newer",
-            Some(Verdict::Validated) => "land: validated",
-            Some(Verdict::Older) => "land: older",
-            Some(Verdict::Conflict) => "land: conflict",
+            Some(StoreVerdict::Newer) => "land: newer",
+            Some(StoreVerdict::Validated) => "land: validated",
+            Some(StoreVerdict::Older) => "land: older",
+            Some(StoreVerdict::Conflict) => "land: conflict",
         });
     }
 
@@ -380,7 +380,7 @@ impl Sequence {
         // Both sides have looked at it.
         self.get_value(&project);
         let put = Put {
-            value: Value {
+            value: StoredValue {
                 stamp: self.stamp(),
                 rendered_at: self.rng.bool().then_some(SystemTime::UNIX_EPOCH + FORGET),
                 content_type: "application/json".into(),
@@ -392,7 +392,7 @@ impl Sequence {
                 payload: vec![0, b'\r', b'\n', 255].into(),
             },
             ttl: self.ttl(),
-            disowned: disowned.as_deref().and_then(Value::prefix),
+            disowned: disowned.as_deref().and_then(StoredValue::prefix),
             project,
         };
         self.note(&put);
@@ -400,10 +400,10 @@ impl Sequence {
         let reply = self.server.call(&put.call(&self.names));
         self.compare(&Ok(verdict), &Put::read(reply));
         self.reach(match verdict {
-            Verdict::Newer => "put: newer",
-            Verdict::Validated => "put: validated",
-            Verdict::Older => "put: older",
-            Verdict::Conflict => "put: conflict",
+            StoreVerdict::Newer => "put: newer",
+            StoreVerdict::Validated => "put: validated",
+            StoreVerdict::Older => "put: older",
+            StoreVerdict::Conflict => "put: conflict",
         });
     }
 
@@ -432,16 +432,16 @@ impl Sequence {
         let project = self.project();
         let [even, odd] = self.names.journal();
         let (key, name) = match self.rng.u32(..9) {
-            0 => (Key::Bucket, self.names.bucket()),
-            1 => (Key::Present, self.names.present()),
-            2 => (Key::Absent, self.names.absent()),
-            3 => (Key::Claims, self.names.claims()),
-            4 => (Key::Operator, self.names.operator()),
-            5 if self.rng.bool() => (Key::Journal(Segment::Even), even),
-            5 => (Key::Journal(Segment::Odd), odd),
-            6 => (Key::Head(project.clone()), self.names.head(&project)),
-            7 => (Key::Lease(project.clone()), self.names.lease(&project)),
-            _ => (Key::Value(project.clone()), self.names.value(&project)),
+            0 => (StoreKey::Bucket, self.names.bucket()),
+            1 => (StoreKey::Present, self.names.present()),
+            2 => (StoreKey::Absent, self.names.absent()),
+            3 => (StoreKey::Claims, self.names.claims()),
+            4 => (StoreKey::Operator, self.names.operator()),
+            5 if self.rng.bool() => (StoreKey::Journal(Segment::Even), even),
+            5 => (StoreKey::Journal(Segment::Odd), odd),
+            6 => (StoreKey::Head(project.clone()), self.names.head(&project)),
+            7 => (StoreKey::Lease(project.clone()), self.names.lease(&project)),
+            _ => (StoreKey::Value(project.clone()), self.names.value(&project)),
         };
         self.note(&key);
         self.model.forget(&key);
@@ -450,7 +450,7 @@ impl Sequence {
 
     fn spoil(&mut self) {
         let project = self.project();
-        let head = Head {
+        let head = StoredHead {
             at: self.now(),
             stamp: self.stamp(),
         };
@@ -462,14 +462,14 @@ impl Sequence {
                 if self.rng.bool() {
                     bytes = head.raw().0;
                 }
-                (self.names.head(&project), Key::Head(project))
+                (self.names.head(&project), StoreKey::Head(project))
             }
             1 => {
                 bytes = format!("L{}{}", "9".repeat(40), "nobody's").into_bytes();
                 ttl /= 40;
-                (self.names.lease(&project), Key::Lease(project))
+                (self.names.lease(&project), StoreKey::Lease(project))
             }
-            _ => (self.names.value(&project), Key::Value(project)),
+            _ => (self.names.value(&project), StoreKey::Value(project)),
         };
         self.note(&(&key, &bytes));
         self.model.spoil(&key, &bytes, ttl, self.now());
@@ -530,7 +530,7 @@ impl Sequence {
         if is_promoted {
             self.server.promote();
             for sidecar in &mut self.sidecars {
-                sidecar.connection = Connection::New;
+                sidecar.connection = BeatConnection::New;
             }
         }
         self.note(&("an older copy goes on", is_promoted));
@@ -555,7 +555,7 @@ impl Sequence {
 
     fn reconnect(&mut self) {
         let at = self.rng.usize(..self.sidecars.len());
-        self.sidecars[at].connection = Connection::New;
+        self.sidecars[at].connection = BeatConnection::New;
     }
 
     /// Two segments and some more, then one segment is lost.
@@ -573,7 +573,7 @@ impl Sequence {
             lease: None,
             landed: None,
             ttl: Duration::from_secs(600),
-            outcome: Outcome::Good,
+            outcome: LandOutcome::Good,
             leave_alone: None,
             disowned: None,
         };
@@ -596,7 +596,7 @@ impl Sequence {
         }
         let [even, odd] = self.names.journal();
         for (segment, name) in [(Segment::Even, even), (Segment::Odd, odd)] {
-            self.model.forget(&Key::Journal(segment));
+            self.model.forget(&StoreKey::Journal(segment));
             self.server.ask(&["DEL", &*name]);
             for _ in 0..20 {
                 orders += 1;

@@ -10,7 +10,7 @@ use std::{
     thread,
 };
 
-use evenkeel::store::{Call, Reply, Script, StoreTime};
+use evenkeel::store::{Script, ScriptCall, ScriptReply, StoreTime};
 use tempfile::TempDir;
 
 use super::resp::{Answer, Connection};
@@ -89,7 +89,7 @@ impl Server {
     }
 
     /// Calls a script by its digest, and by its text where the server has lost it.
-    pub(crate) fn call(&mut self, call: &Call) -> Reply {
+    pub(crate) fn call(&mut self, call: &ScriptCall) -> ScriptReply {
         let known = self
             .digests
             .iter()
@@ -109,7 +109,7 @@ impl Server {
         reply(answer)
     }
 
-    fn run(&mut self, command: &[u8], script: &[u8], call: &Call) -> Answer {
+    fn run(&mut self, command: &[u8], script: &[u8], call: &ScriptCall) -> Answer {
         let keys = call.keys.len().to_string();
         let mut words = vec![command, script, keys.as_bytes()];
         words.extend(call.keys.iter().map(String::as_bytes));
@@ -190,11 +190,11 @@ fn bytes(answer: Answer) -> Vec<u8> {
     }
 }
 
-fn reply(answer: Answer) -> Reply {
+fn reply(answer: Answer) -> ScriptReply {
     match answer {
-        Answer::Integer(number) => Reply::Integer(number),
-        Answer::Bytes(bytes) => Reply::Bytes(bytes),
-        Answer::List(items) => Reply::List(items.into_iter().map(reply).collect()),
+        Answer::Integer(number) => ScriptReply::Integer(number),
+        Answer::Bytes(bytes) => ScriptReply::Bytes(bytes),
+        Answer::List(items) => ScriptReply::List(items.into_iter().map(reply).collect()),
         Answer::Nothing | Answer::Error(_) => panic!("a script answers {answer:?}"),
     }
 }

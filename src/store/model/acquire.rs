@@ -3,15 +3,15 @@
 use std::time::Duration;
 
 use super::{
-    Bucket, GAP, HORIZON, Model, TOLERANCE, float,
-    lasting::{self, Lasting},
+    GAP, HORIZON, Model, SharedBucket, TOLERANCE, float,
+    lasting::{self, Expiring},
     micros, part, whole, whole_millis,
 };
 use crate::store::{
     Born, StoreTime,
-    acquire::{Acquire, Acquired, Answer, Candidate, Urgency},
+    acquire::{Acquire, AcquireCandidate, Acquired, CandidateAnswer, Urgency},
     head::{ORDER_DIGITS, RawHead, digits, written},
-    lease::{Lease, Marker, owner_of},
+    lease::{Marker, StoreLease, owner_of},
     time::millis,
 };
 
@@ -30,9 +30,9 @@ struct Room {
 }
 
 /// What the lease of a candidate says.
-enum Found {
+enum LeaseFound {
     Free { count: u64 },
-    Taken(Answer),
+    Taken(CandidateAnswer),
 }
 
 impl Model {
@@ -73,8 +73,8 @@ impl Model {
                 continue;
             }
             let count = match self.holder(call, candidate, now) {
-                Found::Free { count } => count,
-                Found::Taken(answer) => {
+                LeaseFound::Free { count } => count,
+                LeaseFound::Taken(answer) => {
                     answers.push(answer);
                     continue;
                 }
@@ -86,7 +86,7 @@ impl Model {
             }
             granted += 1;
             room.take(&mut bucket);
-            answers.push(Answer::Granted {
+            answers.push(CandidateAnswer::Granted {
                 starts_in: whole_millis(start),
                 count,
                 lease: self.grant(call, candidate, bucket.tick, now),
@@ -106,20 +106,26 @@ impl Model {
         }
     }
 
-    fn grant(&mut self, call: &Acquire, to: &Candidate, tick: u64, now: StoreTime) -> Lease {
-        let lease = Lease {
+    fn grant(
+        &mut self,
+        call: &Acquire,
+        to: &AcquireCandidate,
+        tick: u64,
+        now: StoreTime,
+    ) -> StoreLease {
+        let lease = StoreLease {
             order: to.least,
             holder: call.id.clone(),
             tick,
         };
         let written = lease.written().into_bytes();
-        let lasting = Lasting::new(written, millis(call.lease), now);
+        let lasting = Expiring::new(written, millis(call.lease), now);
         self.leases.insert(to.project.clone(), lasting);
         lease
     }
 
     /// What landed of a candidate, if it does.
-    fn landed(&mut self, candidate: &Candidate, now: StoreTime) -> Option<Answer> {
+    fn landed(&mut self, candidate: &AcquireCandidate, now: StoreTime) -> Option<CandidateAnswer> {
         let head = lasting::get(&mut self.heads, &candidate.project, now)?;
         let order = part(head, 13, 13 + ORDER_DIGITS);
         let is_enough = order >= written(candidate.least).as_bytes();
@@ -130,13 +136,18 @@ impl Model {
             oldest == 0 || at >= float(now.as_millis()) - float(oldest)
         });
         let does = is_enough && order != lost.as_bytes() && is_young;
-        does.then(|| Answer::Landed(RawHead(head.clone())))
+        does.then(|| CandidateAnswer::Landed(RawHead(head.clone())))
     }
 
     /// Who stands in the way of a candidate.
-    fn holder(&mut self, call: &Acquire, candidate: &Candidate, now: StoreTime) -> Found {
+    fn holder(
+        &mut self,
+        call: &Acquire,
+        candidate: &AcquireCandidate,
+        now: StoreTime,
+    ) -> LeaseFound {
         let Some(entry) = lasting::entry(&mut self.leases, &candidate.project, now) else {
-            return Found::Free { count: 0 };
+            return LeaseFound::Free { count: 0 };
         };
         let (lease, rest) = (entry.value(), entry.rest(now));
         let (kind, after) = (lease.first(), part(lease, 1 + ORDER_DIGITS, usize::MAX));
@@ -146,30 +157,32 @@ impl Model {
                 now.as_millis() >= *until || *until > now.as_millis() + LONGEST_ALONE
             });
             return match over {
-                Some(_) => Found::Free {
+                Some(_) => LeaseFound::Free {
                     count: leading(part(after, 13, usize::MAX)),
                 },
-                None if is_lower => Found::Free { count: 0 },
+                None if is_lower => LeaseFound::Free { count: 0 },
                 None => {
                     let marker = Marker::read(after);
-                    Found::Taken(marker.map_or(Answer::Garbage, Answer::LeftAlone))
+                    LeaseFound::Taken(
+                        marker.map_or(CandidateAnswer::Garbage, CandidateAnswer::LeftAlone),
+                    )
                 }
             };
         }
         let is_ours = after.starts_with(format!("{}~", call.id).as_bytes());
         let is_late = rest > millis(call.lease).saturating_mul(2);
         if is_lower || kind == Some(&b'L') && (is_ours || is_late) {
-            return Found::Free { count: 0 };
+            return LeaseFound::Free { count: 0 };
         }
-        let elsewhere = owner_of(after).map(|(holder, _)| Answer::Elsewhere {
+        let elsewhere = owner_of(after).map(|(holder, _)| CandidateAnswer::Elsewhere {
             ends_in: Duration::from_millis(rest),
             holder,
         });
-        Found::Taken(elsewhere.unwrap_or(Answer::Garbage))
+        LeaseFound::Taken(elsewhere.unwrap_or(CandidateAnswer::Garbage))
     }
 }
 
-impl Bucket {
+impl SharedBucket {
     /// The rate in force, or when to ask again where there is none.
     fn rate_at(&self, now: f64) -> Result<f64, Duration> {
         let age = now - float(self.born);
@@ -193,7 +206,7 @@ impl Bucket {
 
 impl Room {
     /// In how long the next token starts, and how much farther ahead that is than it may be.
-    fn next(&self, bucket: &Bucket) -> (f64, f64) {
+    fn next(&self, bucket: &SharedBucket) -> (f64, f64) {
         let start = (bucket.tat - TOLERANCE - self.now).max(0.0);
         let missing = bucket.mtat - TOLERANCE - self.now;
         match self.urgency {
@@ -205,7 +218,7 @@ impl Room {
         }
     }
 
-    fn take(&self, bucket: &mut Bucket) {
+    fn take(&self, bucket: &mut SharedBucket) {
         bucket.tick += 1;
         bucket.tat = bucket.tat.max(self.now) + self.interval;
         match self.urgency {

@@ -1,12 +1,12 @@
 //! `scripts/beat.lua`.
 
 use super::{
-    Bucket, GAP, HORIZON, Model, READ, SEGMENT, TOLERANCE, Throttle, float, lasting, micros, part,
-    short, whole,
+    FleetPace, GAP, HORIZON, Model, READ, SEGMENT, SharedBucket, TOLERANCE, float, lasting, micros,
+    part, short, whole,
 };
 use crate::store::{
     Born, SidecarId, StoreTime,
-    beat::{Beat, Beaten, Connection, Known, Landing, News, Rates, claim},
+    beat::{Beat, BeatConnection, Beaten, JournalNews, KnownStore, LandingEntry, Rates, claim},
     reply::number,
     time::millis,
 };
@@ -36,9 +36,9 @@ impl Model {
         let told = self.operator_rate(now).unwrap_or(least);
         let rate = told * float(present) / float((present + absent).max(expect));
 
-        let is_named = self.bucket.is_some() && call.connection == Connection::Kept;
+        let is_named = self.bucket.is_some() && call.connection == BeatConnection::Kept;
         let is_born = self.bucket.is_none() || is_lost;
-        let mut bucket = self.bucket.take().unwrap_or_else(|| Bucket::new(at));
+        let mut bucket = self.bucket.take().unwrap_or_else(|| SharedBucket::new(at));
         if !is_named {
             bucket.history = self.history;
         }
@@ -82,7 +82,7 @@ impl Model {
     /// Whether this goes on with a copy that lacks writes.
     fn is_lost(&self, call: &Beat) -> bool {
         self.bucket.as_ref().is_some_and(|bucket| {
-            let is_copy = call.connection == Connection::New && bucket.history != self.history;
+            let is_copy = call.connection == BeatConnection::New && bucket.history != self.history;
             let is_same = call.known.born == Some(Born(bucket.born));
             is_copy || is_same && is_ahead(call.known.tick, bucket.tick)
         })
@@ -159,9 +159,9 @@ impl Model {
     }
 
     /// What has landed since a place in the journal.
-    fn news(&self, known: Known, born: Born, end: u64) -> News {
+    fn news(&self, known: KnownStore, born: Born, end: u64) -> JournalNews {
         let segment = known.cursor / SEGMENT;
-        let cut = News {
+        let cut = JournalNews {
             cursor: end,
             end,
             is_cut: true,
@@ -182,16 +182,16 @@ impl Model {
         if news.is_empty() && known.cursor < end {
             return cut;
         }
-        News {
+        JournalNews {
             cursor: known.cursor + news.len() as u64,
             end,
             is_cut: false,
-            landings: Landing::read(news),
+            landings: LandingEntry::read(news),
         }
     }
 }
 
-impl Bucket {
+impl SharedBucket {
     fn new(at: f64) -> Self {
         Self {
             born: 0,
@@ -203,7 +203,7 @@ impl Bucket {
             expect: 0,
             rate: 0.0,
             pos: 0,
-            throttle: Throttle::default(),
+            throttle: FleetPace::default(),
         }
     }
 }

@@ -1,17 +1,17 @@
 //! `scripts/land.lua`.
 
 use super::{
-    Bucket, Model, SEGMENT, Throttle, float,
-    lasting::{self, Lasting},
+    FleetPace, Model, SEGMENT, SharedBucket, float,
+    lasting::{self, Expiring},
     micros, part, short, whole,
 };
 use crate::store::{
     Born, SidecarId, StoreTime,
-    beat::{ENTRY_BYTES, Landing},
-    head::{Head, ORDER_DIGITS, RawHead, Stamp, written},
-    land::{Land, Landed, Outcome},
-    lease::{Cause, Lease},
-    put::Verdict,
+    beat::{ENTRY_BYTES, LandingEntry},
+    head::{ORDER_DIGITS, RawHead, Stamp, StoredHead, written},
+    land::{Land, LandAnswer, LandOutcome},
+    lease::{Cause, StoreLease},
+    put::StoreVerdict,
     time::millis,
 };
 
@@ -24,20 +24,25 @@ const LEAST_PACE: f64 = 0.02;
 
 impl Model {
     /// A render ended.
-    pub fn land(&mut self, call: &Land, now: StoreTime) -> Landed {
+    pub fn land(&mut self, call: &Land, now: StoreTime) -> LandAnswer {
         let Some(mut bucket) = self.bucket.take_if(|bucket| Born(bucket.born) == call.born) else {
-            return Landed::BeatFirst;
+            return LandAnswer::BeatFirst;
         };
         let old = lasting::get(&mut self.heads, &call.project, now).cloned();
         let verdict = call
             .landed
             .map(|stamp| call.verdict(stamp, old.as_deref().unwrap_or_default()));
-        if let (Some(stamp), Some(Verdict::Newer | Verdict::Validated)) = (call.landed, verdict) {
+        if let (Some(stamp), Some(StoreVerdict::Newer | StoreVerdict::Validated)) =
+            (call.landed, verdict)
+        {
             let at = StoreTime::from_millis(now.as_millis());
-            let head = Head { at, stamp }.raw().0;
-            let lasting = Lasting::new(head, millis(call.ttl), now);
+            let head = StoredHead { at, stamp }.raw().0;
+            let lasting = Expiring::new(head, millis(call.ttl), now);
             self.heads.insert(call.project.clone(), lasting);
-            self.append(&mut bucket, &Landing::new(&call.project, &stamp.digest));
+            self.append(
+                &mut bucket,
+                &LandingEntry::new(&call.project, &stamp.digest),
+            );
         }
         if let Some(lease) = &call.lease {
             self.give_back(call, lease, now);
@@ -47,12 +52,12 @@ impl Model {
         let (tick, end) = (bucket.tick, bucket.pos);
         self.bucket = Some(bucket);
         let found = match verdict {
-            Some(Verdict::Older | Verdict::Conflict) => {
+            Some(StoreVerdict::Older | StoreVerdict::Conflict) => {
                 old.filter(|old| !old.is_empty()).map(RawHead)
             }
-            Some(Verdict::Newer | Verdict::Validated) | None => None,
+            Some(StoreVerdict::Newer | StoreVerdict::Validated) | None => None,
         };
-        Landed::Told {
+        LandAnswer::Told {
             verdict,
             found,
             tick,
@@ -60,7 +65,7 @@ impl Model {
         }
     }
 
-    fn append(&mut self, bucket: &mut Bucket, landing: &Landing) {
+    fn append(&mut self, bucket: &mut SharedBucket, landing: &LandingEntry) {
         let at = bucket.pos % SEGMENT;
         let journal = &mut self.journal[segment(bucket.pos)];
         if at == 0 {
@@ -75,7 +80,7 @@ impl Model {
         bucket.pos += entry;
     }
 
-    fn give_back(&mut self, call: &Land, lease: &Lease, now: StoreTime) {
+    fn give_back(&mut self, call: &Land, lease: &StoreLease, now: StoreTime) {
         let held = lasting::get(&mut self.leases, &call.project, now);
         if held.is_none_or(|held| *held != lease.written().into_bytes()) {
             return;
@@ -86,7 +91,7 @@ impl Model {
             .map(|(alone, cause)| (millis(alone).min(LONGEST_ALONE), cause));
         if let Some((alone @ 1.., cause)) = alone {
             let marker = marker(lease, now.as_millis() + alone, cause);
-            let lasting = Lasting::new(marker.into_bytes(), 2 * alone, now);
+            let lasting = Expiring::new(marker.into_bytes(), 2 * alone, now);
             self.leases.insert(call.project.clone(), lasting);
         }
     }
@@ -94,30 +99,30 @@ impl Model {
 
 impl Land {
     /// What comes of a head beside the one that stands there; empty where none does.
-    fn verdict(&self, stamp: Stamp, old: &[u8]) -> Verdict {
+    fn verdict(&self, stamp: Stamp, old: &[u8]) -> StoreVerdict {
         let is = written(stamp.order).into_bytes();
         let was = part(old, 13, 13 + ORDER_DIGITS);
         let is_disowned = self.disowned.as_ref().is_some_and(|head| head.0 == old);
         if *is > *was || !old.is_empty() && is_disowned {
-            Verdict::Newer
+            StoreVerdict::Newer
         } else if *is < *was {
-            Verdict::Older
+            StoreVerdict::Older
         } else if part(old, 13 + ORDER_DIGITS, usize::MAX) == stamp.digest.as_bytes() {
-            Verdict::Validated
+            StoreVerdict::Validated
         } else {
-            Verdict::Conflict
+            StoreVerdict::Conflict
         }
     }
 }
 
-impl Throttle {
+impl FleetPace {
     /// What a render says of the renderer.
-    fn hear(&mut self, outcome: Outcome, id: &SidecarId, now: f64) {
+    fn hear(&mut self, outcome: LandOutcome, id: &SidecarId, now: f64) {
         let since = |moment: f64| if now >= moment { now - moment } else { 1e15 };
         match outcome {
-            Outcome::Good => self.good += 1,
-            Outcome::Bad | Outcome::PushedBack(_) => self.bad += 1,
-            Outcome::Nothing => {}
+            LandOutcome::Good => self.good += 1,
+            LandOutcome::Bad | LandOutcome::PushedBack(_) => self.bad += 1,
+            LandOutcome::Nothing => {}
         }
         let window = *self.window.get_or_insert(now);
         if since(window) >= WINDOW {
@@ -133,8 +138,8 @@ impl Throttle {
             self.hold = 0.0;
         }
         let pushback = match outcome {
-            Outcome::PushedBack(by) => float(millis(by)) * 1e3,
-            Outcome::Good | Outcome::Bad | Outcome::Nothing => 0.0,
+            LandOutcome::PushedBack(by) => float(millis(by)) * 1e3,
+            LandOutcome::Good | LandOutcome::Bad | LandOutcome::Nothing => 0.0,
         };
         if pushback > 0.0 {
             let is_other = self.pushed_by.as_ref().is_some_and(|by| by != id);
@@ -155,7 +160,7 @@ impl Throttle {
 }
 
 /// What stands in a lease's place while a project is left alone.
-fn marker(lease: &Lease, until: u64, cause: Cause) -> String {
+fn marker(lease: &StoreLease, until: u64, cause: Cause) -> String {
     format!("C{}{until:013}{}", written(lease.order), cause.written())
 }
 

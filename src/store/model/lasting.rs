@@ -7,13 +7,13 @@ use crate::revision::Project;
 
 /// Something with a time to live.
 #[derive(Clone, Debug)]
-pub(super) struct Lasting<T> {
+pub(super) struct Expiring<T> {
     value: T,
     /// The last millisecond in which it is there.
     ends_at: u64,
 }
 
-impl<T> Lasting<T> {
+impl<T> Expiring<T> {
     pub(super) fn new(value: T, ttl: u64, now: StoreTime) -> Self {
         Self {
             value,
@@ -46,10 +46,10 @@ impl<T> Lasting<T> {
 
 /// Looks at an entry, which is removed when it is over.
 pub(super) fn entry<'a, T>(
-    entries: &'a mut BTreeMap<Project, Lasting<T>>,
+    entries: &'a mut BTreeMap<Project, Expiring<T>>,
     project: &Project,
     now: StoreTime,
-) -> Option<&'a mut Lasting<T>> {
+) -> Option<&'a mut Expiring<T>> {
     if entries.get(project)?.is_over(now) {
         entries.remove(project);
     }
@@ -58,7 +58,7 @@ pub(super) fn entry<'a, T>(
 
 /// The value of an entry.
 pub(super) fn get<'a, T>(
-    entries: &'a mut BTreeMap<Project, Lasting<T>>,
+    entries: &'a mut BTreeMap<Project, Expiring<T>>,
     project: &Project,
     now: StoreTime,
 ) -> Option<&'a T> {

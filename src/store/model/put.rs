@@ -2,19 +2,19 @@
 
 use super::{
     Model,
-    lasting::{self, Lasting},
+    lasting::{self, Expiring},
     part,
 };
 use crate::store::{
     StoreTime,
-    put::{Put, Verdict},
+    put::{Put, StoreVerdict},
     time::millis,
     value::PREFIX_BYTES,
 };
 
 impl Model {
     /// A value is to be stored.
-    pub fn put(&mut self, call: &Put, now: StoreTime) -> Verdict {
+    pub fn put(&mut self, call: &Put, now: StoreTime) -> StoreVerdict {
         let new = call.value.bytes();
         let entry = lasting::entry(&mut self.values, &call.project, now);
         if let Some(entry) = entry {
@@ -23,19 +23,19 @@ impl Model {
             let (was, is) = (part(old, 2, 42), part(&new, 2, 42));
             if !old.is_empty() && !is_disowned {
                 if was > is {
-                    return Verdict::Older;
+                    return StoreVerdict::Older;
                 }
                 if was == is {
                     if part(old, 42, PREFIX_BYTES) != part(&new, 42, PREFIX_BYTES) {
-                        return Verdict::Conflict;
+                        return StoreVerdict::Conflict;
                     }
                     entry.renew(millis(call.ttl), now);
-                    return Verdict::Validated;
+                    return StoreVerdict::Validated;
                 }
             }
         }
-        let lasting = Lasting::new(new, millis(call.ttl), now);
+        let lasting = Expiring::new(new, millis(call.ttl), now);
         self.values.insert(call.project.clone(), lasting);
-        Verdict::Newer
+        StoreVerdict::Newer
     }
 }

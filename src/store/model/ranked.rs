@@ -6,12 +6,12 @@ use super::SidecarId;
 
 /// Sidecars, each with a score.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Ranked {
+pub(super) struct SortedSet {
     scores: BTreeMap<SidecarId, u64>,
     order: BTreeSet<(u64, SidecarId)>,
 }
 
-impl Ranked {
+impl SortedSet {
     pub(super) fn insert(&mut self, id: &SidecarId, score: u64) {
         self.remove(id);
         self.scores.insert(id.clone(), score);

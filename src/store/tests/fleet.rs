@@ -6,7 +6,7 @@ use std::collections::VecDeque;
 use fastrand::Rng;
 
 use super::*;
-use crate::store::beat::Landing;
+use crate::store::beat::LandingEntry;
 
 const TICK: u64 = 20_000;
 const SECOND: u64 = 1_000_000;
@@ -20,7 +20,7 @@ const APART_AFTER: u64 = 4_500_000;
 
 /// What happens to the store or to a sidecar.
 #[derive(Clone, Copy, Debug)]
-enum Fault {
+enum StoreFault {
     Flush,
     /// An older copy goes on as the primary.
     RollBack {
@@ -46,21 +46,22 @@ enum Fault {
     Release,
 }
 
-fn fault() -> impl Strategy<Value = Fault> {
+fn fault() -> impl Strategy<Value = StoreFault> {
     prop_oneof![
-        Just(Fault::Flush),
-        (0..20_usize).prop_map(|tenths| Fault::RollBack { tenths }),
-        (1..4_000_u64).prop_map(|seconds| Fault::ClockBack { seconds }),
-        (6..60_u64).prop_map(|seconds| Fault::ClockAhead { seconds }),
-        (0..SIDECARS).prop_map(|sidecar| Fault::Crash { sidecar }),
-        (0..SIDECARS, 1..15_u64).prop_map(|(sidecar, seconds)| Fault::CutOff { sidecar, seconds }),
-        Just(Fault::LoseBucket),
-        Just(Fault::Release),
+        Just(StoreFault::Flush),
+        (0..20_usize).prop_map(|tenths| StoreFault::RollBack { tenths }),
+        (1..4_000_u64).prop_map(|seconds| StoreFault::ClockBack { seconds }),
+        (6..60_u64).prop_map(|seconds| StoreFault::ClockAhead { seconds }),
+        (0..SIDECARS).prop_map(|sidecar| StoreFault::Crash { sidecar }),
+        (0..SIDECARS, 1..15_u64)
+            .prop_map(|(sidecar, seconds)| StoreFault::CutOff { sidecar, seconds }),
+        Just(StoreFault::LoseBucket),
+        Just(StoreFault::Release),
     ]
 }
 
-struct Pod {
-    caller: Caller,
+struct ModelPod {
+    caller: StoreCaller,
     is_dead: bool,
     cut_until: u64,
     next_beat: u64,
@@ -71,14 +72,14 @@ struct Pod {
     /// What it wants and has not seen landed.
     wanted: Vec<bool>,
     /// Renders that were granted: when they start and under which lease.
-    granted: Vec<(u64, usize, Lease)>,
+    granted: Vec<(u64, usize, StoreLease)>,
     /// Renders in the air: when they land.
-    flying: Vec<(u64, usize, Option<Lease>)>,
+    flying: Vec<(u64, usize, Option<StoreLease>)>,
     /// What it rendered for the target, to be published again.
     authored: Vec<usize>,
 }
 
-struct Fleet {
+struct ModelFleet {
     model: Model,
     copies: VecDeque<Model>,
     history: u64,
@@ -86,7 +87,7 @@ struct Fleet {
     /// By how much the store's clock is off.
     offset: i64,
     rollout: u64,
-    pods: Vec<Pod>,
+    pods: Vec<ModelPod>,
     rng: Rng,
     starts: Vec<u64>,
     /// How often a sidecar went apart: each has a phase of its own.
@@ -96,22 +97,22 @@ struct Fleet {
     renders: usize,
     releases: usize,
     refused: usize,
-    seen: Seen,
+    seen: FleetSeen,
 }
 
 /// How often what was seen.
 #[derive(Debug, Default)]
-struct Seen {
+struct FleetSeen {
     beat_first: usize,
     born_again: usize,
     cut: usize,
     absent: usize,
 }
 
-impl Fleet {
+impl ModelFleet {
     fn new(seed: u64) -> Self {
-        let pod = |number: usize| Pod {
-            caller: Caller::new(number, RATE),
+        let pod = |number: usize| ModelPod {
+            caller: StoreCaller::new(number, RATE),
             is_dead: false,
             cut_until: 0,
             next_beat: 100_000 * number as u64,
@@ -138,7 +139,7 @@ impl Fleet {
             renders: 0,
             releases: 1,
             refused: 0,
-            seen: Seen::default(),
+            seen: FleetSeen::default(),
         }
     }
 
@@ -153,14 +154,14 @@ impl Fleet {
         pods.map(|pod| pod.granted.len() + pod.flying.len()).sum()
     }
 
-    fn strike(&mut self, fault: Fault) {
+    fn strike(&mut self, fault: StoreFault) {
         match fault {
-            Fault::Flush => {
+            StoreFault::Flush => {
                 self.excused += self.in_the_air() + self.orphans();
                 self.model.flush();
             }
-            Fault::LoseBucket => self.model.forget(&Key::Bucket),
-            Fault::RollBack { tenths } => {
+            StoreFault::LoseBucket => self.model.forget(&StoreKey::Bucket),
+            StoreFault::RollBack { tenths } => {
                 let back = tenths.min(self.copies.len().saturating_sub(1));
                 let Some(copy) = self.copies.iter().rev().nth(back) else {
                     return;
@@ -170,18 +171,18 @@ impl Fleet {
                 self.copies.clear();
                 self.excused += self.in_the_air() + self.orphans();
                 for pod in &mut self.pods {
-                    pod.caller.connection = Connection::New;
+                    pod.caller.connection = BeatConnection::New;
                 }
             }
-            Fault::ClockBack { seconds } => {
+            StoreFault::ClockBack { seconds } => {
                 self.offset -= (seconds * SECOND) as i64;
                 self.excused += self.in_the_air();
             }
-            Fault::ClockAhead { seconds } => {
+            StoreFault::ClockAhead { seconds } => {
                 self.offset += (seconds * SECOND) as i64;
                 self.excused += self.in_the_air();
             }
-            Fault::Crash { sidecar } => {
+            StoreFault::Crash { sidecar } => {
                 let is_last = self.pods.iter().filter(|pod| !pod.is_dead).count() < 3;
                 let pod = &mut self.pods[sidecar];
                 if !is_last && !pod.is_dead {
@@ -191,13 +192,13 @@ impl Fleet {
                     pod.flying.clear();
                 }
             }
-            Fault::CutOff { sidecar, seconds } => {
+            StoreFault::CutOff { sidecar, seconds } => {
                 let pod = &mut self.pods[sidecar];
                 pod.cut_until = self.now + seconds * SECOND;
                 // Leases end after 10 s, and what it renders by itself is its own.
                 self.excused += 2 * (pod.granted.len() + pod.flying.len() + PROJECTS / 4);
             }
-            Fault::Release => {
+            StoreFault::Release => {
                 self.rollout += 1;
                 self.releases += 1;
                 self.excused += self.in_the_air();
@@ -243,7 +244,7 @@ impl Fleet {
     }
 
     /// A minute, with faults at their milliseconds.
-    fn live_through(&mut self, mut faults: Vec<(u64, Fault)>) {
+    fn live_through(&mut self, mut faults: Vec<(u64, StoreFault)>) {
         faults.sort_by_key(|(at, _)| *at);
         let mut faults = VecDeque::from(faults);
         while self.now < 60 * SECOND {
@@ -296,7 +297,7 @@ impl Fleet {
         }
     }
 
-    fn publish(&mut self, at: usize, index: usize, lease: Option<Lease>, rollout: u64) {
+    fn publish(&mut self, at: usize, index: usize, lease: Option<StoreLease>, rollout: u64) {
         let (clock, caller) = (self.clock(), &self.pods[at].caller);
         let Some(born) = caller.known.born else {
             return;
@@ -313,11 +314,11 @@ impl Fleet {
             lease,
             landed: Some(stamp),
             ttl: Duration::from_secs(7 * 86_400),
-            outcome: Outcome::Good,
+            outcome: LandOutcome::Good,
             leave_alone: None,
             disowned: None,
         };
-        if let Landed::Told { tick, .. } = self.model.land(&land, clock) {
+        if let LandAnswer::Told { tick, .. } = self.model.land(&land, clock) {
             let known = &mut self.pods[at].caller.known;
             known.tick = known.tick.max(tick);
         }
@@ -336,7 +337,7 @@ impl Fleet {
     /// A beat, and what follows from it.
     fn beat(&mut self, at: usize) {
         if !self.reaches(at) {
-            self.pods[at].caller.connection = Connection::New;
+            self.pods[at].caller.connection = BeatConnection::New;
             return;
         }
         let clock = self.clock();
@@ -352,7 +353,7 @@ impl Fleet {
             }
         }
         for index in 0..PROJECTS {
-            let hash = Landing::hash(&project(&format!("p{index}")));
+            let hash = LandingEntry::hash(&project(&format!("p{index}")));
             if beaten
                 .journal
                 .landings
@@ -371,7 +372,7 @@ impl Fleet {
         let Some(born) = pod.caller.known.born else {
             return;
         };
-        if !is_reached || pod.caller.connection == Connection::New {
+        if !is_reached || pod.caller.connection == BeatConnection::New {
             return;
         }
         let is_under_way = |project: &usize| {
@@ -384,7 +385,7 @@ impl Fleet {
         let mut wanted: Vec<_> = wanted.collect();
         self.rng.shuffle(&mut wanted);
         wanted.truncate(8);
-        let candidate = |index: &usize| Candidate {
+        let candidate = |index: &usize| AcquireCandidate {
             project: project(&format!("p{index}")),
             least: Order::rollout(self.rollout),
             oldest: None,
@@ -416,14 +417,16 @@ impl Fleet {
                 pod.caller.known.tick = tick;
                 for (project, answer) in wanted.into_iter().zip(answers) {
                     match answer {
-                        Answer::Granted {
+                        CandidateAnswer::Granted {
                             starts_in, lease, ..
                         } => {
                             let starts = self.now + starts_in.as_micros() as u64;
                             pod.granted.push((starts, project, lease));
                         }
-                        Answer::Landed(_) => pod.wanted[project] = false,
-                        Answer::Elsewhere { .. } | Answer::LeftAlone(_) | Answer::Garbage => {}
+                        CandidateAnswer::Landed(_) => pod.wanted[project] = false,
+                        CandidateAnswer::Elsewhere { .. }
+                        | CandidateAnswer::LeftAlone(_)
+                        | CandidateAnswer::Garbage => {}
                     }
                 }
             }
@@ -487,7 +490,7 @@ proptest! {
     fn a_fleet_keeps_its_budget_and_renders_once(
         seed: u64, faults in proptest::collection::vec((0..25_000_u64, fault()), 0..8),
     ) {
-        let mut fleet = Fleet::new(seed);
+        let mut fleet = ModelFleet::new(seed);
         fleet.live_through(faults);
         prop_assert_eq!(fleet.is_within_the_budget(), Ok(()));
         let allowed = fleet.releases * PROJECTS + fleet.excused;
@@ -498,23 +501,23 @@ proptest! {
 /// What the sequences above are about does happen in them.
 #[test]
 fn a_fleet_feels_every_fault_and_keeps_its_budget() {
-    let mut fleet = Fleet::new(7);
+    let mut fleet = ModelFleet::new(7);
     fleet.live_through(vec![
-        (1_500, Fault::Flush),
-        (4_000, Fault::RollBack { tenths: 7 }),
-        (8_000, Fault::Release),
+        (1_500, StoreFault::Flush),
+        (4_000, StoreFault::RollBack { tenths: 7 }),
+        (8_000, StoreFault::Release),
         (
             9_000,
-            Fault::CutOff {
+            StoreFault::CutOff {
                 sidecar: 1,
                 seconds: 14,
             },
         ),
-        (10_000, Fault::ClockBack { seconds: 3_600 }),
-        (13_000, Fault::ClockAhead { seconds: 30 }),
-        (15_000, Fault::Crash { sidecar: 2 }),
-        (16_000, Fault::LoseBucket),
-        (20_000, Fault::Release),
+        (10_000, StoreFault::ClockBack { seconds: 3_600 }),
+        (13_000, StoreFault::ClockAhead { seconds: 30 }),
+        (15_000, StoreFault::Crash { sidecar: 2 }),
+        (16_000, StoreFault::LoseBucket),
+        (20_000, StoreFault::Release),
     ]);
     assert_eq!(fleet.is_within_the_budget(), Ok(()));
     let seen = &fleet.seen;
@@ -526,7 +529,7 @@ fn a_fleet_feels_every_fault_and_keeps_its_budget() {
 /// What agreement of the fleets above means: without a fault every project is rendered once, and tokens are what binds.
 #[test]
 fn without_a_fault_each_project_is_rendered_once_and_in_time() {
-    let mut fleet = Fleet::new(7);
+    let mut fleet = ModelFleet::new(7);
     while fleet.starts.len() < PROJECTS {
         fleet.tick();
         assert!(fleet.now < 20 * SECOND, "{} renders", fleet.starts.len());
