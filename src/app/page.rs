@@ -52,6 +52,7 @@ impl SidecarCore {
             fleet_rate: set.admission.fleet_rate,
             fleet_size: set.admission.fleet_size.map(|size| size.get()),
             max_bytes: values::bytes(set.cache.max_bytes),
+            max_waiting: set.lookup.max_waiting,
             projects_fresh: core.fresh,
             projects_outdated: core.outdated,
             projects_wanted: [core.wanted_missing, core.wanted_outdated],

@@ -43,6 +43,7 @@ pub struct Gauges {
     pub fleet_rate: Option<f64>,
     pub fleet_size: Option<u32>,
     pub max_bytes: usize,
+    pub max_waiting: u32,
     pub projects_fresh: usize,
     pub projects_outdated: usize,
     /// By [`Class::by_held`].
@@ -177,6 +178,7 @@ impl Scrape {
             ("concurrency", now.concurrency as f64),
             ("queue", now.queue as f64),
             ("max_bytes", now.max_bytes as f64),
+            ("max_waiting", now.max_waiting.into()),
         ];
         let of_a_fleet = [
             ("fleet_rate", now.fleet_rate),

@@ -83,7 +83,7 @@ pub(super) const ALL: &[Metric] = &[
     metric("renders_in_flight", Gauge, &[], "Renders in flight", |page, to| page.gauge(to, |now| now.in_flight as f64)),
     metric("oldest_render_seconds", Gauge, &[], "How long the oldest render has been in flight; 0 without one", |page, to| page.gauge(to, |now| now.oldest_render.as_secs_f64())),
     metric("bucket_tokens", Gauge, &[], "Renders that the token bucket would admit now; 0 while the rate is 0", |page, to| page.gauge(to, |now| now.bucket_level)),
-    metric("limit", Gauge, &["setting"], "Limits in force: rate, burst, concurrency, queue, max_bytes, and if set fleet_rate and fleet_size", Scrape::limits),
+    metric("limit", Gauge, &["setting"], "Limits in force: rate, burst, concurrency, queue, max_bytes, max_waiting, and if set fleet_rate and fleet_size", Scrape::limits),
     metric("rate_in_force", Gauge, &[], "Renders per second allowed now: the rate, less what pace, ramps and stops take away", |page, to| page.gauge(to, |now| now.rate_in_force)),
     metric("concurrency_in_force", Gauge, &["call"], "Renders and fetches allowed in flight now: the setting, or fewer if the renderer takes fewer", Scrape::concurrency_in_force),
     metric("breaker_open", Gauge, &[], "1 while no render starts because several projects failed in a row or the renderer refused the identity (UNAUTHENTICATED)", |page, to| page.gauge(to, |now| now.breaker_open.into())),

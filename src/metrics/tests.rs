@@ -13,6 +13,7 @@ fn page_as(metrics: &Metrics, exposition: Exposition) -> String {
         target_raised_at: Some(1_795_721_113.5),
         fleet_rate: Some(20.0),
         fleet_size: Some(98),
+        max_waiting: 4096,
         settings_hash: "abc".to_owned(),
         ready: true,
         process: ProcessNumbers {
@@ -140,6 +141,7 @@ fn shows_the_gauges() {
     let page = page(&Metrics::new());
     assert_has(&page, r#"evenkeel_limit{setting="rate"} 0.5"#);
     assert_has(&page, r#"evenkeel_limit{setting="burst"} 10.0"#);
+    assert_has(&page, r#"evenkeel_limit{setting="max_waiting"} 4096.0"#);
     assert_has(&page, "evenkeel_target_rollout 7.0");
     assert_has(&page, "evenkeel_ready 1.0");
     assert_has(&page, "evenkeel_settings_valid 0.0");

@@ -58,6 +58,7 @@ def _(sidecar, renderer):
 
 @cause("QUEUE_FULL", lookup={"max_waiting": 1})
 def _(sidecar, renderer):
+    assert sidecar.metric("limit", setting="max_waiting") == 1, "an operator sees which limit it is"
     renderer.stalls()
     waits = sidecar.getting("demo/missing", patience=20)
     wait_until(lambda: sidecar.metric("lookups_waiting") == 1)
