@@ -12,7 +12,7 @@ use crate::{
 /// Launches are counted in bins of this length, for windows of a second.
 const BIN: Duration = Duration::from_millis(50);
 const BINS: usize = 20;
-/// A release that takes so many renders for each project that is wanted comes to no end.
+/// A release that takes this many renders for each wanted project is taken to have no end.
 const MOST_RENDERS: usize = 10;
 /// How often it is drawn when each sidecar hears of the target, unless there are very many renders to count.
 const DRAWS: f64 = 15.0;
@@ -25,7 +25,7 @@ const MOST_EVENTS: usize = 10_000_000;
 #[derive(Debug)]
 pub(super) struct Tally {
     raised: Moment,
-    /// A release in which nothing becomes fresh for so long comes to no end.
+    /// A release in which nothing becomes fresh for this long is taken to have no end.
     patience: Duration,
     last_fresh: Moment,
     events: usize,

@@ -22,7 +22,7 @@ pub struct Acquire {
     pub tick: u64,
     /// For whom the renders are.
     pub urgency: Urgency,
-    /// At most so many grants: never more than there are free permits.
+    /// The most grants to give: never more than there are free permits.
     pub most: u64,
     /// A render may start so much later; at most a second.
     pub horizon: Duration,

@@ -72,7 +72,7 @@ pub struct Beaten {
     pub is_learning: bool,
     /// The rates of the fleet.
     pub rates: Rates,
-    /// The next token is due so many milliseconds from now; below zero, so long ago.
+    /// In how many milliseconds the next token is due; below zero, how long ago it was.
     pub debt_millis: i64,
 }
 

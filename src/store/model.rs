@@ -23,7 +23,7 @@ use crate::revision::Project;
 const HORIZON: f64 = 1e6;
 /// A token may start so much early, in microseconds: the fleet's burst is what the rate gives in it.
 const TOLERANCE: f64 = 1e5;
-/// After so long without a call, in microseconds, continuity is in doubt.
+/// A gap between calls, in microseconds, after which continuity is in doubt.
 const GAP: f64 = 5e6;
 /// The bytes of a segment of the journal.
 const SEGMENT: u64 = 1_048_576;

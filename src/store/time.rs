@@ -7,12 +7,12 @@ use std::{fmt, time::Duration};
 pub struct StoreTime(u64);
 
 impl StoreTime {
-    /// The time so many microseconds after 1970.
+    /// The time that many microseconds after 1970.
     pub const fn from_micros(micros: u64) -> Self {
         Self(micros)
     }
 
-    /// The time so many milliseconds after 1970.
+    /// The time that many milliseconds after 1970.
     pub const fn from_millis(millis: u64) -> Self {
         Self(millis.saturating_mul(1_000))
     }

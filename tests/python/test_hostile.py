@@ -1,5 +1,5 @@
-"""Floods of frames from a caller, and nonsense from a renderer. No held project is lost by it, nobody else's call fails, and it takes
-no more memory than the cache and 64 MiB. EVENKEEL_HOSTILE=full is the size of tests/long/hostile, where other clients also have
+"""Floods of frames from a caller, and nonsense from a renderer. Neither may lose a held project, fail the call of another client, or take
+more memory than the cache and 64 MiB. EVENKEEL_HOSTILE=full is the size of tests/long/hostile, where other clients also have
 to be served with a p99 of at most three times the calm one. A flood takes processor time from all on the machine: so the same flood
 at another sidecar is measured beside it, and printed."""
 

@@ -1,5 +1,5 @@
-"""What callers may cost that mean no good, or do not know better: memory, descriptors, time. The sidecar has to take no more than
-its cache and 64 MiB, and everyone else has to be served meanwhile. EVENKEEL_HOSTILE=full is the size of tests/long/hostile."""
+"""What careless or hostile callers may cost: memory, descriptors, time. The sidecar may take no more than its cache and 64 MiB, and
+it has to serve all other clients meanwhile. EVENKEEL_HOSTILE=full is the size of tests/long/hostile."""
 
 import os
 import resource
