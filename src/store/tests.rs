@@ -129,7 +129,7 @@ proptest! {
         prop_assert_eq!(StoredValue::read(&value.bytes().into()), Ok(value));
     }
 
-    /// Whoever has the store's password may write anything.
+    /// Anyone with the store's password may write anything.
     #[test]
     fn any_bytes_are_read_without_a_panic(
         mut bytes in proptest::collection::vec(any::<u8>(), 0..200), as_value: bool,

@@ -15,7 +15,7 @@
 //!     payload             all that is left
 //! ```
 //!
-//! Numbers are big-endian. This room neither packs nor verifies: whoever reads a value checks its digest and its signature.
+//! Numbers are big-endian. This room neither packs nor verifies: the reader of a value checks its digest and its signature.
 
 use std::{
     sync::Arc,

@@ -15,9 +15,9 @@ use crate::store::{
     time::millis,
 };
 
-/// A hold is at most so long, in microseconds.
+/// The longest hold, in microseconds.
 const LONGEST_HOLD: f64 = 120e6;
-/// A project is left alone for at most so long, in milliseconds.
+/// The longest time that a project is left alone, in milliseconds.
 const LONGEST_ALONE: u64 = 300_000;
 
 /// What an `acquire` sees of the bucket.

@@ -13,7 +13,7 @@ const SECOND: u64 = 1_000_000;
 const RATE: f64 = 20.0;
 const PROJECTS: usize = 60;
 const SIDECARS: usize = 6;
-/// A render takes so long.
+/// How long a render takes.
 const RENDER: u64 = 200_000;
 /// A sidecar that had no answer for three beats and 1.5 s renders by itself.
 const APART_AFTER: u64 = 4_500_000;
@@ -210,7 +210,7 @@ impl ModelFleet {
         }
     }
 
-    /// What only the dead rendered: nobody publishes it again.
+    /// What only sidecars that died had rendered: it is not published again.
     fn orphans(&self) -> usize {
         let dead = self.pods.iter().filter(|pod| pod.is_dead);
         dead.map(|pod| pod.authored.len()).sum()
