@@ -126,7 +126,8 @@ def answers_of_a_sidecar(folder: Path) -> Path:
 
 def main() -> int:
     build("--features", "well", profile="ci", package=REFERENCE)
-    build(profile="ci")
+    # With the tests: the binary alone would be built with other features of its libraries.
+    build("--all-targets", profile="ci")
     _unit_tests()
     if sys.argv[1:] == ["--only-build"]:
         return 0
