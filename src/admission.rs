@@ -61,8 +61,8 @@ pub use self::{
         Learning, Pacing, Range, Retries, ShareTuning, Tuning, Turns,
     },
     words::{
-        CallFailure, Class, FetchLanding, HeldMark, Landing, Link, Outcome, Pushback, Refused,
-        Stops, Want, Wish, WishVerdict,
+        CallFailure, Class, FetchLanding, HeldMark, Landing, Link, Outcome, Pushback,
+        PushbackScope, Refused, Stops, Want, Wish, WishVerdict,
     },
 };
 use self::{

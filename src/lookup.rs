@@ -282,7 +282,7 @@ impl Lookup {
             CameTo::Refused(refusal) => refusal,
             // The renderer is slow, or what landed is not enough.
             CameTo::PatienceOver | CameTo::Landed | CameTo::NotFound => {
-                self.explained(&query.project, Class::by_held(held.is_some()))
+                self.explained(&query.project, Class::by_held(held.as_ref()))
             }
         };
         let Some(held) = held else {

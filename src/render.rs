@@ -10,7 +10,7 @@ use std::{fmt, future::Future, pin::Pin, sync::Arc, time::Duration, time::System
 
 use bytes::Bytes;
 
-pub use crate::admission::Pushback;
+pub use crate::admission::{Pushback, PushbackScope};
 use crate::{
     admission::{FetchPermit, Permit},
     revision::{Digest, Order, Project, Revision},

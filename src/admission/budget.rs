@@ -59,6 +59,14 @@ pub struct Permits {
     pub cooling: u32,
 }
 
+/// The permits that a render competes for.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Lane {
+    pub(super) class: Class,
+    /// The last render of the project failed.
+    pub(super) is_cooling: bool,
+}
+
 impl Permits {
     /// Divides the renders that may be in flight at once.
     pub fn of(concurrency: NonZeroU32, tuning: &ShareTuning) -> Self {
@@ -80,13 +88,13 @@ impl Permits {
         }
     }
 
-    /// How many permits a class may hold, or the failing projects of that class.
-    pub(super) fn for_class(self, class: Class, is_cooling: bool) -> u32 {
-        let permits = match class {
+    /// How many permits the renders of a lane may hold.
+    pub(super) fn of_lane(self, lane: Lane) -> u32 {
+        let permits = match lane.class {
             Class::Missing => self.all,
             Class::Outdated => self.outdated,
         };
-        if is_cooling {
+        if lane.is_cooling {
             permits.min(self.cooling)
         } else {
             permits

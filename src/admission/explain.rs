@@ -198,10 +198,8 @@ impl Admission {
         let wait = match self.shut(&candidate, now) {
             // How long permits are held is unknown yet, unless they have been held for long.
             Some(shut) if shut.gate == Gate::Concurrency && recent.is_empty() => {
-                let (class, is_cooling) = (candidate.class, candidate.is_cooling);
                 let permits = self.permits_in_force(now);
-                let overdue = self.flights.overdue(permits, class, is_cooling, now);
-                match overdue {
+                match self.flights.overdue(permits, candidate.lane(), now) {
                     Some((next, _)) if !fetches => next,
                     Some(_) | None => Duration::ZERO,
                 }

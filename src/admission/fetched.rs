@@ -8,7 +8,7 @@ use super::{
     confirming::ConfirmFate,
     fetches::Miss,
     register::{CoolDownFailure, Entry, Flight},
-    words::{CallFailure, FetchLanding, Outcome, Pushback},
+    words::{CallFailure, FetchLanding, Outcome, Pushback, PushbackScope},
 };
 use crate::{moment::Moment, revision::Project};
 
@@ -98,12 +98,12 @@ impl Admission {
             // the renderer.
             FetchLanding::Failed(CallFailure::Exhausted(Pushback {
                 after: Some(after),
-                is_global,
+                scope,
             })) => {
                 let obeyed = after
                     .mul_f64(1.0 + 0.5 * self.rng.f64())
                     .min(self.rules.tuning.hold.most);
-                if is_global {
+                if scope == PushbackScope::Global {
                     self.fetches.hold(obeyed, now);
                 }
                 ConfirmFate::Held(obeyed)
@@ -172,9 +172,9 @@ impl Admission {
         let miss = match failure {
             CallFailure::Exhausted(Pushback {
                 after: Some(after),
-                is_global,
+                scope,
             }) => {
-                let obeyed = self.obey_fetch(project, after, is_global, now);
+                let obeyed = self.obey_fetch(project, after, scope, now);
                 entry.fetching.push_back(obeyed, now);
                 Miss::PushedBack(now + obeyed)
             }
@@ -228,12 +228,12 @@ impl Admission {
         &mut self,
         project: &Project,
         after: Duration,
-        is_global: bool,
+        scope: PushbackScope,
         now: Moment,
     ) -> Duration {
         let rng = &mut self.rng;
-        let (obeyed, holds_all) = if is_global {
-            self.throttle.push_back(project, after, is_global, now, rng)
+        let (obeyed, holds_all) = if scope == PushbackScope::Global {
+            self.throttle.push_back(project, after, scope, now, rng)
         } else {
             self.fetches.push_back(project, after, now, rng)
         };

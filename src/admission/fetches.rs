@@ -12,6 +12,7 @@ use super::{
     limits::FetchLimits,
     throttle::Pushbacks,
     tuning::{self, Tuning},
+    words::PushbackScope,
 };
 use crate::{moment::Moment, revision::Project};
 
@@ -111,7 +112,8 @@ impl Fetches {
         now: Moment,
         rng: &mut fastrand::Rng,
     ) -> (Duration, bool) {
-        self.pushbacks.note(project, after, false, now, rng)
+        self.pushbacks
+            .note(project, after, PushbackScope::Project, now, rng)
     }
 
     /// Holds all fetches for that time.

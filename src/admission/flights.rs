@@ -10,7 +10,7 @@ use std::{
 
 pub(super) use self::recent::Recent;
 use super::{
-    budget::Permits,
+    budget::{Lane, Permits},
     register::{Flight, Stage},
     tuning::Guesses,
     words::Class,
@@ -122,17 +122,11 @@ impl Flights {
         }
     }
 
-    /// Whether a render of that class can have a permit, beside that many others that are to start.
-    pub(super) fn leave_room(
-        &self,
-        permits: Permits,
-        class: Class,
-        is_cooling: bool,
-        beside: u32,
-    ) -> bool {
+    /// Whether a render of that lane can have a permit, beside that many others that are to start.
+    pub(super) fn leave_room(&self, permits: Permits, lane: Lane, beside: u32) -> bool {
         self.renders + beside < permits.all
-            && (class == Class::Missing || self.outdated + beside < permits.outdated)
-            && (!is_cooling || self.cooling + beside < permits.cooling)
+            && (lane.class == Class::Missing || self.outdated + beside < permits.outdated)
+            && (!lane.is_cooling || self.cooling + beside < permits.cooling)
     }
 
     /// The render that has been in flight for longest: since when, and of which project.
@@ -141,17 +135,16 @@ impl Flights {
         Some((*since, project))
     }
 
-    /// If all permits of a class are held for longer than a render takes: when the first can be
+    /// If all permits of a lane are held for longer than a render takes: when the first can be
     /// expected back, and how long a render then takes. An overdue render is expected to take as
     /// long again as it has run, but not beyond its deadline.
     pub(super) fn overdue(
         &self,
         permits: Permits,
-        class: Class,
-        is_cooling: bool,
+        lane: Lane,
         now: Moment,
     ) -> Option<(Duration, Duration)> {
-        let is_outdated = class == Class::Outdated;
+        let is_outdated = lane.class == Class::Outdated;
         let short = [
             (self.renders >= permits.all, &self.ages.all),
             (
@@ -159,7 +152,7 @@ impl Flights {
                 &self.ages.outdated,
             ),
             (
-                is_cooling && self.cooling >= permits.cooling,
+                lane.is_cooling && self.cooling >= permits.cooling,
                 &self.ages.cooling,
             ),
         ];

@@ -9,7 +9,7 @@
 use std::time::Duration;
 
 use self::questions::ask_project;
-use super::{Admission, register::Stage, words::Class};
+use super::{Admission, budget::Lane, register::Stage, words::Class};
 use crate::{
     moment::Moment,
     reason::{NotRefreshed, Refusal},
@@ -131,6 +131,14 @@ impl Candidate {
             alone: (Moment::START, NotRefreshed::CoolingDown),
             room: QueueRoom::Some,
             ahead: 0,
+        }
+    }
+
+    /// The permits that its render competes for.
+    pub(super) fn lane(&self) -> Lane {
+        Lane {
+            class: self.class,
+            is_cooling: self.is_cooling,
         }
     }
 

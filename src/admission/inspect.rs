@@ -113,7 +113,7 @@ impl Admission {
             (self.flights.fetches, self.fetches_at_once(now).get())
         } else {
             let in_force = self.permits_in_force(now);
-            let permits = in_force.for_class(candidate.class, candidate.is_cooling);
+            let permits = in_force.of_lane(candidate.lane());
             (self.flights.renders, permits)
         };
         Some(Ladder {

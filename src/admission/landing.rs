@@ -22,9 +22,10 @@ impl Admission {
         let (Some(flight), Landing::Held(held)) = (flight, landing) else {
             return;
         };
-        let is_behind = !flight.want.is_met_by(Some(held));
         let (replica, rng) = (&mut self.way.replica, &mut self.rng);
-        if replica.note(project, connection, is_behind, now, rng) {
+        if flight.want.is_met_by(Some(held)) {
+            replica.came(connection);
+        } else if replica.came_behind(project, connection, now, rng) {
             self.actions.push(Action::Redial { connection });
         }
     }
@@ -110,11 +111,11 @@ impl Admission {
         }
         if let CallFailure::Exhausted(Pushback {
             after: Some(after),
-            is_global,
+            scope,
         }) = failure
         {
             let rng = &mut self.rng;
-            let (obeyed, _) = self.throttle.push_back(project, after, is_global, now, rng);
+            let (obeyed, _) = self.throttle.push_back(project, after, scope, now, rng);
             self.throttle.go_on_holding(flight.probes, obeyed, now);
             let retries = self.retry(entry, flight, obeyed, now);
             let told = entry.cool_down.push_back(obeyed, now);

@@ -32,7 +32,11 @@ pub(super) use self::{
     place::{Place, QueueCount},
     wanted::{WantedKind, Weight},
 };
-use self::{entry::AnnouncementCount, queues::Queues, wanted::Wanted};
+use self::{
+    entry::{AnnouncedTarget, AnnouncementCount},
+    queues::Queues,
+    wanted::Wanted,
+};
 use super::{
     action::Lease,
     tuning::Tuning,
@@ -55,9 +59,7 @@ pub(super) struct Around {
 #[derive(Debug)]
 pub(super) struct Register {
     tuning: Tuning,
-    target: u64,
-    /// Whether the last change of the target raised it.
-    was_raised: bool,
+    target: AnnouncedTarget,
     pub(super) entries: BTreeMap<Project, Entry>,
     pub(super) queues: Queues,
     pub(super) wanted: Wanted,
@@ -100,8 +102,7 @@ impl Register {
     pub(super) fn new(target: u64, tuning: Tuning) -> Self {
         Self {
             tuning,
-            target,
-            was_raised: false,
+            target: AnnouncedTarget::Lowered(target),
             entries: BTreeMap::new(),
             queues: Queues::default(),
             wanted: Wanted::new(tuning.turns.longest_wanted),
@@ -115,7 +116,7 @@ impl Register {
     }
 
     pub(super) fn target(&self) -> u64 {
-        self.target
+        self.target.rollout()
     }
 
     pub(super) fn get(&self, project: &Project) -> Option<&Entry> {
@@ -165,7 +166,7 @@ impl Register {
             self.timers.remove(&(at, project.clone()));
         }
         self.count(&entry, usize::wrapping_sub);
-        entry.hear(self.news, self.target, self.was_raised);
+        entry.hear(self.news, self.target);
         Some(entry)
     }
 

@@ -33,27 +33,28 @@ impl Replica {
         }
     }
 
-    /// Records what came of a project over a connection. Returns true if another connection is to
-    /// be tried.
-    pub(super) fn note(
+    /// Records that what came over a connection was not behind.
+    pub(super) fn came(&mut self, connection: u64) {
+        if connection >= self.connection {
+            self.forget(connection);
+            self.redials = 0;
+        }
+    }
+
+    /// Records that what came of a project over a connection was behind. Returns true if another
+    /// connection is to be tried.
+    pub(super) fn came_behind(
         &mut self,
         project: &Project,
         connection: u64,
-        is_behind: bool,
         now: Moment,
         rng: &mut fastrand::Rng,
     ) -> bool {
         if connection < self.connection {
             return false;
         }
-        if connection > self.connection || !is_behind {
-            self.connection = connection;
-            self.answers = 0;
-            self.projects.clear();
-        }
-        if !is_behind {
-            self.redials = 0;
-            return false;
+        if connection > self.connection {
+            self.forget(connection);
         }
         let (projects, answers) = (self.tuning.behind_projects, self.tuning.behind_answers);
         self.answers = self.answers.saturating_add(1);
@@ -68,6 +69,12 @@ impl Replica {
         self.redials += 1;
         self.next = now + wait.mul_f64(0.5 + 0.5 * rng.f64());
         true
+    }
+
+    fn forget(&mut self, connection: u64) {
+        self.connection = connection;
+        self.answers = 0;
+        self.projects.clear();
     }
 }
 
@@ -97,30 +104,29 @@ mod tests {
             }
         }
 
-        fn note(&mut self, project: u32, connection: u64, is_behind: bool) -> bool {
-            let project = name(project);
+        fn behind(&mut self, project: u32, connection: u64) -> bool {
             self.replica
-                .note(&project, connection, is_behind, self.now, &mut self.rng)
+                .came_behind(&name(project), connection, self.now, &mut self.rng)
         }
     }
 
     #[test]
     fn three_projects_in_a_row_that_are_behind_have_another_connection_tried() {
         let mut noted = Noted::new();
-        assert!(!noted.note(1, 1, true));
-        assert!(!noted.note(2, 1, true));
-        assert!(!noted.note(3, 1, false), "it has the new generation");
-        assert!(!noted.note(1, 1, true));
-        assert!(!noted.note(1, 1, true));
-        assert!(!noted.note(2, 1, true));
-        assert!(noted.note(3, 1, true));
-        assert!(!noted.note(4, 1, true), "it is being dialled");
+        assert!(!noted.behind(1, 1));
+        assert!(!noted.behind(2, 1));
+        noted.replica.came(1);
+        assert!(!noted.behind(1, 1));
+        assert!(!noted.behind(1, 1));
+        assert!(!noted.behind(2, 1));
+        assert!(noted.behind(3, 1));
+        assert!(!noted.behind(4, 1), "it is being dialled");
     }
 
     #[test]
     fn one_project_that_is_behind_again_and_again_is_enough_where_there_is_no_other() {
         let mut noted = Noted::new();
-        let tried = (0..5).map(|_| noted.note(1, 1, true));
+        let tried = (0..5).map(|_| noted.behind(1, 1));
         assert_eq!(
             tried.collect::<Vec<_>>(),
             [false, false, false, false, true]
@@ -130,11 +136,11 @@ mod tests {
     #[test]
     fn what_comes_late_over_a_connection_that_was_replaced_says_nothing_of_the_new_one() {
         let mut noted = Noted::new();
-        noted.note(1, 2, true);
-        noted.note(2, 2, true);
-        assert!(!noted.note(3, 1, true));
-        assert!(!noted.note(3, 1, false));
-        assert!(noted.note(3, 2, true));
+        noted.behind(1, 2);
+        noted.behind(2, 2);
+        assert!(!noted.behind(3, 1));
+        noted.replica.came(1);
+        assert!(noted.behind(3, 2));
     }
 
     /// In an ordinary release the renderer as a whole is behind for minutes.
@@ -145,7 +151,7 @@ mod tests {
         for second in 0..3_600 {
             noted.now = Moment::after_start(Duration::from_secs(100 + second));
             for project in 0..5 {
-                if noted.note(project, connection, true) {
+                if noted.behind(project, connection) {
                     connection += 1;
                     redials += 1;
                 }

@@ -36,8 +36,11 @@ use self::{
 
 fn failures() -> impl Strategy<Value = CallFailure> {
     let after = prop::option::of((1_u64..20_000).prop_map(Duration::from_millis));
-    let pushback = (after, prop::bool::weighted(0.2))
-        .prop_map(|(after, is_global)| Pushback { after, is_global });
+    let scope = prop_oneof![
+        1 => Just(PushbackScope::Global),
+        4 => Just(PushbackScope::Project),
+    ];
+    let pushback = (after, scope).prop_map(|(after, scope)| Pushback { after, scope });
     prop_oneof![
         3 => Just(CallFailure::Unavailable),
         1 => Just(CallFailure::Aborted),
@@ -226,6 +229,6 @@ fn wish(held: Option<HeldMark>, rollout: u64, patience: Option<Duration>, now: M
 fn pushed_back(after: Duration) -> Landing {
     Landing::Failed(CallFailure::Exhausted(Pushback {
         after: Some(after),
-        is_global: false,
+        scope: PushbackScope::Project,
     }))
 }

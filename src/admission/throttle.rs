@@ -18,7 +18,7 @@ pub(super) use self::{fault::WasAnswered, pushback::Pushbacks};
 use super::{
     register::Probes,
     tuning::{Pacing, Tuning},
-    words::Stops,
+    words::{PushbackScope, Stops},
 };
 use crate::{moment::Moment, revision::Project};
 
@@ -157,11 +157,11 @@ impl Throttle {
         &mut self,
         project: &Project,
         after: Duration,
-        is_global: bool,
+        scope: PushbackScope,
         now: Moment,
         rng: &mut fastrand::Rng,
     ) -> (Duration, bool) {
-        let (obeyed, holds_all) = self.hold.note(project, after, is_global, now, rng);
+        let (obeyed, holds_all) = self.hold.note(project, after, scope, now, rng);
         if holds_all {
             self.pace.slow(self.tuning.on_pushback, now);
         }

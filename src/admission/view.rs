@@ -4,7 +4,7 @@ use std::{num::NonZeroU32, time::Duration};
 
 use super::{
     Admission,
-    budget::{FirstRenders, MIN_RATE, Permits},
+    budget::{FirstRenders, Lane, MIN_RATE, Permits},
     limits::Limits,
     words::{Class, Link, Stops},
 };
@@ -112,7 +112,10 @@ impl Admission {
     /// How many renders of that class may be in flight at once.
     pub fn permits(&self, class: Class) -> u32 {
         let Limits { concurrency, .. } = self.rules.limits;
-        Permits::of(concurrency, &self.rules.tuning.budget).for_class(class, false)
+        Permits::of(concurrency, &self.rules.tuning.budget).of_lane(Lane {
+            class,
+            is_cooling: false,
+        })
     }
 
     /// What the last first renders of projects found.

@@ -20,11 +20,10 @@ impl Class {
 
     /// The class that metrics count a project in: by what is held alone, whether callers wait or
     /// not.
-    pub const fn by_held(is_held: bool) -> Self {
-        if is_held {
-            Self::Outdated
-        } else {
-            Self::Missing
+    pub const fn by_held<T>(held: Option<&T>) -> Self {
+        match held {
+            Some(_) => Self::Outdated,
+            None => Self::Missing,
         }
     }
 
@@ -162,8 +161,17 @@ pub enum CallFailure {
 pub struct Pushback {
     /// After how long; `None` means not to retry.
     pub after: Option<Duration>,
-    /// Whether it holds for every project.
-    pub is_global: bool,
+    /// Which projects it holds for.
+    pub scope: PushbackScope,
+}
+
+/// Which projects a pushback holds for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PushbackScope {
+    /// The one that was asked for.
+    Project,
+    /// Every project.
+    Global,
 }
 
 /// What a fetch brought.

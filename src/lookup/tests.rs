@@ -9,7 +9,7 @@ use crate::{
     admission::{self, FetchLimits, Link},
     refresh,
     render::{
-        Message, Pushback, RenderError, RenderReason,
+        Message, Pushback, PushbackScope, RenderError, RenderReason,
         fake::{Behaviour, FakeRenderer},
     },
 };
@@ -74,11 +74,11 @@ pub(super) fn unavailable() -> RenderError {
 }
 
 /// RESOURCE_EXHAUSTED with a pushback of this many seconds.
-pub(super) fn exhausted(seconds: u64, is_global: bool) -> RenderError {
+pub(super) fn exhausted(seconds: u64, scope: PushbackScope) -> RenderError {
     RenderError::Exhausted {
         pushback: Pushback {
             after: Some(secs(seconds)),
-            is_global,
+            scope,
         },
         message: Message::new("too many renders"),
     }

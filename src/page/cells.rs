@@ -60,7 +60,14 @@ pub(super) struct Cell {
 struct Item<'a> {
     address: &'a str,
     said: Result<&'a Status, &'a str>,
-    stands_out: bool,
+    edge: Edge,
+}
+
+/// Whether a cell stands out by its edge.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Edge {
+    Usual,
+    Differs,
 }
 
 impl Cells {
@@ -68,12 +75,12 @@ impl Cells {
         let answered = fleet.answered().iter().map(|(address, status)| Item {
             address,
             said: Ok(status),
-            stands_out: usual.differs(status).is_some(),
+            edge: usual.differs(status).map_or(Edge::Usual, |_| Edge::Differs),
         });
         let silent = fleet.silent().iter().map(|(address, why)| Item {
             address,
             said: Err(why),
-            stands_out: true,
+            edge: Edge::Differs,
         });
         let mut items: Vec<_> = answered.chain(silent).collect();
         items.sort_by_cached_key(|item| (item.address.parse::<SocketAddr>().ok(), item.address));
@@ -83,7 +90,17 @@ impl Cells {
         let cells = match each {
             1 => items
                 .iter()
-                .map(|item| item.cell(all_are_links, &mut left))
+                .map(|item| {
+                    let cell = item.cell();
+                    let takes = LINK + cell.bytes();
+                    let is_link = all_are_links || item.edge == Edge::Differs;
+                    if is_link && takes <= left {
+                        left -= takes;
+                        cell
+                    } else {
+                        cell.without_link()
+                    }
+                })
                 .collect(),
             _ => items.chunks(each).map(together).collect(),
         };
@@ -97,8 +114,8 @@ impl Cells {
 }
 
 impl Item<'_> {
-    /// As a cell. It is a link if it is to be one, or stands out, and there are bytes left.
-    fn cell(&self, is_link: bool, left: &mut usize) -> Cell {
+    /// As a cell that is a link.
+    fn cell(&self) -> Cell {
         let (class, label, name, part) = match self.said {
             Err(why) => {
                 let label = format!("{}: silent, {}", self.address, clip(why, 80));
@@ -119,25 +136,16 @@ impl Item<'_> {
                     clip(&status.code, NAME)
                 );
                 let name = if name.is_empty() { self.address } else { name };
-                (shade(part, self.stands_out), label, name, percent(part))
+                (shade(part, self.edge), label, name, percent(part))
             }
         };
-        let mut cell = Cell {
+        Cell {
             class,
             href: Some(path(self.address)),
             label,
             name: clip(name, NAME),
             part,
-        };
-        let takes = LINK + cell.bytes();
-        if (is_link || self.stands_out) && takes <= *left {
-            *left -= takes;
-        } else {
-            cell.href = None;
-            cell.label.clear();
-            cell.name.clear();
         }
-        cell
     }
 }
 
@@ -147,6 +155,15 @@ impl Cell {
         let href = self.href.as_ref().map_or(0, String::len);
         href + takes(&self.label) + takes(&self.name)
     }
+
+    fn without_link(self) -> Self {
+        Self {
+            href: None,
+            label: String::new(),
+            name: String::new(),
+            ..self
+        }
+    }
 }
 
 /// Several sidecars as one cell.
@@ -155,7 +172,11 @@ fn together(items: &[Item<'_>]) -> Cell {
     let facts = Facts::sum(facts.map(|status| &status.facts));
     let class = match facts.sidecars {
         0 => "silent".to_owned(),
-        _ => shade(part(&facts), items.iter().any(|item| item.stands_out)),
+        _ => {
+            let differs = items.iter().any(|item| item.edge == Edge::Differs);
+            let edge = if differs { Edge::Differs } else { Edge::Usual };
+            shade(part(&facts), edge)
+        }
     };
     Cell {
         class,
@@ -174,9 +195,12 @@ pub(super) fn part(facts: &Facts) -> f64 {
     }
 }
 
-fn shade(part: f64, stands_out: bool) -> String {
+fn shade(part: f64, edge: Edge) -> String {
     let shade = (part * SHADES).floor();
-    let edge = if stands_out { " differs" } else { "" };
+    let edge = match edge {
+        Edge::Usual => "",
+        Edge::Differs => " differs",
+    };
     format!("s{shade}{edge}")
 }
 

@@ -166,7 +166,6 @@ fn run(case: &Case, sampled: Sampled, seed: u64) -> Run {
         offers_fetch: false,
         reserving: Reserving::Local,
         memo: 1.0,
-        pushes_all_back: false,
         poisoned: 0,
         seconds: ends,
         seed,

@@ -59,7 +59,7 @@ pub(super) async fn render(
         let held = held.as_deref().map(|held| &*held.revision);
         Ok(rendered.check(&project, held, shared.options.max_payload)?)
     });
-    let class = Class::by_held(held.is_some());
+    let class = Class::by_held(held.as_deref());
     shared.render_landed(&project, brought, class, asked, started.elapsed());
 }
 

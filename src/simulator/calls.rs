@@ -10,7 +10,11 @@ use super::{
     watch::Observer,
     world::{Event, World},
 };
-use crate::{admission::Pushback, moment::Moment, revision::Order};
+use crate::{
+    admission::{Pushback, PushbackScope},
+    moment::Moment,
+    revision::Order,
+};
 
 /// A call to the renderer.
 #[derive(Clone, Copy, Debug)]
@@ -87,9 +91,9 @@ impl<W: Observer> World<W> {
             Mood::BlackHole => {}
             Mood::Failing(failure) => self.reply(id, RendererAnswer::Failed(failure)),
             Mood::Unavailable | Mood::Flaky(_) => self.reply(id, RendererAnswer::Unavailable),
-            Mood::PushingBack { after, is_global } => {
+            Mood::PushingBack { after, scope } => {
                 let after = Some(after);
-                self.reply(id, RendererAnswer::Exhausted(Pushback { after, is_global }));
+                self.reply(id, RendererAnswer::Exhausted(Pushback { after, scope }));
             }
         }
     }
@@ -111,7 +115,7 @@ impl<W: Observer> World<W> {
         if let Some(after) = store.pushes_back {
             let pushback = Pushback {
                 after: Some(after),
-                is_global: false,
+                scope: PushbackScope::Project,
             };
             return self.reply(id, RendererAnswer::Exhausted(pushback));
         }
@@ -139,8 +143,8 @@ impl<W: Observer> World<W> {
     fn accept(&mut self, id: CallId, call: SimulatedCall) {
         if self.fate.quota == Some(call.project) {
             let after = Some(Duration::from_secs(5));
-            let is_global = false;
-            return self.reply(id, RendererAnswer::Exhausted(Pushback { after, is_global }));
+            let scope = PushbackScope::Project;
+            return self.reply(id, RendererAnswer::Exhausted(Pushback { after, scope }));
         }
         let work = self.work_of(call);
         match self.renderer.take(id, work, self.now) {
@@ -152,8 +156,8 @@ impl<W: Observer> World<W> {
             Taken::Full { after } => {
                 self.observed.pushed_back(self.now);
                 let after = Some(after);
-                let is_global = self.plan.pushes_all_back;
-                self.reply(id, RendererAnswer::Exhausted(Pushback { after, is_global }));
+                let scope = PushbackScope::Project;
+                self.reply(id, RendererAnswer::Exhausted(Pushback { after, scope }));
             }
         }
         self.renderer_changed();

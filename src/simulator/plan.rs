@@ -62,8 +62,6 @@ pub struct Plan {
     pub reserving: Reserving,
     /// What a render costs that the renderer has done before, as a share of its work.
     pub memo: f64,
-    /// Whether the renderer's pushback is for every project.
-    pub pushes_all_back: bool,
     /// How many projects, from the first, may be made poison.
     pub poisoned: usize,
     /// How long the run lasts.

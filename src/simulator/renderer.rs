@@ -9,7 +9,7 @@ use std::{
 };
 
 use super::crowd::Crowd;
-use crate::{moment::Moment, revision::Order};
+use crate::{admission::PushbackScope, moment::Moment, revision::Order};
 
 /// The number of a call in the world's books.
 pub(super) type CallId = usize;
@@ -37,7 +37,7 @@ pub enum Mood {
         /// When to come back.
         after: Duration,
         /// Whether it holds for every project.
-        is_global: bool,
+        scope: PushbackScope,
     },
 }
 

@@ -12,7 +12,7 @@ use tonic_types::pb;
 use super::exchange::BrokenExchange;
 use crate::{
     proto::code_name,
-    render::{Message, Pushback, Rejected, RenderError},
+    render::{Message, Pushback, PushbackScope, Rejected, RenderError},
 };
 
 const PUSHBACK: &str = "grpc-retry-pushback-ms";
@@ -201,10 +201,11 @@ fn pushback(status: &Status) -> Option<Pushback> {
     if after == Some(Duration::ZERO) {
         return None;
     }
-    let is_global = metadata
-        .get(PUSHBACK_SCOPE)
-        .is_some_and(|scope| scope == "global");
-    Some(Pushback { after, is_global })
+    let scope = match metadata.get(PUSHBACK_SCOPE) {
+        Some(scope) if scope == "global" => PushbackScope::Global,
+        Some(_) | None => PushbackScope::Project,
+    };
+    Some(Pushback { after, scope })
 }
 
 /// When `RetryInfo` says to come back; a time that has been means never, as a pushback below zero does. None when nothing is
@@ -262,7 +263,7 @@ mod tests {
     fn pushed_back(after: Option<u64>) -> Pushback {
         Pushback {
             after: after.map(Duration::from_millis),
-            is_global: false,
+            scope: PushbackScope::Project,
         }
     }
 
@@ -377,8 +378,8 @@ mod tests {
     #[test]
     fn pushback_is_global_only_when_it_says_so() {
         let scoped = |scope| exhausted(&[(PUSHBACK, "5"), (PUSHBACK_SCOPE, scope)]);
-        assert!(scoped("global").unwrap().is_global);
-        assert!(!scoped("project").unwrap().is_global);
+        assert_eq!(scoped("global").unwrap().scope, PushbackScope::Global);
+        assert_eq!(scoped("project").unwrap().scope, PushbackScope::Project);
     }
 
     /// Guards against an upstream's error page that contains "403" being taken for a refusal.

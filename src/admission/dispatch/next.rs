@@ -100,27 +100,28 @@ impl Admission {
     /// Which kinds of wanted projects the gates let pass.
     pub(super) fn open(&self, look: &mut Look, now: Moment) -> Open {
         let (queues, wanted) = (&self.register.queues, &self.register.wanted);
-        let mut may_go = |class, is_cooling, is_unseen| {
-            let candidate = Candidate {
-                is_cooling,
-                is_unseen,
-                ..Candidate::next(Stage::Reserve, class)
-            };
-            self.may_go(&candidate, look, now)
+        let missing = Candidate::next(Stage::Reserve, Class::Missing);
+        let outdated = Candidate::next(Stage::Reserve, Class::Outdated);
+        let failed = |next| Candidate {
+            is_cooling: true,
+            ..next
         };
+        let unseen = Candidate {
+            is_unseen: true,
+            ..outdated
+        };
+        let mut may_go = |candidate| self.may_go(&candidate, look, now);
         let mut open = Open::default();
         if !queues.missing.is_empty() {
-            open.missing = may_go(Class::Missing, false, true);
-            open.missing_failed = open.missing && may_go(Class::Missing, true, true);
+            open.missing = may_go(missing);
+            open.missing_failed = open.missing && may_go(failed(missing));
         }
         for kind in WantedKind::ALL {
             open.kinds[kind as usize] = wanted.has(kind)
                 && match kind {
-                    WantedKind::Held | WantedKind::PushedBack => {
-                        may_go(Class::Outdated, false, false)
-                    }
-                    WantedKind::Unseen => may_go(Class::Outdated, false, true),
-                    WantedKind::Failing => may_go(Class::Outdated, true, false),
+                    WantedKind::Held | WantedKind::PushedBack => may_go(outdated),
+                    WantedKind::Unseen => may_go(unseen),
+                    WantedKind::Failing => may_go(failed(outdated)),
                 };
         }
         open

@@ -111,26 +111,20 @@ impl Admission {
         candidate: &Candidate,
         now: Moment,
     ) -> Option<(Option<Moment>, Duration)> {
-        let &Candidate {
-            class,
-            is_cooling,
-            ahead,
-            ..
-        } = candidate;
+        let (lane, ahead) = (candidate.lane(), candidate.ahead);
         let learned = &self.budget.learned;
         let stopped_until = learned.stopped_until(now);
         let in_force = self.permits_in_force(now);
         let beside = self.beside(candidate);
-        let has_room =
-            self.flights.leave_room(in_force, class, is_cooling, beside) && !self.is_full(beside);
+        let has_room = self.flights.leave_room(in_force, lane, beside) && !self.is_full(beside);
         if stopped_until.is_none() && has_room {
             return None;
         }
         let stop = stopped_until.map_or(Duration::ZERO, |until| until.since(now));
         let limit = self.within_room(learned.limit(self.rules.limits.concurrency, now));
-        let permits = Permits::of(limit, &self.rules.tuning.budget).for_class(class, is_cooling);
+        let permits = Permits::of(limit, &self.rules.tuning.budget).of_lane(lane);
         let usual = turns(self.flights.recent_renders.expected(), ahead + 1, permits).max(stop);
-        let overdue = self.flights.overdue(in_force, class, is_cooling, now);
+        let overdue = self.flights.overdue(in_force, lane, now);
         let wait = overdue.map_or(usual, |(next, render)| {
             usual.max(next + turns(render, ahead, permits))
         });

@@ -48,6 +48,22 @@ pub(super) struct Interest {
     pub(super) until: Moment,
 }
 
+/// The target in force, and whether the announcement of it raised it.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum AnnouncedTarget {
+    Raised(u64),
+    /// Or the first.
+    Lowered(u64),
+}
+
+impl AnnouncedTarget {
+    pub(super) fn rollout(self) -> u64 {
+        match self {
+            Self::Raised(rollout) | Self::Lowered(rollout) => rollout,
+        }
+    }
+}
+
 /// Counts the announcements that concern every project.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct AnnouncementCount {
@@ -129,15 +145,18 @@ impl Entry {
         }
     }
 
-    /// Hears the announcements that concern every project; `target` is the one in force.
-    pub(super) fn hear(&mut self, news: AnnouncementCount, target: u64, was_raised: bool) {
+    /// Hears the announcements that concern every project.
+    pub(super) fn hear(&mut self, news: AnnouncementCount, target: AnnouncedTarget) {
         if self.news.targets != news.targets {
-            if was_raised {
-                self.want.rollout = self.want.rollout.max(target);
-                self.demands.forget_unmet();
-                self.cool_down.forgive_failures();
-            } else {
-                self.want.rollout = self.want.rollout.min(target);
+            match target {
+                AnnouncedTarget::Raised(rollout) => {
+                    self.want.rollout = self.want.rollout.max(rollout);
+                    self.demands.forget_unmet();
+                    self.cool_down.forgive_failures();
+                }
+                AnnouncedTarget::Lowered(rollout) => {
+                    self.want.rollout = self.want.rollout.min(rollout);
+                }
             }
         }
         if self.news.returns != news.returns {
@@ -172,7 +191,7 @@ impl Entry {
 
     /// The class that it is counted in, whether callers wait or not.
     pub(in crate::admission) fn held_class(&self) -> Class {
-        Class::by_held(self.held.is_some())
+        Class::by_held(self.held.as_ref())
     }
 
     pub(in crate::admission) fn is_satisfied(&self) -> bool {

@@ -3,15 +3,18 @@
 
 use std::ops::Bound;
 
-use super::Register;
+use super::{Register, entry::AnnouncedTarget};
 use crate::revision::Project;
 
 impl Register {
     /// Another target is in force. A higher one ends every cool-down, but no pushback; after a
     /// lower one, nothing is wanted for the sake of the higher one.
     pub(in crate::admission) fn set_target(&mut self, target: u64) {
-        self.was_raised = target > self.target;
-        self.target = target;
+        self.target = if target > self.target() {
+            AnnouncedTarget::Raised(target)
+        } else {
+            AnnouncedTarget::Lowered(target)
+        };
         self.news.targets = self.news.targets.wrapping_add(1);
         self.sweep_all();
     }

@@ -123,19 +123,19 @@ fn the_first_gate_that_is_shut_is_told_and_every_gate_is_listed_without_a_tick()
     admission.set_limits(limits(1.0, 1, 1, 10), now);
     assert_eq!(told(&admission, 1, now), Some(Gate::Concurrency));
     // The project: it is pushed back alone.
-    let pushback = |after, is_global| {
+    let pushback = |after, scope| {
         Landing::Failed(CallFailure::Exhausted(Pushback {
             after: Some(Duration::from_secs(after)),
-            is_global,
+            scope,
         }))
     };
-    admission.landed(&name(0), pushback(50, false), now);
+    admission.landed(&name(0), pushback(50, PushbackScope::Project), now);
     assert_eq!(told(&admission, 0, now), Some(Gate::Project));
     // The hold, before which the project's own pushback is not asked.
     now = now + Duration::from_secs(10);
     admission.tick(now);
     assert_eq!(launched(&mut admission).len(), 2);
-    admission.landed(&name(1), pushback(20, true), now);
+    admission.landed(&name(1), pushback(20, PushbackScope::Global), now);
     assert_eq!(told(&admission, 0, now), Some(Gate::Hold));
     let down = Link::Down {
         retry_at: now + Duration::from_secs(1),

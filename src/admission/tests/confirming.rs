@@ -179,7 +179,7 @@ fn a_pushback_is_obeyed() {
     admission.unconfirmed(&name(0), at(100.0));
     let pushback = Pushback {
         after: Some(Duration::from_secs(30)),
-        is_global: false,
+        scope: PushbackScope::Project,
     };
     let mut answers = [
         FetchLanding::Failed(CallFailure::Exhausted(pushback)),

@@ -179,7 +179,7 @@ fn all_is_fresh_within_90_s_of_a_fault_of_every_project_whatever_its_code() {
         Landing::Failed(CallFailure::Aborted),
         Landing::Failed(CallFailure::Exhausted(Pushback {
             after: None,
-            is_global: false,
+            scope: PushbackScope::Project,
         })),
     ];
     let mixed = |calls: u64| match calls % 3 {

@@ -448,7 +448,7 @@ fn where_every_fetch_is_pushed_back_missing_projects_are_rendered_after_a_while(
     let (mut now, mut answered) = (start, 0);
     let pushback = Pushback {
         after: Some(Duration::from_secs(1)),
-        is_global: false,
+        scope: PushbackScope::Project,
     };
     while now < start + Duration::from_secs(20) {
         for project in 0..3 {

@@ -140,8 +140,10 @@ fn a_landed_render_holds_no_permit() {
     let is_just_launched = |(since, _): &(Moment, Project)| *since == now;
     assert!(admission.flights.launched.iter().all(is_just_launched));
     let permits = admission.permits_in_force(now);
-    let overdue = admission
-        .flights
-        .overdue(permits, Class::Missing, false, now);
+    let overdue = admission.flights.overdue(
+        permits,
+        Candidate::next(Stage::Render, Class::Missing).lane(),
+        now,
+    );
     assert_eq!(overdue, None, "those that landed were overdue");
 }

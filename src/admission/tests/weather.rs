@@ -51,9 +51,10 @@ impl Weather {
 }
 
 pub(super) fn stretches() -> impl Strategy<Value = Stretch> {
-    let pushback = (1_u64..5_000, any::<bool>()).prop_map(|(after, is_global)| Pushback {
+    let scope = prop_oneof![Just(PushbackScope::Global), Just(PushbackScope::Project)];
+    let pushback = (1_u64..5_000, scope).prop_map(|(after, scope)| Pushback {
         after: Some(Duration::from_millis(after)),
-        is_global,
+        scope,
     });
     let weather = prop_oneof![
         3 => Just(Weather::Fine),
@@ -239,7 +240,11 @@ impl CheckedWorld {
         );
         let stops = machine.stops();
         let permits = machine.permits_in_force(now);
-        let overdue = machine.flights.overdue(permits, Class::Missing, false, now);
+        let overdue = machine.flights.overdue(
+            permits,
+            Candidate::next(Stage::Render, Class::Missing).lane(),
+            now,
+        );
         let rate = machine.budget.rate();
         let (learned, most) = (&machine.budget.learned, machine.limits().concurrency);
         let reached = &mut self.reached;

@@ -389,7 +389,7 @@ impl CheckedWorld {
     pub(super) fn note_global_pushback(&mut self, failure: CallFailure) {
         if let CallFailure::Exhausted(Pushback {
             after: Some(after),
-            is_global: true,
+            scope: PushbackScope::Global,
         }) = failure
         {
             self.hold = self.hold.max(self.now + after);

@@ -18,8 +18,8 @@ pub(in crate::admission) struct RendererFault {
     answered: usize,
     /// The launch of the youngest render that brought a revision.
     proven: Moment,
-    /// Whether each of the last renders that were answered failed.
-    recent: VecDeque<bool>,
+    /// The last renders that were answered.
+    recent: VecDeque<AnsweredRender>,
 }
 
 /// Whether a failed render was answered by the renderer.
@@ -27,6 +27,13 @@ pub(in crate::admission) struct RendererFault {
 pub(in crate::admission) enum WasAnswered {
     Yes,
     No,
+}
+
+/// What a render came to that the renderer answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum AnsweredRender {
+    Failed,
+    Brought,
 }
 
 impl RendererFault {
@@ -48,7 +55,7 @@ impl RendererFault {
         failed_before: Option<Moment>,
     ) {
         if answered == WasAnswered::Yes {
-            self.note(true);
+            self.note(AnsweredRender::Failed);
         }
         if self.is_of_project(failed_before) {
             return;
@@ -62,7 +69,7 @@ impl RendererFault {
     /// forgive: those that failed before it, if enough of them failed for the fault to be the
     /// renderer's.
     pub(in crate::admission) fn succeeded(&mut self, since: Moment) -> Vec<Project> {
-        self.note(false);
+        self.note(AnsweredRender::Brought);
         self.proven = self.proven.max(since);
         let was_of_many = self.is_of_many();
         self.answered = 0;
@@ -82,7 +89,8 @@ impl RendererFault {
     /// Whether half of the last renders failed, so that it may be a part of the renderer's
     /// replicas.
     pub(in crate::admission) fn is_of_half(&self) -> bool {
-        let failed = self.recent.iter().filter(|failed| **failed).count();
+        let has_failed = |render: &&AnsweredRender| **render == AnsweredRender::Failed;
+        let failed = self.recent.iter().filter(has_failed).count();
         self.recent.len() >= self.tuning.outcomes && failed * 2 >= self.tuning.outcomes
     }
 
@@ -99,11 +107,11 @@ impl RendererFault {
         }
     }
 
-    fn note(&mut self, failed: bool) {
+    fn note(&mut self, render: AnsweredRender) {
         if self.recent.len() == self.tuning.outcomes {
             self.recent.pop_front();
         }
-        self.recent.push_back(failed);
+        self.recent.push_back(render);
     }
 }
 

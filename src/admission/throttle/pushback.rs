@@ -5,7 +5,10 @@ use std::time::Duration;
 
 use super::valve::Valve;
 use crate::{
-    admission::tuning::{HoldTuning, Tuning},
+    admission::{
+        tuning::{HoldTuning, Tuning},
+        words::PushbackScope,
+    },
     moment::Moment,
     revision::Project,
 };
@@ -36,7 +39,7 @@ impl Pushbacks {
         &mut self,
         project: &Project,
         after: Duration,
-        is_global: bool,
+        scope: PushbackScope,
         now: Moment,
         rng: &mut fastrand::Rng,
     ) -> (Duration, bool) {
@@ -56,7 +59,7 @@ impl Pushbacks {
             1
         };
         let is_many = is_another && self.in_a_row >= projects;
-        let holds_all = projects < u32::MAX && (is_global || is_many);
+        let holds_all = projects < u32::MAX && (scope == PushbackScope::Global || is_many);
         self.last = Some((project.clone(), now));
         if holds_all {
             self.go_on(obeyed, now);

@@ -145,8 +145,10 @@ async fn refuse(core: &LookupCore, shop: &Project, reason: NotRefreshed) {
         }
         NotRefreshed::PushedBack => {
             let other = project("other/pushed-back");
-            core.renderer
-                .behaves_for(&other, Behaviour::Fails(exhausted(3, true)));
+            core.renderer.behaves_for(
+                &other,
+                Behaviour::Fails(exhausted(3, PushbackScope::Global)),
+            );
             let _ = core.get_within(&other, PATIENCE).await;
         }
         NotRefreshed::Scheduled | NotRefreshed::TimedOut | NotRefreshed::RenderFailed => {

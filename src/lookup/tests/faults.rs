@@ -201,8 +201,10 @@ async fn one_project_pushed_back_holds_only_that_project() {
     let core = LookupCore::new().await;
     let projects = projects(20);
     core.holds(&projects).await;
-    core.renderer
-        .behaves_for(&projects[0], Behaviour::Fails(exhausted(3, false)));
+    core.renderer.behaves_for(
+        &projects[0],
+        Behaviour::Fails(exhausted(3, PushbackScope::Project)),
+    );
     core.refresh.set_target(2);
     under_load(&core, &projects, sleep(secs(1))).await;
     assert_eq!(
@@ -222,7 +224,8 @@ async fn a_global_pushback_holds_everything_then_probes_then_ramps() {
     let core = LookupCore::paced(50.0, 100).await;
     let projects = projects(100);
     core.holds(&projects).await;
-    core.renderer.behaves(Behaviour::Fails(exhausted(3, false)));
+    core.renderer
+        .behaves(Behaviour::Fails(exhausted(3, PushbackScope::Project)));
     core.refresh.set_target(2);
     under_load(&core, &projects, sleep(millis(500))).await;
     assert_eq!(
@@ -262,7 +265,7 @@ async fn a_pushback_that_forbids_retries_is_not_retried() {
         .behaves(Behaviour::Fails(RenderError::Exhausted {
             pushback: Pushback {
                 after: None,
-                is_global: false,
+                scope: PushbackScope::Project,
             },
             message: Message::new("never"),
         }));
@@ -279,7 +282,7 @@ async fn a_pushback_that_forbids_retries_is_not_retried() {
 async fn a_project_that_is_pushed_back_is_asked_for_once_until_its_time_has_come() {
     let core = LookupCore::new().await;
     core.renderer
-        .behaves(Behaviour::Fails(exhausted(20, false)));
+        .behaves(Behaviour::Fails(exhausted(20, PushbackScope::Project)));
     let shop = project("demo/shop");
     for _ in 0..20 {
         let answer = core.get_within(&shop, secs(1)).await;
@@ -505,11 +508,11 @@ async fn a_quota_of_one_project_does_not_prolong_a_hold_of_all() {
         let projects = projects(40);
         core.holds(&projects).await;
         core.refresh.set_target(2);
-        let quota = Behaviour::Fails(exhausted(5, false));
+        let quota = Behaviour::Fails(exhausted(5, PushbackScope::Project));
         core.renderer.behaves_for(&projects[0], quota);
         under_load(&core, &projects, sleep(secs(120 + phase))).await;
 
-        let hold = Behaviour::Fails(exhausted(10, true));
+        let hold = Behaviour::Fails(exhausted(10, PushbackScope::Global));
         core.renderer.behaves_for(&projects[1], hold);
         core.renderer.numbers(9);
         for project in &projects[1..] {

@@ -63,7 +63,6 @@ fn setup() -> Setup {
         offers_fetch: false,
         reserving: Reserving::Local,
         memo: 1.0,
-        pushes_all_back: false,
         seconds: 600,
         poisoned: (projects / 100).max(1),
         seed: SEED,

@@ -6,8 +6,8 @@ use std::{collections::HashSet, time::Duration};
 
 use crate::{
     admission::{
-        CallFailure, Class, FetchLanding, HeldMark, Landing, Limits, Permits, Pushback, Tuning,
-        Want,
+        CallFailure, Class, FetchLanding, HeldMark, Landing, Limits, Permits, Pushback,
+        PushbackScope, Tuning, Want,
     },
     moment::Moment,
     reason::NotRefreshed,
@@ -294,8 +294,8 @@ impl Witness {
             Landing::Held(held) => self.projects[project].brought(*held, flight, before, now),
             Landing::Failed(CallFailure::Exhausted(Pushback {
                 after: Some(after),
-                is_global,
-            })) => self.pushed_back(project, *after, *is_global, now),
+                scope,
+            })) => self.pushed_back(project, *after, *scope, now),
             Landing::Failed(CallFailure::Refused) => {
                 self.render_refused = Some(now);
                 self.projects[project].refused(before, now);
@@ -380,14 +380,20 @@ impl Witness {
         });
     }
 
-    fn pushed_back(&mut self, project: ProjectId, after: Duration, is_global: bool, now: Moment) {
+    fn pushed_back(
+        &mut self,
+        project: ProjectId,
+        after: Duration,
+        scope: PushbackScope,
+        now: Moment,
+    ) {
         let until = now + after.mul_f64(OBEYED).min(TUNING.hold.most);
         self.projects[project].gate = Some((NotRefreshed::PushedBack, until));
         let is_another = |(last, at): (ProjectId, Moment)| {
             last != project && now.since(at) <= TUNING.hold.window
         };
         let is_probe = |hold: Hold| hold.stop.probe == Some(project);
-        let holds_all = is_global
+        let holds_all = scope == PushbackScope::Global
             || self.held.is_some_and(is_probe)
             || self.last_pushback.is_some_and(is_another);
         self.last_pushback = Some((project, now));

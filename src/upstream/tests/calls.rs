@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     proto::v1::{self, render_service_server::RenderServiceServer},
-    render::{Pushback, Rejected, RenderError},
+    render::{Pushback, PushbackScope, Rejected, RenderError},
     revision::{Digest, Order},
 };
 
@@ -182,7 +182,7 @@ async fn pushback_arrives_with_its_scope() {
     metadata.insert("evenkeel-pushback-scope", "global".parse().unwrap());
     let expected = Pushback {
         after: Some(Duration::from_secs(3)),
-        is_global: true,
+        scope: PushbackScope::Global,
     };
     let error = error_of(&ScriptedRenderer::fails(status)).await;
     assert!(matches!(error, RenderError::Exhausted { pushback, .. } if pushback == expected));

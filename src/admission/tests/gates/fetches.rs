@@ -12,7 +12,7 @@ fn fetches_that_are_pushed_back_for_all_hold_the_fetches() {
     }
     let pushed_back = FetchLanding::Failed(CallFailure::Exhausted(Pushback {
         after: Some(Duration::from_secs(3)),
-        is_global: true,
+        scope: PushbackScope::Global,
     }));
     let mut now = start;
     let (mut fetched, mut rendered) = (0, 0);
@@ -42,7 +42,7 @@ fn a_fetch_that_is_not_to_be_retried_leads_to_no_render() {
     launches(&mut admission);
     let never = Pushback {
         after: None,
-        is_global: true,
+        scope: PushbackScope::Global,
     };
     admission.fetched(
         &name(0),
@@ -89,7 +89,7 @@ fn a_fetch_that_is_pushed_back_is_not_followed_by_a_render_but_by_a_fetch_when_t
     ));
     let pushback = Pushback {
         after: Some(Duration::from_secs(5)),
-        is_global: false,
+        scope: PushbackScope::Project,
     };
     admission.fetched(
         &name(0),

@@ -203,7 +203,7 @@ impl CheckedWorld {
                 waiting,
                 "{project}"
             );
-            let class = Class::by_held(entry.held.is_some());
+            let class = Class::by_held(entry.held.as_ref());
             counts.wanted[class as usize] += usize::from(entry.seat.place.is_wanted());
             let is_below = entry.seat.place.is_wanted() && entry.is_raised();
             counts.below_target += usize::from(is_below);

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::{COOLED_DOWN, SPREAD, Scenario};
 use crate::{
+    admission::PushbackScope,
     reason::NotRefreshed,
     simulator::{
         AnsweredFailure, Mood, World,
@@ -185,7 +186,7 @@ pub(in crate::simulator::tests) const PUSHED: Scenario = Scenario {
         world.script(62, move |world| {
             world.renderer.mood = Mood::PushingBack {
                 after,
-                is_global: true,
+                scope: PushbackScope::Global,
             }
         });
         world.script(92, |world| world.renderer.mood = Mood::Working);
@@ -213,7 +214,7 @@ pub(in crate::simulator::tests) const PUSHED_SINGLY: Scenario = Scenario {
         world.script(62, move |world| {
             world.renderer.mood = Mood::PushingBack {
                 after,
-                is_global: false,
+                scope: PushbackScope::Project,
             }
         });
         world.script(92, |world| world.renderer.mood = Mood::Working);
@@ -230,7 +231,7 @@ pub(in crate::simulator::tests) const WEAKENED: Scenario = Scenario {
         world.script(65, move |world| {
             world.renderer.mood = Mood::PushingBack {
                 after,
-                is_global: true,
+                scope: PushbackScope::Global,
             }
         });
         world.script(75, |world| world.renderer.mood = Mood::Working);
