@@ -60,10 +60,30 @@ struct SharedBucket {
     /// When a call was last sure of the time.
     last: f64,
     expect: u64,
+    /// When it was born, by the clock as it was seen last, in microseconds.
+    since: f64,
     rate: f64,
     /// Where the journal ends.
     pos: u64,
     throttle: FleetPace,
+}
+
+impl SharedBucket {
+    /// Whether the clock jumped ahead, or nobody called for long.
+    fn is_gap(&self, now: f64) -> bool {
+        now > self.last + GAP
+    }
+
+    /// When it was born by the clock as it is now: a jump ahead makes it no older, and one back
+    /// beyond its birth makes it young.
+    fn since_seen(&self, now: f64) -> f64 {
+        let jumped = if self.is_gap(now) {
+            now - self.last
+        } else {
+            0.0
+        };
+        (self.since + jumped).min(now)
+    }
 }
 
 /// How renders that go bad, or that the renderer pushes back, slow the fleet down.

@@ -165,16 +165,27 @@ proptest! {
 struct StoreCaller {
     id: SidecarId,
     told: f64,
+    /// How many sidecars there are at least, by its settings.
+    fleet_size: usize,
     known: KnownStore,
     connection: BeatConnection,
 }
 
 impl StoreCaller {
     fn new(number: usize, told: f64) -> Self {
+        Self::of_fleet(number, told, 1)
+    }
+
+    fn of_fleet(number: usize, told: f64, fleet_size: usize) -> Self {
+        let known = KnownStore {
+            count: fleet_size as u64,
+            ..KnownStore::default()
+        };
         Self {
             id: id(number),
             told,
-            known: KnownStore::default(),
+            fleet_size,
+            known,
             connection: BeatConnection::New,
         }
     }
@@ -198,12 +209,22 @@ impl StoreCaller {
             born: Some(beaten.born),
             tick: beaten.tick,
             cursor: beaten.journal.cursor,
-            count: beaten.present + beaten.absent,
+            count: (beaten.present + beaten.absent).max(self.fleet_size as u64),
         };
         beaten
     }
 
     fn acquire(&mut self, model: &mut Model, names: &[&str], now: StoreTime) -> Acquired {
+        self.acquire_as(Urgency::Outdated, model, names, now)
+    }
+
+    fn acquire_as(
+        &mut self,
+        urgency: Urgency,
+        model: &mut Model,
+        names: &[&str],
+        now: StoreTime,
+    ) -> Acquired {
         let candidate = |name: &&str| AcquireCandidate {
             project: project(name),
             least: Order::rollout(1),
@@ -215,7 +236,7 @@ impl StoreCaller {
                 id: self.id.clone(),
                 born: self.known.born.unwrap(),
                 tick: self.known.tick,
-                urgency: Urgency::Outdated,
+                urgency,
                 most: 8,
                 horizon: Duration::from_millis(900),
                 lease: Duration::from_secs(10),
@@ -259,14 +280,73 @@ fn seconds(seconds: f64) -> StoreTime {
 }
 
 fn granted(acquired: &Acquired) -> usize {
+    starts(acquired).len()
+}
+
+/// In how long what is granted starts.
+fn starts(acquired: &Acquired) -> Vec<Duration> {
     match acquired {
         Acquired::Answered { answers, .. } => {
-            let granted = answers
-                .iter()
-                .filter(|answer| matches!(answer, CandidateAnswer::Granted { .. }));
-            granted.count()
+            let starts = answers.iter().map(|answer| match answer {
+                CandidateAnswer::Granted { starts_in, .. } => Some(*starts_in),
+                CandidateAnswer::Landed(_)
+                | CandidateAnswer::Elsewhere { .. }
+                | CandidateAnswer::LeftAlone(_)
+                | CandidateAnswer::Garbage => None,
+            });
+            starts.flatten().collect()
         }
-        Acquired::BeatFirst | Acquired::Wait { .. } => 0,
+        Acquired::BeatFirst | Acquired::Wait { .. } => Vec::new(),
+    }
+}
+
+/// Guards against a young store that forgot, by its clock, how many sidecars to expect.
+#[test]
+fn a_young_store_goes_on_expecting_sidecars_when_its_clock_jumps() {
+    for jump in [-4.0, 60.0] {
+        let mut model = Model::new();
+        let mut caller = StoreCaller::of_fleet(1, 60.0, 6);
+        let born = caller.beat(&mut model, seconds(100.0));
+        assert_eq!((born.is_learning, born.rates.in_force), (true, 10.0));
+        let jumped = caller.beat(&mut model, seconds(101.0 + jump));
+        assert_eq!((jumped.is_learning, jumped.rates.in_force), (true, 10.0));
+        for second in 102..115_u32 {
+            let beaten = caller.beat(&mut model, seconds(f64::from(second) + jump));
+            assert_eq!(beaten.is_learning, second < 110, "{second}, {jump}");
+        }
+    }
+}
+
+/// Guards against tokens that missing projects leave behind for later, and that outdated ones take in a burst.
+#[test]
+fn outdated_projects_that_come_after_missing_ones_start_within_the_budget() {
+    let rate = 20.0;
+    let (mut model, mut caller) = (Model::new(), StoreCaller::new(1, rate));
+    let mut found = Vec::new();
+    for step in 0..60_u32 {
+        let at = f64::from(step) / 10.0;
+        caller.beat(&mut model, seconds(at));
+        let urgency = if step < 40 {
+            Urgency::Missing
+        } else {
+            Urgency::Outdated
+        };
+        let names: Vec<_> = (0..8).map(|name| format!("{step}/{name}")).collect();
+        let names: Vec<_> = names.iter().map(String::as_str).collect();
+        let acquired = caller.acquire_as(urgency, &mut model, &names, seconds(at));
+        found.extend(
+            starts(&acquired)
+                .iter()
+                .map(|start| at + start.as_secs_f64()),
+        );
+    }
+    found.sort_by(f64::total_cmp);
+    assert!(found.len() > 80, "{}", found.len());
+    for (first, from) in found.iter().enumerate() {
+        for (last, to) in found.iter().enumerate().skip(first) {
+            let most = 1.0 + rate * (to - from + 0.2) + 1e-6;
+            assert!((last - first + 1) as f64 <= most, "from {from} to {to}");
+        }
     }
 }
 

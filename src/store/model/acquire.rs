@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::{
-    GAP, HORIZON, Model, SharedBucket, TOLERANCE, float,
+    HORIZON, Model, SharedBucket, TOLERANCE, float,
     lasting::{self, Expiring},
     micros, part, whole, whole_millis,
 };
@@ -57,7 +57,7 @@ impl Model {
             interval: 1e6 / rate,
             now: micros,
         };
-        if micros > bucket.last + GAP {
+        if bucket.is_gap(micros) {
             bucket.tat = bucket.tat.max(micros + HORIZON + TOLERANCE);
         }
         bucket.bound(room.interval, micros);
@@ -85,7 +85,7 @@ impl Model {
                 break;
             }
             granted += 1;
-            room.take(&mut bucket);
+            room.take(&mut bucket, start);
             answers.push(CandidateAnswer::Granted {
                 starts_in: whole_millis(start),
                 count,
@@ -185,8 +185,8 @@ impl Model {
 impl SharedBucket {
     /// The rate in force, or when to ask again where there is none.
     fn rate_at(&self, now: f64) -> Result<f64, Duration> {
-        let age = now - float(self.born);
-        if (0.0..HORIZON + TOLERANCE).contains(&age) {
+        let age = now - self.since_seen(now);
+        if age < HORIZON + TOLERANCE {
             return Err(whole_millis(HORIZON + TOLERANCE - age));
         }
         let (hold, ramp) = (self.throttle.hold, self.throttle.ramp);
@@ -218,9 +218,11 @@ impl Room {
         }
     }
 
-    fn take(&self, bucket: &mut SharedBucket) {
+    /// Takes the token of what starts in that time. If that is later than the token is due, the
+    /// token moves along: those after it would follow too closely otherwise.
+    fn take(&self, bucket: &mut SharedBucket, start: f64) {
         bucket.tick += 1;
-        bucket.tat = bucket.tat.max(self.now) + self.interval;
+        bucket.tat = bucket.tat.max(self.now + start) + self.interval;
         match self.urgency {
             Urgency::Outdated => {}
             Urgency::Missing => {

@@ -1,7 +1,7 @@
 //! `scripts/beat.lua`.
 
 use super::{
-    FleetPace, GAP, HORIZON, Model, READ, SEGMENT, SharedBucket, TOLERANCE, float, lasting, micros,
+    FleetPace, HORIZON, Model, READ, SEGMENT, SharedBucket, TOLERANCE, float, lasting, micros,
     part, short, whole,
 };
 use crate::store::{
@@ -25,7 +25,11 @@ impl Model {
         let is_lost = self.is_lost(call);
         self.see(call, now);
         let (present, absent) = (self.present.len(), self.absent.len());
-        let is_learning = is_lost || self.is_young(call, at);
+        let since = match &self.bucket {
+            Some(bucket) if !is_lost => bucket.since_seen(at),
+            Some(_) | None => at,
+        };
+        let is_learning = at - since < 3e3 * float(millis(call.membership));
         let expected = self.bucket.as_ref().map_or(0, |bucket| bucket.expect);
         let expect = if is_learning {
             expected.max(call.known.count)
@@ -48,14 +52,14 @@ impl Model {
             if is_ahead(call.known.tick, bucket.tick) {
                 bucket.tick = call.known.tick;
             }
-        } else if at > bucket.last + GAP {
+        } else if bucket.is_gap(at) {
             bucket.tat = empty;
         }
         bucket.bound(1e6 / (rate * bucket.throttle.pace).max(1e-6), at);
         bucket.tick += 1;
         let debt = whole((bucket.tat - at) / 1e3);
         (bucket.tat, bucket.mtat, bucket.last) = (whole(bucket.tat), whole(bucket.mtat), at);
-        (bucket.expect, bucket.rate) = (expect, short(rate));
+        (bucket.expect, bucket.since, bucket.rate) = (expect, since, short(rate));
         let (born, tick, end) = (Born(bucket.born), bucket.tick, bucket.pos);
         let pace = short(bucket.throttle.pace);
         self.bucket = Some(bucket);
@@ -117,13 +121,6 @@ impl Model {
             self.claims.remove(id);
             self.absent.insert(id, now);
         }
-    }
-
-    fn is_young(&self, call: &Beat, at: f64) -> bool {
-        self.bucket.as_ref().is_none_or(|bucket| {
-            let age = at - float(bucket.born);
-            age >= 0.0 && age < 3e3 * float(millis(call.membership))
-        })
     }
 
     /// The lowest rate that a present sidecar was told.
@@ -201,6 +198,7 @@ impl SharedBucket {
             mtat: 0.0,
             last: at,
             expect: 0,
+            since: 0.0,
             rate: 0.0,
             pos: 0,
             throttle: FleetPace::default(),

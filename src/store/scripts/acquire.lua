@@ -11,22 +11,25 @@ local function whole(x) return string.format('%.0f', x) end
 local t = call('TIME')
 local now = t[1] * 1e6 + t[2]
 local ms = math.floor(now / 1e3)
-local s = call('HMGET', KEYS[1], 'born', 'tick', 'tat', 'mtat', 'last', 'rate', 'pace', 'hold', 'ramp')
+local s = call('HMGET', KEYS[1], 'born', 'tick', 'tat', 'mtat', 'last', 'rate', 'pace', 'hold', 'ramp',
+  'since')
 -- Flushed, or a copy that lacks what this caller has seen: beat first.
 if s[1] ~= ARGV[2] or tonumber(ARGV[3]) > tonumber(s[2]) then return {'beat'} end
 -- Nobody renders again what another is about to tell: by then each has beaten, and told what it knows.
-local age = now - tonumber(s[1])
-if age >= 0 and age < H + TAU then
+local last = tonumber(s[5])
+local is_gap = now > last + GAP
+local age = math.max(0, (is_gap and last or now) - tonumber(s[10] or 0)) -- as in `beat`
+if age < H + TAU then
   return {'wait', ms, tonumber(s[2]), math.ceil((H + TAU - age) / 1e3)}
 end
-local tick, tat, mtat, last = tonumber(s[2]), tonumber(s[3]), tonumber(s[4]), tonumber(s[5])
+local tick, tat, mtat = tonumber(s[2]), tonumber(s[3]), tonumber(s[4])
 local rate, hold, ramp = tonumber(s[6]) * tonumber(s[7] or 1), tonumber(s[8] or 0), tonumber(s[9] or 0)
 if now < hold and hold <= now + 120e6 then return {'wait', ms, tick, math.ceil((hold - now) / 1e3)} end
 if now >= hold and now < hold + ramp then rate = rate * (0.1 + 0.9 * (now - hold) / ramp) end
 if rate < 1e-6 then return {'wait', ms, tick, 60000} end
 
 local T, horizon, is_missing = 1e6 / rate, math.min(ARGV[6] * 1e3, H), ARGV[4] == 'missing'
-if now > last + GAP then tat = math.max(tat, now + H + TAU) end -- as in `beat`
+if is_gap then tat = math.max(tat, now + H + TAU) end -- as in `beat`
 tat, mtat = math.min(tat, now + H + TAU + T), math.min(mtat, now + H + TAU + 2 * T)
 -- In how long the next token starts, and how much farther ahead that is than it may be. Every tenth
 -- token is not for missing projects.
@@ -66,7 +69,8 @@ for i = 1, (#KEYS - 1) / 2 do
         reply[4] = math.max(0, math.ceil(excess / 1e3))
         break
       end
-      tick, granted, tat = tick + 1, granted + 1, math.max(tat, now) + T
+      -- A missing project that starts later than the next token is due has it move along.
+      tick, granted, tat = tick + 1, granted + 1, math.max(tat, now + start) + T
       if is_missing then mtat = math.max(mtat, now) + T / 0.9 end
       local value = 'L' .. floor .. ARGV[1] .. '~' .. whole(tick)
       call('SET', lease, value, 'PX', ARGV[7])

@@ -12,7 +12,8 @@ local function short(x) return string.format('%.9g', x) end
 local t = call('TIME')
 local now = t[1] * 1e6 + t[2]
 local ms = math.floor(now / 1e3)
-local s = call('HMGET', KEYS[1], 'born', 'history', 'tick', 'tat', 'mtat', 'last', 'pos', 'pace', 'expect')
+local s = call('HMGET', KEYS[1], 'born', 'history', 'tick', 'tat', 'mtat', 'last', 'pos', 'pace', 'expect',
+  'since')
 local born, history, tick, seen = s[1], s[2], tonumber(s[3] or 0), tonumber(ARGV[6])
 local tat, mtat, last = tonumber(s[4] or 0), tonumber(s[5] or 0), tonumber(s[6] or now)
 local pos, pace = tonumber(s[7] or 0), tonumber(s[8] or 1)
@@ -46,9 +47,12 @@ end
 call('ZREMRANGEBYSCORE', KEYS[3], '-inf', '(' .. whole(ms - ARGV[4]))
 local present, absent = call('ZCARD', KEYS[2]), call('ZCARD', KEYS[3])
 
--- A young state knows few: for three memberships it expects as many as any caller knew before.
-local age = born and now - tonumber(born)
-local learns = not born or is_lost or (age >= 0 and age < 3e3 * ARGV[3])
+-- A young state knows few: for three memberships it expects as many as any caller knew before. It
+-- grows no older by a clock that jumps ahead, and is young anew where one goes back beyond its birth.
+local is_gap = now > last + GAP
+local since = tonumber(s[10] or 0) + (is_gap and now - last or 0)
+since = (not born or is_lost) and now or math.min(since, now)
+local learns = now - since < 3e3 * ARGV[3]
 local expect = learns and math.max(tonumber(s[9] or 0), tonumber(ARGV[9])) or 0
 
 -- The rate: the operator's word, else the lowest that any present sidecar was told; less the
@@ -70,14 +74,15 @@ local empty = math.max(tat, now + H + TAU)
 if not born or is_lost then
   born, tat, mtat = whole(now), empty, empty
   if seen > tick and seen < tick + 1e7 then tick = seen end
-elseif now > last + GAP then
+elseif is_gap then
   tat = empty -- the clock jumped ahead, or nobody was there
 end
 tat = math.min(tat, now + H + TAU + T) -- the clock went back
 mtat = math.min(mtat, now + H + TAU + 2 * T)
 tick = tick + 1
 call('HSET', KEYS[1], 'born', born, 'history', history, 'tick', whole(tick), 'tat', whole(tat),
-  'mtat', whole(mtat), 'last', whole(now), 'expect', whole(expect), 'rate', short(rate))
+  'mtat', whole(mtat), 'last', whole(now), 'expect', whole(expect), 'since', whole(since),
+  'rate', short(rate))
 
 for i = 7, #KEYS do
   if call('GET', KEYS[i]) == ARGV[i + 4] then call('PEXPIRE', KEYS[i], ARGV[8]) end

@@ -6,7 +6,7 @@ use std::collections::VecDeque;
 use fastrand::Rng;
 
 use super::*;
-use crate::store::beat::LandingEntry;
+use crate::store::{Born, beat::LandingEntry};
 
 const TICK: u64 = 20_000;
 const SECOND: u64 = 1_000_000;
@@ -17,6 +17,8 @@ const SIDECARS: usize = 6;
 const RENDER: u64 = 200_000;
 /// A sidecar that had no answer for three beats and 1.5 s renders by itself.
 const APART_AFTER: u64 = 4_500_000;
+/// A store that was born anew expects for three memberships as many sidecars as there are.
+const EXPECTED_FOR: u64 = 9_000_000;
 
 /// What happens to the store or to a sidecar.
 #[derive(Clone, Copy, Debug)]
@@ -90,6 +92,10 @@ struct ModelFleet {
     pods: Vec<ModelPod>,
     rng: Rng,
     starts: Vec<u64>,
+    /// When the store lost what it knew.
+    lost_at: u64,
+    /// The store as it was seen last, and when it was seen first.
+    born: Option<(Born, u64)>,
     /// How often a sidecar went apart: each has a phase of its own.
     parted: u32,
     /// How many renders the faults explain.
@@ -112,7 +118,7 @@ struct FleetSeen {
 impl ModelFleet {
     fn new(seed: u64) -> Self {
         let pod = |number: usize| ModelPod {
-            caller: StoreCaller::new(number, RATE),
+            caller: StoreCaller::of_fleet(number, RATE, SIDECARS),
             is_dead: false,
             cut_until: 0,
             next_beat: 100_000 * number as u64,
@@ -134,6 +140,8 @@ impl ModelFleet {
             pods: (0..SIDECARS).map(pod).collect(),
             rng: Rng::with_seed(seed),
             starts: Vec::new(),
+            lost_at: 0,
+            born: None,
             parted: 0,
             excused: 0,
             renders: 0,
@@ -158,6 +166,7 @@ impl ModelFleet {
         match fault {
             StoreFault::Flush => {
                 self.excused += self.in_the_air() + self.orphans();
+                self.lost_at = self.now;
                 self.model.flush();
             }
             StoreFault::LoseBucket => self.model.forget(&StoreKey::Bucket),
@@ -167,6 +176,7 @@ impl ModelFleet {
                     return;
                 };
                 self.history += 1;
+                self.lost_at = self.now;
                 self.model = copy.promoted(self.history, self.clock());
                 self.copies.clear();
                 self.excused += self.in_the_air() + self.orphans();
@@ -187,6 +197,9 @@ impl ModelFleet {
                 let pod = &mut self.pods[sidecar];
                 if !is_last && !pod.is_dead {
                     self.excused += pod.granted.len() + pod.flying.len();
+                    if pod.answered <= self.lost_at {
+                        self.excused += pod.authored.len(); // it was to publish them again
+                    }
                     pod.is_dead = true;
                     pod.granted.clear();
                     pod.flying.clear();
@@ -344,6 +357,9 @@ impl ModelFleet {
         let before = self.pods[at].caller.known.born;
         let beaten = self.pods[at].caller.beat(&mut self.model, clock);
         (self.pods[at].answered, self.pods[at].alone) = (self.now, None);
+        if self.born.is_none_or(|(born, _)| born != beaten.born) {
+            self.born = Some((beaten.born, self.now));
+        }
         self.seen.cut += usize::from(beaten.journal.is_cut && before.is_some());
         self.seen.absent += usize::from(beaten.absent > 0);
         if before != Some(beaten.born) {
@@ -449,7 +465,13 @@ impl ModelFleet {
             pod.alone = Some(self.now + interval);
             pod.wanted[project] = false;
             pod.flying.push((self.now + RENDER, project, None));
-            self.starts.push(self.now);
+            // A store that was born while a sidecar was cut off does not know that there is one.
+            let is_forgotten = self
+                .born
+                .is_some_and(|(_, at)| pod.answered < at && self.now >= at + EXPECTED_FOR);
+            if !is_forgotten {
+                self.starts.push(self.now);
+            }
             self.renders += 1;
             self.excused += 1;
         }
@@ -546,4 +568,21 @@ fn without_a_fault_each_project_is_rendered_once_and_in_time() {
             .all(|pod| pod.wanted.iter().all(|is_wanted| !is_wanted))
     );
     assert_eq!(fleet.is_within_the_budget(), Ok(()));
+}
+
+/// Guards against a grant, by a clock that jumps, before authors have told again what an older copy lacks.
+#[test]
+fn a_clock_that_jumps_soon_after_a_failover_has_nothing_rendered_twice() {
+    for jump in [
+        StoreFault::ClockBack { seconds: 12 },
+        StoreFault::ClockAhead { seconds: 9 },
+    ] {
+        let mut fleet = ModelFleet::new(5_593_535_884_314_834_862);
+        fleet.live_through(vec![
+            (1_481, StoreFault::LoseBucket),
+            (5_761, StoreFault::RollBack { tenths: 0 }),
+            (5_881, jump),
+        ]);
+        assert_eq!(fleet.renders, PROJECTS, "{jump:?}");
+    }
 }
