@@ -90,7 +90,9 @@ pub fn traceparent(bytes: &[u8]) {
     if let Some(trace) = TraceContext::parse(text) {
         assert_eq!(text[3..35], trace.to_string());
         assert_ne!(trace.to_string(), "0".repeat(32));
-        assert_eq!(TraceContext::parse(&trace.span()), Some(trace));
+        let passed_on = TraceContext::parse(&trace.span().traceparent());
+        let passed_on = passed_on.map(|it| (it.trace(), it.flags()));
+        assert_eq!(passed_on, Some((trace.trace(), trace.flags())));
     }
 }
 

@@ -35,7 +35,7 @@ use tokio_util::task::TaskTracker;
 
 pub use self::{
     inspect::{Inspected, Wanting},
-    observe::{Observe, RenderResult},
+    observe::{Called, Flown, Observe, RenderResult},
     snapshot::Snapshot,
     waiter::{Resolved, Waiter},
 };
@@ -342,13 +342,14 @@ impl RefreshShared {
                     rollout,
                     is_demand,
                     class: _,
-                    attempt: _,
+                    attempt,
                     permit,
                 } => {
                     self.forget(&project);
                     let asked = flight::RenderAsked {
                         rollout,
                         is_demand,
+                        attempt,
                         trace: state.traces.of_render(&project),
                     };
                     let flight = flight::render(Arc::clone(self), project, asked, permit);

@@ -14,7 +14,7 @@ pub use crate::admission::{Pushback, PushbackScope};
 use crate::{
     admission::{FetchPermit, Permit},
     revision::{Digest, Order, Project, Revision},
-    trace::TraceContext,
+    trace::TraceSpan,
 };
 
 /// A future of an upstream call.
@@ -64,7 +64,7 @@ pub trait Fetch: Send + Sync + 'static {
         &self,
         permit: FetchPermit,
         project: Project,
-        trace: TraceContext,
+        span: TraceSpan,
         deadline: Duration,
     ) -> Call<Offer>;
 
@@ -90,8 +90,8 @@ pub struct Ask {
     pub held: Option<(Order, Digest)>,
     /// Why it is asked for.
     pub reason: RenderReason,
-    /// The trace that the call belongs to.
-    pub trace: TraceContext,
+    /// The call as a part of a trace.
+    pub span: TraceSpan,
 }
 
 /// Why a render is asked for.

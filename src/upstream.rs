@@ -54,7 +54,7 @@ use crate::{
         Answered, Ask, Call, Confirmation, Fetch, Offer, Rejected, Render, RenderError, Rendered,
     },
     revision::{Digest, Order, Project},
-    trace::TraceContext,
+    trace::{TraceContext, TraceSpan},
 };
 
 /// How many changes may wait to be taken; then the stream waits.
@@ -197,13 +197,12 @@ impl Upstream {
     fn fetch_over_connection<T: Send + 'static>(
         &self,
         message: v1::FetchRequest,
-        trace: TraceContext,
+        span: TraceSpan,
         deadline: Duration,
         read: fn(v1::FetchResponse) -> Result<T, Rejected>,
     ) -> Call<T> {
-        let span = trace.span();
         self.over_connection(deadline, move |connection, deadline| {
-            let request = request(message.clone(), &span, deadline);
+            let request = request(message.clone(), span, deadline);
             async move {
                 if connection.lacks_fetch() {
                     return Err(RenderError::Unimplemented.into());
@@ -263,9 +262,9 @@ impl Drop for WaitingCall<'_> {
 impl Render for Upstream {
     fn render(&self, _: Permit, ask: Ask, deadline: Duration) -> Call<Rendered> {
         let message = messages::render_request(&ask, &self.component);
-        let span = ask.trace.span();
+        let span = ask.span;
         self.over_connection(deadline, move |connection, deadline| {
-            let request = request(message.clone(), &span, deadline);
+            let request = request(message.clone(), span, deadline);
             async move {
                 let answered = connection.call(deadline, |mut client| async move {
                     client.render(request).await
@@ -288,11 +287,11 @@ impl Fetch for Upstream {
         &self,
         _: FetchPermit,
         project: Project,
-        trace: TraceContext,
+        span: TraceSpan,
         deadline: Duration,
     ) -> Call<Offer> {
         let request = messages::fetch_request(&project, &self.component, None);
-        self.fetch_over_connection(request, trace, deadline, messages::fetched)
+        self.fetch_over_connection(request, span, deadline, messages::fetched)
     }
 
     fn confirm(
@@ -304,8 +303,8 @@ impl Fetch for Upstream {
     ) -> Call<Confirmation> {
         let request = messages::fetch_request(&project, &self.component, Some(held));
         // Not one lookup causes it: what is held may lack a change that was missed.
-        let trace = TraceContext::fresh();
-        self.fetch_over_connection(request, trace, deadline, messages::confirmation)
+        let span = TraceContext::fresh().span();
+        self.fetch_over_connection(request, span, deadline, messages::confirmation)
     }
 }
 
@@ -318,10 +317,10 @@ impl fmt::Debug for Upstream {
 }
 
 /// The request of a call that belongs to that span and ends with its deadline.
-fn request<T>(message: T, span: &str, deadline: Duration) -> Request<T> {
+fn request<T>(message: T, span: TraceSpan, deadline: Duration) -> Request<T> {
     let mut request = Request::new(message);
     request.set_timeout(deadline);
-    if let Ok(span) = span.parse() {
+    if let Ok(span) = span.traceparent().parse() {
         request.metadata_mut().insert(TRACEPARENT, span);
     }
     request

@@ -1,6 +1,6 @@
 //! What a lookup promises, over a scripted renderer and in simulated time.
 
-use std::num::NonZeroU32;
+use std::{num::NonZeroU32, sync::Mutex};
 
 use tokio::time::{advance, sleep};
 
@@ -12,6 +12,7 @@ use crate::{
         Message, Pushback, PushbackScope, RenderError, RenderReason,
         fake::{Behaviour, FakeRenderer},
     },
+    trace::TraceSpan,
 };
 
 mod absences;
@@ -34,6 +35,25 @@ pub(super) struct LookupCore {
     pub(super) renderer: FakeRenderer,
     pub(super) cache: Arc<Cache>,
     pub(super) clock: Clock,
+    pub(super) seen: SeenFlights,
+}
+
+/// What was told of flights whose trace is sampled.
+#[derive(Clone, Debug, Default)]
+pub(super) struct SeenFlights(Arc<Mutex<Vec<SeenFlight>>>);
+
+/// The span of a flight, what it asked for, what it came to, and how long it took.
+type SeenFlight = (TraceSpan, refresh::Called, refresh::RenderResult, Duration);
+
+impl refresh::Observe for SeenFlights {
+    fn rendered(&self, _: Class, _: refresh::RenderResult, _: Duration) {}
+    fn fetched(&self, _: refresh::RenderResult, _: Duration) {}
+    fn refused(&self, _: Class, _: admission::Gate) {}
+
+    fn flown(&self, flown: &refresh::Flown<'_>) {
+        let seen = (flown.span, flown.call, flown.result, flown.duration);
+        self.0.lock().unwrap().push(seen);
+    }
 }
 
 pub(super) fn limits() -> admission::Limits {
@@ -112,6 +132,7 @@ impl LookupCore {
     pub(super) fn unconnected(limits: admission::Limits, max_bytes: usize) -> Self {
         let clock = Clock::start();
         let renderer = FakeRenderer::new();
+        let seen = SeenFlights::default();
         let cache = Arc::new(Cache::new(max_bytes));
         let freshness = Arc::new(Freshness::new(1, None, clock.now()));
         let options = refresh::RefreshOptions {
@@ -125,7 +146,7 @@ impl LookupCore {
             freshness: Arc::clone(&freshness),
             render: Arc::new(renderer.clone()),
             stored: Arc::new(renderer.clone()),
-            observe: Arc::new(()),
+            observe: Arc::new(seen.clone()),
         };
         let refresh = Refresh::new(clock, options, limits, parts);
         let lookup_limits = WaitLimits {
@@ -147,6 +168,7 @@ impl LookupCore {
             renderer,
             cache,
             clock,
+            seen,
         }
     }
 

@@ -4,7 +4,10 @@ use std::{sync::Arc, time::Duration};
 
 use tokio::time::Instant;
 
-use super::RefreshShared;
+use super::{
+    RefreshShared,
+    observe::{Called, Flown},
+};
 use crate::{
     admission::{Class, FetchPermit, Permit},
     moment,
@@ -19,6 +22,8 @@ pub(super) struct RenderAsked {
     pub(super) rollout: u64,
     /// Whether a caller asked for more than freshness.
     pub(super) is_demand: bool,
+    /// Which attempt it is for callers who have waited since the first, from 1.
+    pub(super) attempt: u32,
     pub(super) trace: TraceContext,
 }
 
@@ -29,24 +34,27 @@ pub(super) async fn render(
     RenderAsked {
         rollout,
         is_demand,
+        attempt,
         trace,
     }: RenderAsked,
     permit: Permit,
 ) {
     let asked = shared.clock.now();
     let held = shared.parts.cache.get(project.as_str());
+    let reason = match &held {
+        None => RenderReason::Missing,
+        Some(_) if is_demand => RenderReason::Demanded,
+        Some(_) => RenderReason::Outdated,
+    };
+    let span = trace.span();
     let ask = Ask {
         project: project.clone(),
         rollout,
         held: held
             .as_ref()
             .map(|held| (held.revision.order, held.revision.digest)),
-        reason: match &held {
-            None => RenderReason::Missing,
-            Some(_) if is_demand => RenderReason::Demanded,
-            Some(_) => RenderReason::Outdated,
-        },
-        trace,
+        reason,
+        span,
     };
     let deadline = shared.options.deadline;
     let started = Instant::now();
@@ -60,7 +68,20 @@ pub(super) async fn render(
         Ok(rendered.check(&project, held, shared.options.max_payload)?)
     });
     let class = Class::by_held(held.as_deref());
-    shared.render_landed(&project, brought, class, asked, started.elapsed());
+    let duration = started.elapsed();
+    let result = shared.render_landed(&project, brought, class, asked, duration);
+    let call = Called::Render {
+        rollout,
+        reason,
+        attempt,
+    };
+    shared.tell_flown(&Flown {
+        project: &project,
+        span,
+        call,
+        result,
+        duration,
+    });
 }
 
 /// Fetches a project, and lands.
@@ -73,14 +94,23 @@ pub(super) async fn fetch(
     let asked = shared.clock.now();
     let deadline = shared.options.fetch_deadline;
     let started = Instant::now();
+    let span = trace.span();
     let call = {
         let stored = Arc::clone(&shared.parts.stored);
         let project = project.clone();
-        async move { within(deadline, stored.fetch(permit, project, trace, deadline)).await }
+        async move { within(deadline, stored.fetch(permit, project, span, deadline)).await }
     };
     let brought: Answered<Offer> = uncrashed(call).await;
     let brought = brought.and_then(|offer| Ok(offer.check(&project, shared.options.max_payload)?));
-    shared.fetch_landed(&project, brought, asked, started.elapsed());
+    let duration = started.elapsed();
+    let result = shared.fetch_landed(&project, brought, asked, duration);
+    shared.tell_flown(&Flown {
+        project: &project,
+        span,
+        call: Called::Fetch,
+        result,
+        duration,
+    });
 }
 
 /// Asks whether what is held of a project is still right, and lands.
@@ -106,6 +136,15 @@ pub(super) async fn confirm(shared: Arc<RefreshShared>, project: Project, permit
     let confirmation = confirmation
         .and_then(|confirmation| Ok(confirmation.check(&project, &held.revision, max_payload)?));
     shared.confirmed(&project, confirmation, asked, started.elapsed());
+}
+
+impl RefreshShared {
+    /// Tells of a call whose trace its caller sampled, after those who waited for it are woken.
+    fn tell_flown(&self, flown: &Flown<'_>) {
+        if flown.span.context().is_sampled() {
+            self.parts.observe.flown(flown);
+        }
+    }
 }
 
 async fn within<T>(deadline: Duration, call: impl Future<Output = Answered<T>>) -> Answered<T> {

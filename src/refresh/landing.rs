@@ -24,7 +24,7 @@ impl RefreshShared {
         class: Class,
         asked: Moment,
         duration: Duration,
-    ) {
+    ) -> RenderResult {
         let state = &mut *self.lock();
         let now = self.clock.now();
         let Answered {
@@ -59,6 +59,7 @@ impl RefreshShared {
         self.record_wanted(state, project);
         self.parts.observe.rendered(class, result, duration);
         self.perform(state);
+        result
     }
 
     pub(super) fn fetch_landed(
@@ -67,7 +68,7 @@ impl RefreshShared {
         brought: Answered<Revision>,
         asked: Moment,
         duration: Duration,
-    ) {
+    ) -> RenderResult {
         let mut state = self.lock();
         let now = self.clock.now();
         let Answered {
@@ -107,6 +108,7 @@ impl RefreshShared {
         self.record_wanted(&mut state, project);
         self.parts.observe.fetched(result, duration);
         self.perform(&mut state);
+        result
     }
 
     /// Takes in what the renderer, asked at `asked`, says about a held revision.

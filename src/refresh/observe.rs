@@ -2,7 +2,12 @@
 
 use std::time::Duration;
 
-use crate::admission::{Class, Gate};
+use crate::{
+    admission::{Class, Gate},
+    render::RenderReason,
+    revision::Project,
+    trace::TraceSpan,
+};
 
 /// What a render or a fetch came to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -77,6 +82,37 @@ impl RenderResult {
     }
 }
 
+/// A render or a fetch that came to its end.
+#[derive(Clone, Copy, Debug)]
+pub struct Flown<'a> {
+    /// Whose configuration it was for.
+    pub project: &'a Project,
+    /// The call as a part of a trace; the renderer knows it as its parent.
+    pub span: TraceSpan,
+    /// What was asked for.
+    pub call: Called,
+    /// What it came to.
+    pub result: RenderResult,
+    /// How long it took, until now.
+    pub duration: Duration,
+}
+
+/// What a flight asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Called {
+    /// A render.
+    Render {
+        /// The generation to render with.
+        rollout: u64,
+        /// Why it was asked for.
+        reason: RenderReason,
+        /// Which attempt it was for callers who have waited since the first, from 1.
+        attempt: u32,
+    },
+    /// A fetch of what is stored.
+    Fetch,
+}
+
 /// Hears of what happens.
 pub trait Observe: Send + Sync + 'static {
     /// A render landed after `duration`; the class is by what was held at its launch.
@@ -85,6 +121,8 @@ pub trait Observe: Send + Sync + 'static {
     fn fetched(&self, result: RenderResult, duration: Duration);
     /// A gate refused a lookup; the class is by what is held.
     fn refused(&self, class: Class, gate: Gate);
+    /// A render or a fetch landed whose trace its caller sampled.
+    fn flown(&self, _: &Flown<'_>) {}
 }
 
 /// Measures nothing.

@@ -12,7 +12,7 @@ use super::{Answered, Ask, Call, Confirmation, Fetch, Offer, Render, RenderError
 use crate::{
     admission::{FetchPermit, Permit},
     revision::{Digest, Order, Project},
-    trace::TraceContext,
+    trace::{TraceContext, TraceSpan},
 };
 
 /// What the renderer does with a render.
@@ -265,16 +265,10 @@ impl Render for FakeRenderer {
 }
 
 impl Fetch for FakeRenderer {
-    fn fetch(
-        &self,
-        _: FetchPermit,
-        project: Project,
-        trace: TraceContext,
-        _: Duration,
-    ) -> Call<Offer> {
+    fn fetch(&self, _: FetchPermit, project: Project, span: TraceSpan, _: Duration) -> Call<Offer> {
         let mut state = self.lock();
         state.fetches.push(project.clone());
-        state.fetch_traces.push(trace);
+        state.fetch_traces.push(span.context());
         let result = match state.stored.get(&project) {
             _ if !state.offers_fetch => Err(RenderError::Unimplemented),
             Some(offer) => Ok(offer.clone()),

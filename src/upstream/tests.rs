@@ -20,7 +20,7 @@ use crate::{
     admission::tests::{fetch_permit, permit},
     render::{Ask, Call, Fetch as _, Offer, Render as _, RenderError, RenderReason, Rendered},
     revision::Project,
-    trace::TraceContext,
+    trace::{TraceContext, TraceSpan},
     upstream::{ConnectionState, Upstream, UpstreamOptions},
 };
 
@@ -80,7 +80,7 @@ fn render_within(
         rollout: 1,
         held: None,
         reason: RenderReason::Missing,
-        trace: TraceContext::fresh(),
+        span: TraceContext::fresh().span(),
     };
     let call = upstream.render(permit(), ask, deadline);
     async move { call.await.result }
@@ -98,7 +98,12 @@ fn fetch(upstream: &Upstream) -> impl Future<Output = Result<Offer, RenderError>
 }
 
 fn fetch_answered(upstream: &Upstream) -> Call<Offer> {
-    upstream.fetch(fetch_permit(), shop(), TraceContext::fresh(), DEADLINE)
+    upstream.fetch(
+        fetch_permit(),
+        shop(),
+        TraceContext::fresh().span(),
+        DEADLINE,
+    )
 }
 
 /// Lets a render run into its deadline, as a flight does.

@@ -1,7 +1,12 @@
 //! Which trace the calls to a renderer belong to.
 
 use super::*;
-use crate::trace::TraceContext;
+use crate::{
+    refresh::{Called, RenderResult},
+    trace::TraceContext,
+};
+
+const SAMPLED: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
 
 impl LookupCore {
     async fn looks_up_within(&self, project: &Project, trace: Option<TraceContext>) {
@@ -19,7 +24,7 @@ impl LookupCore {
 
     fn render_traces(&self) -> Vec<TraceContext> {
         let renders = self.renderer.renders();
-        renders.iter().map(|ask| ask.trace).collect()
+        renders.iter().map(|ask| ask.span.context()).collect()
     }
 }
 
@@ -93,4 +98,67 @@ async fn the_projects_of_a_batch_belong_to_its_trace() {
         .get_many(&projects(3), patience, None, Some(batch))
         .await;
     assert_eq!(core.render_traces(), [batch; 3]);
+}
+
+/// Guards against an exporter that gets what no caller sampled, or spans that the renderer's own have not as their parent.
+#[tokio::test(start_paused = true)]
+async fn flights_of_a_sampled_trace_are_told_with_the_span_that_the_renderer_knows() {
+    let core = LookupCore::new().await;
+    let sampled = TraceContext::parse(SAMPLED).unwrap();
+    let shop = project("shop");
+    core.renderer.costs(millis(100));
+    core.looks_up_within(&shop, Some(sampled)).await;
+    core.looks_up_within(&project("other"), Some(TraceContext::fresh()))
+        .await;
+    core.looks_up_within(&project("third"), None).await;
+
+    let seen = core.seen.0.lock().unwrap().clone();
+    let [fetch, render] = seen[..] else {
+        panic!("{seen:?}")
+    };
+    assert_eq!(
+        (fetch.1, fetch.2),
+        (Called::Fetch, RenderResult::NotFound),
+        "nothing is stored"
+    );
+    let call = Called::Render {
+        rollout: 1,
+        reason: RenderReason::Missing,
+        attempt: 1,
+    };
+    assert_eq!((render.1, render.2), (call, RenderResult::Stored));
+    assert!(
+        (millis(100)..millis(110)).contains(&render.3),
+        "it took {:?}",
+        render.3
+    );
+    assert_eq!(render.0, core.renderer.renders()[0].span);
+    assert_ne!(render.0.id(), fetch.0.id());
+    for span in [fetch.0, render.0] {
+        assert_eq!(span.context(), sampled, "its parent is the caller's span");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn each_attempt_of_a_sampled_flight_is_told_with_its_number() {
+    let core = LookupCore::new().await;
+    core.renderer.offers_no_fetch();
+    core.renderer.behaves(Behaviour::Fails(unavailable()));
+    let shop = project("shop");
+    let waiting = Query {
+        patience: Some(secs(20)),
+        trace: TraceContext::parse(SAMPLED),
+        ..query(&shop)
+    };
+    core.lookup.get(waiting).await.unwrap_err();
+    let seen = core.seen.0.lock().unwrap().clone();
+    let attempts: Vec<_> = seen
+        .iter()
+        .filter_map(|(_, call, result, _)| match call {
+            Called::Render { attempt, .. } => Some((*attempt, *result)),
+            Called::Fetch => None,
+        })
+        .collect();
+    let expected = [1, 2, 3].map(|attempt| (attempt, RenderResult::Unavailable));
+    assert_eq!(attempts[..3], expected, "{attempts:?}");
 }
