@@ -7,6 +7,7 @@ mod hot;
 mod page;
 mod process;
 mod repair;
+mod spans;
 mod status;
 mod values;
 
@@ -24,7 +25,11 @@ use tokio::{
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 pub use self::repair::repaired;
-use self::{process::ProcessMeter, status::StatusHistory};
+use self::{
+    process::ProcessMeter,
+    spans::{SpanSender, SpanSink},
+    status::StatusHistory,
+};
 use crate::{
     admission::Stops,
     cache::Cache,
@@ -75,6 +80,10 @@ pub enum SidecarError {
     /// A listener for operators failed.
     #[error("cannot serve operators")]
     Operators(#[source] io::Error),
+    /// Spans cannot be sent.
+    #[cfg(feature = "otlp")]
+    #[error("cannot send spans to `otlp.endpoint`")]
+    Spans(#[from] crate::otlp::ExportError),
     /// One of its tasks panicked.
     #[error("a task failed")]
     Task(#[from] JoinError),
@@ -91,6 +100,7 @@ pub struct Sidecar {
     operators: JoinSet<io::Result<()>>,
     _followers: JoinSet<()>,
     reloader: Arc<Reloader>,
+    export: SpanSender,
     drain_grace: Duration,
     _closing: DropGuard,
     _gone: DropGuard,
@@ -134,6 +144,7 @@ struct SidecarCore {
     history: StatusHistory,
     /// What counts the lines that the log of the process loses, once that is said.
     log_dropped: OnceLock<DroppedLines>,
+    spans: SpanSink,
     /// Unix time of the start of the clock, in seconds.
     started_at: f64,
 }
@@ -143,12 +154,13 @@ impl Sidecar {
     /// runtime.
     ///
     /// # Errors
-    /// When an address cannot be listened on.
+    /// When an address cannot be listened on, or spans cannot be sent, whatever the collector does.
     pub async fn start(sources: Sources, loaded: Loaded) -> Result<Self, SidecarError> {
         let settings = loaded.settings.clone();
+        let (spans, export) = spans::start(&settings)?;
         let upstream = Upstream::start(upstream_options(&settings));
         let (reloader, in_force) = Reloader::start(sources, loaded);
-        let core = Arc::new(SidecarCore::new(&settings, upstream.clone(), in_force).await);
+        let core = Arc::new(SidecarCore::new(&settings, upstream.clone(), in_force, spans).await);
 
         let listening = core.readiness.block("listeners");
         let contact = core.readiness.block("first contact with the renderer");
@@ -188,6 +200,7 @@ impl Sidecar {
             operators,
             _followers: followers,
             reloader: Arc::new(reloader),
+            export,
             drain_grace: settings.drain.grace,
         })
     }
@@ -256,7 +269,11 @@ impl Sidecar {
                 return Err(SidecarError::Operators(failed?.err().unwrap_or_else(ended_early)));
             }
         }
-        Ok(drain::drain(&self, self.drain_grace, again).await)
+        let ended = drain::drain(&self, self.drain_grace, again).await;
+        if ended == DrainEnd::Drained {
+            self.export.end().await;
+        }
+        Ok(ended)
     }
 }
 
@@ -269,6 +286,7 @@ impl SidecarCore {
         settings: &Settings,
         upstream: Upstream,
         in_force: watch::Receiver<Arc<InForce>>,
+        spans: SpanSink,
     ) -> Self {
         let clock = Clock::start();
         let unix = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
@@ -294,7 +312,7 @@ impl SidecarCore {
             freshness: Arc::clone(&freshness),
             render: Arc::new(upstream.clone()),
             stored: Arc::new(upstream),
-            observe: Arc::new(metrics.clone()),
+            observe: spans.observer(&metrics),
         };
         let refresh = Refresh::new(
             clock,
@@ -332,6 +350,7 @@ impl SidecarCore {
             process: ProcessMeter::start(),
             history: StatusHistory::new(),
             log_dropped: OnceLock::new(),
+            spans,
             started_at,
         }
     }

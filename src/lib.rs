@@ -24,6 +24,8 @@ pub mod lookup;
 pub mod metrics;
 pub mod moment;
 pub mod operate;
+#[cfg(feature = "otlp")]
+pub mod otlp;
 pub mod page;
 pub mod plan;
 pub mod printable;

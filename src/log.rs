@@ -4,6 +4,8 @@
 //! lost. What is logged is decided where it happens; no payload ever is.
 
 mod lines;
+#[cfg(any(test, feature = "otlp"))]
+pub mod losses;
 
 use std::{
     env,

@@ -19,7 +19,7 @@ mod table;
 pub use self::{
     exposition::Exposition,
     labels::{LookupResult, Role},
-    page::{Gauges, ProcessNumbers},
+    page::{Gauges, ProcessNumbers, SpanNumbers},
     table::{MetricKind, MetricRow, table},
 };
 

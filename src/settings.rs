@@ -73,6 +73,8 @@ section! {
         drain: Drain,
         /// What is logged.
         log: Log,
+        /// The collector of traces.
+        otlp: Otlp if "otlp",
     }
 }
 
@@ -212,6 +214,17 @@ section! {
         format: LogFormat = "text";
         /// The least severe events to log.
         level: LogLevel = "info" hot;
+    }
+}
+
+#[cfg(feature = "otlp")]
+section! {
+    /// The collector of traces.
+    Otlp("otlp.") {
+        /// The collector that gets the spans of sampled renders and fetches, by OTLP over gRPC; null = none.
+        endpoint: Option<Uri> = "null";
+        /// How many spans may wait for the collector; more are dropped.
+        queue: NonZeroU32 = "2048" ["1" to "100000"];
     }
 }
 

@@ -25,7 +25,7 @@ const CORE: [&str; 14] = [
     "trace",
 ];
 /// What only the edges may name.
-const EDGE: [&str; 26] = [
+const EDGE: [&str; 28] = [
     "tonic",
     "prost",
     "prost_types",
@@ -52,9 +52,11 @@ const EDGE: [&str; 26] = [
     "crate::renderer",
     "crate::client",
     "crate::readiness",
+    "crate::otlp",
+    "opentelemetry",
 ];
 /// Names that belong to certain rooms or files alone.
-const OWNED: [(&str, &[&str]); 11] = [
+const OWNED: [(&str, &[&str]); 14] = [
     ("moka", &["cache"]),
     ("governor", &["admission/budget/bucket"]),
     ("prometheus_client", &["metrics"]),
@@ -62,6 +64,9 @@ const OWNED: [(&str, &[&str]); 11] = [
     ("comfy_table", &["charts"]),
     ("indicatif", &["charts"]),
     ("crate::charts", &["charts", "cli", "demo", "page"]),
+    ("opentelemetry", &["otlp"]),
+    ("opentelemetry_sdk", &["otlp"]),
+    ("opentelemetry_otlp", &["otlp"]),
     ("rustix", &["app/process", "descriptors"]),
     (
         "prost_types",
@@ -75,6 +80,7 @@ const OWNED: [(&str, &[&str]); 11] = [
             "lookup",
             "metrics",
             "operate",
+            "otlp",
             "plan",
             "refresh",
             "render",

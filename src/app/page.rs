@@ -75,6 +75,7 @@ impl SidecarCore {
             settings_valid: settings.is_valid,
             settings_pending: settings.pending.len(),
             log_lines_dropped_total: self.log_dropped.get().map_or(0, DroppedLines::count),
+            spans: self.spans.counted(),
             process: self.process.read(),
         };
         self.metrics.text(gauges, exposition)

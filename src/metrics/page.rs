@@ -67,7 +67,17 @@ pub struct Gauges {
     pub settings_valid: bool,
     pub settings_pending: usize,
     pub log_lines_dropped_total: u64,
+    pub spans: SpanNumbers,
     pub process: ProcessNumbers,
+}
+
+/// Spans of sampled flights since the start; only builds with the cargo feature `otlp` have any.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SpanNumbers {
+    /// Those that the collector took.
+    pub exported: u64,
+    /// Those that were lost because it did not.
+    pub dropped: u64,
 }
 
 /// What the process takes of the machine, as the kernel counts it; zero where it does not say.
@@ -226,6 +236,13 @@ impl Scrape {
 
     pub(super) fn log_lines_dropped(&self, mut to: MetricEncoder<'_>) -> fmt::Result {
         to.encode_counter::<NoLabelSet, _, u64>(&self.gauges.log_lines_dropped_total, None)
+    }
+
+    #[cfg(feature = "otlp")]
+    pub(super) fn spans(&self, mut to: MetricEncoder<'_>) -> fmt::Result {
+        let SpanNumbers { exported, dropped } = self.gauges.spans;
+        count(&mut to, [("result", "exported")], exported)?;
+        count(&mut to, [("result", "dropped")], dropped)
     }
 
     pub(super) fn cpu_seconds(&self, mut to: MetricEncoder<'_>) -> fmt::Result {

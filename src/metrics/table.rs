@@ -112,6 +112,8 @@ pub(super) const ALL: &[Metric] = &[
     metric("settings_valid", Gauge, &[], "0 while a settings file is bad and the settings before it stay in force", |page, to| page.gauge(to, |now| now.settings_valid.into())),
     metric("settings_pending", Gauge, &[], "Fields that changed in the settings files and apply at the next start", |page, to| page.gauge(to, |now| now.settings_pending as f64)),
     metric("log_lines_dropped", Counter, &[], "Log lines that were lost because the log was not read fast enough", Scrape::log_lines_dropped),
+    #[cfg(feature = "otlp")]
+    metric("spans", Counter, &["result"], "Spans of sampled renders and fetches: exported to the collector, or dropped because it did not take them", Scrape::spans),
     metric("build", Info, &["version"], "The version of the program", Scrape::build),
     metric("process_cpu_seconds", Counter, &[], "CPU seconds that the process has used", Scrape::cpu_seconds),
     metric("process_resident_memory_bytes", Gauge, &[], "Bytes of resident memory of the process", |page, to| page.gauge(to, |now| now.process.resident_bytes as f64)),

@@ -70,7 +70,7 @@ pub enum Problem {
         why: String,
     },
     /// There is no such field.
-    #[error("{place}  {}: there is no such field{}", shown(name), hint(place, *nearest))]
+    #[error("{place}  {}: there is no such field{}", shown(name), hint(place, name, *nearest))]
     Unknown {
         /// Where it stands.
         place: ValueOrigin,
@@ -106,11 +106,24 @@ pub enum Problem {
     },
 }
 
+/// The sections that only builds with the cargo feature of the same name have, when this is not such a build.
+const NOT_BUILT: &[&str] = if cfg!(feature = "otlp") {
+    &[]
+} else {
+    &["otlp"]
+};
+
 fn position_of(position: Option<(u64, u64)>) -> String {
     position.map_or_else(String::new, |(line, column)| format!(":{line}:{column}"))
 }
 
-fn hint(place: &ValueOrigin, nearest: Option<&str>) -> String {
+fn hint(place: &ValueOrigin, name: &str, nearest: Option<&str>) -> String {
+    let section = name.split('.').next().unwrap_or_default();
+    if let Some(feature) = NOT_BUILT.iter().find(|feature| **feature == section) {
+        return format!(
+            " in this build: build evenkeel with the cargo feature `{feature}` to have it"
+        );
+    }
     let Some(nearest) = nearest else {
         return String::new();
     };

@@ -63,7 +63,7 @@ pub(super) fn variable(path: &str) -> String {
 }
 
 /// Declares a section: `field: Type = "default" ["lowest" to "highest"] hot;`, the last two where they apply, and the
-/// sections within it.
+/// sections within it: `name: Type if "feature",`, the last where only builds with that cargo feature have it.
 macro_rules! section {
     (
         $(#[$attribute:meta])*
@@ -73,13 +73,13 @@ macro_rules! section {
                 $field:ident: $type:ty = $default:literal $([$low:literal to $high:literal])? $($hot:ident)?;
             )*
         }
-        $( with { $( $(#[$part_attribute:meta])+ $part:ident: $part_type:ident, )+ } )?
+        $( with { $( $(#[$part_attribute:meta])+ $part:ident: $part_type:ident $(if $feature:literal)?, )+ } )?
     ) => {
         $(#[$attribute])*
         #[derive(Clone, Debug, PartialEq)]
         pub struct $name {
             $( $(#[doc = $meaning])+ pub $field: $type, )*
-            $($( $(#[$part_attribute])+ pub $part: $part_type, )+)?
+            $($( $(#[cfg(feature = $feature)])? $(#[$part_attribute])+ pub $part: $part_type, )+)?
         }
 
         impl $name {
@@ -90,7 +90,7 @@ macro_rules! section {
                         section!(@field $prefix, $field, $type, $default, [$($low, $high)?], [$($hot)?], [$($meaning)+]),
                         section!(@within $type, $($low, $high)?),
                     ), )*
-                    $($( $part: $part_type::read(layers), )+)?
+                    $($( $(#[cfg(feature = $feature)])? $part: $part_type::read(layers), )+)?
                 }
             }
 
@@ -99,7 +99,7 @@ macro_rules! section {
                 $( fields.push(
                     section!(@field $prefix, $field, $type, $default, [$($low, $high)?], [$($hot)?], [$($meaning)+]),
                 ); )*
-                $($( $part_type::list(fields); )+)?
+                $($( $(#[cfg(feature = $feature)])? $part_type::list(fields); )+)?
             }
 
             /// Takes over what differs in the hot fields, and adds every field that differs.
@@ -114,7 +114,7 @@ macro_rules! section {
                         self.$field = newer.$field.clone();
                     }
                 } )*
-                $($( self.$part.adopt(&newer.$part, differing); )+)?
+                $($( $(#[cfg(feature = $feature)])? self.$part.adopt(&newer.$part, differing); )+)?
             }
         }
     };

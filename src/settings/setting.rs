@@ -240,3 +240,7 @@ optional! {
     f64: "null, or a number";
     NonZeroU32: "null, or a whole number";
 }
+#[cfg(feature = "otlp")]
+optional! {
+    http::Uri: "null, or http://HOST:PORT without a path";
+}

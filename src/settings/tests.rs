@@ -320,6 +320,22 @@ uptream: {}
     assert_eq!(problems, expected);
 }
 
+/// Guards against an operator who looks for a misspelling where the build lacks a feature.
+#[cfg(not(feature = "otlp"))]
+#[test]
+fn a_section_of_a_feature_that_is_not_built_says_which_feature_has_it() {
+    let content = "otlp:\n  endpoint: http://127.0.0.1:4317\n";
+    let variable = ("EVENKEEL_OTLP__QUEUE", "7");
+    let has_it = "there is no such field in this build: build evenkeel with the cargo feature `otlp` to have it";
+    assert_eq!(
+        load_all(&[content], &[variable]).unwrap_err(),
+        [
+            format!("0.yaml:1:1  otlp: {has_it}"),
+            format!("EVENKEEL_OTLP__QUEUE  otlp.queue: {has_it}"),
+        ]
+    );
+}
+
 #[test]
 fn a_structural_problem_ends_the_reading_of_its_file_only() {
     let contents = [
