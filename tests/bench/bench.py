@@ -37,7 +37,9 @@ def main() -> int:
         build(profile="release", package=REFERENCE)
         build("--features", "well", profile="well", package=REFERENCE)
         if not options.evenkeel:
-            build(profile="release")
+            # Alone it is measured with a collector, which the build that is measured otherwise does not have.
+            features = ("--features", "otlp") if options.only == ["operators"] else ()
+            build(*features, profile="release")
     binaries = [binary.absolute() for binary in options.evenkeel or [TARGET / "release/evenkeel"]]
 
     # This process, and whatever it starts that is not pinned elsewhere, stays off the core of the servers.

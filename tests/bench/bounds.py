@@ -9,7 +9,7 @@ from ratios import Finding
 
 REFERENCE, WELL, NGINX, EVENKEEL = "reference", "reference built well", "nginx", "evenkeel"
 
-RATE, CPU, P50, P99, WRITES, RENDER, SCRAPE, OUTDATED_P99, RAISE, P99_ALONE = (
+RATE, CPU, P50, P99, WRITES, RENDER, SCRAPE, OUTDATED_P99, RAISE, P99_ALONE, INSTRUCTIONS = (
     "requests per second",
     "CPU per request",
     "median time of a request, one at a time",
@@ -20,6 +20,7 @@ RATE, CPU, P50, P99, WRITES, RENDER, SCRAPE, OUTDATED_P99, RAISE, P99_ALONE = (
     "99th percentile of the time of outdated lookups",
     "ms that a raised target adds to the longest lookup",
     "99th percentile, one at a time",
+    "instructions per lookup",
 )
 
 BUSY_OPERATORS, CALM, CALM_AGAIN = "busy operators", "calm", "calm again"
@@ -79,6 +80,7 @@ BOUNDS = [
     Bound("scale", RAISE, "50 k", EVENKEEL, "", at_most=1),
     Bound("operators", P50, "1 KiB", BUSY_OPERATORS, CALM, control=CALM_AGAIN),
     Bound("operators", P99_ALONE, "1 KiB", BUSY_OPERATORS, CALM, control=CALM_AGAIN),
+    Bound("operators", INSTRUCTIONS, "1 KiB", BUSY_OPERATORS, CALM, at_most=1.01),
     Bound("batch", CPU, "1 KiB", "batch of 100", "single lookup", at_most=25),
 ]
 

@@ -1,6 +1,7 @@
 """What is compared with what. Each comparison starts its servers, checks their answers and yields what it found."""
 
 import signal
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
@@ -14,6 +15,7 @@ from bounds import (
     CALM_AGAIN,
     CPU,
     EVENKEEL,
+    INSTRUCTIONS,
     NGINX,
     OUTDATED_P99,
     P50,
@@ -28,7 +30,7 @@ from bounds import (
     WRITES,
 )
 from load import Lookups, Runs, callers, cpu, scrapes, writes
-from operators import Flights, Watched, busy, watched
+from operators import Flights, HungCollector, Watched, busy, has_export, instructions, leave_unheard, watched
 from ratios import Finding, Round, alternate, compare
 from servers import (
     DERIVED,
@@ -306,13 +308,23 @@ def batch(bench: Bench) -> Iterator[Finding]:
 
 
 def operators(bench: Bench) -> Iterator[Finding]:
-    """Lookups one after another while operators look at the sidecar and its log is full, against calm."""
+    """Lookups one after another while operators look at the sidecar, its log is full and its collector hangs, against calm."""
     binary, asked = bench.binaries[0], lookups("1 KiB")
     runs = Runs(seconds=0.5 if bench.quick else 4)
+    exports = has_export(binary, bench.folder)
+    if not exports:
+        print("tests/bench/run: no collector hangs: build with the feature `otlp`", file=sys.stderr)
+    counted = {
+        name: instructions(binary, bench.folder / f"instructions-{name}".replace(" ", "-"), asked, is_busy=is_busy, has_collector=exports)
+        for name, is_busy in ((CALM, False), (BUSY_OPERATORS, True))
+    }
+    yield Finding("operators", INSTRUCTIONS, "1 KiB", BUSY_OPERATORS, CALM, (counted[BUSY_OPERATORS] / counted[CALM],))
+
     with ExitStack() as stack:
-        names = ("calm", "again", "unheard")
-        calm, again, unheard = (stack.enter_context(watched(binary, bench.folder / name, name)) for name in names)
-        unheard.stop_listening()
+        collector = HungCollector() if exports else None
+        calm, again = (stack.enter_context(watched(binary, bench.folder / name, name)) for name in ("calm", "again"))
+        unheard = stack.enter_context(watched(binary, bench.folder / "unheard", "unheard", collector))
+        leave_unheard(unheard, collector)
 
         def look_up(sidecar: Watched):
             with Flights(sidecar):

@@ -1,9 +1,11 @@
-"""What operators may do to a sidecar all at once: 16 clients that ask for its status, 8 open pages, and a log that is not read."""
+"""What operators may do to a sidecar all at once: 16 clients that ask for its status, 8 open pages, a log that is not read, and a
+collector of traces that hangs."""
 
 import http.client
 import os
 import re
 import select
+import signal
 import socket
 import subprocess
 import threading
@@ -13,8 +15,8 @@ from pathlib import Path
 
 import grpc
 
-from load import HUNG
-from servers import SMALL, ConfigServiceStub, Evenkeel, GetConfigRequest, evenkeel
+from load import ALONE, HUNG, Lookups, h2load
+from servers import SMALL, ConfigServiceStub, Evenkeel, GetConfigRequest, evenkeel, wait_until
 
 CLIENTS, PAGES = 16, 8
 
@@ -24,10 +26,25 @@ EVERY = 1.0
 # How many projects nothing is held of at first, and how many of them are looked up in a second.
 MISSING, EACH_SECOND = 2_000, 10
 
-# A trace that its caller sampled, so that its lookups have lines in the log.
+# A trace that its caller sampled, so that its flights have spans.
 SAMPLED = [("traceparent", "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01")]
 
+# Lookups of which callgrind counts the instructions: what starting and ending cost cancels out.
+FEW, MANY = 500, 3_000
+
 PAGE = re.compile(r"page on http://(\S+)/")
+TOTALS = re.compile(r"^(?:totals|summary): (\d+)", re.MULTILINE)
+
+
+class HungCollector:
+    """Completes handshakes, and neither reads nor answers."""
+
+    def __init__(self):
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.url = "http://{}:{}".format(*self._listener.getsockname())
+
+    def is_called(self) -> bool:
+        return bool(select.select([self._listener], [], [], 0)[0])
 
 
 class Watched(Evenkeel):
@@ -67,17 +84,34 @@ class Watched(Evenkeel):
             raise RuntimeError("the pipe of the log is not full")
 
     def causes_flight(self) -> None:
-        """Looks up a project that nothing is held of: a fetch and a render."""
+        """Looks up a project that nothing is held of: a fetch and a render, each with a span."""
         request = GetConfigRequest(project=f"{SMALL}-{next(self._missing)}")
         with suppress(grpc.RpcError):
             ConfigServiceStub(self.channel).GetConfig(request, metadata=SAMPLED, timeout=HUNG)
 
 
 @contextmanager
-def watched(binary: Path, folder: Path, name: str) -> Iterator[Watched]:
-    """Starts a sidecar that logs all there is."""
-    with evenkeel(binary, folder, name, derived=MISSING, kind=Watched) as sidecar:
+def watched(binary: Path, folder: Path, name: str, collector: HungCollector | None = None, prefix: tuple = ()) -> Iterator[Watched]:
+    """Starts a sidecar, which sends spans to that collector."""
+    otlp = {"otlp": {"endpoint": collector.url}} if collector else {}
+    grace = {"drain": {"grace": "0s"}}
+    with evenkeel(binary, folder, name, prefix, derived=MISSING, kind=Watched, **otlp, **grace) as sidecar:
         yield sidecar
+
+
+def has_export(binary: Path, folder: Path) -> bool:
+    """Whether it is a build with the feature `otlp`."""
+    settings = folder / "otlp.yaml"
+    settings.write_text("otlp: {endpoint: 'http://127.0.0.1:4317'}\n")
+    return subprocess.run([binary, "check", settings], capture_output=True).returncode == 0
+
+
+def leave_unheard(sidecar: Watched, collector: HungCollector | None) -> None:
+    """Has its collector hang, and its log full."""
+    if collector:
+        sidecar.causes_flight()
+        wait_until(collector.is_called, within=30)
+    sidecar.stop_listening()
 
 
 class _Repeated:
@@ -176,3 +210,29 @@ def busy(binary: Path, sidecar: Watched) -> Iterator[None]:
         stack.enter_context(Pages(binary, sidecar))
         stack.enter_context(StatusClients(sidecar))
         yield
+
+
+def instructions(binary: Path, folder: Path, lookups: Lookups, *, is_busy: bool, has_collector: bool) -> float:
+    """Instructions of one lookup in the thread that answers it, calm or with operators."""
+    folder.mkdir()
+    few, many = (_counted(binary, folder / str(count), lookups, count, is_busy, has_collector) for count in (FEW, MANY))
+    # Each thread does about the same in both, but the one that answers lookups, which answers more of them.
+    return max(many[thread] - few.get(thread, 0) for thread in many) / (MANY - FEW)
+
+
+def _counted(binary: Path, folder: Path, lookups: Lookups, count: int, is_busy: bool, has_collector: bool) -> dict[str, int]:
+    """Instructions of each thread of a sidecar that answered so many lookups."""
+    collector = HungCollector() if is_busy and has_collector else None
+    counted = folder / "counted"
+    valgrind = ("valgrind", "--tool=callgrind", "--separate-threads=yes", f"--callgrind-out-file={counted}", "--quiet")
+    with watched(binary, folder, "instructions", collector, valgrind) as sidecar:
+        with ExitStack() as stack:
+            if is_busy:
+                leave_unheard(sidecar, collector)
+                stack.enter_context(busy(binary, sidecar))
+            h2load(sidecar.target, lookups, ALONE, count)
+        sidecar.hang_up()
+        sidecar.signal(signal.SIGTERM)
+        sidecar.wait_for_exit(within=60)
+    totals = {thread.name: TOTALS.search(thread.read_text()) for thread in folder.glob("counted-*")}
+    return {thread: int(total[1]) for thread, total in totals.items() if total}

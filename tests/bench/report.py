@@ -6,6 +6,7 @@ from bounds import (
     CALM_AGAIN,
     CPU,
     EVENKEEL,
+    INSTRUCTIONS,
     OUTDATED_P99,
     P50,
     P99,
@@ -23,7 +24,7 @@ from comparisons import COMPARISONS, SCALES
 from ratios import Finding
 from servers import PROJECTS
 
-LESS_IS_BETTER = (CPU, P50, P99, WRITES, RENDER, SCRAPE, OUTDATED_P99, RAISE, P99_ALONE)
+LESS_IS_BETTER = (CPU, P50, P99, WRITES, RENDER, SCRAPE, OUTDATED_P99, RAISE, P99_ALONE, INSTRUCTIONS)
 
 
 def _number(value: float) -> str:
@@ -110,6 +111,7 @@ def markdown(findings: list[Finding]) -> str:
         row("… control: calm against calm", "operators", P50, CALM_AGAIN, CALM, small),
         row("99th percentile, one at a time, with busy operators against calm", "operators", P99_ALONE, BUSY_OPERATORS, CALM, small),
         row("… control: calm against calm", "operators", P99_ALONE, CALM_AGAIN, CALM, small),
+        row("instructions per lookup, with busy operators against calm", "operators", INSTRUCTIONS, BUSY_OPERATORS, CALM, small),
         row("CPU of a batch of 100 against one lookup", "batch", CPU, "batch of 100", "single lookup", small),
     ]
     held = tuple(SCALES)
