@@ -1,4 +1,5 @@
-//! Compiles `proto/` with protox, so that no system `protoc` is needed, and keeps the descriptors for reflection.
+//! Compiles `proto/` with protox, so that no system `protoc` is needed, and keeps the descriptors
+//! for reflection.
 
 use std::{env, fs, path::PathBuf};
 

@@ -1,4 +1,5 @@
-//! What a lookup gets: an [`Answer`], which may be outdated and then says why, or a [`Failure`] when nothing can be served.
+//! What a lookup gets: an [`Answer`], which may be outdated and then says why, or a [`Failure`]
+//! when nothing can be served.
 
 use std::{sync::Arc, time::Duration};
 
@@ -60,10 +61,12 @@ pub enum Failure {
     BelowMinRevision {
         /// The newest there is.
         newest: Order,
-        /// When to ask again, where the rollout that is demanded may be on its way: it is above the target.
+        /// When to ask again, where the rollout that is demanded may be on its way: it is above the
+        /// target.
         retry_after: Option<Duration>,
     },
-    /// The caller's `min_revision` is of a rollout that is not under way. The renderer was not asked.
+    /// The caller's `min_revision` is of a rollout that is not under way. The renderer was not
+    /// asked.
     #[error(
         "rollout {demanded} is demanded, and the target is {target}: at most {reach} may be on its way"
     )]
@@ -75,7 +78,8 @@ pub enum Failure {
         /// The highest that may be demanded.
         reach: u64,
     },
-    /// What is held has been outdated for longer than the caller's `max_outdated`, and could not be refreshed.
+    /// What is held has been outdated for longer than the caller's `max_outdated`, and could not be
+    /// refreshed.
     #[error("outdated for {outdated_for:?}, longer than demanded: not refreshed: {reason}")]
     BeyondMaxOutdated {
         /// For how long it has been outdated.

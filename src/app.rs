@@ -1,6 +1,8 @@
-//! A whole sidecar: the only place that names every concrete type, wires them, and takes them down again.
+//! A whole sidecar: the only place that names every concrete type, wires them, and takes them down
+//! again.
 //!
-//! It decides nothing. What it starts runs until [`Sidecar::run`] has drained it; two sidecars can run in one process.
+//! It decides nothing. What it starts runs until [`Sidecar::run`] has drained it; two sidecars can
+//! run in one process.
 
 mod follow;
 mod hot;
@@ -150,8 +152,8 @@ struct SidecarCore {
 }
 
 impl Sidecar {
-    /// Starts a sidecar with settings that were loaded from `sources`, which it goes on reading. What is not a lookup runs on the current
-    /// runtime.
+    /// Starts a sidecar with settings that were loaded from `sources`, which it goes on reading.
+    /// What is not a lookup runs on the current runtime.
     ///
     /// # Errors
     /// When an address cannot be listened on, or spans cannot be sent, whatever the collector does.
@@ -435,7 +437,8 @@ impl SidecarCore {
         Ok((bound, threads.map_err(SidecarError::Operators)?))
     }
 
-    /// Whether the renderer cannot be used: there is no connection, or the breaker or its pushback stops every render.
+    /// Whether the renderer cannot be used: there is no connection, or the breaker or its pushback
+    /// stops every render.
     fn is_degraded(&self) -> bool {
         !*self.is_connected.borrow() || *self.stops.borrow() != Stops::default()
     }

@@ -1,9 +1,9 @@
-//! How long to wait before another attempt at what keeps failing: a random part of a ceiling that grows with each failure
-//! ("full jitter": M. Brooker, "Exponential Backoff and Jitter", AWS, 2015), so that those who failed together do not come
-//! back together.
+//! How long to wait before another attempt at what keeps failing: a random part of a ceiling that
+//! grows with each failure ("full jitter": M. Brooker, "Exponential Backoff and Jitter", AWS,
+//! 2015), so that those who failed together do not come back together.
 //!
-//! Pure: durations out, no clock, no randomness of its own. Knows nothing of what is attempted. The cool-downs of projects
-//! decide more than a wait, and belong to admission.
+//! Pure: durations out, no clock, no randomness of its own. Knows nothing of what is attempted. The
+//! cool-downs of projects decide more than a wait, and belong to admission.
 
 use std::time::Duration;
 

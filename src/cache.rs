@@ -1,8 +1,9 @@
 //! What is held: revisions up to a number of bytes. The least recently looked up are evicted first.
 //!
-//! A landing passes through [`Cache::store`], which keeps the order of revisions; readers see one immutable [`Held`] at a time.
-//! Beside it, in capacities of their own: projects known to be absent, and changes of inputs. The cache knows of freshness
-//! only what it is told, and nothing of flights: eviction never touches one. moka is named here alone, and used as a bounded map only.
+//! A landing passes through [`Cache::store`], which keeps the order of revisions; readers see one
+//! immutable [`Held`] at a time. Beside it, in capacities of their own: projects known to be
+//! absent, and changes of inputs. The cache knows of freshness only what it is told, and nothing of
+//! flights: eviction never touches one. moka is named here alone, and used as a bounded map only.
 
 mod census;
 mod changes;
@@ -30,14 +31,15 @@ use crate::{
     revision::{Order, Project, Revision},
 };
 
-/// What an entry costs beyond its bytes, as measured: the map's nodes, the revision and its memo. With a maximal age, its place
-/// in the order of ages takes some 50 bytes more.
+/// What an entry costs beyond its bytes, as measured: the map's nodes, the revision and its memo.
+/// With a maximal age, its place in the order of ages takes some 50 bytes more.
 const ENTRY_BYTES: usize = 720;
 /// How many absent projects are remembered.
 const MAX_ABSENT: u64 = 10_000;
 /// How many changes of inputs are remembered.
 const MAX_CHANGES: u64 = 10_000;
-/// How long after the first the second answer has to come before which a revision gives way that is ahead of the target.
+/// How long after the first the second answer has to come before which a revision gives way that is
+/// ahead of the target.
 const GIVES_WAY_AFTER: Duration = Duration::from_secs(30);
 /// How long a project is taken to be absent after the first NOT_FOUND.
 pub const LEAST_ABSENCE: Duration = Duration::from_secs(30);
@@ -57,7 +59,8 @@ pub struct Held {
     pub changed: Option<Change>,
     /// When the renderer first said that there is no such project now.
     pub gone: Option<AnswerOrigin>,
-    /// This is of a rollout above the target, and the renderer has answered with a lower order, at the target or above it.
+    /// This is of a rollout above the target, and the renderer has answered with a lower order, at
+    /// the target or above it.
     pub lower: Option<(Order, AnswerOrigin)>,
     /// A revision of this order was held, and gave way to this one or to one between them.
     pub fell_from: Option<Order>,
@@ -74,7 +77,8 @@ pub enum Stored {
     Newer,
     /// It is what is held already, whose age starts anew.
     Validated,
-    /// It has the order of what is held but another digest: what is held stays, and its age starts anew.
+    /// It has the order of what is held but another digest: what is held stays, and its age starts
+    /// anew.
     Conflict,
     /// It is lower than what was held, which was ahead of the target and has given way.
     Lower,
@@ -139,7 +143,8 @@ impl Cache {
         self.held.get(project)
     }
 
-    /// As [`Cache::store_from`], of a revision of which it is not known over which connection it came.
+    /// As [`Cache::store_from`], of a revision of which it is not known over which connection it
+    /// came.
     pub fn store(&self, revision: Revision, now: Moment) -> (Stored, Option<Arc<Held>>) {
         let connection = None;
         let origin = AnswerOrigin {
@@ -149,8 +154,9 @@ impl Cache {
         self.store_from(revision, origin, u64::MAX)
     }
 
-    /// Stores a revision if it is newer than what is held, and tells what is held then. What is ahead of the target gives way to a
-    /// lower one, of the target or above it, of which two answers say so: that is the one fall of the order.
+    /// Stores a revision if it is newer than what is held, and tells what is held then. What is
+    /// ahead of the target gives way to a lower one, of the target or above it, of which two
+    /// answers say so: that is the one fall of the order.
     pub fn store_from(
         &self,
         revision: Revision,
@@ -219,8 +225,8 @@ impl Cache {
         (stored, Some(new))
     }
 
-    /// Records that the input of a project changed, and that `number` is the first that has the change; true when what is held does
-    /// not have it.
+    /// Records that the input of a project changed, and that `number` is the first that has the
+    /// change; true when what is held does not have it.
     pub fn record_change(&self, project: &Project, number: u64, now: Moment) -> bool {
         let _writer = self.lock();
         let mut changes = self.changes.get(project).unwrap_or_default();
@@ -243,8 +249,8 @@ impl Cache {
         true
     }
 
-    /// Records that a render brought a revision of that number. A change that too many renders in a row lacked is given up: it
-    /// is returned, and what is held no longer counts as lacking it.
+    /// Records that a render brought a revision of that number. A change that too many renders in a
+    /// row lacked is given up: it is returned, and what is held no longer counts as lacking it.
     pub fn record_rendered(&self, project: &Project, number: u64) -> Option<u64> {
         let _writer = self.lock();
         let mut changes = self.changes.get(project)?;
@@ -270,7 +276,8 @@ impl Cache {
         }
     }
 
-    /// Records that the renderer said that there is no such project; tells when it said so first, if anything is held.
+    /// Records that the renderer said that there is no such project; tells when it said so first,
+    /// if anything is held.
     pub fn record_gone(&self, project: &Project, origin: AnswerOrigin) -> Option<AnswerOrigin> {
         let _writer = self.lock();
         let held = self.held.get(project)?;
@@ -295,7 +302,8 @@ impl Cache {
         self.held.run_pending_tasks();
     }
 
-    /// Records that there is no such project, as of that target; tells for how long that is taken to hold.
+    /// Records that there is no such project, as of that target; tells for how long that is taken
+    /// to hold.
     pub fn record_absent(&self, project: &Project, target: u64, now: Moment) -> Duration {
         let (first, further) = ABSENT_FOR;
         let duration = if self.absent.contains_key(project) {
@@ -330,7 +338,8 @@ impl Cache {
         in_force.map(move |(project, absent)| (Project::clone(&project), absent.until.since(now)))
     }
 
-    /// Wakes a subscription whenever something newer of the project is stored, or it changes or goes.
+    /// Wakes a subscription whenever something newer of the project is stored, or it changes or
+    /// goes.
     pub fn subscribe(&self, project: &Project) -> Subscription {
         self.subscribers.subscribe(project)
     }
@@ -370,23 +379,26 @@ impl Cache {
         self.census.look(now)
     }
 
-    /// Records that the target was raised at `now`; to be told before anything is stored that was validated later.
+    /// Records that the target was raised at `now`; to be told before anything is stored that was
+    /// validated later.
     pub fn record_raise(&self, now: Moment) {
         self.census.raised(now);
     }
 
-    /// Counts what is too old by another maximal age; false when it is the same. What is held already has to be counted
-    /// [again](Cache::count_ages_again).
+    /// Counts what is too old by another maximal age; false when it is the same. What is held
+    /// already has to be counted [again](Cache::count_ages_again).
     pub fn set_max_age(&self, max_age: Option<Duration>) -> bool {
         self.census.set_max_age(max_age)
     }
 
-    /// Walks over everything held and counts its age by the maximal age in force. Others may use the cache meanwhile.
+    /// Walks over everything held and counts its age by the maximal age in force. Others may use
+    /// the cache meanwhile.
     pub fn count_ages_again(&self) {
         self.iter().for_each(|held| self.census.count_again(&held));
     }
 
-    /// How many projects were evicted, and wanted again soon after, since the start: within as many evictions as are remembered.
+    /// How many projects were evicted, and wanted again soon after, since the start: within as many
+    /// evictions as are remembered.
     pub fn returned(&self) -> u64 {
         self.tally.returned()
     }
@@ -401,7 +413,8 @@ impl Cache {
         self.tally.evicted_wanted()
     }
 
-    /// Records that a lower revision came while what is held is ahead of the target. One that is yet lower starts anew.
+    /// Records that a lower revision came while what is held is ahead of the target. One that is
+    /// yet lower starts anew.
     fn record_lower(
         &self,
         held: &Arc<Held>,
@@ -448,8 +461,8 @@ impl Cache {
     }
 }
 
-/// A map of at most `most` entries. It forgets the one that was read or written longest ago; by default moka would rather forget
-/// the newest.
+/// A map of at most `most` entries. It forgets the one that was read or written longest ago; by
+/// default moka would rather forget the newest.
 fn latest<V: Clone + Send + Sync + 'static>(most: u64) -> Map<Project, V> {
     Map::builder()
         .eviction_policy(EvictionPolicy::lru())
@@ -457,7 +470,8 @@ fn latest<V: Clone + Send + Sync + 'static>(most: u64) -> Map<Project, V> {
         .build()
 }
 
-/// Whether what is held is ahead of the target, and this is the second answer that agrees on a lower order.
+/// Whether what is held is ahead of the target, and this is the second answer that agrees on a
+/// lower order.
 fn gives_way(held: &Held, order: Order, origin: AnswerOrigin, target: u64) -> bool {
     let is_ahead = held.revision.order.rollout > target && order.rollout >= target;
     is_ahead
@@ -473,8 +487,8 @@ impl Absent {
 }
 
 impl Held {
-    /// When it is too old, where `max_age` is the maximal age: at that age ± 10 % by hash of the project, so that what was rendered
-    /// together does not become outdated together.
+    /// When it is too old, where `max_age` is the maximal age: at that age ± 10 % by hash of the
+    /// project, so that what was rendered together does not become outdated together.
     pub fn too_old_at(&self, max_age: Duration) -> Moment {
         self.validated_at + max_age.mul_f64(spread(&self.revision.project))
     }
@@ -495,8 +509,8 @@ fn cost(revision: &Revision) -> usize {
         + ENTRY_BYTES
 }
 
-/// What an allocation of this many bytes takes: as most allocators do, ours has four sizes between a power of two and the next
-/// (mimalloc, `_mi_bin`).
+/// What an allocation of this many bytes takes: as most allocators do, ours has four sizes between
+/// a power of two and the next (mimalloc, `_mi_bin`).
 fn allocated(bytes: usize) -> usize {
     let step = 1 << bytes.max(64).ilog2().saturating_sub(2);
     bytes.next_multiple_of(step)

@@ -1,7 +1,8 @@
-//! What people are shown figures with: tables and bars for a terminal, diagrams as self-contained SVG.
+//! What people are shown figures with: tables and bars for a terminal, diagrams as self-contained
+//! SVG.
 //!
-//! It is given names and numbers, draws them, and hands text back. It knows neither what the numbers mean nor where the
-//! text goes.
+//! It is given names and numbers, draws them, and hands text back. It knows neither what the
+//! numbers mean nor where the text goes.
 
 mod bar;
 mod diagram;

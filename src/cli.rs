@@ -52,7 +52,8 @@ Exit codes:
     )
 }
 
-/// A sidecar that answers configuration lookups from memory and keeps the renders behind it within a budget.
+/// A sidecar that answers configuration lookups from memory and keeps the renders behind it within
+/// a budget.
 #[derive(Debug, Parser)]
 #[command(version, about, after_help = exit_codes())]
 struct Cli {

@@ -1,7 +1,8 @@
 //! A client of a sidecar, for people: one lookup, or a watch, and what became of it in plain types.
 //!
-//! Knows how a lookup travels, and tells the sidecar's own word (a [`SidecarStatus`]) from a connection that failed it. Does not
-//! know how any of it is shown, nor retries a lookup: what the sidecar said is what the caller gets.
+//! Knows how a lookup travels, and tells the sidecar's own word (a [`SidecarStatus`]) from a
+//! connection that failed it. Does not know how any of it is shown, nor retries a lookup: what the
+//! sidecar said is what the caller gets.
 
 use std::{
     error::Error as _,
@@ -34,8 +35,8 @@ use crate::{
     revision::{Order, Project},
 };
 
-/// The largest answer that is accepted, in bytes: the largest payload that a sidecar can be told to accept, which is 1 GiB, and
-/// what comes with it.
+/// The largest answer that is accepted, in bytes: the largest payload that a sidecar can be told to
+/// accept, which is 1 GiB, and what comes with it.
 const MAX_ANSWER_BYTES: usize = (1 << 30) + (1 << 20);
 
 /// Where a sidecar listens: `HOST:PORT` or `unix:/PATH`.
@@ -69,8 +70,8 @@ pub struct Reply {
     pub project: String,
     /// Where the revision stands among those of its project.
     pub order: Order,
-    /// When it was rendered, by the renderer's clock, as RFC 3339 writes it; none when it is not said, or not within the years
-    /// that can be written so.
+    /// When it was rendered, by the renderer's clock, as RFC 3339 writes it; none when it is not
+    /// said, or not within the years that can be written so.
     pub rendered_at: Option<String>,
     /// Lower-case hexadecimal SHA-256 of the payload.
     pub digest: String,
@@ -84,7 +85,8 @@ pub struct Reply {
     pub outdated: Option<OutdatedReply>,
 }
 
-/// Why a reply is outdated, by the names of the contract: a newer sidecar may have reasons that this client does not know.
+/// Why a reply is outdated, by the names of the contract: a newer sidecar may have reasons that
+/// this client does not know.
 #[derive(Clone, Debug)]
 pub struct OutdatedReply {
     /// The reason, without the prefix of its enum.
@@ -202,7 +204,8 @@ impl SidecarAddress {
         connected.map_err(unreachable)
     }
 
-    /// What became of a call that ended with a status: the sidecar's own word, or the connection's end.
+    /// What became of a call that ended with a status: the sidecar's own word, or the connection's
+    /// end.
     fn ended(&self, status: Status) -> LookupError {
         if status.source().is_none() {
             return LookupError::SidecarStatus(status.into());
@@ -289,7 +292,8 @@ fn without_prefix(name: &str, prefix: &str) -> String {
     name.strip_prefix(prefix).unwrap_or(name).to_owned()
 }
 
-/// `2026-11-26T22:08:00.000Z`; none outside of the years 1 to 9999, which are all that a timestamp of protobuf may hold.
+/// `2026-11-26T22:08:00.000Z`; none outside of the years 1 to 9999, which are all that a timestamp
+/// of protobuf may hold.
 fn rfc_3339(at: prost_types::Timestamp) -> Option<String> {
     const YEARS: RangeInclusive<i64> = -62_135_596_800..=253_402_300_799;
     let at = at.try_normalize().ok()?;

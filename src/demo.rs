@@ -1,8 +1,10 @@
-//! The demo: one storm of lookups and a release in the middle of it, the way of the incident and then with evenkeel.
+//! The demo: one storm of lookups and a release in the middle of it, the way of the incident and
+//! then with evenkeel.
 //!
-//! Everything is real and in this process: the embedded renderer, the sidecar as [`crate::app`] wires it, clients over gRPC on
-//! loopback. What the incident did lives in [`incident`] and can be had nowhere else. Nothing is printed here: progress is told
-//! to a channel, and a [`DemoReport`] comes out, with a verdict on what evenkeel promises.
+//! Everything is real and in this process: the embedded renderer, the sidecar as [`crate::app`]
+//! wires it, clients over gRPC on loopback. What the incident did lives in [`incident`] and can be
+//! had nowhere else. Nothing is printed here: progress is told to a channel, and a [`DemoReport`]
+//! comes out, with a verdict on what evenkeel promises.
 
 mod callers;
 mod chart;
@@ -81,7 +83,8 @@ pub struct DemoRun {
     folder: TempDir,
 }
 
-/// Runs both storms, one after the other, and tells how it goes on. Dropping it midway ends everything that it started.
+/// Runs both storms, one after the other, and tells how it goes on. Dropping it midway ends
+/// everything that it started.
 ///
 /// # Errors
 /// When something does not start, or the renders before the storm fail.

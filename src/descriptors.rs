@@ -1,14 +1,15 @@
 //! How many files the process may have open, and which part of them connections may take.
 //!
-//! A connection takes a descriptor, and so does reading a settings file or dialling the renderer. Without
-//! shares of their own, callers of one listener could take the descriptors of all the others. This room knows the
-//! operating system's limit, not who connects.
+//! A connection takes a descriptor, and so does reading a settings file or dialling the renderer.
+//! Without shares of their own, callers of one listener could take the descriptors of all the
+//! others. This room knows the operating system's limit, not who connects.
 
 use std::{io, num::NonZeroUsize};
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-/// The most connections of each listener, so that together they leave descriptors for files and the renderer.
+/// The most connections of each listener, so that together they leave descriptors for files and the
+/// renderer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ConnectionShares {
     /// Connections of applications.
@@ -19,7 +20,8 @@ pub struct ConnectionShares {
     pub telemetry: NonZeroUsize,
 }
 
-/// The most connections of applications, however many descriptors there are: an idle one takes some 20 KiB.
+/// The most connections of applications, however many descriptors there are: an idle one takes some
+/// 20 KiB.
 const MOST_LOOKUP: usize = 512;
 /// The most connections of operators.
 const MOST_ADMIN: usize = 32;
@@ -28,7 +30,8 @@ const MOST_TELEMETRY: usize = 128;
 /// The most descriptors that are kept back for files, runtimes and the renderer.
 const MOST_KEPT: usize = 256;
 
-/// Raises the limit of open files to the most that the process may have (`RLIMIT_NOFILE`, soft to hard), and returns it.
+/// Raises the limit of open files to the most that the process may have (`RLIMIT_NOFILE`, soft to
+/// hard), and returns it.
 ///
 /// # Errors
 /// When the system refuses; the limit stays as it was.
@@ -51,8 +54,8 @@ impl ConnectionShares {
         Self::of(usize::try_from(limit).unwrap_or(usize::MAX))
     }
 
-    /// Shares out that many descriptors: an eighth to probes, a sixteenth to operators, a quarter is kept, the rest is for
-    /// applications.
+    /// Shares out that many descriptors: an eighth to probes, a sixteenth to operators, a quarter
+    /// is kept, the rest is for applications.
     pub fn of(limit: usize) -> Self {
         let telemetry = (limit / 8).clamp(4, MOST_TELEMETRY);
         let admin = (limit / 16).clamp(2, MOST_ADMIN);

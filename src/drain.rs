@@ -1,8 +1,9 @@
 //! How the sidecar stops: in which order its parts are told, and how long each is waited for.
 //!
-//! An orchestrator takes a pod out of its load balancing while the application still looks things up; so lookups are
-//! answered from memory until no client is connected; only then are connections closed. This room knows the order, not
-//! the parts: they are a [`Drain`], so that a test can be one.
+//! An orchestrator takes a pod out of its load balancing while the application still looks things
+//! up; so lookups are answered from memory until no client is connected; only then are connections
+//! closed. This room knows the order, not the parts: they are a [`Drain`], so that a test can be
+//! one.
 
 use std::{future::Future, io, time::Duration};
 
@@ -22,7 +23,8 @@ pub trait Drain {
     /// Waits until no lookup connection has been open for a while.
     fn idle(&self) -> impl Future<Output = ()>;
 
-    /// Tells every lookup connection to go away, ends the watches, and waits, within a bound of its own, until they are gone.
+    /// Tells every lookup connection to go away, ends the watches, and waits, within a bound of its
+    /// own, until they are gone.
     fn close_lookups(&self) -> impl Future<Output = ()>;
 
     /// Waits until no render is in flight.
@@ -38,8 +40,8 @@ pub enum DrainEnd {
     AtOnce,
 }
 
-/// Drains a sidecar within `grace`, and a little more if lookup connections do not close by themselves. When `again`, the
-/// second signal, comes first, it stops where it is.
+/// Drains a sidecar within `grace`, and a little more if lookup connections do not close by
+/// themselves. When `again`, the second signal, comes first, it stops where it is.
 pub async fn drain(
     sidecar: &impl Drain,
     grace: Duration,

@@ -1,9 +1,11 @@
-//! The drill: outdated serving, tried out before the real renderer, without a fault switch in any pod that serves.
+//! The drill: outdated serving, tried out before the real renderer, without a fault switch in any
+//! pod that serves.
 //!
-//! A sidecar is started in this process, as [`crate::app`] wires it, before a [tap] that can delay, cut and hold what passes
-//! to the renderer. A project, the canary, is looked up meanwhile through a real socket. It becomes outdated by its age alone: no
-//! rollout is raised. The renderer sees a few renders of the canary, and after the hold perhaps of some strangers, whom it does not
-//! know. Nothing is printed here: each [`DrillStep`] is told as it ends, and a [`DrillReport`] comes out.
+//! A sidecar is started in this process, as [`crate::app`] wires it, before a [tap] that can delay,
+//! cut and hold what passes to the renderer. A project, the canary, is looked up meanwhile through
+//! a real socket. It becomes outdated by its age alone: no rollout is raised. The renderer sees a
+//! few renders of the canary, and after the hold perhaps of some strangers, whom it does not know.
+//! Nothing is printed here: each [`DrillStep`] is told as it ends, and a [`DrillReport`] comes out.
 
 mod caller;
 mod frames;
@@ -39,9 +41,11 @@ const LOOKUPS: u32 = 200;
 const ENOUGH: u32 = 20;
 /// The age at which the canary becomes outdated: the least that the sidecar takes.
 const MAX_AGE: Duration = Duration::from_secs(1);
-/// The budget of the drill's sidecar: renders per second, renders that may follow one another at once, renders at once.
+/// The budget of the drill's sidecar: renders per second, renders that may follow one another at
+/// once, renders at once.
 const BUDGET: (u32, u32, u32) = (2, 8, 4);
-/// How long a lookup waits for the first render of a project: the longest that the sidecar takes by default.
+/// How long a lookup waits for the first render of a project: the longest that the sidecar takes by
+/// default.
 const FIRST: Duration = Duration::from_secs(30);
 /// How long a sidecar may take to notice that the renderer is gone.
 const NOTICED: Duration = Duration::from_secs(10);
@@ -51,7 +55,8 @@ const HEALED: Duration = Duration::from_secs(90);
 const DELAY: Duration = Duration::from_millis(150);
 /// How often a lookup is made while something is waited for.
 const PACE: Duration = Duration::from_millis(20);
-/// How many bytes of the canary's name the names of strangers begin with. Strangers are projects that are asked for while nothing reaches the renderer.
+/// How many bytes of the canary's name the names of strangers begin with. Strangers are projects
+/// that are asked for while nothing reaches the renderer.
 const PREFIX: usize = 200;
 
 /// What is tried out, and before whom.
@@ -69,7 +74,8 @@ pub struct DrillTerms {
     pub deadline: Duration,
     /// How long the first render of the canary may take, with all attempts.
     pub within: Duration,
-    /// For how long an answer may have been outdated, as the applications demand it; for ever when none.
+    /// For how long an answer may have been outdated, as the applications demand it; for ever when
+    /// none.
     pub max_outdated: Option<Duration>,
 }
 
@@ -236,7 +242,8 @@ impl Drill<'_> {
         Ok(())
     }
 
-    /// The renderer becomes slower than lookups wait: they do not wait for it, and its late answer is used.
+    /// The renderer becomes slower than lookups wait: they do not wait for it, and its late answer
+    /// is used.
     async fn delay(&mut self) {
         let begun = self.begin();
         self.tap.set(Mode::Delay(DELAY));
@@ -266,7 +273,8 @@ impl Drill<'_> {
     async fn cut(&mut self) {
         let begun = self.begin();
         self.tap.set(Mode::Cut);
-        // Until the canary is outdated and the sidecar knows that the renderer is gone, any answer is right.
+        // Until the canary is outdated and the sidecar knows that the renderer is gone, any answer
+        // is right.
         let mut tally = CanaryTally::default();
         while begun.at.elapsed() < NOTICED {
             let answer = self.ask(&mut tally).await;
@@ -290,8 +298,8 @@ impl Drill<'_> {
         self.end("cut", begun, tally, &expected, CanaryTally::to_string);
     }
 
-    /// Connections stay, and nothing passes. First strangers take all permits, then the canary's render takes one, and in the end
-    /// the breaker opens.
+    /// Connections stay, and nothing passes. First strangers take all permits, then the canary's
+    /// render takes one, and in the end the breaker opens.
     async fn hold(&mut self) {
         let begun = self.begin();
         self.tap.set(Mode::Hold);
@@ -387,7 +395,8 @@ impl Drill<'_> {
         answer.came
     }
 
-    /// Asks for as many projects as there are permits, of which nothing is held. Each is asked for once.
+    /// Asks for as many projects as there are permits, of which nothing is held. Each is asked for
+    /// once.
     fn ask_for_strangers(&mut self) {
         let (_, _, concurrency) = BUDGET;
         for _ in 0..concurrency {

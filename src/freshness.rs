@@ -1,7 +1,7 @@
 //! Tells fresh from outdated: a comparison made at each lookup, never a sweep.
 //!
-//! Fresh is what is of the target rollout or a later one, lacks no known change, and younger than the maximal age. Raising
-//! the target is one atomic store.
+//! Fresh is what is of the target rollout or a later one, lacks no known change, and younger than
+//! the maximal age. Raising the target is one atomic store.
 
 use std::{
     sync::{
@@ -21,8 +21,8 @@ use crate::{
 /// How many raises of the target are told apart when it is asked since when something is outdated.
 const MAX_RAISES: usize = 64;
 
-/// By how many rollouts a demand may be above the target, or above what has landed: a pod may demand its own release before its
-/// sidecar is told of it, and several releases may be under way.
+/// By how many rollouts a demand may be above the target, or above what has landed: a pod may
+/// demand its own release before its sidecar is told of it, and several releases may be under way.
 const REACH: u64 = 16;
 
 /// What became of the target.
@@ -57,7 +57,8 @@ pub struct Freshness {
     raised_at: AtomicU64,
     /// Nanoseconds; 0 is none.
     max_age: AtomicU64,
-    /// What the renderer was asked before this may lack a change: nanoseconds since the start; 0 while that is not so of anything.
+    /// What the renderer was asked before this may lack a change: nanoseconds since the start; 0
+    /// while that is not so of anything.
     resync: AtomicU64,
     /// The rollouts that were the target, ascending, and when each was learned.
     raises: ArcSwap<Vec<(u64, Moment)>>,
@@ -141,9 +142,10 @@ impl Freshness {
             && self.too_old_at(held).is_none_or(|at| now < at)
     }
 
-    /// Since when it has been doubtful that the renderer meant the rollout of what is held; none when it is not. What is further
-    /// above the target than a release can be is confirmed anew whenever the target is raised: else a rollout that a renderer once
-    /// mistook would be fresh for ever.
+    /// Since when it has been doubtful that the renderer meant the rollout of what is held; none
+    /// when it is not. What is further above the target than a release can be is confirmed anew
+    /// whenever the target is raised: else a rollout that a renderer once mistook would be fresh
+    /// for ever.
     pub fn doubted_since(&self, held: &Held) -> Option<Moment> {
         self.raised_at()
             .filter(|&at| self.is_far(held.revision.order.rollout) && held.validated_at < at)
@@ -155,7 +157,8 @@ impl Freshness {
         self.resync.fetch_max(since, Ordering::Relaxed);
     }
 
-    /// Whether what is held cannot lack a change that was missed. It is fresh all the same; it is to be confirmed.
+    /// Whether what is held cannot lack a change that was missed. It is fresh all the same; it is
+    /// to be confirmed.
     pub fn is_confirmed(&self, held: &Held) -> bool {
         let resync = self.resync.load(Ordering::Relaxed);
         resync == 0 || nanos(Some(held.asked_at.since_start())) >= resync

@@ -1,7 +1,8 @@
 //! The targets of `tests/fuzz`: each takes any bytes, and panics when a property does not hold.
 //!
-//! They reach readers of untrusted bytes that are private to their rooms. The module exists under test and with
-//! the feature `fuzz` only. On stable its tests run each target over its corpus and over small changes of it.
+//! They reach readers of untrusted bytes that are private to their rooms. The module exists under
+//! test and with the feature `fuzz` only. On stable its tests run each target over its corpus and
+//! over small changes of it.
 
 use std::{str, time::Duration};
 
@@ -15,7 +16,8 @@ use crate::{
 /// A target takes any bytes.
 pub type Target = fn(&[u8]);
 
-/// Every target by name: that of its file in `tests/fuzz/targets` and of its folder in `tests/fuzz/corpus`.
+/// Every target by name: that of its file in `tests/fuzz/targets` and of its folder in
+/// `tests/fuzz/corpus`.
 pub const TARGETS: [(&str, Target); 5] = [
     ("durations", durations),
     ("request", request),
@@ -60,7 +62,8 @@ pub fn durations(bytes: &[u8]) {
     }
 }
 
-/// Reads requests of all methods, and compares the hand-written reader of plain lookups with prost's.
+/// Reads requests of all methods, and compares the hand-written reader of plain lookups with
+/// prost's.
 ///
 /// # Panics
 /// When the two differ, or when what is accepted is out of its range.
@@ -99,7 +102,8 @@ pub fn traceparent(bytes: &[u8]) {
 /// Listens to what a renderer sends, cut into pieces whose size the first byte says.
 ///
 /// # Panics
-/// When the frames found depend on how the bytes are cut, or are not those of a plain walk over the headers.
+/// When the frames found depend on how the bytes are cut, or are not those of a plain walk over the
+/// headers.
 pub fn upstream_frames(bytes: &[u8]) {
     let Some((&size, stream)) = bytes.split_first() else {
         return;

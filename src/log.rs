@@ -1,7 +1,7 @@
 //! The log: text or JSON lines, written by a thread of its own.
 //!
-//! A log pipe that is not emptied must not stall a lookup: lines go through a bounded buffer, and what finds it full is
-//! lost. What is logged is decided where it happens; no payload ever is.
+//! A log pipe that is not emptied must not stall a lookup: lines go through a bounded buffer, and
+//! what finds it full is lost. What is logged is decided where it happens; no payload ever is.
 
 mod lines;
 #[cfg(any(test, feature = "otlp"))]
@@ -67,7 +67,8 @@ const BUFFERED_LINES: usize = 1024;
 impl FromStr for Level {
     type Err = InvalidLevel;
 
-    /// Takes a single level, which holds for this crate and lets libraries speak at `warn` at most, or a list of targets.
+    /// Takes a single level, which holds for this crate and lets libraries speak at `warn` at most,
+    /// or a list of targets.
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let invalid = || InvalidLevel(text.to_owned());
         if text.trim().is_empty() {
@@ -91,8 +92,8 @@ impl FromStr for Level {
     }
 }
 
-/// Sets the log of the process up, on its standard error. Text is in colours on a terminal, unless `NO_COLOR` is set or the
-/// terminal is a dumb one.
+/// Sets the log of the process up, on its standard error. Text is in colours on a terminal, unless
+/// `NO_COLOR` is set or the terminal is a dumb one.
 ///
 /// # Errors
 /// When the process has one already.
@@ -148,7 +149,8 @@ enum Colours {
 }
 
 impl Colours {
-    /// What the environment allows: <https://no-color.org> says that any text but the empty one in `NO_COLOR` forbids colours.
+    /// What the environment allows: <https://no-color.org> says that any text but the empty one in
+    /// `NO_COLOR` forbids colours.
     fn allowed(variable: impl Fn(&str) -> Option<OsString>) -> Self {
         let is_dumb = variable("TERM").is_some_and(|terminal| terminal == "dumb");
         if is_dumb || variable("NO_COLOR").is_some_and(|value| !value.is_empty()) {

@@ -9,13 +9,15 @@ thread_local! {
     static PAGE: RefCell<Option<Vec<u8>>> = const { RefCell::new(None) };
 }
 
-/// The lines at INFO and above that this thread logs, on which flights run as well, for as long as this lives.
+/// The lines at INFO and above that this thread logs, on which flights run as well, for as long as
+/// this lives.
 pub(crate) struct CapturedLog(());
 
 impl CapturedLog {
     pub(crate) fn start() -> Self {
         static INSTALLED: Once = Once::new();
-        // One for all threads: what a place in the code logs is looked up once, perhaps by a thread that keeps no log.
+        // One for all threads: what a place in the code logs is looked up once, perhaps by a thread
+        // that keeps no log.
         INSTALLED.call_once(|| {
             let log = tracing_subscriber::fmt()
                 .with_max_level(Level::INFO)

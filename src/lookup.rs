@@ -1,8 +1,9 @@
-//! The lookup, from top to bottom: what is held fresh is answered at once; else the project is refreshed within the caller's
-//! patience and answered fresh, or outdated with the reason, or, when nothing is held, failed with the reason.
+//! The lookup, from top to bottom: what is held fresh is answered at once; else the project is
+//! refreshed within the caller's patience and answered fresh, or outdated with the reason, or, when
+//! nothing is held, failed with the reason.
 //!
-//! The fresh path takes no lock of ours and awaits nothing. How a refresh comes about is known to `refresh`, how an answer
-//! travels to `serve`.
+//! The fresh path takes no lock of ours and awaits nothing. How a refresh comes about is known to
+//! `refresh`, how an answer travels to `serve`.
 
 mod patience;
 mod wait;
@@ -133,8 +134,9 @@ impl Lookup {
         self.limits.store(Arc::new(limits));
     }
 
-    /// Answers from memory alone: a fresh revision, an outdated one whose refusal is known, or that there is no such project.
-    /// None where that does not do for the caller, or its interest in an outdated project has still to be told this second.
+    /// Answers from memory alone: a fresh revision, an outdated one whose refusal is known, or that
+    /// there is no such project. None where that does not do for the caller, or its interest in an
+    /// outdated project has still to be told this second.
     pub fn at_once(&self, project: &str, demands: Demands) -> Option<Result<Answer, Failure>> {
         let now = self.clock.now();
         let Some(held) = self.cache.get(project) else {
@@ -152,14 +154,17 @@ impl Lookup {
             .then(|| Ok(self.outdated(&held, refusal, now)))
     }
 
-    /// Answers one lookup: from memory, or after waiting for a refresh within the caller's patience.
+    /// Answers one lookup: from memory, or after waiting for a refresh within the caller's
+    /// patience.
     ///
-    /// When the renderer is slow, the wait ends with [`CameTo::PatienceOver`], and what is held is served outdated. The refresh
-    /// goes on without its callers. A lookup of a held project waits only for a flight that is already in the air: it never
-    /// queues for a launch, unless its caller demands more than what is held. Dropping the future only ends the wait.
+    /// When the renderer is slow, the wait ends with [`CameTo::PatienceOver`], and what is held is
+    /// served outdated. The refresh goes on without its callers. A lookup of a held project waits
+    /// only for a flight that is already in the air: it never queues for a launch, unless its
+    /// caller demands more than what is held. Dropping the future only ends the wait.
     ///
     /// # Errors
-    /// If nothing is held, or what is held does not meet the caller's demands, and no refresh came in time.
+    /// If nothing is held, or what is held does not meet the caller's demands, and no refresh came
+    /// in time.
     pub async fn get(&self, query: Query) -> Result<Answer, Failure> {
         let (project, demands) = (&query.project, query.demands());
         if let Some(told) = self.at_once(project.as_str(), demands) {
@@ -188,8 +193,8 @@ impl Lookup {
         self.conclude(&query, ended, patience)
     }
 
-    /// Answers several lookups, which share one patience, in the order asked. Asks for at most as many missing projects as fill
-    /// a quarter of the queue.
+    /// Answers several lookups, which share one patience, in the order asked. Asks for at most as
+    /// many missing projects as fill a quarter of the queue.
     pub async fn get_many(
         &self,
         projects: &[Project],
@@ -241,7 +246,8 @@ impl Lookup {
         self.watching.load(Relaxed)
     }
 
-    /// Has what is fresh confirmed where it may lack a change that was missed. It is served as before.
+    /// Has what is fresh confirmed where it may lack a change that was missed. It is served as
+    /// before.
     fn have_confirmed(&self, held: &Held, now: Moment) {
         if !self.freshness.is_confirmed(held) && held.memo.claim_second(now) {
             self.refresh.confirm(&held.revision.project);
@@ -324,7 +330,8 @@ impl Lookup {
     fn explained(&self, project: &Project, class: Class) -> Refusal {
         match self.refresh.explain(project) {
             Some(explanation) => explanation.refusal,
-            // Of a missing project nothing is known where there was no room to remember that it is wanted.
+            // Of a missing project nothing is known where there was no room to remember that it is
+            // wanted.
             None => Refusal {
                 reason: match class {
                     Class::Outdated => NotRefreshed::Scheduled,

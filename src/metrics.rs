@@ -1,8 +1,10 @@
-//! What an operator sees: counters and histograms recorded at the edges, and gauges read when someone looks.
+//! What an operator sees: counters and histograms recorded at the edges, and gauges read when
+//! someone looks.
 //!
-//! Every series has its place in an array from the start, so that recording is one or three atomic additions and no lock; each
-//! thread that answers lookups counts them in a place of its own, so that none waits for another's cache lines. The core does not
-//! know this room: it tells facts to an [`Observe`], which this is. The one list of all metrics is [`table`].
+//! Every series has its place in an array from the start, so that recording is one or three atomic
+//! additions and no lock; each thread that answers lookups counts them in a place of its own, so
+//! that none waits for another's cache lines. The core does not know this room: it tells facts to
+//! an [`Observe`], which this is. The one list of all metrics is [`table`].
 
 use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::Ordering},
@@ -78,8 +80,8 @@ struct LookupCounts {
     durations: [Histogram<{ LOOKUP_BOUNDS.len() }>; ServedLabel::ALL.len()],
 }
 
-/// The upper bounds of a lookup's duration. Beside a usual ladder they hold the usual patiences (50 ms, 0.5 s, 1 s, 2 s) with and
-/// without 50 ms more, so that what waiting costs can be read off.
+/// The upper bounds of a lookup's duration. Beside a usual ladder they hold the usual patiences (50
+/// ms, 0.5 s, 1 s, 2 s) with and without 50 ms more, so that what waiting costs can be read off.
 const LOOKUP_BOUNDS: &[Duration; 22] = &[
     Duration::from_micros(50),
     Duration::from_micros(100),

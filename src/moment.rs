@@ -1,7 +1,8 @@
 //! The one clock of the core: a [`Moment`] is the time since the process's [`Clock`] started.
 //!
-//! Decisions take a `Moment` and never read a clock, so that they can be tested, replayed and simulated. The clock beneath
-//! is tokio's, monotonic and under a test's control; wall-clock time is only ever shown.
+//! Decisions take a `Moment` and never read a clock, so that they can be tested, replayed and
+//! simulated. The clock beneath is tokio's, monotonic and under a test's control; wall-clock time
+//! is only ever shown.
 
 mod spoken;
 mod within;
@@ -71,7 +72,8 @@ impl Clock {
         Moment(instant.saturating_duration_since(self.start))
     }
 
-    /// The instant of a moment; one that lies beyond the clock's range is taken to be thirty years ahead.
+    /// The instant of a moment; one that lies beyond the clock's range is taken to be thirty years
+    /// ahead.
     pub fn instant(&self, moment: Moment) -> Instant {
         const FAR: Duration = Duration::from_secs(30 * 365 * 86_400);
         self.start + moment.0.min(FAR)

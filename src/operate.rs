@@ -1,9 +1,10 @@
-//! What an operator asks about single projects: which of them fail, are outdated or missing, and what stands between one of
-//! them and its render.
+//! What an operator asks about single projects: which of them fail, are outdated or missing, and
+//! what stands between one of them and its render.
 //!
-//! The counterpart of `lookup`: it reads what lookups read, changes nothing, and does not count as a lookup. It may walk over
-//! all that is held. That is done in steps between which lookups have admission's lock to themselves, on another thread than
-//! theirs, and for a few operators at once. How an answer travels is known to `serve`.
+//! The counterpart of `lookup`: it reads what lookups read, changes nothing, and does not count as
+//! a lookup. It may walk over all that is held. That is done in steps between which lookups have
+//! admission's lock to themselves, on another thread than theirs, and for a few operators at once.
+//! How an answer travels is known to `serve`.
 
 mod ladder;
 mod listing;
@@ -33,12 +34,14 @@ use crate::{
 
 /// How many lists are made at once; further ones wait.
 const AT_ONCE: usize = 2;
-/// How many of the projects that admission remembers are looked at under its lock: some 0.2 ms where all of them are kept.
+/// How many of the projects that admission remembers are looked at under its lock: some 0.2 ms
+/// where all of them are kept.
 const STEP: usize = 512;
-/// How many projects are explained between two pauses, each under the lock: some 0.1 ms where 50,000 are wanted.
+/// How many projects are explained between two pauses, each under the lock: some 0.1 ms where
+/// 50,000 are wanted.
 const EXPLAINED: usize = 8;
-/// How long lookups have the lock to themselves between two steps. It is not fair: on a busy core, a step that follows
-/// without a pause takes it before those who wait.
+/// How long lookups have the lock to themselves between two steps. It is not fair: on a busy core,
+/// a step that follows without a pause takes it before those who wait.
 const PAUSE: Duration = Duration::from_millis(1);
 
 /// Answers operators. Cheap to clone.
@@ -142,7 +145,8 @@ impl Operate {
         all
     }
 
-    /// The first of all projects that the filter lets through, where admission remembers these of its kind.
+    /// The first of all projects that the filter lets through, where admission remembers these of
+    /// its kind.
     fn among(
         &self,
         filter: ProjectFilter,

@@ -1,8 +1,10 @@
-//! Sends the spans of flights to an OpenTelemetry collector, by OTLP over gRPC, from a thread of its own.
+//! Sends the spans of flights to an OpenTelemetry collector, by OTLP over gRPC, from a thread of
+//! its own.
 //!
-//! Only flights whose caller sampled the trace are told of here. What tells of them never waits: a span goes into a bounded
-//! queue, and is dropped and counted when that is full. A collector that hangs, is slow or is away therefore costs spans, and
-//! neither time nor memory. This room exists with the cargo feature `otlp` only, and does not know where flights come from.
+//! Only flights whose caller sampled the trace are told of here. What tells of them never waits: a
+//! span goes into a bounded queue, and is dropped and counted when that is full. A collector that
+//! hangs, is slow or is away therefore costs spans, and neither time nor memory. This room exists
+//! with the cargo feature `otlp` only, and does not know where flights come from.
 
 mod span;
 mod thread;
@@ -40,7 +42,8 @@ pub struct ExportOptions {
 /// Why spans cannot be sent.
 #[derive(Debug, thiserror::Error)]
 pub enum ExportError {
-    /// The variables that OpenTelemetry defines, such as `OTEL_EXPORTER_OTLP_COMPRESSION`, do not do.
+    /// The variables that OpenTelemetry defines, such as `OTEL_EXPORTER_OTLP_COMPRESSION`, do not
+    /// do.
     #[error("OpenTelemetry's variables of the environment are not accepted")]
     Environment(#[from] ExporterBuildError),
     /// The thread cannot start.
@@ -81,7 +84,8 @@ struct SpanCounts {
 /// Starts to send spans.
 ///
 /// # Errors
-/// When a variable of the environment that OpenTelemetry defines is not accepted, or no thread can be started.
+/// When a variable of the environment that OpenTelemetry defines is not accepted, or no thread can
+/// be started.
 pub fn start(options: ExportOptions) -> Result<(SpanQueue, SpanExport), ExportError> {
     let ExportOptions { endpoint, queue } = options;
     let runtime = runtime::Builder::new_current_thread()

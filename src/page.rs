@@ -1,8 +1,9 @@
 //! The page of `evenkeel page`: what holds a sidecar or a fleet up, to be looked at.
 //!
-//! A client of `/status`: the sidecars are asked only while someone looks, and once for all who do. What was seen becomes a
-//! [`View`](view), a pure function of numbers, and that becomes HTML, in which nothing from outside stands unescaped. It works
-//! without JavaScript; with it, sections are exchanged as they change. It does not know where the numbers of a sidecar come from.
+//! A client of `/status`: the sidecars are asked only while someone looks, and once for all who do.
+//! What was seen becomes a [`View`](view), a pure function of numbers, and that becomes HTML, in
+//! which nothing from outside stands unescaped. It works without JavaScript; with it, sections are
+//! exchanged as they change. It does not know where the numbers of a sidecar come from.
 
 mod buttons;
 mod cells;

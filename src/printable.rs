@@ -1,14 +1,16 @@
-//! Text from outside, made fit to be shown: no control character reaches a terminal or begins a line of its own.
+//! Text from outside, made fit to be shown: no control character reaches a terminal or begins a
+//! line of its own.
 //!
-//! Logs and the terminal pass all that they write through here, at the edge where it is formatted, so that no new line can
-//! forget it. What the text means is not known here.
+//! Logs and the terminal pass all that they write through here, at the edge where it is formatted,
+//! so that no new line can forget it. What the text means is not known here.
 
 use std::fmt::{self, Write as _};
 
 /// What stands where text was left out.
 const CUT: char = '…';
 
-/// The text with each character escaped that a terminal may obey or hide (`\n`, `\u{1b}`, `\u{202e}`), cut to at most `most` bytes.
+/// The text with each character escaped that a terminal may obey or hide (`\n`, `\u{1b}`,
+/// `\u{202e}`), cut to at most `most` bytes.
 pub fn printable(text: impl fmt::Display, most: usize) -> String {
     let mut shown = String::new();
     // If there is only room for the mark that something is left out.
@@ -41,8 +43,9 @@ pub fn cut(text: impl fmt::Display, most: usize) -> String {
     text
 }
 
-/// Whether a terminal or a reader may obey a character rather than show it: the controls of C0 and C1, DEL, separators of lines
-/// and paragraphs, marks that turn the direction of text, and what takes no room.
+/// Whether a terminal or a reader may obey a character rather than show it: the controls of C0 and
+/// C1, DEL, separators of lines and paragraphs, marks that turn the direction of text, and what
+/// takes no room.
 pub fn is_obeyed(character: char) -> bool {
     character.is_control()
         || matches!(
@@ -52,7 +55,8 @@ pub fn is_obeyed(character: char) -> bool {
         || matches!(character, '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
 }
 
-/// The first `most` bytes of what is written, and the rest of the character after them, if there is more.
+/// The first `most` bytes of what is written, and the rest of the character after them, if there is
+/// more.
 fn collect(text: impl fmt::Display, most: usize) -> String {
     let mut bounded = Bounded {
         text: String::new(),

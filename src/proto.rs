@@ -1,5 +1,6 @@
-//! The contract's generated code: messages, clients and servers of `evenkeel.v1`, and its descriptors. Also the names of gRPC's
-//! codes, which tonic does not spell as the specification does.
+//! The contract's generated code: messages, clients and servers of `evenkeel.v1`, and its
+//! descriptors. Also the names of gRPC's codes, which tonic does not spell as the specification
+//! does.
 
 use std::marker::PhantomData;
 
@@ -26,8 +27,9 @@ pub mod v1 {
 /// The encoded descriptors of the contract, for reflection.
 pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/evenkeel_descriptor.bin"));
 
-/// How many bytes an open stream keeps to encode its next message in, and how many it sends at the most before it lets others go on.
-/// tonic keeps 8 KiB, of each of a thousand watchers; the latter is its own.
+/// How many bytes an open stream keeps to encode its next message in, and how many it sends at the
+/// most before it lets others go on. tonic keeps 8 KiB, of each of a thousand watchers; the latter
+/// is its own.
 const BUFFER: (usize, usize) = (1024, 32 * 1024);
 
 /// The name of a code, as the gRPC specification spells it.

@@ -1,7 +1,8 @@
 //! Whether the sidecar can answer lookups: it is ready once nothing blocks it.
 //!
-//! A part that must be there first holds a [`Block`] and drops it once it is; the answer to why the sidecar is not ready lists
-//! the blocks. This room does not know what they stand for, nor who asks.
+//! A part that must be there first holds a [`Block`] and drops it once it is; the answer to why the
+//! sidecar is not ready lists the blocks. This room does not know what they stand for, nor who
+//! asks.
 
 use std::sync::Arc;
 

@@ -1,6 +1,7 @@
 //! Why a lookup's answer is not fresh: the one list of reasons.
 //!
-//! The enum of the contract, metric labels, log fields and the table of `deploy/README.md` follow from it; tests pin them.
+//! The enum of the contract, metric labels, log fields and the table of `deploy/README.md` follow
+//! from it; tests pin them.
 
 use std::{fmt, time::Duration};
 
@@ -21,7 +22,8 @@ pub enum NotRefreshed {
     RenderFailed,
     /// A render of this project failed, or ended, too short a time ago.
     CoolingDown,
-    /// Several projects failed in a row, or the renderer refused the identity of this sidecar; nothing is rendered for a while.
+    /// Several projects failed in a row, or the renderer refused the identity of this sidecar;
+    /// nothing is rendered for a while.
     BreakerOpen,
     /// The renderer asked the sidecar to pause.
     PushedBack,

@@ -1,4 +1,5 @@
-//! The effort to make projects fresh: owns admission, tells it the facts, and carries its actions out.
+//! The effort to make projects fresh: owns admission, tells it the facts, and carries its actions
+//! out.
 //!
 //! A flight is its own task and outlives the lookups that wait for it: its result is stored even if
 //! every lookup has left by then. It holds its permit until it lands or its deadline ends.

@@ -1,7 +1,8 @@
-//! The upstream as the core sees it: the traits [`Render`] and [`Fetch`], and the check that a render passes before it is held.
+//! The upstream as the core sees it: the traits [`Render`] and [`Fetch`], and the check that a
+//! render passes before it is held.
 //!
-//! A render consumes a [`Permit`], which only admission makes: rendering without admission does not compile. How the call
-//! travels is known to `upstream` alone; when it is made, to `admission`.
+//! A render consumes a [`Permit`], which only admission makes: rendering without admission does not
+//! compile. How the call travels is known to `upstream` alone; when it is made, to `admission`.
 
 #[cfg(test)]
 pub(crate) mod fake;
@@ -23,8 +24,9 @@ pub type Call<T> = Pin<Box<dyn Future<Output = Answered<T>> + Send>>;
 /// What a call came to, and over which connection.
 #[derive(Clone, Debug)]
 pub struct Answered<T> {
-    /// The number of the connection, which grows with each one; none when there was no connection, or when nothing came
-    /// over it in time. Replicas of a renderer differ only between connections.
+    /// The number of the connection, which grows with each one; none when there was no connection,
+    /// or when nothing came over it in time. Replicas of a renderer differ only between
+    /// connections.
     pub connection: Option<u64>,
     /// What it brought.
     pub result: Result<T, RenderError>,
@@ -50,16 +52,19 @@ impl<T> Answered<T> {
 
 /// Has a renderer render. Dropping the future of a call resets it.
 pub trait Render: Send + Sync + 'static {
-    /// Renders a project. The caller enforces `deadline` by dropping the future; it is passed on so that the renderer knows.
+    /// Renders a project. The caller enforces `deadline` by dropping the future; it is passed on so
+    /// that the renderer knows.
     fn render(&self, permit: Permit, ask: Ask, deadline: Duration) -> Call<Rendered>;
 
-    /// Replaces a connection, if it is still the one in use; calls go on over it until the new one stands.
+    /// Replaces a connection, if it is still the one in use; calls go on over it until the new one
+    /// stands.
     fn redial(&self, connection: u64);
 }
 
 /// Asks for what is stored, which costs no render. Dropping the future of a call resets it.
 pub trait Fetch: Send + Sync + 'static {
-    /// Fetches the newest stored revision of a project, without rendering. The caller enforces `deadline`.
+    /// Fetches the newest stored revision of a project, without rendering. The caller enforces
+    /// `deadline`.
     fn fetch(
         &self,
         permit: FetchPermit,
@@ -68,8 +73,8 @@ pub trait Fetch: Send + Sync + 'static {
         deadline: Duration,
     ) -> Call<Offer>;
 
-    /// Asks by a fetch whether what is held of a project is still right, since a change may have been missed. The caller
-    /// enforces `deadline`.
+    /// Asks by a fetch whether what is held of a project is still right, since a change may have
+    /// been missed. The caller enforces `deadline`.
     fn confirm(
         &self,
         permit: FetchPermit,
@@ -176,8 +181,8 @@ pub enum RenderError {
     /// The call took longer than its deadline.
     #[error("the render took longer than its deadline")]
     DeadlineExceeded,
-    /// The renderer said when to call again, whatever status it answered with; or it answered RESOURCE_EXHAUSTED and that the
-    /// call is not to be repeated.
+    /// The renderer said when to call again, whatever status it answered with; or it answered
+    /// RESOURCE_EXHAUSTED and that the call is not to be repeated.
     #[error("the renderer pushes back: {message}")]
     Exhausted {
         /// When it wants to be called again.
@@ -185,8 +190,8 @@ pub enum RenderError {
         /// What it says.
         message: Message,
     },
-    /// The renderer refused the call without a word on when to come back: RESOURCE_EXHAUSTED without a pushback. It works, and
-    /// wants fewer calls at once.
+    /// The renderer refused the call without a word on when to come back: RESOURCE_EXHAUSTED
+    /// without a pushback. It works, and wants fewer calls at once.
     #[error("the renderer refuses the call: {0}")]
     Refused(Message),
     /// The renderer answered UNAUTHENTICATED: it does not accept the identity of this sidecar.
@@ -214,7 +219,8 @@ pub enum RenderError {
     Panicked,
 }
 
-/// What a renderer says in an error: for logs only, cut to 200 characters; nothing is parsed out of it.
+/// What a renderer says in an error: for logs only, cut to 200 characters; nothing is parsed out of
+/// it.
 #[derive(Clone, Debug)]
 pub struct Message(Arc<str>);
 
@@ -231,7 +237,8 @@ impl fmt::Display for Message {
     }
 }
 
-/// The longest content type, in bytes: twice the 127 of a registered media type's two names (RFC 6838, section 4.2), and a slash.
+/// The longest content type, in bytes: twice the 127 of a registered media type's two names (RFC
+/// 6838, section 4.2), and a slash.
 const MAX_CONTENT_TYPE: usize = 255;
 
 /// Why a render cannot be held.
@@ -261,11 +268,13 @@ pub enum Rejected {
 }
 
 impl Offer {
-    /// Checks that this can be held for `project`, and copies it out of the buffer that it was received in.
+    /// Checks that this can be held for `project`, and copies it out of the buffer that it was
+    /// received in.
     ///
     /// # Errors
-    /// When it is of no rollout, of no or another project, empty, larger than `max_payload` bytes or not what its digest says; also
-    /// when its content type is neither empty nor a media type of at most 255 bytes.
+    /// When it is of no rollout, of no or another project, empty, larger than `max_payload` bytes
+    /// or not what its digest says; also when its content type is neither empty nor a media type of
+    /// at most 255 bytes.
     pub fn check(self, project: &Project, max_payload: usize) -> Result<Revision, Rejected> {
         check_stamp(&self.project, self.order, project)?;
         if self.payload.is_empty() {
@@ -365,8 +374,8 @@ fn check_stamp(answered: &str, order: Order, project: &Project) -> Result<(), Re
     Ok(())
 }
 
-/// Whether a content type is empty, or `type/subtype` with parameters or without, in visible ASCII and spaces (RFC 9110, section
-/// 8.3.1). Parameters are not read further.
+/// Whether a content type is empty, or `type/subtype` with parameters or without, in visible ASCII
+/// and spaces (RFC 9110, section 8.3.1). Parameters are not read further.
 fn is_media_type(content_type: &str) -> bool {
     if content_type.is_empty() {
         return true;

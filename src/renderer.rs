@@ -1,8 +1,9 @@
 //! The embedded renderer: a real `evenkeel.v1.RenderService`, for development and tests.
 //!
-//! A folder of per-project settings and a template give the configuration. It can be slow, small, behind and broken on
-//! demand, and keeps a journal of what it was asked for and what it did, so that a sidecar can be developed against it and
-//! measured by it. Several can run in one process. It knows nothing of sidecars but the contract.
+//! A folder of per-project settings and a template give the configuration. It can be slow, small,
+//! behind and broken on demand, and keeps a journal of what it was asked for and what it did, so
+//! that a sidecar can be developed against it and measured by it. Several can run in one process.
+//! It knows nothing of sidecars but the contract.
 
 use std::{
     io,
@@ -55,7 +56,8 @@ pub struct RendererOptions {
     pub projects: PathBuf,
     /// The template of the configuration; read once.
     pub template: PathBuf,
-    /// How many further projects are derived from those of the folder: `NAME-1`, `NAME-2` … of each in turn.
+    /// How many further projects are derived from those of the folder: `NAME-1`, `NAME-2` … of each
+    /// in turn.
     pub generate: usize,
     /// How many renders run at once.
     pub workers: NonZeroUsize,
@@ -133,8 +135,8 @@ impl Renderer {
     /// Reads the projects and the template.
     ///
     /// # Errors
-    /// When the folder or the template cannot be read, or the template has a wrong syntax. A broken project is no error
-    /// here: its renders fail.
+    /// When the folder or the template cannot be read, or the template has a wrong syntax. A broken
+    /// project is no error here: its renders fail.
     pub fn new(options: RendererOptions) -> Result<Self, StartError> {
         let RendererOptions {
             projects: folder,
@@ -179,7 +181,8 @@ impl Renderer {
         &self.service.faults
     }
 
-    /// Serves `RenderService`, health and reflection on listeners, on tasks of the runtime this is called in.
+    /// Serves `RenderService`, health and reflection on listeners, on tasks of the runtime this is
+    /// called in.
     ///
     /// # Errors
     /// When a listener has no local address.
@@ -262,7 +265,8 @@ impl RunningRenderer {
         self.controls.generation.rollout()
     }
 
-    /// Has it render a higher rollout from now on: its own release, which comes before the sidecars'.
+    /// Has it render a higher rollout from now on: its own release, which comes before the
+    /// sidecars'.
     ///
     /// # Errors
     /// When it renders a higher one already.
@@ -281,7 +285,8 @@ impl RunningRenderer {
         names.iter().map(ToString::to_string).collect()
     }
 
-    /// Serves the control endpoint too, over plain HTTP: `/fault`, `/rollout`, `/renders` and `/projects`.
+    /// Serves the control endpoint too, over plain HTTP: `/fault`, `/rollout`, `/renders` and
+    /// `/projects`.
     pub fn serve_controls(&self, listener: TcpListener) {
         let controls = axum::serve(listener, control::router(self.controls.clone()));
         let drain = self.drain.clone();
@@ -297,7 +302,8 @@ impl RunningRenderer {
         });
     }
 
-    /// Closes its listeners and ends streams of changes; stops when the other calls have ended too, or after `grace`.
+    /// Closes its listeners and ends streams of changes; stops when the other calls have ended too,
+    /// or after `grace`.
     pub async fn drain(self, grace: Duration) {
         self.drain.cancel();
         self.tasks.close();

@@ -1,7 +1,7 @@
 //! What is looked up: a [`Project`], its [`Revision`]s, and their [`Order`].
 //!
-//! Revisions are ordered by `(rollout, number)` alone, never by a clock or a digest. This room knows nothing of how they
-//! are rendered, held or sent.
+//! Revisions are ordered by `(rollout, number)` alone, never by a clock or a digest. This room
+//! knows nothing of how they are rendered, held or sent.
 
 mod encoded;
 mod origin;

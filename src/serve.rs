@@ -1,7 +1,7 @@
 //! The serving edge: what applications, probes and scrapers of the pod talk to.
 //!
-//! It turns requests into lookups, and answers and failures into the contract's messages and statuses. It knows nothing of
-//! how an answer is found: only [`Answers`] and what one says.
+//! It turns requests into lookups, and answers and failures into the contract's messages and
+//! statuses. It knows nothing of how an answer is found: only [`Answers`] and what one says.
 
 pub mod admin;
 pub mod health;

@@ -1,8 +1,10 @@
-//! The settings of a sidecar: what they are named, what they default to, which of them are hot, and how they are read.
+//! The settings of a sidecar: what they are named, what they default to, which of them are hot, and
+//! how they are read.
 //!
-//! They come in layers, flag over environment over file over default, are read strictly, and every problem is reported at
-//! once. The sections below are the one list of all fields: struct, names, defaults, JSON Schema and the table of
-//! `deploy/README.md` follow from it. This room knows nothing of those it configures: they are handed plain values.
+//! They come in layers, flag over environment over file over default, are read strictly, and every
+//! problem is reported at once. The sections below are the one list of all fields: struct, names,
+//! defaults, JSON Schema and the table of `deploy/README.md` follow from it. This room knows
+//! nothing of those it configures: they are handed plain values.
 
 use std::{
     net::SocketAddr,
@@ -110,11 +112,13 @@ section! {
 section! {
     /// The lookups of the pod.
     Lookup("lookup.") {
-        /// Where lookups are answered: loopback addresses and Unix sockets; at least one must be available.
+        /// Where lookups are answered: loopback addresses and Unix sockets; at least one must be
+        /// available.
         listen: Vec<Listen> = "127.0.0.1:7400,[::1]:7400";
         /// How many threads answer lookups.
         threads: NonZeroUsize = "1" ["1" to "64"];
-        /// How long a lookup waits for a refresh if an outdated revision is held and the caller does not say.
+        /// How long a lookup waits for a refresh if an outdated revision is held and the caller
+        /// does not say.
         patience: Duration = "50ms" ["0s" to "5m"] hot;
         /// How long a lookup waits if nothing is held and the caller does not say.
         cold_patience: Duration = "2s" ["0s" to "5m"] hot;
@@ -124,9 +128,11 @@ section! {
         max_age: Option<Duration> = "null" ["1s" to "365d"] hot;
         /// How many lookups may wait at once; more are answered from memory or refused.
         max_waiting: u32 = "4096" ["0" to "1000000"] hot;
-        /// How many calls, including watches, one connection may have open; all connections together twice as many.
+        /// How many calls, including watches, one connection may have open; all connections
+        /// together twice as many.
         max_streams: NonZeroU32 = "2000" ["1" to "100000"];
-        /// How many payload bytes unread answers of watches and batches may keep in memory together; those that do not fit wait.
+        /// How many payload bytes unread answers of watches and batches may keep in memory
+        /// together; those that do not fit wait.
         max_unread: Size = "64MiB" ["1MiB" to "1TiB"] hot;
     }
 }
@@ -136,7 +142,8 @@ section! {
     Admission("admission.") {
         /// Renders per second of this sidecar; may be below 1; 0 = none.
         rate: f64 = "5" ["0" to "1000000"] hot;
-        /// Replaces `rate`: renders per second of the whole fleet, of which this sidecar takes 1 / `fleet_size`.
+        /// Replaces `rate`: renders per second of the whole fleet, of which this sidecar takes 1 /
+        /// `fleet_size`.
         fleet_rate: Option<f64> = "null" ["0" to "1000000000"] hot;
         /// How many sidecars the fleet has; beside `rate` it only shows the product of the two.
         fleet_size: Option<NonZeroU32> = "null" ["1" to "1000000"] hot;
@@ -146,7 +153,8 @@ section! {
         concurrency: NonZeroU32 = "4" ["1" to "10000"] hot;
         /// Projects without a held revision that may wait for a render.
         queue: NonZeroU32 = "512" ["1" to "1000000"] hot;
-        /// A raised rollout is picked up after a part of this time, which the host name decides; 0s = at once.
+        /// A raised rollout is picked up after a part of this time, which the host name decides; 0s
+        /// = at once.
         splay: Duration = "0s" ["0s" to "1h"] hot;
     }
 }
@@ -178,7 +186,8 @@ section! {
 section! {
     /// The listener for operators.
     Admin("admin.") {
-        /// Where operators connect: a Unix socket that the application cannot reach, or a loopback address; empty = off.
+        /// Where operators connect: a Unix socket that the application cannot reach, or a loopback
+        /// address; empty = off.
         listen: Option<Listen> = "";
     }
 }
@@ -186,7 +195,8 @@ section! {
 section! {
     /// The listener for probes and metrics.
     Telemetry("telemetry.") {
-        /// Where `/metrics`, `/livez` and `/readyz` are served; `[::]` includes IPv4, and falls back to IPv4 where there is no IPv6.
+        /// Where `/metrics`, `/livez` and `/readyz` are served; `[::]` includes IPv4, and falls
+        /// back to IPv4 where there is no IPv6.
         listen: SocketAddr = "[::]:7402";
     }
 }
@@ -221,7 +231,8 @@ section! {
 section! {
     /// The collector of traces.
     Otlp("otlp.") {
-        /// The collector that gets the spans of sampled renders and fetches, by OTLP over gRPC; null = none.
+        /// The collector that gets the spans of sampled renders and fetches, by OTLP over gRPC;
+        /// null = none.
         endpoint: Option<Uri> = "null";
         /// How many spans may wait for the collector; more are dropped.
         queue: NonZeroU32 = "2048" ["1" to "100000"];

@@ -2,8 +2,8 @@
 //!
 //! Each sidecar is a real [`Admission`](crate::admission::Admission), driven through its public
 //! face as the product drives it. Around it stand models: a renderer with cores, a queue and a
-//! store ([`SimulatedRenderer`]), a network with a little latency, and applications that look projects up. A
-//! run of minutes takes seconds, and the same seed gives the same run.
+//! store ([`SimulatedRenderer`]), a network with a little latency, and applications that look
+//! projects up. A run of minutes takes seconds, and the same seed gives the same run.
 //!
 //! Say in a [`Plan`] what the world is made of, put into the [`World`] what happens when, and let
 //! it run: [`Observed`] holds what was seen. A [`Observer`] hears of every decision while the world

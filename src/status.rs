@@ -1,7 +1,8 @@
 //! What `/status` says of one sidecar, and what `evenkeel status` makes of many.
 //!
-//! A [`Status`] is the [verdict](crate::verdict) with the numbers that it follows from, as JSON with a schema or as a screen of
-//! text. It names no project, so that it can be read by those who may read metrics. Where the numbers come from is not known here.
+//! A [`Status`] is the [verdict](crate::verdict) with the numbers that it follows from, as JSON
+//! with a schema or as a screen of text. It names no project, so that it can be read by those who
+//! may read metrics. Where the numbers come from is not known here.
 
 use std::fmt;
 
@@ -21,7 +22,8 @@ use crate::{
     verdict::{Code, Facts, Verdict, judge},
 };
 
-/// The schema of the JSON. Readers ignore fields and codes that they do not know; a change of what a field means has another name.
+/// The schema of the JSON. Readers ignore fields and codes that they do not know; a change of what
+/// a field means has another name.
 pub const SCHEMA: &str = "evenkeel.status/1";
 
 /// The longest name that is shown, in bytes: that of a host.
@@ -150,8 +152,9 @@ impl Status {
         Ok(status)
     }
 
-    /// Whether the release of a rollout has come to its end here: the target is at least that, and nothing that is wanted is outdated.
-    /// Held projects that are outdated and not wanted may yet be looked up; after ten seconds they are not waited for.
+    /// Whether the release of a rollout has come to its end here: the target is at least that, and
+    /// nothing that is wanted is outdated. Held projects that are outdated and not wanted may yet
+    /// be looked up; after ten seconds they are not waited for.
     pub fn has_released(&self, rollout: u64) -> bool {
         let is_looked_up = self.facts.outdated == 0 || self.raised.is_none_or(|ago| ago >= 10);
         self.target >= rollout && self.settled && self.facts.wanted_outdated == 0 && is_looked_up

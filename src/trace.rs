@@ -1,4 +1,5 @@
-//! Which trace something belongs to, as W3C Trace Context has it: read from a lookup, passed on to the renderer.
+//! Which trace something belongs to, as W3C Trace Context has it: read from a lookup, passed on to
+//! the renderer.
 
 use std::{fmt, num::NonZeroU64};
 
@@ -20,12 +21,13 @@ pub struct TraceSpan {
 
 /// The lowest flag says that the caller sampled the trace (Trace Context, level 1).
 const SAMPLED: u8 = 1;
-/// The next says that the trace's number was drawn at random (level 2). Further flags have no meaning yet, and are not passed on.
+/// The next says that the trace's number was drawn at random (level 2). Further flags have no
+/// meaning yet, and are not passed on.
 const RANDOM: u8 = 2;
 
 impl TraceContext {
-    /// Reads a `traceparent`: version, trace, parent and flags, in lower-case hexadecimal. Later versions than 0 may go on after
-    /// another dash. None when it is malformed.
+    /// Reads a `traceparent`: version, trace, parent and flags, in lower-case hexadecimal. Later
+    /// versions than 0 may go on after another dash. None when it is malformed.
     pub fn parse(traceparent: &str) -> Option<Self> {
         let mut parts = traceparent.split('-');
         let mut hex = |digits: usize| {

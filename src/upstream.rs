@@ -1,9 +1,11 @@
-//! The client of the renderer: implements [`Render`] and [`Fetch`] over one HTTP/2 connection that it keeps in the background,
-//! and one more for changes where the renderer takes few streams over one.
+//! The client of the renderer: implements [`Render`] and [`Fetch`] over one HTTP/2 connection that
+//! it keeps in the background, and one more for changes where the renderer takes few streams over
+//! one.
 //!
-//! A call is sent on the connection there is or fails at once; only while a connection that was of use is being replaced does
-//! it wait for the new one. hyper's client is driven directly, rather than tonic's channel, which dials anew for each call that waits on it, without a back-off, and does not
-//! say how its connection stands. Whether and when to call is decided elsewhere.
+//! A call is sent on the connection there is or fails at once; only while a connection that was of
+//! use is being replaced does it wait for the new one. hyper's client is driven directly, rather
+//! than tonic's channel, which dials anew for each call that waits on it, without a back-off, and
+//! does not say how its connection stands. Whether and when to call is decided elsewhere.
 
 mod apart;
 mod changes;
@@ -83,7 +85,8 @@ pub struct UpstreamOptions {
 pub struct Upstream {
     component: Arc<str>,
     state: watch::Receiver<ConnectionState>,
-    /// The connection in use; a closed one while the next is on its way, none while calls are to fail.
+    /// The connection in use; a closed one while the next is on its way, none while calls are to
+    /// fail.
     connection: watch::Receiver<Option<Arc<Connection>>>,
     waiting: Arc<watch::Sender<usize>>,
     changes: Arc<Mutex<Option<mpsc::Receiver<Heard>>>>,
@@ -159,8 +162,8 @@ impl Upstream {
         self.changes_up.clone()
     }
 
-    /// Has `call` made over the connection that is in use, and once again when the renderer did not process it: it refused the
-    /// stream, or ended the connection before.
+    /// Has `call` made over the connection that is in use, and once again when the renderer did not
+    /// process it: it refused the stream, or ended the connection before.
     fn over_connection<T, F>(
         &self,
         deadline: Duration,

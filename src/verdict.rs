@@ -1,8 +1,10 @@
-//! What holds a sidecar or a fleet up, and what to do about it: one table, asked from top to bottom.
+//! What holds a sidecar or a fleet up, and what to do about it: one table, asked from top to
+//! bottom.
 //!
-//! A pure function of numbers: two [`Sample`]s of a sidecar become [`Facts`], and the first row of the table that holds is the
-//! verdict. It feeds `/status`, `evenkeel status` and the section of `deploy/README.md`, so that they cannot disagree. It does not
-//! know where numbers come from, nor how a verdict is shown.
+//! A pure function of numbers: two [`Sample`]s of a sidecar become [`Facts`], and the first row of
+//! the table that holds is the verdict. It feeds `/status`, `evenkeel status` and the section of
+//! `deploy/README.md`, so that they cannot disagree. It does not know where numbers come from, nor
+//! how a verdict is shown.
 
 use std::{fmt, time::Duration};
 
@@ -101,7 +103,8 @@ const OFTEN: f64 = 0.2;
 const MOSTLY: f64 = 0.5;
 /// The share of the landings that shows an overloaded renderer.
 const OVERLOAD: f64 = 0.02;
-/// The share of the landings, and the least number of them, that show a caller that asks for unknown projects.
+/// The share of the landings, and the least number of them, that show a caller that asks for
+/// unknown projects.
 const UNKNOWN: (f64, u32) = (0.2, 5);
 /// The share of the lookups that bring back an evicted project.
 const RETURNS: f64 = 0.1;

@@ -1,4 +1,5 @@
-//! Keeps the READMEs true: their tables follow from the code, and what they link to and name exists.
+//! Keeps the READMEs true: their tables follow from the code, and what they link to and name
+//! exists.
 //!
 //! `UPDATE_README=1 cargo test --test readme` writes the tables. `tests/python/test_readme.py` runs
 //! the commands.

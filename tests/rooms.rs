@@ -1,5 +1,5 @@
-//! Reads `src/` and fails when a room names another that it must not know, so that the picture in `src/ARCHITECTURE.md`
-//! stays true.
+//! Reads `src/` and fails when a room names another that it must not know, so that the picture in
+//! `src/ARCHITECTURE.md` stays true.
 
 use std::{
     collections::BTreeMap,
@@ -213,6 +213,27 @@ fn a_status_names_no_room_that_counts() {
     }
 }
 
+/// rustfmt wraps code, but no comment.
+#[test]
+fn comments_wrap_where_code_does() {
+    let mut files = Vec::new();
+    for folder in ["src", "tests", "deploy/examples"] {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join(folder);
+        collect(&folder, &mut files);
+    }
+    for path in files {
+        let text = fs::read_to_string(&path).expect("a source");
+        for (number, line) in (1..).zip(text.lines()) {
+            let is_comment = line.trim_start().starts_with("//");
+            assert!(
+                !is_comment || line.chars().count() <= 100,
+                "{}:{number} is wider than 100 columns",
+                path.display()
+            );
+        }
+    }
+}
+
 /// A type name found by grep has one meaning, private types and those of tests included.
 #[test]
 fn a_type_name_is_defined_once() {
@@ -376,8 +397,12 @@ fn sources() -> Vec<Source> {
 fn collect(folder: &Path, files: &mut Vec<PathBuf>) {
     for entry in fs::read_dir(folder).expect("a folder") {
         let path = entry.expect("an entry").path();
+        let name = path.file_name().expect("a name").to_string_lossy();
         if path.is_dir() {
-            collect(&path, files);
+            // What is hidden was installed.
+            if !name.starts_with('.') && name != "target" {
+                collect(&path, files);
+            }
         } else if path.extension().is_some_and(|ending| ending == "rs") {
             files.push(path);
         }

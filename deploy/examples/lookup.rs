@@ -1,6 +1,7 @@
 //! Looks a project up. `cargo run --example lookup PROJECT`
 //!
-//! Elsewhere `v1` is what tonic-prost-build makes of `proto/`. tonic has no retries of its own; its channel reconnects.
+//! Elsewhere `v1` is what tonic-prost-build makes of `proto/`. tonic has no retries of its own; its
+//! channel reconnects.
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "it is a program")]
 
 use std::{env, error::Error, time::Duration};

@@ -13,7 +13,8 @@ use crate::{
     upstream::{ChangedInput, ConnectionState, Heard},
 };
 
-/// Tells the core of the connection. The first contact, or the end of the grace, lifts the block on readiness.
+/// Tells the core of the connection. The first contact, or the end of the grace, lifts the block on
+/// readiness.
 pub(super) async fn connection(
     core: Arc<SidecarCore>,
     mut connection: watch::Receiver<ConnectionState>,
@@ -50,7 +51,8 @@ pub(super) async fn connection(
     }
 }
 
-/// Tells health whether the renderer can be used. One task does, so that the last word is what is true.
+/// Tells health whether the renderer can be used. One task does, so that the last word is what is
+/// true.
 pub(super) async fn degraded(core: Arc<SidecarCore>) {
     let (mut is_connected, mut stops) = (core.is_connected.subscribe(), core.stops.clone());
     loop {

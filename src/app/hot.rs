@@ -1,5 +1,5 @@
-//! Puts hot settings in force when they change: at once, but for a raised rollout, which may be splayed, and the share of a fleet
-//! that shrank, which rises gently.
+//! Puts hot settings in force when they change: at once, but for a raised rollout, which may be
+//! splayed, and the share of a fleet that shrank, which rises gently.
 
 use std::{fs, sync::Arc, time::Duration};
 

@@ -1,4 +1,5 @@
-//! What the process takes of the machine: read from the kernel when someone looks, as every Prometheus client library does.
+//! What the process takes of the machine: read from the kernel when someone looks, as every
+//! Prometheus client library does.
 
 use std::fs;
 
@@ -49,8 +50,9 @@ fn open_descriptors() -> Option<u64> {
     u64::try_from(listed.saturating_sub(1)).ok()
 }
 
-/// The boot of the machine (`btime` of `/proc/stat`), and the ticks from then on to the start of the process: the 22nd field of
-/// `/proc/self/stat`, whose second one may hold anything and ends with the last parenthesis (proc_pid_stat(5)).
+/// The boot of the machine (`btime` of `/proc/stat`), and the ticks from then on to the start of
+/// the process: the 22nd field of `/proc/self/stat`, whose second one may hold anything and ends
+/// with the last parenthesis (proc_pid_stat(5)).
 fn started_at() -> Option<f64> {
     let stat = fs::read_to_string("/proc/self/stat").ok()?;
     let ticks: f64 = stat.rsplit_once(')')?.1.split(' ').nth(20)?.parse().ok()?;

@@ -1,5 +1,5 @@
-//! A sidecar that cannot start yet, since its hot settings are invalid: it says so to probes, operators and lookups, renders
-//! nothing, and ends as soon as they have been fixed.
+//! A sidecar that cannot start yet, since its hot settings are invalid: it says so to probes,
+//! operators and lookups, renders nothing, and ends as soon as they have been fixed.
 
 use std::{io, sync::Arc};
 
@@ -22,8 +22,9 @@ use crate::{
     status::Status,
 };
 
-/// Waits until the files are fit to run with; `demand` has them read at once. What it serves meanwhile lives on the current
-/// runtime, connections included: drop that before a sidecar is started, which listens on the same addresses.
+/// Waits until the files are fit to run with; `demand` has them read at once. What it serves
+/// meanwhile lives on the current runtime, connections included: drop that before a sidecar is
+/// started, which listens on the same addresses.
 ///
 /// # Errors
 /// When an address cannot be listened on, or a listener fails.

@@ -1,5 +1,5 @@
-//! Where the spans of flights go: to a collector, when the build has the cargo feature `otlp` and the settings name one; else
-//! nowhere. The one place that asks which build it is.
+//! Where the spans of flights go: to a collector, when the build has the cargo feature `otlp` and
+//! the settings name one; else nowhere. The one place that asks which build it is.
 
 use std::sync::Arc;
 #[cfg(feature = "otlp")]

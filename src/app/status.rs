@@ -1,5 +1,5 @@
-//! What this sidecar says of itself: samples of the last minute, taken each second and thinned to one in five, and the status that
-//! they lead to.
+//! What this sidecar says of itself: samples of the last minute, taken each second and thinned to
+//! one in five, and the status that they lead to.
 
 use std::{
     borrow::Borrow,

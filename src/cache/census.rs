@@ -1,8 +1,11 @@
-//! How many projects are held, by what makes them outdated, so that neither a scrape nor a landing walks over them.
+//! How many projects are held, by what makes them outdated, so that neither a scrape nor a landing
+//! walks over them.
 //!
-//! The census puts projects into groups: by the rollout that is held, by whether a change is lacking, and by whether the project
-//! was last validated before the last raise of the target. There are about as many groups as rollouts. Only age makes projects
-//! outdated one by one. The census keeps their ages in order, and each look counts the ages that have passed since the last one.
+//! The census puts projects into groups: by the rollout that is held, by whether a change is
+//! lacking, and by whether the project was last validated before the last raise of the target.
+//! There are about as many groups as rollouts. Only age makes projects outdated one by one. The
+//! census keeps their ages in order, and each look counts the ages that have passed since the last
+//! one.
 
 use std::{
     collections::BTreeMap,
@@ -25,7 +28,8 @@ const PASSED_AT_ONCE: usize = 512;
 pub struct HeldStanding {
     /// How often the target had been raised when the renderer last said that it is right.
     raises: AtomicU32,
-    /// The age under which it stands, by [`Age`]; 0 while no age is counted, [`GONE`] once it is not held.
+    /// The age under which it stands, by [`Age`]; 0 while no age is counted, [`GONE`] once it is
+    /// not held.
     too_old_at: AtomicU64,
 }
 
@@ -135,8 +139,8 @@ impl Census {
         counts.raised_at = now;
     }
 
-    /// Counts ages by another maximal age from now on; false when it is the same. What is held already has to be
-    /// [counted again](Census::count_again).
+    /// Counts ages by another maximal age from now on; false when it is the same. What is held
+    /// already has to be [counted again](Census::count_again).
     pub(super) fn set_max_age(&self, max_age: Option<Duration>) -> bool {
         std::mem::replace(&mut self.lock().max_age, max_age) != max_age
     }

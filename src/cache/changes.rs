@@ -1,8 +1,10 @@
-//! The changes of one project's input that a renderer told of, as far as it matters since when what is held lacks one.
+//! The changes of one project's input that a renderer told of, as far as it matters since when what
+//! is held lacks one.
 //!
-//! A change is compared by its number alone: the number is the version of the input. The rollout of a change says which generation
-//! had it first, and the target alone says which generation is wanted: a renderer that was restarted, or one that is ahead of this
-//! sidecar's target, tells of the same input under another rollout.
+//! A change is compared by its number alone: the number is the version of the input. The rollout of
+//! a change says which generation had it first, and the target alone says which generation is
+//! wanted: a renderer that was restarted, or one that is ahead of this sidecar's target, tells of
+//! the same input under another rollout.
 
 use crate::moment::Moment;
 
@@ -59,9 +61,11 @@ impl Changes {
         })
     }
 
-    /// Records that a render brought that number. Where it is one too many that lacks the last change, that is given up, and returned.
+    /// Records that a render brought that number. Where it is one too many that lacks the last
+    /// change, that is given up, and returned.
     pub(super) fn rendered(&mut self, number: u64) -> Option<u64> {
-        // Of those that it has, the last one stays: what lacks that and is fetched later is outdated.
+        // Of those that it has, the last one stays: what lacks that and is fetched later is
+        // outdated.
         let has = self.steps.partition_point(|&(step, _)| step <= number);
         self.steps.drain(..has.saturating_sub(1));
         let &(last, _) = self.steps.last().filter(|&&(step, _)| step > number)?;

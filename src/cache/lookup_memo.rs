@@ -1,4 +1,5 @@
-//! What lookups of a held project remember for each other, without a lock: the refusal that is known, and when interest was told.
+//! What lookups of a held project remember for each other, without a lock: the refusal that is
+//! known, and when interest was told.
 
 use std::{
     sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
@@ -13,7 +14,8 @@ use crate::{
 /// A few atomics beside a held revision.
 #[derive(Debug, Default)]
 pub struct LookupMemo {
-    /// Bits 0-7 the reason, counted from 1; 8-23 the epoch; 24-63 the end, in milliseconds since the start. 0 is none.
+    /// Bits 0-7 the reason, counted from 1; 8-23 the epoch; 24-63 the end, in milliseconds since
+    /// the start. 0 is none.
     refusal: AtomicU64,
     /// The last second in which a lookup told its interest, counted from 1.
     told: AtomicU64,
@@ -21,7 +23,8 @@ pub struct LookupMemo {
 }
 
 impl LookupMemo {
-    /// Remembers a refusal until its `retry_after`, or until the epoch changes: whatever may change refusals starts a new epoch.
+    /// Remembers a refusal until its `retry_after`, or until the epoch changes: whatever may change
+    /// refusals starts a new epoch.
     pub fn remember(&self, refusal: Refusal, epoch: u16, now: Moment) {
         let until = millis(now + refusal.retry_after) & 0xff_ffff_ffff;
         let packed = (until << 24) | (u64::from(epoch) << 8) | (refusal.reason as u64 + 1);

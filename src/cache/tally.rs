@@ -25,7 +25,8 @@ pub(super) struct EvictionTally {
 
 #[derive(Debug, Default)]
 struct Changing {
-    /// Hashes of the projects that were evicted last, in order, and those of them that did not come back.
+    /// Hashes of the projects that were evicted last, in order, and those of them that did not come
+    /// back.
     ghosts: VecDeque<u64>,
     gone: HashSet<u64>,
 }

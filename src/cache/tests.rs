@@ -171,7 +171,8 @@ fn when_20_000_projects_are_absent_the_first_are_forgotten_not_the_last() {
     assert!(projects[10_000..].iter().all(is_absent));
 }
 
-/// A renderer stuck at number 4 while the input changed every minute was taken to be outdated for a minute.
+/// A renderer stuck at number 4 while the input changed every minute was taken to be outdated for a
+/// minute.
 #[test]
 fn what_lands_is_outdated_since_the_first_change_that_it_lacks() {
     let cache = Cache::new(1 << 20);
@@ -349,7 +350,8 @@ fn the_order_falls_only_from_ahead_of_the_target_and_by_two_words_that_agree() {
 }
 
 proptest::proptest! {
-    /// Whatever comes over whatever connections, the order falls only from above the target, to the target or above it.
+    /// Whatever comes over whatever connections, the order falls only from above the target, to the
+    /// target or above it.
     #[test]
     fn the_order_never_falls_otherwise(
         answers in proptest::collection::vec((0_u64..6, 0_u64..4, 0_u64..3, 0_u64..40), 1..60),

@@ -51,7 +51,8 @@ pub struct Diagram {
 }
 
 impl Axes {
-    /// Axes over the seconds `from..to`, at least as high as `most`, and ending in a number that is pleasant to read.
+    /// Axes over the seconds `from..to`, at least as high as `most`, and ending in a number that is
+    /// pleasant to read.
     ///
     /// # Panics
     /// When `to` is not after `from`, or `most` is not above 0: such axes show nothing.
@@ -70,8 +71,8 @@ impl Steps {
 }
 
 impl Diagram {
-    /// Draws what stands behind everything: the name above, a named range of seconds that is set off, and the grid with
-    /// its numbers.
+    /// Draws what stands behind everything: the name above, a named range of seconds that is set
+    /// off, and the grid with its numbers.
     pub fn frame(&self, picture: &mut Picture, name: &str, range: Option<((f64, f64), &str)>) {
         picture.text("", (self.left, self.top - 8.0), name);
         if let Some(((from, to), name)) = range {

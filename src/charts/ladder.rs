@@ -1,7 +1,9 @@
-//! The ladder: what is asked for, what is wanted, the gates that it has to pass one after the other, and who does the work.
+//! The ladder: what is asked for, what is wanted, the gates that it has to pass one after the
+//! other, and who does the work.
 //!
-//! The gate that stops most is filled and narrow; behind it the stream is as thin as its opening. It is drawn from left to right
-//! for wide pages and from top to bottom for narrow ones. What the gates are called is the caller's business.
+//! The gate that stops most is filled and narrow; behind it the stream is as thin as its opening.
+//! It is drawn from left to right for wide pages and from top to bottom for narrow ones. What the
+//! gates are called is the caller's business.
 
 use super::picture::{Anchor, Picture};
 
@@ -14,7 +16,8 @@ pub enum Direction {
     Tall,
 }
 
-/// A gate, and the part of the time in which it was the one that stopped what was wanted, from 0 to 1.
+/// A gate, and the part of the time in which it was the one that stopped what was wanted, from 0 to
+/// 1.
 #[derive(Clone, Copy, Debug)]
 pub struct GatePart<'a> {
     /// Its name.

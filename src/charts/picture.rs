@@ -1,9 +1,10 @@
-//! A picture: a self-contained SVG with a page of its own, light or dark as the reader's browser wishes, so that it can be
-//! read on any page.
+//! A picture: a self-contained SVG with a page of its own, light or dark as the reader's browser
+//! wishes, so that it can be read on any page.
 
 use std::fmt::{Arguments, Write as _};
 
-/// How everything looks that is not a series: text, page, grid, marks, and the ranges that are set off.
+/// How everything looks that is not a series: text, page, grid, marks, and the ranges that are set
+/// off.
 const STYLE: &str = "\
 text { font: 12px system-ui, -apple-system, 'Segoe UI', 'DejaVu Sans', sans-serif; fill: #24292f }
 .head { font-size: 16px; font-weight: 600 } .small { font-size: 11px; fill: #57606a }
@@ -18,7 +19,8 @@ text { fill: #e6edf3 } .small { fill: #9198a1 } .page { fill: #0d1117; stroke: #
 .range { fill: #9198a1 }
 }";
 
-/// An SVG that is being drawn. All names of classes are the caller's own words, never text from outside.
+/// An SVG that is being drawn. All names of classes are the caller's own words, never text from
+/// outside.
 #[derive(Debug)]
 pub struct Picture {
     svg: String,
@@ -27,8 +29,8 @@ pub struct Picture {
 impl Picture {
     /// Begins a picture of a width and a height, in pixels.
     ///
-    /// `title` and `description` are what a screen reader says; `series` has the CSS rules of the classes that the caller
-    /// draws with, such as `.fresh { fill: #3b82c4 }`.
+    /// `title` and `description` are what a screen reader says; `series` has the CSS rules of the
+    /// classes that the caller draws with, such as `.fresh { fill: #3b82c4 }`.
     pub fn new((width, height): (f64, f64), title: &str, description: &str, series: &str) -> Self {
         let (title, description) = (escaped(title), escaped(description));
         let mut picture = Self { svg: String::new() };

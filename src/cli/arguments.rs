@@ -10,7 +10,8 @@ use clap::{
 use super::{WRONG_USAGE, terminal::complain};
 use crate::printable::printable;
 
-/// The longest duration: beyond it nothing waits, and the sums and formats of durations stay within what they can hold.
+/// The longest duration: beyond it nothing waits, and the sums and formats of durations stay within
+/// what they can hold.
 const LONGEST: Duration = Duration::from_secs(365 * 86_400);
 
 /// The commands that a build without the feature `demo` lacks.
@@ -30,8 +31,8 @@ pub(super) fn duration(text: &str) -> Result<Duration, String> {
     })
 }
 
-/// Reads the command line. What is wrong with it is said in lines that end, without what could pass for another line or a
-/// password.
+/// Reads the command line. What is wrong with it is said in lines that end, without what could pass
+/// for another line or a password.
 ///
 /// # Errors
 /// The exit code, when it is wrong, or asks for help or the version.

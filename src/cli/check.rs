@@ -1,6 +1,7 @@
 //! `evenkeel check`: validates settings files without running a sidecar.
 //!
-//! It reads the files only, not the environment, so that the verdict is the same on a desk, in CI and in a pod.
+//! It reads the files only, not the environment, so that the verdict is the same on a desk, in CI
+//! and in a pod.
 
 use std::{num::NonZeroU32, path::PathBuf, process::ExitCode};
 

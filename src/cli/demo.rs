@@ -50,7 +50,8 @@ Exit codes:
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXIT_CODES)]
 pub(super) struct DemoArgs {
-    /// Give the renderer a fault a second after the release, for 10s: slow, dead, hang, flap, behind, garbage or busy
+    /// Give the renderer a fault a second after the release, for 10s: slow, dead, hang, flap,
+    /// behind, garbage or busy
     #[arg(long, value_name = "NAME[,for=TIME]")]
     fault: Option<FaultOrder>,
     /// Release by replacing the pod with one that holds nothing, instead of raising the target
@@ -62,8 +63,8 @@ pub(super) struct DemoArgs {
     /// Draw both storms as an SVG
     #[arg(long, value_name = "FILE")]
     svg: Option<PathBuf>,
-    /// Keep the sidecar, its renderer and callers running afterwards, until Ctrl-C, and serve a page with buttons that release and break
-    /// the renderer
+    /// Keep the sidecar, its renderer and callers running afterwards, until Ctrl-C, and serve a
+    /// page with buttons that release and break the renderer
     #[arg(long)]
     stay: bool,
     /// Run short storms over few projects, which only show that the demo works

@@ -1,4 +1,5 @@
-//! `evenkeel drill`: tries out, before the real renderer, that lookups are answered while it cannot be used.
+//! `evenkeel drill`: tries out, before the real renderer, that lookups are answered while it cannot
+//! be used.
 //!
 //! A CronJob runs it; its exit code is the alert.
 

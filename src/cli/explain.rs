@@ -1,4 +1,5 @@
-//! `evenkeel explain`: why a project is not refreshed, gate by gate, asked of one sidecar's admin listener.
+//! `evenkeel explain`: why a project is not refreshed, gate by gate, asked of one sidecar's admin
+//! listener.
 
 mod screen;
 

@@ -20,8 +20,8 @@ use crate::{
     revision::{Order, Project},
 };
 
-/// How long a sidecar may take to answer beyond the patience. It answers from memory, so only a hung
-/// sidecar takes longer.
+/// How long a sidecar may take to answer beyond the patience. It answers from memory, so only a
+/// hung sidecar takes longer.
 const TIMEOUT_BEYOND_PATIENCE: Duration = Duration::from_secs(10);
 
 const FAILED: u8 = 1;

@@ -33,7 +33,8 @@ pub(super) struct PageArgs {
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:7403")]
     listen: SocketAddr,
 
-    /// A name by which browsers may ask for the page, beside addresses and localhost; may be repeated
+    /// A name by which browsers may ask for the page, beside addresses and localhost; may be
+    /// repeated
     #[arg(long, value_name = "NAME")]
     host: Vec<String>,
 }

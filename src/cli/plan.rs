@@ -46,7 +46,8 @@ do not know: later versions add some.";
 #[derive(Debug, clap::Args)]
 #[command(after_help = HELP)]
 pub(super) struct PlanArgs {
-    /// Sidecars whose status the plan starts from, HOST or HOST:PORT; a name may have many addresses
+    /// Sidecars whose status the plan starts from, HOST or HOST:PORT; a name may have many
+    /// addresses
     #[arg(value_name = "ADDRESS")]
     addresses: Vec<String>,
 

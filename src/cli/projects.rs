@@ -1,4 +1,5 @@
-//! `evenkeel projects`: which projects fail, are outdated or missing, asked of one sidecar's admin listener.
+//! `evenkeel projects`: which projects fail, are outdated or missing, asked of one sidecar's admin
+//! listener.
 
 mod screen;
 
@@ -17,7 +18,8 @@ use crate::client::{
 /// Where the manifests of `deploy/` have the admin listener.
 pub(super) const ADMIN: &str = "unix:/run/evenkeel/admin/admin.sock";
 
-/// How long a sidecar may take: a list out of 50,000 projects takes it a second at the most, unless its machine is busy.
+/// How long a sidecar may take: a list out of 50,000 projects takes it a second at the most, unless
+/// its machine is busy.
 pub(super) const TIMEOUT: Duration = Duration::from_secs(10);
 
 const EXIT_CODES: &str = "\

@@ -24,7 +24,8 @@ use crate::{
     serve::listener::bind_tcp_all,
 };
 
-/// How long renders that run may go on after the signal to end: less than the 30 s that Kubernetes gives a pod.
+/// How long renders that run may go on after the signal to end: less than the 30 s that Kubernetes
+/// gives a pod.
 const GRACE: Duration = Duration::from_secs(10);
 
 /// The most renders that may run at once.
@@ -33,10 +34,12 @@ const MOST_WORKERS: NonZeroUsize = NonZeroUsize::new(10_000).expect("it is not z
 /// Arguments of `evenkeel renderer`.
 #[derive(Debug, clap::Args)]
 pub(super) struct RendererArgs {
-    /// Where to serve RenderService, health and reflection; may be repeated; [::]:7070 is every address, of IPv6 and IPv4
+    /// Where to serve RenderService, health and reflection; may be repeated; [::]:7070 is every
+    /// address, of IPv6 and IPv4
     #[arg(long, value_name = "ADDRESS", default_values = ["127.0.0.1:7070", "[::1]:7070"])]
     listen: Vec<SocketAddr>,
-    /// Where to accept commands over plain HTTP: GET, POST and DELETE /fault, GET and POST /rollout, GET /renders, GET /projects; loopback only
+    /// Where to accept commands over plain HTTP: GET, POST and DELETE /fault, GET and POST
+    /// /rollout, GET /renders, GET /projects; loopback only
     #[arg(long, value_name = "ADDRESS", value_parser = loopback)]
     control: Option<SocketAddr>,
     /// Folder with the settings of each project, PROJECT.yaml; watched
@@ -75,7 +78,8 @@ pub(super) struct RendererArgs {
     fault: Option<FaultOrder>,
 }
 
-/// Runs it until SIGINT or SIGTERM, and on until the renders that run have ended; a second signal breaks them off.
+/// Runs it until SIGINT or SIGTERM, and on until the renders that run have ended; a second signal
+/// breaks them off.
 pub(super) fn run(args: RendererArgs) -> anyhow::Result<ExitCode> {
     let _log = log::install(Format::Text, "info".parse()?)?;
     runtime::Builder::new_current_thread()

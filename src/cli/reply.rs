@@ -47,7 +47,8 @@ pub(super) fn failure_line(project: &Project, status: &SidecarStatus) -> String 
     format!("FAILED {project} {}", refusal(status))
 }
 
-/// `OUTDATED demo/shop rollout 2 number 7 digest 9f31c0… outdated for 6m 41s: THROTTLED, retry after 3.2s`
+/// `OUTDATED demo/shop rollout 2 number 7 digest 9f31c0… outdated for 6m 41s: THROTTLED, retry
+/// after 3.2s`
 pub(super) fn summary(reply: &Reply) -> String {
     let mut line = format!(
         "{} {} rollout {} number {} digest {}…",

@@ -83,8 +83,8 @@ fn runtime() -> io::Result<Runtime> {
     runtime::Builder::new_current_thread().enable_all().build()
 }
 
-/// Loads the settings, and waits for their repair if that can help. It has its own runtime, whose end
-/// takes down everything that was served meanwhile.
+/// Loads the settings, and waits for their repair if that can help. It has its own runtime, whose
+/// end takes down everything that was served meanwhile.
 fn prepare(sources: &Sources, stop: &mut Signals) -> anyhow::Result<Prepared> {
     let runtime = runtime()?;
     let prepared = runtime.block_on(async {

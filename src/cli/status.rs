@@ -1,6 +1,7 @@
 //! `evenkeel status`: what holds a sidecar or a whole fleet up, and what to do about it.
 //!
-//! It asks `/status` of the telemetry listeners. With `--wait` it is the gate of a pipeline after a release.
+//! It asks `/status` of the telemetry listeners. With `--wait` it is the gate of a pipeline after a
+//! release.
 
 use std::{process::ExitCode, time::Duration};
 
@@ -49,8 +50,8 @@ pub(super) struct StatusArgs {
     #[arg(long, conflicts_with = "wait")]
     watch: bool,
 
-    /// Wait until every sidecar has released a rollout: all addresses answer, their target is at least --rollout, and nothing that
-    /// is wanted is outdated
+    /// Wait until every sidecar has released a rollout: all addresses answer, their target is at
+    /// least --rollout, and nothing that is wanted is outdated
     #[arg(long, requires = "rollout")]
     wait: bool,
 

@@ -1,7 +1,7 @@
 //! The terminal: the one way to stdout and stderr, for every command.
 //!
-//! A reader that has left (`| head`) is no error. Lines that cannot be written to stderr are lost, since
-//! there is no other place to report them.
+//! A reader that has left (`| head`) is no error. Lines that cannot be written to stderr are lost,
+//! since there is no other place to report them.
 
 use std::{
     fmt::Display,
@@ -67,7 +67,8 @@ pub(super) fn is_terminal() -> bool {
 
 /// Waits until the reader of stdout has left, as with `| head`; forever if stdout is no pipe.
 pub(super) async fn reader_left() {
-    // Files cannot be waited for, and have no reader that leaves. Nothing is written here, so that it may go on blocking.
+    // Files cannot be waited for, and have no reader that leaves. Nothing is written here, so that
+    // it may go on blocking.
     let stdout = io::stdout().as_fd().try_clone_to_owned();
     let Ok(stdout) = stdout.and_then(Sender::from_owned_fd_unchecked) else {
         return future::pending().await;

@@ -1,7 +1,7 @@
 //! `evenkeel watch`: prints what a sidecar serves of some projects, and every change as it arrives.
 //!
-//! Lines about projects go to stdout, lines about the connection to stderr. It ends on a signal, or when
-//! its reader has left; never because a sidecar restarts.
+//! Lines about projects go to stdout, lines about the connection to stderr. It ends on a signal, or
+//! when its reader has left; never because a sidecar restarts.
 
 use std::process::ExitCode;
 
@@ -87,7 +87,8 @@ async fn print_news(args: WatchArgs) -> anyhow::Result<ExitCode> {
     loop {
         match watcher.next().await {
             Ok(news) => {
-                // On another thread: a full pipe blocks its writer, and signals must be heard all the same.
+                // On another thread: a full pipe blocks its writer, and signals must be heard all
+                // the same.
                 let address = args.address.clone();
                 spawn_blocking(move || show(news, &address, args.output)).await??;
             }

@@ -1,4 +1,5 @@
-//! A client of a sidecar's admin listener: which projects fail, are outdated or missing, and why one is not refreshed.
+//! A client of a sidecar's admin listener: which projects fail, are outdated or missing, and why
+//! one is not refreshed.
 
 use std::time::Duration;
 

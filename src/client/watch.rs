@@ -1,7 +1,8 @@
 //! A watch of several projects over one connection, that outlives the sidecar it speaks to.
 //!
-//! Owns what was told last of each project, so that a new connection repeats nothing, and when to dial again. Does not know
-//! how news is shown, nor ever gives up: only a server that is no sidecar ends it.
+//! Owns what was told last of each project, so that a new connection repeats nothing, and when to
+//! dial again. Does not know how news is shown, nor ever gives up: only a server that is no sidecar
+//! ends it.
 
 use std::{
     collections::{BTreeMap, VecDeque},

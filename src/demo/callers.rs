@@ -1,5 +1,5 @@
-//! What the callers saw of each project: whether it became fresh, and when, and how long they waited when it was held. The count
-//! of who answers them is not taken on trust.
+//! What the callers saw of each project: whether it became fresh, and when, and how long they
+//! waited when it was held. The count of who answers them is not taken on trust.
 //!
 //! Pure functions of their lookups.
 
@@ -21,7 +21,8 @@ pub(super) struct AfterRelease {
 }
 
 impl AfterRelease {
-    /// Looks at lookups that began when the release was known. A project that was never looked up counts as never fresh.
+    /// Looks at lookups that began when the release was known. A project that was never looked up
+    /// counts as never fresh.
     pub(super) fn of(seen: &StormObserved, projects: usize) -> Self {
         let mut is_fresh = vec![false; projects];
         let mut last_outdated = seen.learned;
@@ -38,8 +39,8 @@ impl AfterRelease {
     }
 }
 
-/// The longest that a lookup took of a project that was held. All are, but by a pod that took the place of another: it holds what
-/// it answered with before.
+/// The longest that a lookup took of a project that was held. All are, but by a pod that took the
+/// place of another: it holds what it answered with before.
 pub(super) fn longest_of_held(seen: &StormObserved, terms: &StormTerms) -> Duration {
     let is_old = |sample: &LookupSample| match terms.release {
         Release::Raise => true,

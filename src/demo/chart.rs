@@ -48,7 +48,8 @@ pub(super) fn draw(report: &DemoReport) -> String {
     picture.finish()
 }
 
-/// Axes wide enough for both series, and high enough for a least value too. Time counts from the release.
+/// Axes wide enough for both series, and high enough for a least value too. Time counts from the
+/// release.
 fn axes(both: [&Series; 2], values: fn(&Series) -> Vec<usize>, least: f64) -> Axes {
     let end = |series: &Series| steps(series).at(series.projects_fresh.len().saturating_sub(1));
     let most = both.map(|it| values(it).into_iter().max().unwrap_or(0) as f64);

@@ -1,4 +1,5 @@
-//! With evenkeel: the sidecar, whole and as `serve` runs it, with a settings file that the demo edits.
+//! With evenkeel: the sidecar, whole and as `serve` runs it, with a settings file that the demo
+//! edits.
 
 use std::{
     fs, io,

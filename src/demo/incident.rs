@@ -1,7 +1,8 @@
 //! The way of the incident: what is outdated is forgotten, and every lookup renders.
 //!
-//! Serves the lookups of the contract with none of what makes evenkeel: no admission, no flights that outlive their callers, no
-//! outdated answers. The end of a lookup is the end of its render. It exists for comparison, here alone.
+//! Serves the lookups of the contract with none of what makes evenkeel: no admission, no flights
+//! that outlive their callers, no outdated answers. The end of a lookup is the end of its render.
+//! It exists for comparison, here alone.
 
 use std::{
     collections::HashMap,

@@ -1,7 +1,8 @@
-//! The load: callers that look projects up in turn over a few connections, and ask again when they get no answer.
+//! The load: callers that look projects up in turn over a few connections, and ask again when they
+//! get no answer.
 //!
-//! A lookup whose time is up is asked again at once, any other failure after a breath, so that a closed port does not make callers
-//! spin. Knows nothing of who answers.
+//! A lookup whose time is up is asked again at once, any other failure after a breath, so that a
+//! closed port does not make callers spin. Knows nothing of who answers.
 
 use std::{
     net::SocketAddr,
@@ -187,13 +188,15 @@ impl Load {
         count(&self.shared.lock())
     }
 
-    /// As [`count`](Self::count), since this was called last: the lookups are forgotten, so that they can go on for ever.
+    /// As [`count`](Self::count), since this was called last: the lookups are forgotten, so that
+    /// they can go on for ever.
     pub(super) fn take_count(&self) -> (usize, usize) {
         let samples = std::mem::take(&mut *self.shared.lock());
         count(&samples)
     }
 
-    /// Stops the callers, and waits for the lookups under way, at most a deadline and a pause. Returns all lookups.
+    /// Stops the callers, and waits for the lookups under way, at most a deadline and a pause.
+    /// Returns all lookups.
     pub(super) async fn end(&self) -> Vec<LookupSample> {
         self.shared.is_over.store(true, Relaxed);
         self.callers.close();
@@ -300,7 +303,8 @@ fn breath(status: &Status) -> Duration {
     }
 }
 
-/// An answer that is not what was asked for is none, and what it says of its freshness is not taken on trust.
+/// An answer that is not what was asked for is none, and what it says of its freshness is not taken
+/// on trust.
 fn result(answer: &GetConfigResponse, project: &str, target: u64) -> SampleResult {
     let revision = answer.revision.as_ref();
     let Some(revision) = revision.filter(|it| it.project == project) else {

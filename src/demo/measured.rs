@@ -1,4 +1,5 @@
-//! What a storm came to: counts, percentiles, and series over time. Pure functions of what was observed.
+//! What a storm came to: counts, percentiles, and series over time. Pure functions of what was
+//! observed.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -21,7 +22,8 @@ const WINDOW: Duration = Duration::from_secs(1);
 /// The shortest time over which a point counts, just after the storm has begun.
 const LEAST: Duration = Duration::from_millis(500);
 
-/// How much later than it happened something may be seen, beside what the threads that see it were late.
+/// How much later than it happened something may be seen, beside what the threads that see it were
+/// late.
 const TRAVEL: Duration = Duration::from_millis(50);
 
 /// What a storm came to. Where nothing else is said, it is counted from the release on.
@@ -51,12 +53,14 @@ pub struct Measured {
     pub fetched: u64,
     /// Renders that it was asked for in the worst second.
     pub most_in_a_second: usize,
-    /// Renders that it was asked for beyond the budget, in the worst window of the storm: those that may have been late by the
-    /// [tolerance](Self::tolerance) are not counted. None when within.
+    /// Renders that it was asked for beyond the budget, in the worst window of the storm: those
+    /// that may have been late by the [tolerance](Self::tolerance) are not counted. None when
+    /// within.
     pub beyond_budget: Option<f64>,
     /// Renders that the renderer had to do at once, since its start.
     pub most_in_flight: u64,
-    /// How long after the release was known every project was fresh, by the count of who answers and by what the callers got.
+    /// How long after the release was known every project was fresh, by the count of who answers
+    /// and by what the callers got.
     pub fresh_after: Option<Duration>,
     /// How many projects are not fresh at the end.
     pub not_fresh: usize,
@@ -64,7 +68,8 @@ pub struct Measured {
     pub fault: Option<Fault>,
     /// How long after the end of the fault every project was fresh; zero when it was before.
     pub recovered_after: Option<Duration>,
-    /// The longest that the thread of the renderer or of the callers was late during the storm: how busy the machine was.
+    /// The longest that the thread of the renderer or of the callers was late during the storm: how
+    /// busy the machine was.
     pub late: Duration,
     /// All of it over time.
     pub series: Series,
@@ -81,7 +86,8 @@ pub struct Latencies {
     pub max: Duration,
 }
 
-/// What went on, from the start of the storm in steps of a tenth of a second; rates are of the second before each point.
+/// What went on, from the start of the storm in steps of a tenth of a second; rates are of the
+/// second before each point.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct Series {
     /// When the release came, in seconds.
@@ -218,7 +224,8 @@ fn points(length: Duration) -> impl Iterator<Item = Duration> {
     (0..=count).map(|step| STEP * step)
 }
 
-/// How many of these sorted moments lie in the second before each point; projected, before a second has passed.
+/// How many of these sorted moments lie in the second before each point; projected, before a second
+/// has passed.
 fn per_second(moments: &[Duration], length: Duration) -> Vec<usize> {
     let until = |end: Duration| moments.partition_point(|it| *it < end);
     let before = |at: Duration| {
@@ -239,12 +246,14 @@ fn most_within(moments: &[Duration], window: Duration) -> usize {
     within.max().unwrap_or(0)
 }
 
-/// By how much the arrivals exceed, in their worst window, what the budget allows: the burst, once for each process, and the rate.
+/// By how much the arrivals exceed, in their worst window, what the budget allows: the burst, once
+/// for each process, and the rate.
 fn beyond_budget(arrivals: &[Duration], terms: &StormTerms, seen: &StormObserved) -> Option<f64> {
     let late = (TRAVEL + seen.late).as_secs_f64();
     let allowed =
         f64::from(terms.burst.get()) + f64::from(seen.pods.saturating_sub(1)) + terms.rate * late;
-    // Of all windows that end with an arrival, the worst begins where the count lags the refill most.
+    // Of all windows that end with an arrival, the worst begins where the count lags the refill
+    // most.
     let (mut least, mut worst) = (f64::INFINITY, 0.0_f64);
     for (count, arrived) in arrivals.iter().enumerate() {
         let ahead = count as f64 - terms.rate * arrived.as_secs_f64();

@@ -1,5 +1,5 @@
-//! The renderer of one way: the embedded one with the sample input, on a thread of its own, where what arrives is written down
-//! at once.
+//! The renderer of one way: the embedded one with the sample input, on a thread of its own, where
+//! what arrives is written down at once.
 
 use std::{
     fs, io,

@@ -1,4 +1,5 @@
-//! The report of a demo: both ways side by side, as a table for people, as JSON for machines, and as a picture.
+//! The report of a demo: both ways side by side, as a table for people, as JSON for machines, and
+//! as a picture.
 
 use std::{collections::BTreeSet, time::Duration};
 

@@ -1,4 +1,5 @@
-//! What goes on when a demo stays: callers look projects up, and the viewer of the page may release and break the renderer.
+//! What goes on when a demo stays: callers look projects up, and the viewer of the page may release
+//! and break the renderer.
 
 use std::{
     convert::Infallible,
@@ -125,7 +126,8 @@ impl Stay {
         self.side.way.settings()
     }
 
-    /// Where its renderer takes commands over plain HTTP: `POST /rollout` with a number has it render that, `POST /fault` breaks it.
+    /// Where its renderer takes commands over plain HTTP: `POST /rollout` with a number has it
+    /// render that, `POST /fault` breaks it.
     pub fn control(&self) -> SocketAddr {
         self.side.control()
     }

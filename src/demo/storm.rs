@@ -1,6 +1,7 @@
 //! One storm: lookups, a release in the middle, perhaps a fault, and what was seen of it.
 //!
-//! The same for both ways. It only watches and writes down: what it means is computed from [`StormObserved`] elsewhere.
+//! The same for both ways. It only watches and writes down: what it means is computed from
+//! [`StormObserved`] elsewhere.
 
 use std::{net::SocketAddr, num::NonZeroU64, time::Duration};
 
@@ -157,7 +158,8 @@ impl Storm<'_> {
         Ok(())
     }
 
-    /// Whether all there was to see was seen; after a fault a way that recovers has the time for it.
+    /// Whether all there was to see was seen; after a fault a way that recovers has the time for
+    /// it.
     fn is_over<W: LookupWay>(&self) -> bool {
         let now = self.now();
         let recovered = self.seen.fresh_at(self.terms.projects.get());

@@ -83,7 +83,8 @@ impl Default for StormTerms {
 }
 
 impl StormTerms {
-    /// Those of storms of a few seconds over few projects: they show that the demo works, and nothing else.
+    /// Those of storms of a few seconds over few projects: they show that the demo works, and
+    /// nothing else.
     pub fn quick() -> Self {
         Self {
             projects: NonZeroUsize::new(50).unwrap_or(NonZeroUsize::MIN),

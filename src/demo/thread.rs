@@ -1,6 +1,7 @@
 //! A thread with a runtime of its own, as if what runs there were another machine.
 //!
-//! It is measured how late it is: what happens in time may be seen late when the machine stands still.
+//! It is measured how late it is: what happens in time may be seen late when the machine stands
+//! still.
 
 use std::{
     future::Future,

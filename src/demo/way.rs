@@ -21,6 +21,7 @@ pub(super) trait LookupWay {
     /// How many processes it took so far.
     fn pods(&self) -> u32;
 
-    /// Releases a rollout as the terms say, and returns when it is known; lookups are answered at [`lookup`](Self::lookup) then.
+    /// Releases a rollout as the terms say, and returns when it is known; lookups are answered at
+    /// [`lookup`](Self::lookup) then.
     async fn release(&mut self, rollout: u64) -> Result<(), DemoError>;
 }

@@ -16,7 +16,8 @@ use crate::{
 /// How much longer than its patience a lookup may take before it is given up.
 const HUNG: Duration = Duration::from_secs(5);
 
-/// The largest answer, in bytes: the largest payload that the sidecar accepts, and what comes with it.
+/// The largest answer, in bytes: the largest payload that the sidecar accepts, and what comes with
+/// it.
 const LARGEST: usize = 17 << 20;
 
 /// A client of the drill's sidecar; clones share its connection.

@@ -1,6 +1,8 @@
-//! Counts the renders in what a sidecar sends to its renderer: DATA frames of HTTP/2 (RFC 9113, section 4.1) that name the canary.
+//! Counts the renders in what a sidecar sends to its renderer: DATA frames of HTTP/2 (RFC 9113,
+//! section 4.1) that name the canary.
 //!
-//! Pure: bytes in, a count out. Of a frame it keeps only what it needs to find a name that is split between two reads.
+//! Pure: bytes in, a count out. Of a frame it keeps only what it needs to find a name that is split
+//! between two reads.
 
 /// What a client sends first (RFC 9113, section 3.4).
 const PREFACE: usize = 24;

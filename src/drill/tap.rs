@@ -1,7 +1,8 @@
-//! What stands between the drill's sidecar and the renderer: a TCP proxy that passes, delays, cuts or holds.
+//! What stands between the drill's sidecar and the renderer: a TCP proxy that passes, delays, cuts
+//! or holds.
 //!
-//! It counts connections, and renders as they pass or would have passed. What it holds back never reaches the renderer: it is
-//! dropped, and the connection ends when the hold does.
+//! It counts connections, and renders as they pass or would have passed. What it holds back never
+//! reaches the renderer: it is dropped, and the connection ends when the hold does.
 
 use std::{
     io,

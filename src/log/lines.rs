@@ -1,4 +1,5 @@
-//! How one event becomes one line: whatever its fields hold, they neither break the line nor reach a terminal as commands.
+//! How one event becomes one line: whatever its fields hold, they neither break the line nor reach
+//! a terminal as commands.
 
 use std::fmt::{self, Write as _};
 

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// How long nothing may have been lost before it is over: losing something now and then is one trouble.
+/// How long nothing may have been lost before it is over: losing something now and then is one
+/// trouble.
 const QUIET: Duration = Duration::from_secs(60);
 
 /// Follows how much was lost.

@@ -104,7 +104,8 @@ fn json_is_one_object_a_line() {
     assert_eq!(text.lines().count(), 3);
 }
 
-/// What a renderer may send in a status message: it forged a line of its own, and commanded the terminal.
+/// What a renderer may send in a status message: it forged a line of its own, and commanded the
+/// terminal.
 const FORGED: &str = "no\n2026-11-26T00:00:00Z  INFO evenkeel: all is well\r\u{1b}[2J\u{9b}31m\u{7f}\u{202e}lleh\u{2028}\u{e0041}";
 
 fn forged_events() {
@@ -204,7 +205,8 @@ fn a_full_log_pipe_stalls_no_caller() {
     drop(worker);
 }
 
-/// A feature that was missing made debug builds panic on a terminal, and release builds write no colours.
+/// A feature that was missing made debug builds panic on a terminal, and release builds write no
+/// colours.
 #[test]
 fn text_is_in_colours_on_a_terminal_and_json_never_is() {
     let in_colours = |format| {

@@ -5,8 +5,8 @@ use std::time::Duration;
 use super::{Query, WaitLimits};
 use crate::moment::{Clock, Moment};
 
-/// The time kept back for the way of the answer, of what remains to the caller's deadline: a tenth, within these bounds.
-/// Without it the transport's own deadline wins, and what is held is lost.
+/// The time kept back for the way of the answer, of what remains to the caller's deadline: a tenth,
+/// within these bounds. Without it the transport's own deadline wins, and what is held is lost.
 const MARGIN: (Duration, Duration) = (Duration::from_millis(10), Duration::from_millis(50));
 
 /// Until when a lookup waits.

@@ -302,7 +302,8 @@ async fn a_caller_without_patience_is_told_that_the_refresh_it_caused_is_schedul
     );
 }
 
-/// consul#23806, statsig forward proxy: the first caller leaves during the fetch, the upstream fails, all are wedged.
+/// consul#23806, statsig forward proxy: the first caller leaves during the fetch, the upstream
+/// fails, all are wedged.
 #[tokio::test(start_paused = true)]
 async fn a_first_caller_that_leaves_before_a_failure_blocks_no_other() {
     let core = LookupCore::new().await;
@@ -370,7 +371,8 @@ async fn a_crowd_on_one_missing_project_costs_one_render_though_most_hang_up() {
     assert_eq!(core.renders(), 1);
 }
 
-/// pingora's RTCache and the Varnish guide: followers of a failed flight start one of their own each, or get the leader's error.
+/// pingora's RTCache and the Varnish guide: followers of a failed flight start one of their own
+/// each, or get the leader's error.
 #[tokio::test(start_paused = true)]
 async fn lookups_that_wait_for_a_failed_flight_are_answered_outdated_and_start_no_new_one() {
     let core = LookupCore::new().await;

@@ -16,8 +16,8 @@ use crate::{
 };
 
 impl Lookup {
-    /// Waits, within the patience, until the project is fresh or there is no use in waiting. What is in hand is kept: it may be
-    /// thrown away meanwhile.
+    /// Waits, within the patience, until the project is fresh or there is no use in waiting. What
+    /// is in hand is kept: it may be thrown away meanwhile.
     pub(super) async fn wait(
         &self,
         query: &Query,

@@ -1,7 +1,7 @@
 //! A watch: lookups of one project whenever something may be new, told only when it is.
 //!
-//! It holds nothing but the order told last, so a slow reader costs no memory and ends on the newest. It is interest for as
-//! long as it lasts.
+//! It holds nothing but the order told last, so a slow reader costs no memory and ends on the
+//! newest. It is interest for as long as it lasts.
 
 use std::{sync::atomic::Ordering::Relaxed, time::Duration};
 
@@ -54,11 +54,12 @@ impl Watch {
         }
     }
 
-    /// Waits for news: at first for an answer as to a lookup with the cold patience, then for a revision newer than the one
-    /// told last, or for the project's end. Never ends; cancel-safe.
+    /// Waits for news: at first for an answer as to a lookup with the cold patience, then for a
+    /// revision newer than the one told last, or for the project's end. Never ends; cancel-safe.
     ///
     /// # Errors
-    /// The failure of the first lookup; later only that the project no longer exists. The next call waits on.
+    /// The failure of the first lookup; later only that the project no longer exists. The next call
+    /// waits on.
     pub async fn next(&mut self) -> Result<Answer, Failure> {
         loop {
             let patience = match self.renewal {
@@ -74,8 +75,8 @@ impl Watch {
         }
     }
 
-    /// Replaces the last answer of [`Watch::next`], which did not reach the caller, by the current one. Does not wait; returns
-    /// none where the caller has the current one already.
+    /// Replaces the last answer of [`Watch::next`], which did not reach the caller, by the current
+    /// one. Does not wait; returns none where the caller has the current one already.
     pub async fn again(&mut self) -> Option<Result<Answer, Failure>> {
         self.told = self.told_before;
         self.look_for_news(Duration::ZERO).await

@@ -1,7 +1,7 @@
 //! The two texts that metrics can be written as, and which of them a scraper accepts.
 //!
-//! OpenMetrics 1.0 is what Prometheus asks for. The classic text 0.0.4 is for all others: older parsers, and `promtool check
-//! metrics`, refuse what only OpenMetrics has.
+//! OpenMetrics 1.0 is what Prometheus asks for. The classic text 0.0.4 is for all others: older
+//! parsers, and `promtool check metrics`, refuse what only OpenMetrics has.
 
 use std::fmt::Write as _;
 
@@ -16,7 +16,8 @@ pub enum Exposition {
     Classic,
 }
 
-/// How much a scraper wants one of the texts: the quality in thousandths, and how closely it named it.
+/// How much a scraper wants one of the texts: the quality in thousandths, and how closely it named
+/// it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 struct TextPreference {
     closeness: Closeness,
@@ -33,8 +34,8 @@ enum Closeness {
 }
 
 impl Exposition {
-    /// The text that the values of `Accept` want most (RFC 9110, section 12.5.1). One that wants neither, or does not say, gets the
-    /// classic one, as Prometheus' own clients do.
+    /// The text that the values of `Accept` want most (RFC 9110, section 12.5.1). One that wants
+    /// neither, or does not say, gets the classic one, as Prometheus' own clients do.
     pub fn accepted<'a>(accept: impl IntoIterator<Item = &'a str>) -> Self {
         let ranges = accept.into_iter().flat_map(|value| value.split(','));
         let (mut open_metrics, mut classic) =
@@ -108,7 +109,8 @@ fn thousandths(quality: &str) -> u16 {
     thousandths
 }
 
-/// The samples are the same. A family is named as its samples are, there is no type `info`, and no end.
+/// The samples are the same. A family is named as its samples are, there is no type `info`, and no
+/// end.
 fn classic(open_metrics: &str) -> String {
     let mut text = String::with_capacity(open_metrics.len() + 512);
     for line in open_metrics.lines().filter(|line| *line != "# EOF") {

@@ -19,7 +19,8 @@ pub(super) struct Histogram<const BOUNDS: usize> {
 pub(super) struct Observations {
     pub(super) sum: f64,
     pub(super) count: u64,
-    /// The upper bound in seconds and what was observed up to it, above the bound before; the last bound is infinite.
+    /// The upper bound in seconds and what was observed up to it, above the bound before; the last
+    /// bound is infinite.
     pub(super) buckets: Vec<(f64, u64)>,
 }
 
@@ -47,7 +48,8 @@ impl<const BOUNDS: usize> Histogram<BOUNDS> {
         Duration::from_nanos(self.nanoseconds.load(Ordering::Relaxed))
     }
 
-    /// Adds what it holds. The count is that of the buckets, so that the two agree while others observe.
+    /// Adds what it holds. The count is that of the buckets, so that the two agree while others
+    /// observe.
     pub(super) fn add_to(&self, observed: &mut Observations) {
         let bounds = self.bounds.iter().map(Duration::as_secs_f64);
         let counts = self.counts.iter().chain(iter::once(&self.above));

@@ -172,7 +172,8 @@ fn every_metric_of_the_table_is_written_with_its_type_and_labels() {
     assert_eq!(page.matches("# TYPE ").count(), table().len());
 }
 
-/// `promtool check metrics` and classic parsers know no type `info`, no family of another name than its samples', and no end.
+/// `promtool check metrics` and classic parsers know no type `info`, no family of another name than
+/// its samples', and no end.
 #[test]
 fn the_classic_text_has_the_same_samples_and_nothing_that_only_open_metrics_has() {
     let metrics = Metrics::new();

@@ -1,20 +1,22 @@
 //! A time-out that takes what has arrived before it obeys its timer.
 //!
-//! A process that was frozen (SIGSTOP, a paused node) or starved wakes up to timers that are all due and sockets that are full.
-//! Several tasks lie between the answers in them and the waiting code, so a timer that fires late is no sign that nothing came.
+//! A process that was frozen (SIGSTOP, a paused node) or starved wakes up to timers that are all
+//! due and sockets that are full. Several tasks lie between the answers in them and the waiting
+//! code, so a timer that fires late is no sign that nothing came.
 
 use std::{pin::pin, time::Duration};
 
 use tokio::time::{Instant, timeout_at};
 
-/// A timer that fires this much late was not obeyed in time: the process did not run. Far above what a timer is late by
-/// in a process that runs.
+/// A timer that fires this much late was not obeyed in time: the process did not run. Far above
+/// what a timer is late by in a process that runs.
 const LATE: Duration = Duration::from_millis(100);
-/// The most that is then waited for what has arrived meanwhile. As long as the timer was late, within this.
+/// The most that is then waited for what has arrived meanwhile. As long as the timer was late,
+/// within this.
 const GRACE: Duration = Duration::from_secs(1);
 
-/// Waits for a future until `deadline`; none when it is not done by then. A timer that fires late gives the future as long
-/// again as it was late, at most a second.
+/// Waits for a future until `deadline`; none when it is not done by then. A timer that fires late
+/// gives the future as long again as it was late, at most a second.
 pub async fn by<F: Future>(deadline: Instant, future: F) -> Option<F::Output> {
     let mut future = pin!(future);
     let mut due = deadline;

@@ -31,7 +31,8 @@ pub struct Listing {
     pub total: usize,
 }
 
-/// A project that may be listed. The first one in order has been outdated for longest; what is not outdated comes last.
+/// A project that may be listed. The first one in order has been outdated for longest; what is not
+/// outdated comes last.
 #[derive(Debug)]
 pub(super) struct ListCandidate {
     /// Since when it is outdated or, if nothing is held, wanted.
@@ -40,7 +41,8 @@ pub(super) struct ListCandidate {
     pub(super) known: HeldOrAbsent,
 }
 
-/// The first candidates in order, up to a limit, so that a list takes only the room of what is shown.
+/// The first candidates in order, up to a limit, so that a list takes only the room of what is
+/// shown.
 #[derive(Debug)]
 pub(super) struct Longest {
     first: BinaryHeap<ListCandidate>,

@@ -272,7 +272,8 @@ async fn explain_answers_by_every_gate_in_admissions_order_with_numbers() {
     assert!(state.is_in_flight && gates.is_empty(), "{gates:?}");
 }
 
-/// Guards against a walk that keeps lookups from admission's lock: its steps have to leave it alone in between.
+/// Guards against a walk that keeps lookups from admission's lock: its steps have to leave it alone
+/// in between.
 #[tokio::test(start_paused = true)]
 async fn a_list_leaves_the_lock_alone_for_a_millisecond_between_its_steps() {
     const STEPS: usize = 8;
@@ -311,8 +312,8 @@ async fn at_most_two_lists_are_made_at_once() {
     assert_eq!(core.operate.list(ProjectFilter::All, 1).await.total, 0);
 }
 
-/// Prints how long a step of a walk over 50,000 wanted projects holds admission's lock, and how long a list takes: to be run
-/// by hand, with `--ignored --nocapture`.
+/// Prints how long a step of a walk over 50,000 wanted projects holds admission's lock, and how
+/// long a list takes: to be run by hand, with `--ignored --nocapture`.
 #[tokio::test]
 #[ignore = "it measures"]
 async fn measures_the_steps_of_a_list() {

@@ -1,4 +1,5 @@
-//! What the thread does: takes spans from the queue, sends them together, and counts what became of them.
+//! What the thread does: takes spans from the queue, sends them together, and counts what became of
+//! them.
 
 use std::{
     fmt, mem,
@@ -25,11 +26,13 @@ use tonic::transport::Endpoint;
 use super::SpanCounts;
 use crate::log::losses::{LossChange, Losses};
 
-/// The most spans that are sent together: the default of OpenTelemetry (`OTEL_BSP_MAX_EXPORT_BATCH_SIZE`).
+/// The most spans that are sent together: the default of OpenTelemetry
+/// (`OTEL_BSP_MAX_EXPORT_BATCH_SIZE`).
 const BATCH: usize = 512;
 /// How long the first span of a batch waits for others.
 const GATHER: Duration = Duration::from_secs(1);
-/// How long the collector may take, with all attempts: the default of OTLP (`OTEL_EXPORTER_OTLP_TIMEOUT`).
+/// How long the collector may take, with all attempts: the default of OTLP
+/// (`OTEL_EXPORTER_OTLP_TIMEOUT`).
 const TIMEOUT: Duration = Duration::from_secs(10);
 /// How long it may take to accept a connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
@@ -46,8 +49,8 @@ pub(super) struct SpanThread {
     pub(super) closing: CancellationToken,
 }
 
-/// What sends spans to a collector; it connects when there is the first to send. Headers and compression follow OpenTelemetry's
-/// variables of the environment.
+/// What sends spans to a collector; it connects when there is the first to send. Headers and
+/// compression follow OpenTelemetry's variables of the environment.
 ///
 /// # Errors
 /// When one of these is not accepted.

@@ -1,5 +1,6 @@
-//! The grid: one cell a sidecar, shaded by the part that is fresh, with an edge where it differs from most, hollow where it is
-//! silent. Of a large fleet a cell stands for several, and only those that stand out are links, so that a page stays small.
+//! The grid: one cell a sidecar, shaded by the part that is fresh, with an edge where it differs
+//! from most, hollow where it is silent. Of a large fleet a cell stands for several, and only those
+//! that stand out are links, so that a page stays small.
 
 use std::net::SocketAddr;
 
@@ -204,7 +205,8 @@ fn shade(part: f64, edge: Edge) -> String {
     format!("s{shade}{edge}")
 }
 
-/// The path of a sidecar's own page. What is no letter or digit is escaped, so that it stays one segment.
+/// The path of a sidecar's own page. What is no letter or digit is escaped, so that it stays one
+/// segment.
 pub(super) fn path(address: &str) -> String {
     let mut path = "/pod/".to_owned();
     for byte in address.bytes() {

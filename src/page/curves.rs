@@ -1,4 +1,5 @@
-//! The two curves: which part is fresh, with when all will be; and renders per second against their limit.
+//! The two curves: which part is fresh, with when all will be; and renders per second against their
+//! limit.
 
 use super::history::{Point, pieces};
 use crate::{

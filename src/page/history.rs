@@ -1,4 +1,5 @@
-//! What was seen in the last half an hour: a bounded number of points of the fleet, and of each sidecar unless there are many.
+//! What was seen in the last half an hour: a bounded number of points of the fleet, and of each
+//! sidecar unless there are many.
 
 use std::{
     collections::{HashMap, VecDeque},

@@ -1,5 +1,5 @@
-//! Which names the page is asked by. A web site whose name leads to this address (DNS rebinding) could read the page as its own;
-//! it is not one of them.
+//! Which names the page is asked by. A web site whose name leads to this address (DNS rebinding)
+//! could read the page as its own; it is not one of them.
 
 use std::net::IpAddr;
 
@@ -15,8 +15,8 @@ impl Hosts {
         Self(names.iter().map(|name| name.to_ascii_lowercase()).collect())
     }
 
-    /// Whether the page may be asked by the value of a `Host` header: an address, which no web site can take for its name, or a
-    /// name that is known.
+    /// Whether the page may be asked by the value of a `Host` header: an address, which no web site
+    /// can take for its name, or a name that is known.
     pub(super) fn admit(&self, host: &str) -> bool {
         let name = without_port(host).to_ascii_lowercase();
         let address = name

@@ -1,4 +1,5 @@
-//! HTML of a view: minijinja escapes all that stands in it, but for the pictures, which escape by themselves.
+//! HTML of a view: minijinja escapes all that stands in it, but for the pictures, which escape by
+//! themselves.
 
 use minijinja::{AutoEscape, Environment, UndefinedBehavior, syntax::SyntaxConfig, value::Serde};
 use serde::Serialize;

@@ -1,6 +1,7 @@
 //! The page over HTTP/1: for reading only, but for the buttons of a demo, and within bounds.
 //!
-//! A browser that shows it runs nothing that did not come from here, and no other site may read it, frame it or press a button.
+//! A browser that shows it runs nothing that did not come from here, and no other site may read it,
+//! frame it or press a button.
 
 use std::{convert::Infallible, io, num::NonZeroUsize, sync::Arc, time::Duration};
 
@@ -46,7 +47,8 @@ use crate::{
 const CONNECTIONS: NonZeroUsize = NonZeroUsize::new(64).expect("it is not zero");
 /// The most pages that are live at once.
 const LIVE: usize = 32;
-/// How long a page is told of changes over one request: less than a connection may go without one. Its browser asks again.
+/// How long a page is told of changes over one request: less than a connection may go without one.
+/// Its browser asks again.
 const TOLD: Duration = Duration::from_secs(100);
 /// How long a browser waits before it asks again.
 const AGAIN: Duration = Duration::from_secs(1);
@@ -81,7 +83,8 @@ const GUARDS: [(HeaderName, &str); 7] = [
 /// What is shown, and to whom.
 #[derive(Debug, Default)]
 pub struct Page {
-    /// Where the sidecars serve telemetry: `HOST` or `HOST:PORT`, each of which may have many addresses.
+    /// Where the sidecars serve telemetry: `HOST` or `HOST:PORT`, each of which may have many
+    /// addresses.
     pub names: Vec<String>,
     /// Names that the page may be asked by, beside addresses and `localhost`.
     pub hosts: Vec<String>,
@@ -225,7 +228,8 @@ async fn events_of_pod(State(site): State<Arc<PageSite>>, Path(address): Path<St
     events(site, Some(address))
 }
 
-/// Tells a page of what changes. A page that does not read misses what came in between, and delays no other.
+/// Tells a page of what changes. A page that does not read misses what came in between, and delays
+/// no other.
 fn events(site: Arc<PageSite>, pod: Option<String>) -> Response {
     let Ok(place) = Arc::clone(&site.live).try_acquire_owned() else {
         let says = "Too many pages are live.\n";
@@ -254,7 +258,8 @@ async fn icon_of(Path(name): Path<String>) -> Response {
     }
 }
 
-/// Does what a button says, if it was pressed on a page of ours: a browser names the site that a form was sent from.
+/// Does what a button says, if it was pressed on a page of ours: a browser names the site that a
+/// form was sent from.
 async fn press(State(site): State<Arc<PageSite>>, headers: HeaderMap, body: String) -> Response {
     let origin = headers.get(ORIGIN).and_then(|origin| origin.to_str().ok());
     let is_ours = origin

@@ -37,7 +37,8 @@ pub struct Case {
     pub burst: u32,
     /// Renders that each may have in flight.
     pub concurrency: u32,
-    /// How many renders all renderers together work on at full speed: their cores. None: as many as there are.
+    /// How many renders all renderers together work on at full speed: their cores. None: as many as
+    /// there are.
     pub renderers: Option<f64>,
     /// The median time of a render that has a core for itself.
     pub render_time: Duration,

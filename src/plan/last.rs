@@ -1,20 +1,23 @@
 //! When the last of many is done, told by a sample of them.
 //!
-//! The last of a thousand is later than the last of two hundred, however well these stand for all: how much later, the tail of
-//! what was seen tells. What lies above a high threshold follows a generalised Pareto distribution, whatever the rest does
-//! (Pickands 1975); its parameters are estimated by probability-weighted moments (Hosking & Wallis 1987), which are good for
-//! small samples.
+//! The last of a thousand is later than the last of two hundred, however well these stand for all:
+//! how much later, the tail of what was seen tells. What lies above a high threshold follows a
+//! generalised Pareto distribution, whatever the rest does (Pickands 1975); its parameters are
+//! estimated by probability-weighted moments (Hosking & Wallis 1987), which are good for small
+//! samples.
 
 use std::f64::consts::LN_2;
 
-/// The part of the sample that is its tail: with more, the middle would tell of the end; with less, chance would.
+/// The part of the sample that is its tail: with more, the middle would tell of the end; with less,
+/// chance would.
 const TAIL: f64 = 0.1;
 /// The fewest values that make a tail.
 const FEWEST: usize = 5;
 /// The lowest shape: values that are as many up to their greatest, and end there.
 const UNIFORM: f64 = -1.0;
 
-/// The median of the greatest of `all` values, of which these are a sample. Never less than the greatest of them; 0 of none.
+/// The median of the greatest of `all` values, of which these are a sample. Never less than the
+/// greatest of them; 0 of none.
 pub(super) fn greatest(mut sample: Vec<f64>, all: f64) -> f64 {
     sample.sort_by(f64::total_cmp);
     let count = sample.len();
@@ -35,7 +38,8 @@ pub(super) fn greatest(mut sample: Vec<f64>, all: f64) -> f64 {
 /// A generalised Pareto distribution of what is above 0.
 #[derive(Clone, Copy, Debug)]
 struct Pareto {
-    /// From [`UNIFORM`] to 0, an exponential distribution: the time that a series of renders takes has no heavier tail.
+    /// From [`UNIFORM`] to 0, an exponential distribution: the time that a series of renders takes
+    /// has no heavier tail.
     shape: f64,
     scale: f64,
 }
@@ -75,7 +79,8 @@ impl Pareto {
 
 #[cfg(test)]
 mod tests {
-    /// The median, over many draws, of what a sample of 200 tells of the greatest of 2,000, and of the greatest.
+    /// The median, over many draws, of what a sample of 200 tells of the greatest of 2,000, and of
+    /// the greatest.
     fn told_and_true(draw: impl Fn(&mut fastrand::Rng) -> f64) -> (f64, f64) {
         let mut rng = fastrand::Rng::with_seed(1);
         let pairs = (0..201).map(|_| {

@@ -61,7 +61,8 @@ pub struct Prediction {
     pub cores: Vec<f64>,
 }
 
-/// Predicts what a release does, as the median of three runs. The same case always has the same prediction.
+/// Predicts what a release does, as the median of three runs. The same case always has the same
+/// prediction.
 ///
 /// # Errors
 /// When the case is not fit.
@@ -216,7 +217,8 @@ fn middle(mut values: [f64; 3]) -> f64 {
     values[1]
 }
 
-/// The value in the middle of three series at each point; what `then` makes of a series goes on where it has ended.
+/// The value in the middle of three series at each point; what `then` makes of a series goes on
+/// where it has ended.
 fn medians(series: &[Vec<f64>; 3], then: fn(&[f64]) -> f64) -> Vec<f64> {
     let longest = series.iter().map(Vec::len).max().unwrap_or_default();
     let at = |one: &Vec<f64>, point: usize| one.get(point).copied().unwrap_or(then(one));

@@ -2,8 +2,8 @@
 
 use super::case::Case;
 
-/// So many pairs of a sidecar and a project are simulated: few enough for two cases of three runs each within half a minute, and
-/// enough to tell from them when the last of all sidecars is done.
+/// So many pairs of a sidecar and a project are simulated: few enough for two cases of three runs
+/// each within half a minute, and enough to tell from them when the last of all sidecars is done.
 const PAIRS: u32 = 40_000;
 /// The fewest sidecars that stand for more.
 const FEWEST: u32 = 20;

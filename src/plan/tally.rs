@@ -14,7 +14,8 @@ const BIN: Duration = Duration::from_millis(50);
 const BINS: usize = 20;
 /// A release that takes this many renders for each wanted project is taken to have no end.
 const MOST_RENDERS: usize = 10;
-/// How often it is drawn when each sidecar hears of the target, unless there are very many renders to count.
+/// How often it is drawn when each sidecar hears of the target, unless there are very many renders
+/// to count.
 const DRAWS: f64 = 15.0;
 /// The most renders that are counted for that.
 const MOST_DRAWN: f64 = 2e7;
@@ -84,8 +85,9 @@ impl Tally {
             .unwrap_or_default()
     }
 
-    /// What all sidecars did for which these stand: they hear of the target at other moments within `spread`. Each does as the one
-    /// that hears of it at about the same moment, since the renderers are as busy then.
+    /// What all sidecars did for which these stand: they hear of the target at other moments within
+    /// `spread`. Each does as the one that hears of it at about the same moment, since the
+    /// renderers are as busy then.
     pub(super) fn all(&self, sampled: Sampled, spread: Duration, seed: u64) -> All {
         let mut rng = fastrand::Rng::with_seed(seed);
         let mut later = self.later(sampled.of - sampled.pods, spread, &mut rng);
@@ -100,8 +102,8 @@ impl Tally {
         }
     }
 
-    /// The most renders that all sidecars begin within a second: the median over many draws of when each of them hears of the
-    /// target, as how many do so at once is mostly chance.
+    /// The most renders that all sidecars begin within a second: the median over many draws of when
+    /// each of them hears of the target, as how many do so at once is mostly chance.
     fn most_begun(&self, sampled: Sampled, spread: Duration, rng: &mut fastrand::Rng) -> f64 {
         let each = self.launches() / f64::from(sampled.pods) * f64::from(sampled.of);
         let draws = (MOST_DRAWN / each.max(1.0)).clamp(1.0, DRAWS) as usize;
@@ -119,8 +121,8 @@ impl Tally {
         (self.left == 0).then(|| Duration::from_secs_f64(last()))
     }
 
-    /// By how much later than each of these, in seconds, as many others do what it does: from the first to hear of the target to
-    /// the last, each stands for as many.
+    /// By how much later than each of these, in seconds, as many others do what it does: from the
+    /// first to hear of the target to the last, each stands for as many.
     fn later(&self, others: u32, spread: Duration, rng: &mut fastrand::Rng) -> Vec<Vec<f64>> {
         let moments = self.learned.iter().map(Duration::as_secs_f64);
         let mut heard: Vec<(f64, usize)> = moments.zip(0..).collect();
@@ -273,7 +275,8 @@ impl Begun {
 mod tests {
     use super::*;
 
-    /// Pods that hear of a release while the cores are idle were taken to be as quick when they hear of it later.
+    /// Pods that hear of a release while the cores are idle were taken to be as quick when they
+    /// hear of it later.
     #[test]
     fn those_that_are_not_simulated_do_as_the_one_that_hears_at_about_the_same_moment() {
         let [soon, late] = [Duration::ZERO, Duration::from_secs(10)];

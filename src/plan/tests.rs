@@ -148,7 +148,8 @@ fn differences(all: &Prediction, some: &Prediction, part: f64, points: f64) -> V
         .collect()
 }
 
-/// With `EVENKEEL_PLAN=1000x100`, as `tests/long/plan` has it; without, fewer pods are compared, which differ by more.
+/// With `EVENKEEL_PLAN=1000x100`, as `tests/long/plan` has it; without, fewer pods are compared,
+/// which differ by more.
 #[test]
 fn a_sample_of_pods_stands_for_all() {
     let given = std::env::var("EVENKEEL_PLAN").ok();

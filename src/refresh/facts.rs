@@ -1,4 +1,5 @@
-//! Facts from outside that may change what is refreshed: settings, changes of inputs, the connection, the end.
+//! Facts from outside that may change what is refreshed: settings, changes of inputs, the
+//! connection, the end.
 
 use std::{num::NonZeroU32, sync::Arc, time::Duration};
 

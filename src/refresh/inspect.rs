@@ -1,4 +1,5 @@
-//! What is known of single projects, for an operator who asks: read under the lock, a little at a time.
+//! What is known of single projects, for an operator who asks: read under the lock, a little at a
+//! time.
 
 use super::Refresh;
 use crate::{

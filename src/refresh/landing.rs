@@ -323,8 +323,9 @@ impl RefreshShared {
         (landing, result_of(error))
     }
 
-    /// A missing project is absent for a while. A held one stays until a second NOT_FOUND over another connection, and even then
-    /// while too many would go at once: one bad replica must not wipe a fleet.
+    /// A missing project is absent for a while. A held one stays until a second NOT_FOUND over
+    /// another connection, and even then while too many would go at once: one bad replica must not
+    /// wipe a fleet.
     fn land_not_found(
         &self,
         state: &mut RefreshState,

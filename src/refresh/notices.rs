@@ -1,7 +1,9 @@
-//! What an operator is told while it happens: a hang, the end of a release, and what callers or the cache suffer from.
+//! What an operator is told while it happens: a hang, the end of a release, and what callers or the
+//! cache suffer from.
 //!
-//! When a line is due is decided in the files below, from facts and the moment alone; here the facts are gathered, each at the
-//! cost of a counter, and the lines are written. Each comes once when it begins and once when it ends.
+//! When a line is due is decided in the files below, from facts and the moment alone; here the
+//! facts are gathered, each at the cost of a counter, and the lines are written. Each comes once
+//! when it begins and once when it ends.
 
 mod hang;
 mod release;

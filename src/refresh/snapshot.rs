@@ -36,7 +36,8 @@ pub struct Snapshot {
     pub succeeded_ago: Option<Duration>,
     /// Since a render last failed, was rejected, or brought less than was asked for.
     pub failed_ago: Option<Duration>,
-    /// How long each gate was the first to stop what was wanted, since the start, in the order of the gates.
+    /// How long each gate was the first to stop what was wanted, since the start, in the order of
+    /// the gates.
     pub stopped: [Duration; Gate::ALL.len()],
     /// How long something was wanted, in flight or not, since the start.
     pub wanted_for: Duration,

@@ -16,7 +16,8 @@ pub(super) struct Stopped {
 }
 
 impl Stopped {
-    /// Adds the time up to `now`; from then on this many projects are wanted, and this gate stops them.
+    /// Adds the time up to `now`; from then on this many projects are wanted, and this gate stops
+    /// them.
     pub(super) fn count_from(&mut self, by: Option<Gate>, wanted: usize, now: Moment) {
         self.times = self.until(now);
         self.wanted_for = self.wanted_until(now);

@@ -13,8 +13,9 @@ use tokio::{
 use super::RefreshShared;
 use crate::moment::Moment;
 
-/// How long lookups have the lock to themselves between two steps that follow each other at once: the lock is not fair, and
-/// on a busy core a step that follows without a pause always takes it before those who wait.
+/// How long lookups have the lock to themselves between two steps that follow each other at once:
+/// the lock is not fair, and on a busy core a step that follows without a pause always takes it
+/// before those who wait.
 const PAUSE: Duration = Duration::from_millis(1);
 
 /// Ticks admission whenever it asks to be woken, until the refresh is dropped.

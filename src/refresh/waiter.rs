@@ -1,5 +1,5 @@
-//! A lookup that waits for a project. Dropping it tells admission that this lookup no longer waits; the
-//! flight goes on.
+//! A lookup that waits for a project. Dropping it tells admission that this lookup no longer waits;
+//! the flight goes on.
 
 use std::sync::Arc;
 

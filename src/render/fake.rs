@@ -1,4 +1,5 @@
-//! A renderer for tests: it answers, stalls, fails or is behind, as it is told, and keeps a log of what it was asked.
+//! A renderer for tests: it answers, stalls, fails or is behind, as it is told, and keeps a log of
+//! what it was asked.
 
 use std::{
     collections::HashMap,

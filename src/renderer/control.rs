@@ -1,8 +1,8 @@
 //! The control endpoint, for people with curl and for tests: plain HTTP, on loopback.
 //!
-//! `GET /fault`, `POST /fault` with `NAME[,for=DURATION]` as the body, `DELETE /fault` · `GET /rollout`, `POST /rollout` with a
-//! number as the body · `GET /renders` · `GET /projects`.
-//! It answers whatever fault the renderer itself has.
+//! `GET /fault`, `POST /fault` with `NAME[,for=DURATION]` as the body, `DELETE /fault` · `GET
+//! /rollout`, `POST /rollout` with a number as the body · `GET /renders` · `GET /projects`. It
+//! answers whatever fault the renderer itself has.
 
 use std::{num::NonZeroU64, sync::Arc};
 

@@ -1,6 +1,7 @@
 //! How long a render takes: a fixed time, or one out of a range.
 //!
-//! Within a range the time follows from what is rendered, so that a run can be repeated and a dear project is dear each time.
+//! Within a range the time follows from what is rendered, so that a run can be repeated and a dear
+//! project is dear each time.
 
 use std::{str::FromStr, time::Duration};
 

@@ -1,8 +1,9 @@
 //! The faults that a renderer can be given, and the switch that sets and ends them.
 //!
-//! A fault is set at one place and read wherever it bites: `port` reads whether the port is open, `workers` how long a
-//! render takes, `service` what is answered. Faults make trouble of renders; the other methods suffer only from those of
-//! the whole process: [`Fault::Dead`], [`Fault::Hang`] and [`Fault::Flap`].
+//! A fault is set at one place and read wherever it bites: `port` reads whether the port is open,
+//! `workers` how long a render takes, `service` what is answered. Faults make trouble of renders;
+//! the other methods suffer only from those of the whole process: [`Fault::Dead`], [`Fault::Hang`]
+//! and [`Fault::Flap`].
 
 use std::{
     fmt,
@@ -32,7 +33,8 @@ pub enum Fault {
     Slow,
     /// The port is closed: connections are dropped, new ones refused.
     Dead,
-    /// Connections and calls are accepted, and no call is answered; one that came in meanwhile never will be.
+    /// Connections and calls are accepted, and no call is answered; one that came in meanwhile
+    /// never will be.
     Hang,
     /// Dead and well in turn, [`FLAP`] each.
     Flap,
@@ -223,7 +225,8 @@ impl Faults {
         })
     }
 
-    /// Whether no call is to be answered: the renderer hangs, or its connections are about to be cut.
+    /// Whether no call is to be answered: the renderer hangs, or its connections are about to be
+    /// cut.
     pub(super) fn is_mute(&self) -> bool {
         let now = Instant::now();
         self.in_force.borrow().as_ref().is_some_and(|in_force| {

@@ -1,4 +1,5 @@
-//! The rollout that a renderer renders: the generation of its own software, whatever it is asked for. It only rises.
+//! The rollout that a renderer renders: the generation of its own software, whatever it is asked
+//! for. It only rises.
 
 use std::{
     num::NonZeroU64,

@@ -1,7 +1,8 @@
-//! The journal: which calls arrived when, what became of them, and how many renders were truly done.
+//! The journal: which calls arrived when, what became of them, and how many renders were truly
+//! done.
 //!
-//! It is how a test sees a sidecar's budget from the other side: a call is written down the moment it arrives, before
-//! anything can refuse, hold or answer it. It judges nothing.
+//! It is how a test sees a sidecar's budget from the other side: a call is written down the moment
+//! it arrives, before anything can refuse, hold or answer it. It judges nothing.
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -70,7 +71,8 @@ pub struct RenderCounts {
     pub most_in_flight: u64,
     /// The counts of each project.
     pub projects: BTreeMap<String, ProjectRenders>,
-    /// The calls of `Render` in the order of their arrival; the latest 500,000. In JSON only their arrivals, in milliseconds.
+    /// The calls of `Render` in the order of their arrival; the latest 500,000. In JSON only their
+    /// arrivals, in milliseconds.
     #[serde(rename = "arrived_ms", serialize_with = "arrivals")]
     pub calls: Vec<RenderCall>,
 }

@@ -1,7 +1,9 @@
-//! A port: serves the renderer's services on a listener that faults can close, and that opens again on the same address.
+//! A port: serves the renderer's services on a listener that faults can close, and that opens again
+//! on the same address.
 //!
-//! Dead means dead: the listener is gone and every connection is cut. The address stays bound meanwhile, without
-//! listening, so that connecting is refused and no other process takes the port. Draining is kinder: calls that run may end.
+//! Dead means dead: the listener is gone and every connection is cut. The address stays bound
+//! meanwhile, without listening, so that connecting is refused and no other process takes the port.
+//! Draining is kinder: calls that run may end.
 
 use std::{
     io,

@@ -1,11 +1,12 @@
 //! The input: the settings of the projects in the folder, and of those derived from them.
 //!
-//! The **number** of a project is the version of its file. It is the time of the file's last modification in
-//! milliseconds, or one more than the number before when that time did not go forward. Thus it rises with each change
-//! of the content, and over restarts and replicas as far as the folder keeps its times; what it cannot survive is a restart
-//! after a file's time was set back, or files that all bear one time, as archives built reproducibly do. A file that is
-//! touched keeps its number; deleting one is a change too.
-//! How the folder is read is known to `folder` alone.
+//! The **number** of a project is the version of its file. It is the time of the file's last
+//! modification in milliseconds, or one more than the number before when that time did not go
+//! forward. Thus it rises with each change of the content, and over restarts and replicas as far as
+//! the folder keeps its times; what it cannot survive is a restart after a file's time was set
+//! back, or files that all bear one time, as archives built reproducibly do. A file that is touched
+//! keeps its number; deleting one is a change too. How the folder is read is known to `folder`
+//! alone.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -65,7 +66,8 @@ enum Content {
 // === impl Input ===
 
 impl Input {
-    /// The settings of `project`: those of its own file, or derived ones, in which its own name takes the place of the other.
+    /// The settings of `project`: those of its own file, or derived ones, in which its own name
+    /// takes the place of the other.
     pub(super) fn settings(&self, project: &Project) -> Result<Arc<ProjectSettings>, Arc<str>> {
         let settings = self.settings.clone()?;
         let Some(base) = &self.derived_from else {
@@ -94,7 +96,8 @@ fn renamed(value: &Value, base: &Project, project: &Project) -> Value {
 // === impl Projects ===
 
 impl Projects {
-    /// Reads the folder, and derives `generate` more projects: `NAME-1`, `NAME-2` … of each in turn.
+    /// Reads the folder, and derives `generate` more projects: `NAME-1`, `NAME-2` … of each in
+    /// turn.
     pub(super) fn read(folder: &Path, generate: usize) -> io::Result<Self> {
         let mut projects = Self {
             generate,

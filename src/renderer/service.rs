@@ -1,8 +1,10 @@
-//! The contract: turns calls of `evenkeel.v1.RenderService` into renders, and what came of them into answers and statuses.
+//! The contract: turns calls of `evenkeel.v1.RenderService` into renders, and what came of them
+//! into answers and statuses.
 //!
-//! Here faults of answers are applied. `Fetch` and `Changes` suffer from faults of the process alone: what is stored
-//! can be had from a renderer that is slow, behind, busy or wrong, but not from one that hangs or is dead. A stream of
-//! changes that is open while the renderer hangs goes on.
+//! Here faults of answers are applied. `Fetch` and `Changes` suffer from faults of the process
+//! alone: what is stored can be had from a renderer that is slow, behind, busy or wrong, but not
+//! from one that hangs or is dead. A stream of changes that is open while the renderer hangs goes
+//! on.
 
 use std::{collections::VecDeque, pin::Pin, sync::Arc, time::Duration};
 
@@ -147,8 +149,8 @@ impl RenderService for RendererService {
 
     type ChangesStream = Pin<Box<dyn Stream<Item = Result<Change, Status>> + Send>>;
 
-    /// Begins with what changed after the position that the caller has; without one, or with one of an earlier process, with what
-    /// changed since this renderer started.
+    /// Begins with what changed after the position that the caller has; without one, or with one of
+    /// an earlier process, with what changed since this renderer started.
     async fn changes(
         &self,
         request: Request<ChangesRequest>,
@@ -181,7 +183,8 @@ impl RendererService {
         self.faults.in_force().map(|order| order.fault)
     }
 
-    /// How many changes a caller has seen that has this position; none when it is not of this process.
+    /// How many changes a caller has seen that has this position; none when it is not of this
+    /// process.
     fn seen_at(&self, position: &str) -> Option<u64> {
         let (process, seen) = position.split_once('/')?;
         let seen = seen.parse().ok()?;
@@ -291,7 +294,8 @@ fn response(revision: &Revision, held: Option<&HeldRevision>) -> RenderResponse 
     }
 }
 
-/// Says whether what a caller holds is right: the input may have changed, whether or not a render of it is stored.
+/// Says whether what a caller holds is right: the input may have changed, whether or not a render
+/// of it is stored.
 fn confirmation(
     project: &Project,
     held: &HeldRevision,

@@ -1,7 +1,8 @@
 //! What was rendered: the memo that spares equal renders, and the store that `Fetch` reads.
 //!
-//! Of each project and component the newest revisions are kept, by their order. It lives in memory and ends with the process. What is
-//! rendered for one component too many is not kept: this renderer is for development, which knows few.
+//! Of each project and component the newest revisions are kept, by their order. It lives in memory
+//! and ends with the process. What is rendered for one component too many is not kept: this
+//! renderer is for development, which knows few.
 
 use std::{
     collections::{BTreeMap, HashMap, HashSet},

@@ -1,7 +1,8 @@
 //! The template: a project's settings in, the JSON configuration out.
 //!
-//! It is the software that a rollout stands for, so it is read once and not watched: another template is another rollout.
-//! Undefined values are errors, `fuel` bounds the work of one render, and what comes out must be JSON.
+//! It is the software that a rollout stands for, so it is read once and not watched: another
+//! template is another rollout. Undefined values are errors, `fuel` bounds the work of one render,
+//! and what comes out must be JSON.
 
 use std::{fs, path::Path};
 

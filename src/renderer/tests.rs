@@ -318,7 +318,8 @@ async fn a_changed_file_is_told_of_and_rendered_anew() {
     let missed = late.get_mut().message().await.unwrap().unwrap();
     assert_eq!(missed, change);
 
-    // One that comes back is told what it has not seen, and one with a position of another process that this cannot be told.
+    // One that comes back is told what it has not seen, and one with a position of another process
+    // that this cannot be told.
     for (after, resync) in [
         (change.position.clone(), false),
         ("other/2".to_owned(), true),

@@ -1,7 +1,8 @@
 //! The workers: a number of renders at once, a bounded queue before them, and no render done twice.
 //!
-//! Calls for the same project, component, rollout and version of the settings share one render, and a kept one costs
-//! nothing. A render without waiting callers is dropped where it stands: its future belongs to its callers alone.
+//! Calls for the same project, component, rollout and version of the settings share one render, and
+//! a kept one costs nothing. A render without waiting callers is dropped where it stands: its
+//! future belongs to its callers alone.
 
 use std::{
     collections::HashMap,

@@ -1,10 +1,11 @@
-//! What of an answer never changes beside the payload, encoded once: the field `revision` of the contract's `GetConfigResponse`, and
-//! what the field `payload` begins with.
+//! What of an answer never changes beside the payload, encoded once: the field `revision` of the
+//! contract's `GetConfigResponse`, and what the field `payload` begins with.
 //!
-//! Protobuf's fields may stand in any order, so the few that vary are put before these bytes, and a lookup copies and encodes
-//! nothing. Written by hand (protobuf.dev/programming-guides/encoding), so that the core needs no code of the contract; a test
-//! of the serving edge holds it against the generated one. The payload stands alone: a few bytes before it would have an
-//! allocator take the next larger size, which for most is a quarter more.
+//! Protobuf's fields may stand in any order, so the few that vary are put before these bytes, and a
+//! lookup copies and encodes nothing. Written by hand (protobuf.dev/programming-guides/encoding),
+//! so that the core needs no code of the contract; a test of the serving edge holds it against the
+//! generated one. The payload stands alone: a few bytes before it would have an allocator take the
+//! next larger size, which for most is a quarter more.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 

@@ -1,14 +1,15 @@
-//! When an answer of the renderer came and over which connection, and whether another answer confirms what it says.
+//! When an answer of the renderer came and over which connection, and whether another answer
+//! confirms what it says.
 //!
-//! One bad replica must not undo what a whole fleet holds. Replicas differ between connections alone: that two answers came over
-//! two of them is as much as a sidecar can know.
+//! One bad replica must not undo what a whole fleet holds. Replicas differ between connections
+//! alone: that two answers came over two of them is as much as a sidecar can know.
 
 use std::time::Duration;
 
 use crate::moment::Moment;
 
-/// After how long an answer over the same connection counts as one over another: connections are replaced every 10 min ± 20 %, so that
-/// this is only needed where that does not come about.
+/// After how long an answer over the same connection counts as one over another: connections are
+/// replaced every 10 min ± 20 %, so that this is only needed where that does not come about.
 const ALONE: Duration = Duration::from_secs(15 * 60);
 
 /// An answer: when it came, and over which connection.
@@ -21,8 +22,8 @@ pub struct AnswerOrigin {
 }
 
 impl AnswerOrigin {
-    /// Whether a later answer that says the same confirms this one: it came at least `after` later over another connection, or a
-    /// quarter of an hour later over any.
+    /// Whether a later answer that says the same confirms this one: it came at least `after` later
+    /// over another connection, or a quarter of an hour later over any.
     pub fn is_confirmed_by(self, later: Self, after: Duration) -> bool {
         let elapsed = later.at.since(self.at);
         let is_another = match (self.connection, later.connection) {

@@ -1,7 +1,7 @@
 //! The one loop that accepts connections, whatever is served on them.
 //!
-//! An error that is not one connection's own, mostly the want of file descriptors, is waited out: it is counted, and logged once
-//! for all listeners until accepting has gone well for a while.
+//! An error that is not one connection's own, mostly the want of file descriptors, is waited out:
+//! it is counted, and logged once for all listeners until accepting has gone well for a while.
 
 use std::{
     future::Future,
@@ -26,13 +26,15 @@ use super::{
 };
 use crate::metrics::{Metrics, Role};
 
-/// How long connections may take to close by themselves: a caller that stops reading would never let them.
+/// How long connections may take to close by themselves: a caller that stops reading would never
+/// let them.
 pub(super) const CLOSE_WITHIN: Duration = Duration::from_secs(1);
 
 /// How long to wait after a connection could not be accepted.
 const AFTER_ERROR: Duration = Duration::from_millis(100);
 
-/// How long accepting must have gone well before it is called well again: under churn a descriptor is free now and then.
+/// How long accepting must have gone well before it is called well again: under churn a descriptor
+/// is free now and then.
 const WELL_AFTER: Duration = Duration::from_secs(3);
 
 /// What the listeners of one role share: who is connected, when they close, and what goes wrong.
@@ -112,7 +114,8 @@ impl Accepting {
     }
 }
 
-/// Hosts every connection of a listener until its role is closing; those left then have [`CLOSE_WITHIN`].
+/// Hosts every connection of a listener until its role is closing; those left then have
+/// [`CLOSE_WITHIN`].
 ///
 /// # Errors
 /// When the listener cannot be used.
@@ -145,7 +148,8 @@ async fn accept_all(listener: impl Accept, host: impl Host, role_state: RoleStat
                 let seat = role_state.connections.enter(&role_state.closing);
                 hosted.spawn(host.host(socket, seat));
                 if role_state.connections.are_full() {
-                    // A connection that was told to leave gives its descriptor back before another is accepted.
+                    // A connection that was told to leave gives its descriptor back before another
+                    // is accepted.
                     yield_now().await;
                 }
             }

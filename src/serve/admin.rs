@@ -1,4 +1,5 @@
-//! The admin listener: what operators ask about projects, health and reflection, on a socket that the applications of the pod do not see.
+//! The admin listener: what operators ask about projects, health and reflection, on a socket that
+//! the applications of the pod do not see.
 
 use std::io;
 
@@ -11,8 +12,8 @@ use super::{
 };
 use crate::proto::v1::admin_service_server;
 
-/// Serves until its role is closing, and a second longer at most; without `admin` while the settings are invalid, when no
-/// project is known.
+/// Serves until its role is closing, and a second longer at most; without `admin` while the
+/// settings are invalid, when no project is known.
 ///
 /// # Errors
 /// When the listener cannot be used.

@@ -1,4 +1,5 @@
-//! AdminService: reads an operator's request, asks the core, writes the answer. No payload is ever shown.
+//! AdminService: reads an operator's request, asks the core, writes the answer. No payload is ever
+//! shown.
 
 use tonic::{Request, Response, Status, codec::CompressionEncoding};
 

@@ -40,8 +40,8 @@ pub trait Watching: Send + 'static {
     /// The first answer at once, then each newer one. Never ends; may be dropped and called again.
     fn next(&mut self) -> impl Future<Output = Result<Answer, Failure>> + Send;
 
-    /// Replaces the last answer, which did not reach the caller, by the current one. Does not wait; returns none where the
-    /// caller has the current one already.
+    /// Replaces the last answer, which did not reach the caller, by the current one. Does not wait;
+    /// returns none where the caller has the current one already.
     fn again(&mut self) -> impl Future<Output = Option<Result<Answer, Failure>>> + Send;
 }
 

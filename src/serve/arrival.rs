@@ -65,7 +65,8 @@ pub(super) type ArrivalProblem = Box<dyn Error + Send + Sync>;
 /// A part of a request's body, or why there is none.
 pub(super) type Piece = Result<Frame<Bytes>, ArrivalProblem>;
 
-/// How long a request of one message may take to come, whatever its caller's deadline: what does not come to its end takes memory.
+/// How long a request of one message may take to come, whatever its caller's deadline: what does
+/// not come to its end takes memory.
 const COME_WITHIN: Duration = Duration::from_secs(10);
 
 /// What a request is made of.
@@ -133,7 +134,8 @@ impl http_body::Body for Arriving {
     }
 }
 
-/// Reads a `grpc-timeout`: one to eight digits and a unit, as the gRPC protocol over HTTP/2 has it. Malformed is none.
+/// Reads a `grpc-timeout`: one to eight digits and a unit, as the gRPC protocol over HTTP/2 has it.
+/// Malformed is none.
 pub(super) fn timeout(value: &[u8]) -> Option<Duration> {
     let (unit, digits) = value.split_last()?;
     if !(1..=8).contains(&digits.len()) || !digits.iter().all(u8::is_ascii_digit) {

@@ -1,5 +1,5 @@
-//! The body of an answer: one frame that is ready, and the status; or the messages of a watch or a batch; or whatever a generated
-//! service answers.
+//! The body of an answer: one frame that is ready, and the status; or the messages of a watch or a
+//! batch; or whatever a generated service answers.
 
 use std::{
     future::Future as _,
@@ -35,8 +35,8 @@ pub(super) enum Body {
     OpenAnswer(OpenAnswer),
 }
 
-/// An answer that may last, until its caller's deadline: a stream may have nothing to say by then, and a caller may have gone
-/// without a word.
+/// An answer that may last, until its caller's deadline: a stream may have nothing to say by then,
+/// and a caller may have gone without a word.
 #[derive(Debug)]
 pub(super) struct OpenAnswer {
     brings: Brings,
@@ -58,7 +58,8 @@ pub(super) enum Brings {
     Nothing,
 }
 
-/// A body that goes through generated code beside an empty message, in the extensions of a response.
+/// A body that goes through generated code beside an empty message, in the extensions of a
+/// response.
 #[derive(Clone, Debug)]
 pub(super) struct BesideMessage(Arc<Mutex<Option<Framing>>>);
 
@@ -185,7 +186,8 @@ impl OpenAnswer {
         if let Brings::Messages(messages) = &self.brings
             && messages.are_unread()
         {
-            // Its status would wait behind what is not read; the call's task ends now, which resets the stream.
+            // Its status would wait behind what is not read; the call's task ends now, which resets
+            // the stream.
             return Poll::Pending;
         }
         // What the service waits for ends with the call.

@@ -1,5 +1,6 @@
-//! What calls may take together that are not answered at once: how many are open, and the bytes of requests that have
-//! not come to their end. A single connection is bounded by what HTTP/2 tells its client; this is for many connections.
+//! What calls may take together that are not answered at once: how many are open, and the bytes of
+//! requests that have not come to their end. A single connection is bounded by what HTTP/2 tells
+//! its client; this is for many connections.
 
 use std::{
     num::NonZeroUsize,
@@ -20,7 +21,8 @@ use super::{
     status::{FailedLookup, Jitter},
 };
 
-/// The most bytes of requests that have not come to their end: some 30 of the largest, or thousands of the usual ones.
+/// The most bytes of requests that have not come to their end: some 30 of the largest, or thousands
+/// of the usual ones.
 const MAX_COMING: usize = 8 * 1024 * 1024;
 
 /// Bounds open calls. Clones count together.

@@ -35,7 +35,8 @@ use crate::{
 /// The most bytes of payloads in one batch.
 const MAX_BATCH_BYTES: usize = 32 * 1024 * 1024;
 
-/// The most bytes of a request about one project: the longest name and all other fields take a tenth of it.
+/// The most bytes of a request about one project: the longest name and all other fields take a
+/// tenth of it.
 pub(super) const MAX_REQUEST_BYTES: usize = 4 * 1024;
 
 /// The most bytes of a batch's request: the most and longest names take 250 KiB.
@@ -51,8 +52,8 @@ pub struct Configs<A> {
 }
 
 impl<A: Answers> Configs<A> {
-    /// Serves from `answers`; what unread answers pin counts in `unread`. When `closing` is cancelled, all watches and waits
-    /// end.
+    /// Serves from `answers`; what unread answers pin counts in `unread`. When `closing` is
+    /// cancelled, all watches and waits end.
     pub const fn new(
         answers: A,
         metrics: Metrics,
@@ -123,7 +124,8 @@ impl<A: Answers> Configs<A> {
         }
     }
 
-    /// Looks up every project of a batch. What has to wait for room waits without its payloads, and is looked up anew.
+    /// Looks up every project of a batch. What has to wait for room waits without its payloads, and
+    /// is looked up anew.
     async fn look_up_batch(
         &self,
         request: v1::BatchGetConfigsRequest,

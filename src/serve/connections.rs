@@ -1,5 +1,6 @@
-//! Who is connected: each connection takes a seat for as long as it is open, and where all seats are taken, the connection that
-//! has been of no use for longest gives its up. A new one is never turned away: it may be a probe.
+//! Who is connected: each connection takes a seat for as long as it is open, and where all seats
+//! are taken, the connection that has been of no use for longest gives its up. A new one is never
+//! turned away: it may be a probe.
 
 use std::{
     collections::VecDeque,
@@ -46,7 +47,8 @@ pub(super) enum HowToLeave {
     WithAll,
     /// Its seat is needed; it may say goodbye.
     Soon,
-    /// Its seat is needed, and nothing was ever asked over it, or many are leaving; or its caller reads nothing.
+    /// Its seat is needed, and nothing was ever asked over it, or many are leaving; or its caller
+    /// reads nothing.
     Now,
 }
 
@@ -130,8 +132,9 @@ impl ConnectionsShared {
     }
 }
 
-/// Tells the connection to leave that has been of no use for longest, as far as a bit tells: one that was of use since it was
-/// last looked at gets a second chance (the clock algorithm; F. J. Corbató, "A Paging Experiment with the Multics System", 1968).
+/// Tells the connection to leave that has been of no use for longest, as far as a bit tells: one
+/// that was of use since it was last looked at gets a second chance (the clock algorithm; F. J.
+/// Corbató, "A Paging Experiment with the Multics System", 1968).
 fn make_room(places: &mut VecDeque<Weak<SeatState>>) {
     for _ in 0..2 * places.len() {
         let Some(first) = places.pop_front() else {

@@ -1,7 +1,8 @@
-//! An answer as its bytes on the wire: a few that vary, then those of the revision, which were encoded when it landed, and the payload.
+//! An answer as its bytes on the wire: a few that vary, then those of the revision, which were
+//! encoded when it landed, and the payload.
 //!
-//! A gRPC frame is a flag, the length of the message, and the message (grpc.io, "gRPC over HTTP2"). Protobuf's fields may stand
-//! in any order, so what varies comes first.
+//! A gRPC frame is a flag, the length of the message, and the message (grpc.io, "gRPC over HTTP2").
+//! Protobuf's fields may stand in any order, so what varies comes first.
 
 use std::{io::IoSlice, time::Duration};
 
@@ -216,7 +217,8 @@ mod tests {
     }
 
     proptest! {
-        /// The generated code reads what is written by hand as what it would have written itself, in whatever steps it is taken.
+        /// The generated code reads what is written by hand as what it would have written itself,
+        /// in whatever steps it is taken.
         #[test]
         fn is_what_the_generated_code_says(
             name in "[A-Za-z0-9._:/-]{1,253}",

@@ -1,8 +1,9 @@
 //! Gathers what a connection writes, and hands it to the system in one piece.
 //!
-//! h2 writes and flushes each answer by itself, a system call for each. Here its writes are kept and its flushes ignored; the owner that
-//! polls the connection drains what was kept right afterwards, in the same task, so that there is one waker and nothing can be
-//! forgotten. It knows bytes only.
+//! h2 writes and flushes each answer by itself, a system call for each. Here its writes are kept
+//! and its flushes ignored; the owner that polls the connection drains what was kept right
+//! afterwards, in the same task, so that there is one waker and nothing can be forgotten. It knows
+//! bytes only.
 
 use std::{
     future::Future as _,
@@ -21,33 +22,38 @@ use tokio::{
     task::yield_now,
 };
 
-/// How many bytes are kept before more are written only as fast as the other side takes them. Each write wakes the other side, so
-/// that few large ones cost both less: with 64 KiB, lookups of 256 KiB cost 1.7 times as much.
+/// How many bytes are kept before more are written only as fast as the other side takes them. Each
+/// write wakes the other side, so that few large ones cost both less: with 64 KiB, lookups of 256
+/// KiB cost 1.7 times as much.
 const FULL: usize = 1024 * 1024;
 
-/// How many bytes one connection keeps at most once all together keep [`MUCH`]: those who do not read must not take much together.
+/// How many bytes one connection keeps at most once all together keep [`MUCH`]: those who do not
+/// read must not take much together.
 const LITTLE: usize = 64 * 1024;
 
 /// See [`LITTLE`].
 const MUCH: usize = 8 * 1024 * 1024;
 
-/// How many bytes of a connection are written before others have their turn: a caller that takes a lot, and fast, would keep the
-/// thread for as long as that takes.
+/// How many bytes of a connection are written before others have their turn: a caller that takes a
+/// lot, and fast, would keep the thread for as long as that takes.
 const WRITTEN_AT_ONCE: usize = 1024 * 1024;
 
-/// How many bytes of a connection are read before others have their turn. Frames come in any number, and some of them cost a lot
-/// for their size: a call is some fifty bytes and is answered while it is read.
+/// How many bytes of a connection are read before others have their turn. Frames come in any
+/// number, and some of them cost a lot for their size: a call is some fifty bytes and is answered
+/// while it is read.
 const READ_AT_ONCE: usize = 1024;
 
-/// For how many turns in a row the answers to what was read may wait while there is more to read. Calls that a client sends together
-/// are answered together: sixteen small ones are more than is read at once, and took three writes.
+/// For how many turns in a row the answers to what was read may wait while there is more to read.
+/// Calls that a client sends together are answered together: sixteen small ones are more than is
+/// read at once, and took three writes.
 const PUT_OFF: u32 = 3;
 
 /// How many bytes of answers may wait so: any number of connections may have some.
 const PUT_OFF_BYTES: usize = 16 * 1024;
 
-/// Room for what is kept, lent to whichever connection of a thread writes. A connection seldom keeps anything for longer than a
-/// poll takes: so there is one buffer, which stays in the processor's cache, instead of one for each connection.
+/// Room for what is kept, lent to whichever connection of a thread writes. A connection seldom
+/// keeps anything for longer than a poll takes: so there is one buffer, which stays in the
+/// processor's cache, instead of one for each connection.
 #[derive(Clone, Debug, Default)]
 pub(super) struct GatheringRoom {
     lent: Arc<Mutex<Lent>>,
@@ -61,8 +67,8 @@ struct Lent {
     unread: usize,
 }
 
-/// A socket whose writes are gathered. Clones are the same socket; all are polled by the same task, so that its lock is never
-/// waited for.
+/// A socket whose writes are gathered. Clones are the same socket; all are polled by the same task,
+/// so that its lock is never waited for.
 #[derive(Debug)]
 pub(super) struct Gathered<S> {
     shared: Arc<Mutex<GatheredSocket<S>>>,
@@ -156,8 +162,9 @@ impl<S> Gathered<S> {
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Gathered<S> {
-    /// Whether what is kept, if it is little, waits for the next poll of what reads and writes here, which comes at once: there is
-    /// more to read. Otherwise it is to be [drained](Self::poll_drain).
+    /// Whether what is kept, if it is little, waits for the next poll of what reads and writes
+    /// here, which comes at once: there is more to read. Otherwise it is to be
+    /// [drained](Self::poll_drain).
     pub(super) fn puts_writing_off(&self) -> bool {
         let mut socket = self.lock();
         let reads_on = std::mem::take(&mut socket.reads_on);
@@ -170,7 +177,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Gathered<S> {
         true
     }
 
-    /// Writes what was kept. To be called after every poll of what reads and writes here, unless that is put off.
+    /// Writes what was kept. To be called after every poll of what reads and writes here, unless
+    /// that is put off.
     pub(super) fn poll_drain(&self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         let mut socket = self.lock();
         socket.socket.set_limit(READ_AT_ONCE as u64);
@@ -217,7 +225,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> GatheredSocket<S> {
         Poll::Ready(Ok(()))
     }
 
-    /// The other side takes no bytes for now: a little that is kept must not keep the large buffer from other connections.
+    /// The other side takes no bytes for now: a little that is kept must not keep the large buffer
+    /// from other connections.
     fn stays_unread(&mut self) {
         let rest = &self.kept[self.written..];
         if rest.len() <= self.kept.capacity() / 4 {
@@ -250,7 +259,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> GatheredSocket<S> {
         Poll::Ready(Ok(()))
     }
 
-    /// Keeps what there is room for of some bytes: a client may ask for frames of 16 MiB. Returns how many were kept.
+    /// Keeps what there is room for of some bytes: a client may ask for frames of 16 MiB. Returns
+    /// how many were kept.
     fn keep(&mut self, bytes: &[u8]) -> usize {
         let fit = bytes.len().min(self.full.saturating_sub(self.kept.len()));
         self.kept.extend_from_slice(&bytes[..fit]);

@@ -1,8 +1,9 @@
 //! What answers the requests of a connection: lookups by hand, everything else by generated code.
 //!
-//! `GetConfig` is on the way of every request of an application. A request that comes in one piece, asking for a project that
-//! can be answered from memory, is answered without decoding or encoding a message. Whatever is unusual about a request is left to
-//! the generated code, which is handed all that was read of it; so both accept and refuse the same.
+//! `GetConfig` is on the way of every request of an application. A request that comes in one piece,
+//! asking for a project that can be answered from memory, is answered without decoding or encoding
+//! a message. Whatever is unusual about a request is left to the generated code, which is handed
+//! all that was read of it; so both accept and refuse the same.
 
 use std::{
     convert::Infallible,
@@ -49,7 +50,8 @@ const REFLECTION: &str = "/grpc.reflection.";
 /// How many calls of reflection may be open at once: it is for people, and each takes 20 KiB.
 const MAX_REFLECTIONS: NonZeroUsize = NonZeroUsize::new(100).expect("BUG: 100 is not 0");
 
-/// How a request is compressed. A name that was read already is compared without reading it for each request.
+/// How a request is compressed. A name that was read already is compared without reading it for
+/// each request.
 static GRPC_ENCODING: HeaderName = HeaderName::from_static("grpc-encoding");
 
 const GRPC: HeaderValue = HeaderValue::from_static("application/grpc");
@@ -128,7 +130,8 @@ impl Methods {
             .await
     }
 
-    /// Serves a request of one message. While it comes it takes little: generated code, which takes a lot, is handed all of it.
+    /// Serves a request of one message. While it comes it takes little: generated code, which takes
+    /// a lot, is handed all of it.
     async fn read<B>(&self, request: Request<B>, arrival: Arrival) -> Response<Body>
     where
         B: http_body::Body<Data = Bytes, Error = ArrivalProblem> + Send + Unpin + 'static,
@@ -234,8 +237,8 @@ impl<A: Answers> Service for Lookups<A> {
 }
 
 impl<A: Answers> LookupsShared<A> {
-    /// Answers a lookup. A block captures each of these once; an `async fn` would hold its arguments beside the
-    /// variables that they are moved to.
+    /// Answers a lookup. A block captures each of these once; an `async fn` would hold its
+    /// arguments beside the variables that they are moved to.
     fn get_config(
         self: Arc<Self>,
         request: Request<Incoming>,
@@ -381,7 +384,8 @@ fn is_begun(piece: &Piece) -> bool {
     data.is_some_and(|data| whole::is_begun(data, MAX_REQUEST_BYTES))
 }
 
-/// The message of a piece that is a whole frame, if it can be read; and what it asks, if it is plain.
+/// The message of a piece that is a whole frame, if it can be read; and what it asks, if it is
+/// plain.
 fn readable(piece: &Piece) -> Option<(&[u8], Option<Plain<'_>>)> {
     let message = unframed(piece.as_ref().ok()?.data_ref()?)?;
     let plain = plain(message);
@@ -401,8 +405,8 @@ fn unframed(body: &Bytes) -> Option<&[u8]> {
 /// A project and the digest of what its caller has.
 pub(super) type Plain<'a> = (&'a str, &'a str);
 
-/// The project and the known digest of a request that says nothing else but a patience, which what is answered at once does not
-/// need; each at most once.
+/// The project and the known digest of a request that says nothing else but a patience, which what
+/// is answered at once does not need; each at most once.
 pub(super) fn plain(mut message: &[u8]) -> Option<Plain<'_>> {
     const PROJECT: u8 = 1 << 3 | 2;
     const KNOWN_DIGEST: u8 = 2 << 3 | 2;
@@ -430,7 +434,8 @@ pub(super) fn plain(mut message: &[u8]) -> Option<Plain<'_>> {
     message.is_empty().then_some((project, known))
 }
 
-/// Whether these are the fields of a duration that is accepted: seconds, then nanoseconds, either of which may be left out.
+/// Whether these are the fields of a duration that is accepted: seconds, then nanoseconds, either
+/// of which may be left out.
 fn is_duration(mut message: &[u8]) -> bool {
     const SECONDS: u8 = 1 << 3;
     const NANOSECONDS: u8 = 2 << 3;

@@ -25,22 +25,26 @@ use super::{
     reading::ConnectionCalls,
 };
 
-/// How many calls may be cancelled before they were accepted, and how many streams may end in an error of ours, before a
-/// connection is told to go away. The defaults, 20 and 1024, guard a public server; here they would hit applications whose
-/// deadlines are short. A call that waits so costs some hundred bytes.
+/// How many calls may be cancelled before they were accepted, and how many streams may end in an
+/// error of ours, before a connection is told to go away. The defaults, 20 and 1024, guard a public
+/// server; here they would hit applications whose deadlines are short. A call that waits so costs
+/// some hundred bytes.
 const MAX_RESETS: usize = 8192;
 
-/// The most bytes of a request's headers, as HTTP/2 counts them; gRPC's other servers accept as many.
+/// The most bytes of a request's headers, as HTTP/2 counts them; gRPC's other servers accept as
+/// many.
 const MAX_HEADERS: u32 = 8 * 1024;
 
 /// The bytes of a request that may come before they are read.
 const STREAM_WINDOW: u32 = 64 * 1024;
 
-/// How long a connection whose seat is needed may go on with its calls after it was told to go away.
+/// How long a connection whose seat is needed may go on with its calls after it was told to go
+/// away.
 const LEAVE_WITHIN: Duration = Duration::from_millis(100);
 
-/// How long a connection stays open that we ended, unless its caller closes it: the caller was told by a GOAWAY. One that sends
-/// nonsense, and connects anew as soon as its connection is closed, would otherwise take all the time that there is.
+/// How long a connection stays open that we ended, unless its caller closes it: the caller was told
+/// by a GOAWAY. One that sends nonsense, and connects anew as soon as its connection is closed,
+/// would otherwise take all the time that there is.
 const LINGER: Duration = Duration::from_millis(500);
 
 /// Serves on a listener until its role is closing.
@@ -80,8 +84,8 @@ impl<S: Service> Host for ConnectionHost<S> {
     }
 }
 
-/// Serves one connection until it ends. Told to leave, it is told to go away and ends with its last call; one whose seat is needed
-/// ends within [`LEAVE_WITHIN`].
+/// Serves one connection until it ends. Told to leave, it is told to go away and ends with its last
+/// call; one whose seat is needed ends within [`LEAVE_WITHIN`].
 pub(super) async fn serve_connection<S: ConnectionSocket>(
     gathered: Gathered<S>,
     service: impl Service,
@@ -146,7 +150,8 @@ pub(super) async fn serve_connection<S: ConnectionSocket>(
     }
 }
 
-/// Waits until the caller closes the connection as well. What it still sends is read, slowly, and dropped.
+/// Waits until the caller closes the connection as well. What it still sends is read, slowly, and
+/// dropped.
 async fn linger<S: ConnectionSocket>(mut gathered: Gathered<S>) {
     let until_it_closes = async {
         let mut dropped = [0; 1024];

@@ -1,4 +1,5 @@
-//! gRPC health: whether lookups can be answered, and, beside it, whether they can be answered fresh.
+//! gRPC health: whether lookups can be answered, and, beside it, whether they can be answered
+//! fresh.
 
 use tonic::codec::CompressionEncoding;
 use tonic_health::{
@@ -10,8 +11,8 @@ use tonic_health::{
 use super::config_service::MAX_REQUEST_BYTES;
 use crate::proto::v1::config_service_server::SERVICE_NAME;
 
-/// The name that is SERVING while the sidecar is *not* degraded. A name of its own: being degraded must not take a pod out of
-/// service, for lookups are answered all the same.
+/// The name that is SERVING while the sidecar is *not* degraded. A name of its own: being degraded
+/// must not take a pod out of service, for lookups are answered all the same.
 pub const DEGRADED: &str = "evenkeel.v1.ConfigService/degraded";
 
 /// The names that are SERVING while lookups can be answered.

@@ -1,7 +1,7 @@
 //! Where the sidecar listens: TCP addresses and Unix sockets.
 //!
-//! A socket file that a sidecar left behind is replaced, one that somebody listens on is not; the file goes with the
-//! listener. Its taker accepts and serves.
+//! A socket file that a sidecar left behind is replaced, one that somebody listens on is not; the
+//! file goes with the listener. Its taker accepts and serves.
 
 use std::{
     fmt, fs, io,
@@ -104,7 +104,8 @@ impl fmt::Display for ListenAddress {
 // === impl Listener ===
 
 impl Listener {
-    /// Binds an address and listens on it; on IPv4 alone when it is `[::]` and the machine has no IPv6.
+    /// Binds an address and listens on it; on IPv4 alone when it is `[::]` and the machine has no
+    /// IPv6.
     ///
     /// # Errors
     /// When the system refuses, or somebody listens on it already.
@@ -119,7 +120,8 @@ impl Listener {
         })
     }
 
-    /// Binds several addresses. An IPv6 address that the machine does not have is left out, unless no other is left.
+    /// Binds several addresses. An IPv6 address that the machine does not have is left out, unless
+    /// no other is left.
     ///
     /// # Errors
     /// As [`bind`](Self::bind).
@@ -165,7 +167,8 @@ impl Listener {
     }
 }
 
-/// Binds a TCP address and listens on it. `[::]` takes IPv4 in too, and is `0.0.0.0` where the machine has no IPv6.
+/// Binds a TCP address and listens on it. `[::]` takes IPv4 in too, and is `0.0.0.0` where the
+/// machine has no IPv6.
 ///
 /// # Errors
 /// When the system refuses.
@@ -181,8 +184,8 @@ pub fn bind_tcp(address: SocketAddr) -> io::Result<net::TcpListener> {
     })
 }
 
-/// Binds several TCP addresses as [`bind_tcp`] does. An IPv6 address that the machine does not have is left out, unless no
-/// other is left.
+/// Binds several TCP addresses as [`bind_tcp`] does. An IPv6 address that the machine does not have
+/// is left out, unless no other is left.
 ///
 /// # Errors
 /// When the system refuses one.
@@ -219,7 +222,8 @@ fn or_on_ipv4_alone<T>(
     })
 }
 
-/// Parts what was bound from what the machine has no IPv6 for; when nothing is bound, the first of these is the error.
+/// Parts what was bound from what the machine has no IPv6 for; when nothing is bound, the first of
+/// these is the error.
 fn leave_out_ipv6<T>(
     tried: impl Iterator<Item = Result<T, BindError>>,
 ) -> Result<(Vec<T>, Vec<BindError>), BindError> {
@@ -247,7 +251,8 @@ impl BindError {
     }
 }
 
-/// Whether the kernel was built or started without a family of addresses, or has it switched off for its interfaces.
+/// Whether the kernel was built or started without a family of addresses, or has it switched off
+/// for its interfaces.
 fn is_without_family(error: &io::Error) -> bool {
     /// `EAFNOSUPPORT` of Linux, for which std has no kind.
     const NO_SUCH_FAMILY: i32 = 97;
@@ -353,7 +358,8 @@ mod tests {
         assert!(error.to_string().starts_with("cannot listen on 127.0.0.1:"));
     }
 
-    /// A cluster with IPv6 only or first probes the pod at its IPv6 address, which `0.0.0.0` refuses.
+    /// A cluster with IPv6 only or first probes the pod at its IPv6 address, which `0.0.0.0`
+    /// refuses.
     #[test]
     fn the_unspecified_ipv6_address_takes_ipv4_in_too() {
         let any = "[::]:0".parse().unwrap();

@@ -1,6 +1,7 @@
 //! The lookup listeners, each served by every one of a few threads that do nothing else.
 //!
-//! What else the sidecar does, renders above all, does not stand in a lookup's way. This room knows that, not what a lookup is.
+//! What else the sidecar does, renders above all, does not stand in a lookup's way. This room knows
+//! that, not what a lookup is.
 
 use std::{io, num::NonZeroUsize};
 
@@ -39,8 +40,8 @@ pub fn service<A: Answers>(
     Lookups::new(configs, methods)
 }
 
-/// Starts the threads that serve lookups. Each serves lookups of its own on every listener until their role is closing: then
-/// connections are told to go away, and a second later they are closed.
+/// Starts the threads that serve lookups. Each serves lookups of its own on every listener until
+/// their role is closing: then connections are told to go away, and a second later they are closed.
 ///
 /// # Errors
 /// When a thread, its runtime or its share of a listener is not to be had.

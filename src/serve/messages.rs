@@ -1,7 +1,8 @@
-//! The messages of a watch or a batch, framed from the bytes that are held, as a lookup's answer is.
+//! The messages of a watch or a batch, framed from the bytes that are held, as a lookup's answer
+//! is.
 //!
-//! They are handed on in chunks, and each chunk only once the one before was taken: so a slow caller pins one message of a
-//! watch, and of a batch what it has not taken yet.
+//! They are handed on in chunks, and each chunk only once the one before was taken: so a slow
+//! caller pins one message of a watch, and of a batch what it has not taken yet.
 
 use std::{
     fmt,
@@ -27,10 +28,12 @@ use super::{
 };
 use crate::proto::v1;
 
-/// The field `answer` of a `ConfigResult` and of a `WatchConfigResponse`, and `results` of a batch: of length-delimited kind.
+/// The field `answer` of a `ConfigResult` and of a `WatchConfigResponse`, and `results` of a batch:
+/// of length-delimited kind.
 const FIELD_1: u8 = 1 << 3 | 2;
 
-/// How many bytes of small results of a batch are copied into one chunk: each by itself would be a frame of HTTP/2.
+/// How many bytes of small results of a batch are copied into one chunk: each by itself would be a
+/// frame of HTTP/2.
 const GATHERED: usize = 16 * 1024;
 
 /// The largest result that is small.

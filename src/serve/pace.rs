@@ -1,9 +1,10 @@
 //! How fast a connection is read whose caller sends much and asks little.
 //!
-//! Frames that belong to no new call (pings, settings, data of a call that does not end) cost as much processor time as calls, and
-//! a pod has little of it. What a caller sends for a call is therefore read at full speed, and more than that in small steps with
-//! a pause before each; TCP then slows the caller down. All connections of a listener's thread that are read slowly share one
-//! rate, so that many of them cost as little as one.
+//! Frames that belong to no new call (pings, settings, data of a call that does not end) cost as
+//! much processor time as calls, and a pod has little of it. What a caller sends for a call is
+//! therefore read at full speed, and more than that in small steps with a pause before each; TCP
+//! then slows the caller down. All connections of a listener's thread that are read slowly share
+//! one rate, so that many of them cost as little as one.
 
 use std::{
     future::Future as _,
@@ -23,13 +24,15 @@ use super::config_service::MAX_BATCH_REQUEST_BYTES;
 /// What is read at full speed before the first call: a client starts with some hundred bytes.
 const BEFORE_CALLS: usize = 64 * 1024;
 
-/// What is read at full speed from one call to the next: the largest request, and the frames around it.
+/// What is read at full speed from one call to the next: the largest request, and the frames around
+/// it.
 const PER_CALL: usize = MAX_BATCH_REQUEST_BYTES + BEFORE_CALLS;
 
 /// What is read after each pause.
 const STEP: usize = 8 * 1024;
 
-/// The pause before each step, where one connection is read slowly. With [`STEP`], all of them are read at 1.6 MB/s together.
+/// The pause before each step, where one connection is read slowly. With [`STEP`], all of them are
+/// read at 1.6 MB/s together.
 const PAUSE: Duration = Duration::from_millis(5);
 
 /// The longest pause.

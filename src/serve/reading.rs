@@ -1,7 +1,9 @@
-//! Whether the other side of a connection takes what is written to it, and the end of a call whose caller does not.
+//! Whether the other side of a connection takes what is written to it, and the end of a call whose
+//! caller does not.
 //!
-//! hyper asks a call's body for nothing while the caller's window is shut, so that a body alone cannot end such a call. Each call
-//! that may last is therefore a task that can be ended from outside; HTTP/2 then resets the stream and lets go of its bytes.
+//! hyper asks a call's body for nothing while the caller's window is shut, so that a body alone
+//! cannot end such a call. Each call that may last is therefore a task that can be ended from
+//! outside; HTTP/2 then resets the stream and lets go of its bytes.
 
 use std::{
     future::Future,
@@ -99,7 +101,8 @@ impl ConnectionCalls {
         self.tasks.clone()
     }
 
-    /// Begins a call that may last. To be called while hyper asks for the call's future, which it runs right afterwards.
+    /// Begins a call that may last. To be called while hyper asks for the call's future, which it
+    /// runs right afterwards.
     pub(super) fn begin(&self) -> Lasting {
         let ending = Ending {
             at: Arc::new(watch::Sender::new(None)),
@@ -119,7 +122,8 @@ impl Lasting {
         self.ending.at.send_replace(Some(deadline));
     }
 
-    /// When the other side of its connection last took a byte, while more is written than it has taken.
+    /// When the other side of its connection last took a byte, while more is written than it has
+    /// taken.
     pub(super) fn behind_since(&self) -> Option<Instant> {
         self.reading.behind_since()
     }
@@ -157,8 +161,9 @@ where
     F: Future + Send + 'static,
     F::Output: Send,
 {
-    /// A call is polled once here, as part of its connection, and becomes a task only if it has to wait: what is answered from
-    /// memory leaves with the connection's next write, without waiting in the thread's queue behind the calls of others.
+    /// A call is polled once here, as part of its connection, and becomes a task only if it has to
+    /// wait: what is answered from memory leaves with the connection's next write, without waiting
+    /// in the thread's queue behind the calls of others.
     fn execute(&self, call: F) {
         let ending = self.lock().take();
         match ending {
@@ -180,8 +185,9 @@ where
     }
 }
 
-/// Polls a call, and returns it if it has to wait: it is then to be polled again in any case, so that nothing it was to be woken
-/// by is missed. A panic ends the call alone, as it would in a task of its own.
+/// Polls a call, and returns it if it has to wait: it is then to be polled again in any case, so
+/// that nothing it was to be woken by is missed. A panic ends the call alone, as it would in a task
+/// of its own.
 fn poll_once<F: Future>(mut call: Pin<Box<F>>) -> Option<Pin<Box<F>>> {
     let mut context = Context::from_waker(Waker::noop());
     match catch_unwind(AssertUnwindSafe(|| call.as_mut().poll(&mut context))) {

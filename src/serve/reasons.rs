@@ -20,7 +20,8 @@ pub struct ReasonRow {
     pub advice: &'static str,
 }
 
-/// All reasons: those of outdated answers in the order of the contract, then those of failed lookups alone.
+/// All reasons: those of outdated answers in the order of the contract, then those of failed
+/// lookups alone.
 pub fn table() -> Vec<ReasonRow> {
     let refusals = NotRefreshed::ALL
         .into_iter()

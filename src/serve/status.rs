@@ -1,8 +1,8 @@
-//! How a failed lookup is told: as the status of a call, or as a message among others. The one place where our failures meet
-//! gRPC's codes.
+//! How a failed lookup is told: as the status of a call, or as a message among others. The one
+//! place where our failures meet gRPC's codes.
 //!
-//! A failure that may be asked again says when, a little later than it is told to us and never the same for all, so that
-//! those who failed together do not come back together.
+//! A failure that may be asked again says when, a little later than it is told to us and never the
+//! same for all, so that those who failed together do not come back together.
 
 use std::time::Duration;
 
@@ -26,7 +26,8 @@ const DOMAIN: &str = "evenkeel";
 /// After how long a watch that ended because the sidecar drains may look for the next sidecar.
 const AFTER_DRAIN: Duration = Duration::from_secs(1);
 
-/// After how long a lookup that was refused for the settings may come back: they are read twice a second.
+/// After how long a lookup that was refused for the settings may come back: they are read twice a
+/// second.
 const AFTER_REPAIR: Duration = Duration::from_secs(1);
 
 /// After how long a caller may try again that was one too many.
@@ -165,7 +166,8 @@ impl FailedLookup {
     }
 }
 
-/// Whole milliseconds, rounded up; -1 when there is no use. More than gRPC can read, some 24 days, becomes the most it can.
+/// Whole milliseconds, rounded up; -1 when there is no use. More than gRPC can read, some 24 days,
+/// becomes the most it can.
 fn pushback(retry_after: Option<Duration>) -> i32 {
     retry_after.map_or(-1, |after| {
         let milliseconds = after.as_nanos().div_ceil(1_000_000);

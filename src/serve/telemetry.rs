@@ -1,7 +1,9 @@
-//! The telemetry listener: `/metrics`, `/status`, `/livez` and `/readyz` over HTTP/1, for reading only.
+//! The telemetry listener: `/metrics`, `/status`, `/livez` and `/readyz` over HTTP/1, for reading
+//! only.
 //!
-//! It has a thread of its own, so that scrapers take no time from renders and lookups; and since it is open to the cluster, a
-//! connection gets little memory and time. It knows neither metrics, readiness nor status: they are asked for when someone asks.
+//! It has a thread of its own, so that scrapers take no time from renders and lookups; and since it
+//! is open to the cluster, a connection gets little memory and time. It knows neither metrics,
+//! readiness nor status: they are asked for when someone asks.
 
 use std::{io, sync::Arc};
 
@@ -34,9 +36,9 @@ pub enum Form {
     Json,
 }
 
-/// What the listener serves. `metrics` writes the metrics as the scraper accepts them; `pending` lists what the sidecar still waits for before it is
-/// ready, and is empty when it is; `status` writes
-/// what holds the sidecar up.
+/// What the listener serves. `metrics` writes the metrics as the scraper accepts them; `pending`
+/// lists what the sidecar still waits for before it is ready, and is empty when it is; `status`
+/// writes what holds the sidecar up.
 pub fn routes<P: AsRef<str> + 'static>(
     metrics: impl Fn(Exposition) -> String + Send + Sync + 'static,
     pending: impl Fn() -> Vec<P> + Send + Sync + 'static,
@@ -111,7 +113,8 @@ fn ready(pending: &[impl AsRef<str>]) -> Response {
     (StatusCode::SERVICE_UNAVAILABLE, format!("pending:\n{list}")).into_response()
 }
 
-/// Serves on a thread of its own until its role is closing: probes are answered for as long as the process lives.
+/// Serves on a thread of its own until its role is closing: probes are answered for as long as the
+/// process lives.
 ///
 /// # Errors
 /// When a thread is not to be had.

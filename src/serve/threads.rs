@@ -1,5 +1,5 @@
-//! Threads that serve: each has a `current_thread` runtime of its own, so that no work moves between threads, and what one does
-//! does not stand in another's way.
+//! Threads that serve: each has a `current_thread` runtime of its own, so that no work moves
+//! between threads, and what one does does not stand in another's way.
 
 use std::{future::Future, io, sync::Arc, thread};
 
@@ -8,8 +8,9 @@ use tokio::{
     sync::watch,
 };
 
-/// How many tasks of a thread run before it looks what came to its sockets. A connection's turn is long where its caller sends
-/// call after call, so that tokio's 61 have a neighbour wait for that many; looking costs little beside a turn.
+/// How many tasks of a thread run before it looks what came to its sockets. A connection's turn is
+/// long where its caller sends call after call, so that tokio's 61 have a neighbour wait for that
+/// many; looking costs little beside a turn.
 const TURNS: u32 = 4;
 
 /// Threads that were started together.
@@ -66,7 +67,8 @@ impl Threads {
         Ok(())
     }
 
-    /// Waits until all have ended and every connection is closed; returns early when one failed. May be called again.
+    /// Waits until all have ended and every connection is closed; returns early when one failed.
+    /// May be called again.
     ///
     /// # Errors
     /// When a thread could not serve, or panicked.

@@ -1,5 +1,5 @@
-//! Which trace a request belongs to. A lookup is logged if its caller sampled the trace and the log level
-//! asks for it; otherwise this costs nothing.
+//! Which trace a request belongs to. A lookup is logged if its caller sampled the trace and the log
+//! level asks for it; otherwise this costs nothing.
 
 use http::HeaderMap;
 use tracing::Level;
@@ -20,7 +20,8 @@ pub(super) fn to_be_logged(headers: &HeaderMap) -> Option<TraceContext> {
     of(headers).filter(|trace| trace.is_sampled())
 }
 
-/// The trace of a request with these headers. A lookup that is answered from memory does not ask for it.
+/// The trace of a request with these headers. A lookup that is answered from memory does not ask
+/// for it.
 pub(super) fn of(headers: &HeaderMap) -> Option<TraceContext> {
     TraceContext::parse(headers.get(TRACEPARENT)?.to_str().ok()?)
 }

@@ -1,4 +1,5 @@
-//! What a lookup listener answers while the settings are invalid: the mistake, in the words that operators read.
+//! What a lookup listener answers while the settings are invalid: the mistake, in the words that
+//! operators read.
 
 use std::{io, pin::Pin};
 

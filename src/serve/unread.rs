@@ -1,8 +1,9 @@
 //! The bytes of payloads that unread answers pin, of all watches and batches together.
 //!
-//! A payload that several answers pin counts once, as it takes memory once. Where the bound is reached, an answer that would
-//! pin more waits, pinning nothing, in order of arrival. Only while some wait is a stream ended, and only one whose caller has
-//! taken no byte for [`PATIENT`]. Lookups of one project are not counted: they are never to wait.
+//! A payload that several answers pin counts once, as it takes memory once. Where the bound is
+//! reached, an answer that would pin more waits, pinning nothing, in order of arrival. Only while
+//! some wait is a stream ended, and only one whose caller has taken no byte for [`PATIENT`].
+//! Lookups of one project are not counted: they are never to wait.
 
 use std::{
     collections::HashMap,
@@ -169,7 +170,8 @@ impl UnreadShared {
         u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX)
     }
 
-    /// Ends the largest stream whose caller has taken nothing for too long; tells whether there was one.
+    /// Ends the largest stream whose caller has taken nothing for too long; tells whether there was
+    /// one.
     fn end_one(&self) -> Eviction {
         let now = Instant::now();
         let streams = self.pinned();
@@ -207,8 +209,8 @@ enum Eviction {
 }
 
 impl Stream {
-    /// Pins what an answer takes: bytes of its own, and payloads; each payload until its pin is dropped. None where there is no
-    /// room, or others have waited for longer.
+    /// Pins what an answer takes: bytes of its own, and payloads; each payload until its pin is
+    /// dropped. None where there is no room, or others have waited for longer.
     pub(super) fn pin<'a>(
         &self,
         own: usize,

@@ -53,7 +53,8 @@ pub(super) fn messages(
 }
 
 impl<W: Watching> WatchedProject<W> {
-    /// The next message. One that has to wait for room waits without its payload, and is then what is newest.
+    /// The next message. One that has to wait for room waits without its payload, and is then what
+    /// is newest.
     async fn next(&mut self) -> Chunk {
         loop {
             let next = self.watch.next().await;

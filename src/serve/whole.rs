@@ -1,4 +1,5 @@
-//! A request of one message, read to its end before it is handed on: one that never ends waits here, where it takes little.
+//! A request of one message, read to its end before it is handed on: one that never ends waits
+//! here, where it takes little.
 
 use std::{
     future::poll_fn,
@@ -26,8 +27,8 @@ pub(super) struct WholeBody<B> {
 }
 
 impl<B: Body<Data = Bytes, Error = ArrivalProblem> + Unpin> WholeBody<B> {
-    /// Reads a body whose message has at most `most` bytes. Stops at a body that is larger or is no message: its next reader
-    /// refuses it.
+    /// Reads a body whose message has at most `most` bytes. Stops at a body that is larger or is no
+    /// message: its next reader refuses it.
     pub(super) async fn read(mut body: B, most: usize) -> Self {
         let mut read = BytesMut::new();
         let (end, rest) = loop {

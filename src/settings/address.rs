@@ -32,7 +32,8 @@ impl Setting for Uri {
     }
 }
 
-/// Whether it is a host with a port that there is, or with none; http takes any digits, and none, for a port.
+/// Whether it is a host with a port that there is, or with none; http takes any digits, and none,
+/// for a port.
 fn is_host_and_port(authority: &str) -> bool {
     let host_end = authority.rfind(']').unwrap_or_default();
     let colon = authority[host_end..].find(':').map(|at| host_end + at);
@@ -66,8 +67,8 @@ impl fmt::Display for Listen {
 }
 
 impl Listen {
-    /// Whether both cannot be listened on at once: they are one socket, or one port of addresses that overlap. The system picks
-    /// a port of its own for each port 0.
+    /// Whether both cannot be listened on at once: they are one socket, or one port of addresses
+    /// that overlap. The system picks a port of its own for each port 0.
     pub(super) fn is_in_the_way_of(&self, other: &Self) -> bool {
         match (self, other) {
             (Self::Unix(path), Self::Unix(other)) => path.components().eq(other.components()),

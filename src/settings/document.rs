@@ -1,7 +1,8 @@
 //! Reads one YAML file into the values of known fields, each with its place.
 //!
-//! A structural problem (syntax, a duplicate key) ends the reading of the file; a name that no field has does not, and what a
-//! value means is left to its type. Scalars are kept as they are spelled, for YAML's own reading of them is too kind.
+//! A structural problem (syntax, a duplicate key) ends the reading of the file; a name that no
+//! field has does not, and what a value means is left to its type. Scalars are kept as they are
+//! spelled, for YAML's own reading of them is too kind.
 
 use std::{fmt, ops::Range, path::Path};
 

@@ -1,8 +1,10 @@
-//! The variables of the environment: those that name a field, those that seem to be meant for one, and those of others.
+//! The variables of the environment: those that name a field, those that seem to be meant for one,
+//! and those of others.
 //!
-//! Kubernetes sets variables in every pod beside a Service named `evenkeel` or `evenkeel-renderer`, and people set theirs, so a
-//! strange name is no mistake by itself. A name with two underscores in a row, or one like `rollout` or `component`, can only be
-//! meant for a field and is a problem when it names none. Any other that is like a field's is said at start, and ignored.
+//! Kubernetes sets variables in every pod beside a Service named `evenkeel` or `evenkeel-renderer`,
+//! and people set theirs, so a strange name is no mistake by itself. A name with two underscores in
+//! a row, or one like `rollout` or `component`, can only be meant for a field and is a problem when
+//! it names none. Any other that is like a field's is said at start, and ignored.
 
 use super::{
     Settings,
@@ -52,7 +54,8 @@ pub(super) fn read(layers: &mut Layers, environment: &[(String, String)]) {
     }
 }
 
-/// Says of each variable that is ignored and whose name is like a field's which one may be meant, a line each.
+/// Says of each variable that is ignored and whose name is like a field's which one may be meant, a
+/// line each.
 pub(super) fn hints(environment: &[(String, String)]) -> Vec<String> {
     let fields = Settings::fields();
     let hint = |(name, _): &(String, String)| match Meaning::of(name, &fields) {
@@ -110,8 +113,9 @@ impl Meaning {
     }
 }
 
-/// Whether Kubernetes sets it for a Service: `[NAME_]SERVICE_HOST`, `[NAME_]SERVICE_PORT[_PORT]`, `[NAME_]PORT`, or
-/// `[NAME_]PORT_7402_TCP[_ADDR]`. See <https://kubernetes.io/docs/concepts/services-networking/service/#environment-variables>.
+/// Whether Kubernetes sets it for a Service: `[NAME_]SERVICE_HOST`, `[NAME_]SERVICE_PORT[_PORT]`,
+/// `[NAME_]PORT`, or `[NAME_]PORT_7402_TCP[_ADDR]`. See
+/// <https://kubernetes.io/docs/concepts/services-networking/service/#environment-variables>.
 fn is_of_a_service(rest: &str) -> bool {
     let name = format!("_{rest}");
     let is_address = |after: &str| {
@@ -135,7 +139,8 @@ fn is_of_a_service(rest: &str) -> bool {
             .any(|(at, part)| is_address(&name[at + part.len()..]))
 }
 
-/// The variables, and the flag for files, whose names are most like this one, or like the last parts of their names.
+/// The variables, and the flag for files, whose names are most like this one, or like the last
+/// parts of their names.
 fn meant(rest: &str, fields: &[&'static Field]) -> Vec<String> {
     let name = &plain(rest);
     if name.len() > LONGEST {

@@ -20,10 +20,12 @@ pub(super) const FIELDS: [(&str, &str); 12] = [
     ("--log-format", "log.format"),
 ];
 
-/// Flags of a command that runs with settings. A flag is above the environment, which is above the files.
+/// Flags of a command that runs with settings. A flag is above the environment, which is above the
+/// files.
 #[derive(Clone, Debug, Default, clap::Args)]
 pub struct Flags {
-    /// A file of settings, `-` for standard input; given several times, each section stands in one of them.
+    /// A file of settings, `-` for standard input; given several times, each section stands in one
+    /// of them.
     #[arg(long, value_name = "PATH")]
     pub config: Vec<PathBuf>,
     /// Set `rollout`.

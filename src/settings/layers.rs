@@ -1,4 +1,5 @@
-//! The layers of settings, files under environment under flags, and the checks of one value and of several together.
+//! The layers of settings, files under environment under flags, and the checks of one value and of
+//! several together.
 
 use std::{collections::BTreeMap, num::NonZeroU32};
 
@@ -114,7 +115,8 @@ impl Layers {
         }
     }
 
-    /// Checks what is right or wrong only together, and lets the higher layer choose between a rate and a fleet's.
+    /// Checks what is right or wrong only together, and lets the higher layer choose between a rate
+    /// and a fleet's.
     pub(super) fn check(&mut self, settings: &mut Settings) {
         self.check_patience(settings);
         self.choose_rate(settings);
@@ -161,7 +163,8 @@ impl Layers {
         }
     }
 
-    /// Refuses rates so low that admission cannot tell them from none, as it would then launch nothing.
+    /// Refuses rates so low that admission cannot tell them from none, as it would then launch
+    /// nothing.
     fn check_least_rates(&mut self, settings: &Settings) {
         let admission = &settings.admission;
         if is_too_low(settings.upstream.fetch.rate) {
@@ -198,7 +201,8 @@ impl Layers {
     }
 }
 
-/// The lowest rate above 0, in events per second. Admission's bucket can still count a thousandth of it.
+/// The lowest rate above 0, in events per second. Admission's bucket can still count a thousandth
+/// of it.
 pub(super) const LEAST_RATE: f64 = 0.000_001;
 /// The longest that a full burst may take to refill, in seconds.
 const LONGEST_REFILL: f64 = 30.0 * 86_400.0;
@@ -235,7 +239,8 @@ impl Layers {
                 bound.push((path, listen));
                 continue;
             };
-            // What is said of a default helps less than what is said of the field that somebody set.
+            // What is said of a default helps less than what is said of the field that somebody
+            // set.
             let is_default = self.find(path).is_none() && self.find(taken).is_some();
             let (refused, kept, stays) = if is_default {
                 (*taken, path, &listen)
@@ -254,7 +259,8 @@ const FLEET_RATE: &str = "admission.fleet_rate";
 const FLEET_SIZE: &str = "admission.fleet_size";
 const FETCH_RATE: &str = "upstream.fetch.rate";
 
-/// The field that says the same in another way, so that a higher layer's decision on one overrules the other.
+/// The field that says the same in another way, so that a higher layer's decision on one overrules
+/// the other.
 pub(super) fn alternative(path: &str) -> Option<&'static str> {
     match path {
         RATE => Some(FLEET_RATE),

@@ -25,8 +25,8 @@ pub struct Sources {
 }
 
 impl Sources {
-    /// The variables that are ignored although their names resemble a field: one line each, with what may
-    /// be meant.
+    /// The variables that are ignored although their names resemble a field: one line each, with
+    /// what may be meant.
     pub fn hints(&self) -> Vec<String> {
         environment::hints(&self.environment)
     }
@@ -78,7 +78,8 @@ pub struct Loaded {
 }
 
 impl Loaded {
-    /// What an operator should know at start, a line each: the budget of the fleet, what is pinned, what does not fit.
+    /// What an operator should know at start, a line each: the budget of the fleet, what is pinned,
+    /// what does not fit.
     pub fn notes(&self) -> Vec<String> {
         let mut notes = vec![budget(&self.settings)];
         let (payload, held) = (

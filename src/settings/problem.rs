@@ -106,7 +106,8 @@ pub enum Problem {
     },
 }
 
-/// The sections that only builds with the cargo feature of the same name have, when this is not such a build.
+/// The sections that only builds with the cargo feature of the same name have, when this is not
+/// such a build.
 const NOT_BUILT: &[&str] = if cfg!(feature = "otlp") {
     &[]
 } else {
@@ -169,7 +170,8 @@ fn listed(problems: &[Problem], most: usize, between: &str) -> String {
 
 /// The field or section whose name takes the fewest edits to become `name`, when those are few.
 ///
-/// A name that is longer than any of theirs by more than those few is like none, and is not looked at.
+/// A name that is longer than any of theirs by more than those few is like none, and is not looked
+/// at.
 pub(super) fn nearest(name: &str, fields: &[&'static Field]) -> Option<&'static str> {
     let paths = fields.iter().map(|field| field.path);
     let sections = paths.clone().flat_map(|path| {

@@ -1,4 +1,5 @@
-//! What a file was when it was read: which file, whether it had come to rest, and its bytes; and the hash of them all.
+//! What a file was when it was read: which file, whether it had come to rest, and its bytes; and
+//! the hash of them all.
 
 use std::{
     fmt, fs,
@@ -26,8 +27,8 @@ pub(super) struct Identity {
 pub(super) struct FileReading {
     /// Which file, when there was one.
     pub(super) identity: Option<Identity>,
-    /// Whether its name or mode changed after its content did: as far as the file system tells, it was moved into place
-    /// whole.
+    /// Whether its name or mode changed after its content did: as far as the file system tells, it
+    /// was moved into place whole.
     pub(super) is_settled: bool,
     /// Whether it can be read only once: a pipe, standard input, the substitution of a process.
     pub(super) is_stream: bool,
@@ -35,7 +36,8 @@ pub(super) struct FileReading {
     pub(super) content: Result<Vec<u8>, String>,
 }
 
-/// The largest file that is read, in bytes: far more than settings need, and than a ConfigMap may hold, which is 1 MiB.
+/// The largest file that is read, in bytes: far more than settings need, and than a ConfigMap may
+/// hold, which is 1 MiB.
 const LARGEST: usize = 16 << 20;
 
 /// How long a pipe may stay silent: it may have no writer.
@@ -109,9 +111,8 @@ fn bounded(content: Vec<u8>) -> io::Result<Vec<u8>> {
     Ok(content)
 }
 
-/// Reads to the end, on a thread that is abandoned if nothing comes: opening a pipe without a writer
-/// blocks.
-/// Standard input is waited for, as by any other command that reads it.
+/// Reads to the end, on a thread that is abandoned if nothing comes: opening a pipe without a
+/// writer blocks. Standard input is waited for, as by any other command that reads it.
 fn read_stream(path: &Path) -> io::Result<Vec<u8>> {
     let is_input = INPUTS.iter().any(|input| path.as_os_str() == *input);
     let (sender, pieces) = mpsc::sync_channel(1);
@@ -166,7 +167,8 @@ fn hand_over(mut source: impl Read, pieces: &SyncSender<io::Result<Vec<u8>>>) ->
     }
 }
 
-/// The first 12 hexadecimal digits of the SHA-256 of the files, one after the other: `cat FILE... | sha256sum`.
+/// The first 12 hexadecimal digits of the SHA-256 of the files, one after the other: `cat FILE... |
+/// sha256sum`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Hash(String);
 

@@ -1,8 +1,9 @@
 //! Keeps the settings in force while their files change.
 //!
-//! The files are read every 500 ms, which sees a rename, a symlink swap and a file written in place alike, where inotify
-//! loses its watch. Hot fields apply at once, changed restart-only fields are pending, and settings that are not fit change
-//! nothing. When a change is taken is decided in [`watch`], without a file or a clock.
+//! The files are read every 500 ms, which sees a rename, a symlink swap and a file written in place
+//! alike, where inotify loses its watch. Hot fields apply at once, changed restart-only fields are
+//! pending, and settings that are not fit change nothing. When a change is taken is decided in
+//! [`watch`], without a file or a clock.
 
 use std::{fmt, sync::Arc, time::Duration};
 
@@ -132,7 +133,8 @@ impl Reload {
         }
     }
 
-    /// Looks at what was read, and takes over what is to be taken. Each content has one result, however often it is read.
+    /// Looks at what was read, and takes over what is to be taken. Each content has one result,
+    /// however often it is read.
     fn see(&mut self, readings: Vec<FileReading>, cause: ReadCause) -> Option<ReloadResult> {
         let readings = self.watch.see(readings, cause)?;
         let hash = Hash::of(&readings);

@@ -1,10 +1,10 @@
 //! Whether a sidecar with invalid settings may wait for their repair instead of exiting.
 //!
-//! Mistakes in hot fields, above all in the rollout, happen while pods come and go. A new pod that exited
-//! would be restarted with longer and longer pauses, and would stay away after the repair. So it waits,
-//! unready. A mistake in a restart-only field ends the process: its repair needs a restart anyway, and
-//! without these fields a sidecar does not know where to report what it waits for. It never guesses what
-//! an unreadable file says.
+//! Mistakes in hot fields, above all in the rollout, happen while pods come and go. A new pod that
+//! exited would be restarted with longer and longer pauses, and would stay away after the repair.
+//! So it waits, unready. A mistake in a restart-only field ends the process: its repair needs a
+//! restart anyway, and without these fields a sidecar does not know where to report what it waits
+//! for. It never guesses what an unreadable file says.
 
 use std::path::{Path, PathBuf};
 
@@ -24,8 +24,8 @@ pub struct Repair {
     pub(super) readings: Vec<FileReading>,
 }
 
-/// How a sidecar can wait until the files are fixed, if waiting helps: all problems are in hot fields, in
-/// files that can be repaired.
+/// How a sidecar can wait until the files are fixed, if waiting helps: all problems are in hot
+/// fields, in files that can be repaired.
 pub(super) fn promised(
     files: &[PathBuf],
     readings: Vec<FileReading>,
@@ -136,8 +136,9 @@ impl Files<'_> {
         }
     }
 
-    /// Whether a file that cannot be read, or not as a whole, is one of hot fields: one that is broken says so by the names in
-    /// it; one that says nothing is if another file has the restart-only fields.
+    /// Whether a file that cannot be read, or not as a whole, is one of hot fields: one that is
+    /// broken says so by the names in it; one that says nothing is if another file has the
+    /// restart-only fields.
     fn is_of_hot_fields(&self, path: &Path) -> bool {
         let Some(file) = self.file(path) else {
             return false;

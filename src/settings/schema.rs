@@ -1,4 +1,5 @@
-//! The settings as others read them: a JSON Schema for editors and the table of `deploy/README.md`. Both follow from the fields.
+//! The settings as others read them: a JSON Schema for editors and the table of `deploy/README.md`.
+//! Both follow from the fields.
 
 use serde_json::{Value, json};
 

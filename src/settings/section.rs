@@ -1,7 +1,9 @@
-//! The macro [`section!`], from which everything that must agree about a field follows: its place in a struct, its name in
-//! files and in the environment, its default, the values accepted, whether it is hot, and what `deploy/README.md` says of it.
+//! The macro [`section!`], from which everything that must agree about a field follows: its place
+//! in a struct, its name in files and in the environment, its default, the values accepted, whether
+//! it is hot, and what `deploy/README.md` says of it.
 //!
-//! It knows nothing of what the fields mean; how a type is read from text is said in [`super::setting`].
+//! It knows nothing of what the fields mean; how a type is read from text is said in
+//! [`super::setting`].
 
 use std::fmt;
 
@@ -62,8 +64,9 @@ pub(super) fn variable(path: &str) -> String {
     format!("EVENKEEL_{}", path.replace('.', "__").to_ascii_uppercase())
 }
 
-/// Declares a section: `field: Type = "default" ["lowest" to "highest"] hot;`, the last two where they apply, and the
-/// sections within it: `name: Type if "feature",`, the last where only builds with that cargo feature have it.
+/// Declares a section: `field: Type = "default" ["lowest" to "highest"] hot;`, the last two where
+/// they apply, and the sections within it: `name: Type if "feature",`, the last where only builds
+/// with that cargo feature have it.
 macro_rules! section {
     (
         $(#[$attribute:meta])*
@@ -94,7 +97,8 @@ macro_rules! section {
                 }
             }
 
-            /// Adds its fields, and those of the sections within it, in the order of their declaration.
+            /// Adds its fields, and those of the sections within it, in the order of their
+            /// declaration.
             fn list(fields: &mut Vec<&'static $crate::settings::Field>) {
                 $( fields.push(
                     section!(@field $prefix, $field, $type, $default, [$($low, $high)?], [$($hot)?], [$($meaning)+]),

@@ -1,8 +1,8 @@
 //! The types that a field may have, and how each is read from what is [`Written`].
 //!
-//! A field is read strictly, by what its type accepts and never by what YAML makes of it: `"3"` is no number, `true` is no
-//! text, `1_000`, `0x10` and `.nan` are nothing at all. Values of environment and flags carry no such kind and are read as
-//! what the field wants.
+//! A field is read strictly, by what its type accepts and never by what YAML makes of it: `"3"` is
+//! no number, `true` is no text, `1_000`, `0x10` and `.nan` are nothing at all. Values of
+//! environment and flags carry no such kind and are read as what the field wants.
 
 use std::{
     fmt,

@@ -1,4 +1,5 @@
-//! How what others wrote is shown, in errors and log lines: in one line, of bounded length, and without a password.
+//! How what others wrote is shown, in errors and log lines: in one line, of bounded length, and
+//! without a password.
 
 use std::path::Path;
 
@@ -25,7 +26,8 @@ pub(super) fn path(path: &Path) -> String {
     sentence(&path.to_string_lossy())
 }
 
-/// As many characters of a text, without a password of a URL in it, and with what is no plain character escaped.
+/// As many characters of a text, without a password of a URL in it, and with what is no plain
+/// character escaped.
 pub fn in_one_line(text: &str, longest: usize) -> String {
     let (before, password, after) = around_password(text);
     let hidden = if password.is_empty() { "" } else { "…" };
@@ -43,7 +45,8 @@ pub fn in_one_line(text: &str, longest: usize) -> String {
     shown
 }
 
-/// Parts a text at the user and password of a URL in it: `http://`, `user:password`, `@renderer:7070`.
+/// Parts a text at the user and password of a URL in it: `http://`, `user:password`,
+/// `@renderer:7070`.
 ///
 /// A password may hold any character, so all up to the last `@` may belong to it.
 fn around_password(text: &str) -> (&str, &str, &str) {

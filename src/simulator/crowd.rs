@@ -1,5 +1,5 @@
-//! What a renderer bears: the work that it has done over time, and what runs on it beside the renders that it is told of, where
-//! each of these stands for several.
+//! What a renderer bears: the work that it has done over time, and what runs on it beside the
+//! renders that it is told of, where each of these stands for several.
 
 use std::{collections::VecDeque, time::Duration};
 
@@ -8,8 +8,8 @@ use crate::moment::Moment;
 /// Work is added up in steps of this length.
 pub const WORK_STEP: Duration = Duration::from_secs(10);
 
-/// Over how many renders the mean of those that run is taken: with fewer, a few sidecars that stand for many would seem to come
-/// and go together.
+/// Over how many renders the mean of those that run is taken: with fewer, a few sidecars that stand
+/// for many would seem to come and go together.
 const WINDOW: usize = 64;
 /// With this many cores for those that stand for others, these are as evenly busy as all.
 const MANY: f64 = 8.0;
@@ -41,8 +41,9 @@ impl Crowd {
 
     /// How many renders run on this many cores, if that many of those that stand for others do.
     ///
-    /// Where the cores are many or all busy, the others run as these do at this moment. Else so few may run that they would
-    /// seem to come and go together: the others then run as these do on average.
+    /// Where the cores are many or all busy, the others run as these do at this moment. Else so few
+    /// may run that they would seem to come and go together: the others then run as these do on
+    /// average.
     pub(super) fn all(&self, running: f64, cores: f64) -> f64 {
         let is_full = self.each * self.mean >= cores;
         if is_full || cores >= MANY * self.each {

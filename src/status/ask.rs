@@ -90,7 +90,8 @@ fn with_port(address: &str) -> String {
     }
 }
 
-/// Asks every address of some names, which are resolved each time, so that pods that come and go are seen.
+/// Asks every address of some names, which are resolved each time, so that pods that come and go
+/// are seen.
 pub async fn ask_names(names: &[String]) -> Fleet {
     let (mut all, mut unknown) = (Vec::new(), Vec::new());
     for name in names {

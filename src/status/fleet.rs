@@ -251,7 +251,8 @@ impl Fleet {
         )
     }
 
-    /// Those whose target, settings, version or verdict differ from those of most, the least fresh first.
+    /// Those whose target, settings, version or verdict differ from those of most, the least fresh
+    /// first.
     fn worst(&self) -> Vec<String> {
         let usual = self.usual();
         let mut worst: Vec<_> = self

@@ -35,7 +35,8 @@ pub struct Acquire {
 /// For whom renders are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Urgency {
-    /// Nothing is held of the projects, and somebody waits. These get at most nine tenths of the tokens.
+    /// Nothing is held of the projects, and somebody waits. These get at most nine tenths of the
+    /// tokens.
     Missing,
     /// Older revisions are held.
     Outdated,

@@ -1,7 +1,7 @@
 //! What last landed of a project: when, which order, which payload.
 //!
-//! Orders are written as 40 decimal digits, because Lua compares strings as the server's locale does, and digits alone compare
-//! the same in every locale and beyond 2⁵³.
+//! Orders are written as 40 decimal digits, because Lua compares strings as the server's locale
+//! does, and digits alone compare the same in every locale and beyond 2⁵³.
 
 use super::{StoreTime, reply::number};
 use crate::revision::{Digest, Order};

@@ -2,7 +2,8 @@
 
 use std::{fmt, sync::Arc};
 
-/// The name of one life of a sidecar, `host~8 hex digits`: 1 to 128 bytes of `[A-Za-z0-9._~-]`. Cheap to clone.
+/// The name of one life of a sidecar, `host~8 hex digits`: 1 to 128 bytes of `[A-Za-z0-9._~-]`.
+/// Cheap to clone.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SidecarId(Arc<str>);
 

@@ -30,7 +30,8 @@ pub struct Land {
     pub ttl: Duration,
     /// What it says of the renderer.
     pub outcome: LandOutcome,
-    /// Why, and for how long, at most 300 s, the fleet leaves the project alone. It counts where the lease still stands.
+    /// Why, and for how long, at most 300 s, the fleet leaves the project alone. It counts where
+    /// the lease still stands.
     pub leave_alone: Option<(Duration, Cause)>,
     /// A head that no value bears out, and that gives way to any.
     pub disowned: Option<RawHead>,

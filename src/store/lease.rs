@@ -1,7 +1,7 @@
 //! Who renders a project, or why it is left alone for a while. Both stand under the same key.
 //!
-//! A lease saves renders; it does not protect what is stored, which the order of revisions does. Neither a lease nor a marker
-//! stands in the way of a higher order.
+//! A lease saves renders; it does not protect what is stored, which the order of revisions does.
+//! Neither a lease nor a marker stands in the way of a higher order.
 
 use super::{
     SidecarId, StoreTime,

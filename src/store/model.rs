@@ -1,10 +1,11 @@
 //! What the scripts do, in Rust: state and the store's time go in, answers and state come out.
 //!
-//! `tests/store` calls the model and a real server with the same random sequences, and compares every answer. Numbers are
-//! therefore those of Lua: 64-bit floats, rounded where a script writes them down. Bytes that no sidecar wrote are compared as
-//! in the C locale.
+//! `tests/store` calls the model and a real server with the same random sequences, and compares
+//! every answer. Numbers are therefore those of Lua: 64-bit floats, rounded where a script writes
+//! them down. Bytes that no sidecar wrote are compared as in the C locale.
 //!
-//! A [`Model`] is a server's data: cloned it is a copy, and [`promoted`](Model::promoted) a copy that goes on as the primary.
+//! A [`Model`] is a server's data: cloned it is a copy, and [`promoted`](Model::promoted) a copy
+//! that goes on as the primary.
 
 mod acquire;
 mod beat;
@@ -21,7 +22,8 @@ use crate::revision::Project;
 
 /// A reservation starts at most so far ahead, in microseconds.
 const HORIZON: f64 = 1e6;
-/// A token may start so much early, in microseconds: the fleet's burst is what the rate gives in it.
+/// A token may start so much early, in microseconds: the fleet's burst is what the rate gives in
+/// it.
 const TOLERANCE: f64 = 1e5;
 /// A gap between calls, in microseconds, after which continuity is in doubt.
 const GAP: f64 = 5e6;
@@ -172,8 +174,8 @@ impl Model {
         self.clone()
     }
 
-    /// This copy, whatever it lacks, as another server goes on with it at a time: after a failover, or a restart from a
-    /// snapshot. What has ended by then is gone.
+    /// This copy, whatever it lacks, as another server goes on with it at a time: after a failover,
+    /// or a restart from a snapshot. What has ended by then is gone.
     #[must_use]
     pub fn promoted(&self, history: u64, now: StoreTime) -> Self {
         let mut copy = Self {
@@ -215,7 +217,8 @@ impl Model {
         self.present.remove(id);
     }
 
-    /// Writes a head, a lease or a value as somebody with the password may; another key stays as it is.
+    /// Writes a head, a lease or a value as somebody with the password may; another key stays as it
+    /// is.
     pub fn spoil(&mut self, key: &StoreKey, bytes: &[u8], ttl: Duration, now: StoreTime) {
         let (entries, project) = match key {
             StoreKey::Head(project) => (&mut self.heads, project),
@@ -252,7 +255,8 @@ impl Model {
 }
 
 impl SharedBucket {
-    /// After a step of the clock back, the next token is due as late as a reservation can be, and no later.
+    /// After a step of the clock back, the next token is due as late as a reservation can be, and
+    /// no later.
     fn bound(&mut self, interval: f64, now: f64) {
         self.tat = self.tat.min(now + HORIZON + TOLERANCE + interval);
         self.mtat = self.mtat.min(now + HORIZON + TOLERANCE + 2.0 * interval);

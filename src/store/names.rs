@@ -1,6 +1,7 @@
 //! How the keys of a fleet are named.
 //!
-//! What the scripts decide by lies in one hash slot of a cluster, by the tag in braces; values spread over all of them.
+//! What the scripts decide by lies in one hash slot of a cluster, by the tag in braces; values
+//! spread over all of them.
 
 use crate::revision::Project;
 
@@ -58,7 +59,8 @@ impl KeyNames {
         self.of("c")
     }
 
-    /// The operator's rate, above all claims. Scripts read it undeclared: its name is the bucket's, `o` in place of `b`.
+    /// The operator's rate, above all claims. Scripts read it undeclared: its name is the bucket's,
+    /// `o` in place of `b`.
     pub fn operator(&self) -> String {
         self.of("o")
     }

@@ -1,10 +1,12 @@
-//! What is sent to the store and what comes back, as a client of it has it, and how replies are read.
+//! What is sent to the store and what comes back, as a client of it has it, and how replies are
+//! read.
 
 use std::str::{self, FromStr};
 
 use super::Script;
 
-/// One call of a script. It must reach the store at most once: a call that is sent again may take a second token.
+/// One call of a script. It must reach the store at most once: a call that is sent again may take a
+/// second token.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ScriptCall {
     /// Which script.

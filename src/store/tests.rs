@@ -317,7 +317,8 @@ fn a_young_store_goes_on_expecting_sidecars_when_its_clock_jumps() {
     }
 }
 
-/// Guards against tokens that missing projects leave behind for later, and that outdated ones take in a burst.
+/// Guards against tokens that missing projects leave behind for later, and that outdated ones take
+/// in a burst.
 #[test]
 fn outdated_projects_that_come_after_missing_ones_start_within_the_budget() {
     let rate = 20.0;
@@ -350,7 +351,8 @@ fn outdated_projects_that_come_after_missing_ones_start_within_the_budget() {
     }
 }
 
-/// Without the name of the history, the one that had not seen the lost writes was given their tokens again.
+/// Without the name of the history, the one that had not seen the lost writes was given their
+/// tokens again.
 #[test]
 fn an_older_copy_grants_nothing_to_a_sidecar_that_has_not_seen_what_it_lacks() {
     let (mut model, mut one, mut other) = (
@@ -380,7 +382,8 @@ fn an_older_copy_grants_nothing_to_a_sidecar_that_has_not_seen_what_it_lacks() {
     ));
 }
 
-/// A sidecar that left in two steps, of which the second was lost, held the whole fleet at its rate for ever.
+/// A sidecar that left in two steps, of which the second was lost, held the whole fleet at its rate
+/// for ever.
 #[test]
 fn a_claim_that_was_left_behind_counts_for_nothing() {
     let (mut model, mut one, mut other) = (

@@ -33,9 +33,11 @@ impl StoreTime {
     }
 }
 
-/// Names one life of the shared state: it changes when the state was lost, and when a copy that lacks writes goes on.
+/// Names one life of the shared state: it changes when the state was lost, and when a copy that
+/// lacks writes goes on.
 ///
-/// What a sidecar learnt in another life (ticks, its place in the journal) says nothing in this one.
+/// What a sidecar learnt in another life (ticks, its place in the journal) says nothing in this
+/// one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Born(pub u64);
 

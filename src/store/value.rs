@@ -1,7 +1,7 @@
 //! How a rendered value is laid out in the store.
 //!
-//! The first 74 bytes are fixed for ever, so that versions of evenkeel can share a store, and so that the script `put` can
-//! compare what it does not understand:
+//! The first 74 bytes are fixed for ever, so that versions of evenkeel can share a store, and so
+//! that the script `put` can compare what it does not understand:
 //!
 //! ```text
 //! 0   version             1 byte, 1
@@ -15,7 +15,8 @@
 //!     payload             all that is left
 //! ```
 //!
-//! Numbers are big-endian. This room neither packs nor verifies: the reader of a value checks its digest and its signature.
+//! Numbers are big-endian. This room neither packs nor verifies: the reader of a value checks its
+//! digest and its signature.
 
 use std::{
     sync::Arc,
@@ -155,7 +156,8 @@ impl StoredValue {
         })
     }
 
-    /// The first bytes of a stored value, by which `put` is told that it does not verify; none of one that is shorter.
+    /// The first bytes of a stored value, by which `put` is told that it does not verify; none of
+    /// one that is shorter.
     pub fn prefix(bytes: &[u8]) -> Option<[u8; PREFIX_BYTES]> {
         bytes.first_chunk().copied()
     }

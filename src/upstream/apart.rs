@@ -1,7 +1,7 @@
 //! Listens to changes over a connection of their own, beside one that takes few streams at once.
 //!
-//! A stream of changes never ends. A renderer that takes one stream at once (SETTINGS_MAX_CONCURRENT_STREAMS) could answer no
-//! call beside it.
+//! A stream of changes never ends. A renderer that takes one stream at once
+//! (SETTINGS_MAX_CONCURRENT_STREAMS) could answer no call beside it.
 
 use std::{future::pending, sync::Arc};
 
@@ -13,8 +13,8 @@ use super::{
     keeper::Dialler, status::with_causes,
 };
 
-/// Listens for as long as `beside` is in use, and a little longer: until the stream that follows has settled. Dials anew when
-/// the connection ends.
+/// Listens for as long as `beside` is in use, and a little longer: until the stream that follows
+/// has settled. Dials anew when the connection ends.
 pub(super) async fn listen<C: Connect>(
     mut dialler: Dialler<C>,
     listener: ChangesListener,

@@ -1,8 +1,9 @@
 //! Listens for changes: one stream over a connection, opened again when it ends.
 //!
-//! A connection that was replaced is listened to until the stream over the new one has settled, so that a change that falls
-//! between two streams is not lost; one that is heard twice does no harm. What several streams together amount to, and when
-//! changes may have been missed, is decided in `continuity`.
+//! A connection that was replaced is listened to until the stream over the new one has settled, so
+//! that a change that falls between two streams is not lost; one that is heard twice does no harm.
+//! What several streams together amount to, and when changes may have been missed, is decided in
+//! `continuity`.
 
 mod continuity;
 
@@ -31,10 +32,11 @@ use crate::{
     revision::{Order, Project},
 };
 
-/// How much longer a connection is listened to, at most, when another is in use: longer than a new stream takes to settle.
+/// How much longer a connection is listened to, at most, when another is in use: longer than a new
+/// stream takes to settle.
 const OVERLAP: Duration = Duration::from_secs(10);
-/// A timer that is later than this shows that the process was frozen. The stream is then read for [`CATCHING_UP`] before the
-/// timer is obeyed.
+/// A timer that is later than this shows that the process was frozen. The stream is then read for
+/// [`CATCHING_UP`] before the timer is obeyed.
 const LATE: Duration = Duration::from_secs(1);
 const CATCHING_UP: Duration = Duration::from_secs(1);
 
@@ -244,7 +246,8 @@ impl ChangesListener {
         self.obey(verdict).await;
     }
 
-    /// Does what is due for a stream when it is due. Ends when the stream has been silent for too long.
+    /// Does what is due for a stream when it is due. Ends when the stream has been silent for too
+    /// long.
     async fn until_silent(&self, id: StreamId) {
         loop {
             // A word of the stream only puts off what is due.
@@ -319,7 +322,8 @@ impl OpenStream<'_> {
 }
 
 impl Drop for OpenStream<'_> {
-    /// Also when its future is dropped, because it is listened to no longer. To end twice does no harm.
+    /// Also when its future is dropped, because it is listened to no longer. To end twice does no
+    /// harm.
     fn drop(&mut self) {
         self.end();
     }

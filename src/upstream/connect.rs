@@ -1,7 +1,8 @@
-//! Opens the byte stream that a connection runs over: TCP to the renderer, or whatever a test puts in its place.
+//! Opens the byte stream that a connection runs over: TCP to the renderer, or whatever a test puts
+//! in its place.
 //!
-//! Knows nothing of HTTP/2, and of time only the socket's own and the delay between the addresses of a name: the dial that
-//! calls it has a timeout around everything.
+//! Knows nothing of HTTP/2, and of time only the socket's own and the delay between the addresses
+//! of a name: the dial that calls it has a timeout around everything.
 
 use std::{future::Future, io, net::SocketAddr, time::Duration};
 
@@ -14,16 +15,18 @@ use tokio::{
     time::sleep,
 };
 
-/// How long sent bytes may stay unacknowledged before the kernel gives the connection up: gRPC's keepalive timeout (gRFC A18).
+/// How long sent bytes may stay unacknowledged before the kernel gives the connection up: gRPC's
+/// keepalive timeout (gRFC A18).
 const USER_TIMEOUT: Duration = Duration::from_secs(20);
-/// After how long without a byte the kernel asks whether the peer is still there: what the network swallowed silently is
-/// noticed within a minute, also while nothing is sent.
+/// After how long without a byte the kernel asks whether the peer is still there: what the network
+/// swallowed silently is noticed within a minute, also while nothing is sent.
 const KEEPALIVE_IDLE: Duration = Duration::from_secs(20);
 /// How long the kernel waits between two such probes.
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
 /// After how many probes without an answer it gives up.
 const KEEPALIVE_PROBES: u32 = 3;
-/// How long an address has before the next one is tried beside it: the Connection Attempt Delay of RFC 8305 §5.
+/// How long an address has before the next one is tried beside it: the Connection Attempt Delay of
+/// RFC 8305 §5.
 const ATTEMPT_DELAY: Duration = Duration::from_millis(250);
 
 /// Opens byte streams to a renderer, one at a time; clones may do so at the same time.
@@ -58,7 +61,8 @@ impl Tcp {
 impl Connect for Tcp {
     type Io = TcpStream;
 
-    /// Tries the addresses of the name in random order, so that the replicas behind it share the sidecars.
+    /// Tries the addresses of the name in random order, so that the replicas behind it share the
+    /// sidecars.
     async fn connect(&mut self) -> io::Result<TcpStream> {
         let mut addresses: Vec<_> = lookup_host((self.host.as_str(), self.port))
             .await?
@@ -68,7 +72,8 @@ impl Connect for Tcp {
     }
 }
 
-/// Puts addresses of the other family behind each, so that one family that leads nowhere delays by one attempt (RFC 8305 §4).
+/// Puts addresses of the other family behind each, so that one family that leads nowhere delays by
+/// one attempt (RFC 8305 §4).
 fn alternate(addresses: &[SocketAddr]) -> Vec<SocketAddr> {
     let is_first = |address: &SocketAddr| address.is_ipv4() == addresses[0].is_ipv4();
     let (first, second): (Vec<_>, Vec<_>) = addresses.iter().copied().partition(is_first);
@@ -82,8 +87,9 @@ fn alternate(addresses: &[SocketAddr]) -> Vec<SocketAddr> {
     alternated
 }
 
-/// Connects to the first address that accepts ("happy eyeballs", RFC 8305 §5): the next one is tried as soon as one refuses,
-/// or has not answered for [`ATTEMPT_DELAY`], while those before it go on.
+/// Connects to the first address that accepts ("happy eyeballs", RFC 8305 §5): the next one is
+/// tried as soon as one refuses, or has not answered for [`ATTEMPT_DELAY`], while those before it
+/// go on.
 async fn race<T, F>(addresses: Vec<SocketAddr>, attempt: impl Fn(SocketAddr) -> F) -> io::Result<T>
 where
     F: Future<Output = io::Result<T>>,

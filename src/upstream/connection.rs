@@ -1,7 +1,8 @@
 //! One HTTP/2 connection to a renderer, from its first contact to its end, and the calls over it.
 //!
-//! Dropping the last clone of a [`Connection`]'s `Arc` closes the connection; a call in flight holds one, so a connection that was
-//! replaced lasts until its calls are done. Which connection is used, and when one is dialled, is not known here.
+//! Dropping the last clone of a [`Connection`]'s `Arc` closes the connection; a call in flight
+//! holds one, so a connection that was replaced lasts until its calls are done. Which connection is
+//! used, and when one is dialled, is not known here.
 
 use std::{
     future::Future,
@@ -35,19 +36,21 @@ use crate::{proto::v1::render_service_client::RenderServiceClient, render::Rende
 /// The generated client, over one connection.
 pub(super) type RenderClient = RenderServiceClient<Exchange>;
 
-/// How long until a method that the renderer does not implement is tried again: another replica, or the same one after an
-/// upgrade behind a proxy, may have it.
+/// How long until a method that the renderer does not implement is tried again: another replica, or
+/// the same one after an upgrade behind a proxy, may have it.
 pub(super) const ASK_AGAIN: Duration = Duration::from_secs(60);
 
-/// What an answer may have beside its payload, in bytes: a payload a little too large is still received, and refused as such.
+/// What an answer may have beside its payload, in bytes: a payload a little too large is still
+/// received, and refused as such.
 const ANSWER_SLACK: usize = 64 * 1024;
 
-/// The most bytes of headers or trailers that an answer may have, as HPACK counts them (RFC 7541 §4.1): 64 KiB, and some for
-/// what HTTP and gRPC add. A stack trace in a status message is longer than the 16 KiB that hyper takes by itself.
+/// The most bytes of headers or trailers that an answer may have, as HPACK counts them (RFC 7541
+/// §4.1): 64 KiB, and some for what HTTP and gRPC add. A stack trace in a status message is longer
+/// than the 16 KiB that hyper takes by itself.
 const HEADERS: u32 = (64 + 4) * 1024;
 
-/// Below this many streams, changes are listened to over a connection of their own: a stream that never ends would take more
-/// than a tenth of them from calls.
+/// Below this many streams, changes are listened to over a connection of their own: a stream that
+/// never ends would take more than a tenth of them from calls.
 const FEW: u32 = 10;
 
 /// A timer that fires this much early still stands for its deadline.
@@ -106,7 +109,8 @@ pub(super) enum HandshakeError {
 }
 
 impl Connection {
-    /// Shakes hands over `io` until the renderer's SETTINGS arrived. The connection's tasks end with `end`.
+    /// Shakes hands over `io` until the renderer's SETTINGS arrived. The connection's tasks end
+    /// with `end`.
     ///
     /// # Errors
     /// When the stream ends first. How long it takes is the caller's to bound.
@@ -171,8 +175,8 @@ impl Connection {
         self.vitals.worsen_to(Condition::Suspect);
     }
 
-    /// Whether this connection, which has `lasted` until now, was of use. One that the renderer ends in good order while calls
-    /// are under way has carried them.
+    /// Whether this connection, which has `lasted` until now, was of use. One that the renderer
+    /// ends in good order while calls are under way has carried them.
     pub(super) fn was_of_use(&self, lasted: Duration) -> Use {
         let parting = if self.vitals.has_left() {
             Parting::InOrder
@@ -198,7 +202,8 @@ impl Connection {
         self.aged.cancelled().await;
     }
 
-    /// How many calls may be under way at once, beside the stream of changes; none when the renderer sets no limit.
+    /// How many calls may be under way at once, beside the stream of changes; none when the
+    /// renderer sets no limit.
     pub(super) fn room(&self) -> Option<NonZeroU32> {
         let streams = self.vitals.streams()?;
         let calls = if self.has_few_streams() {
@@ -302,8 +307,8 @@ fn place(origin: &Uri) -> String {
     format!("http://{host}{}", port.unwrap_or_default())
 }
 
-/// Watches a connection during a call: when the call ends past its deadline and not a byte arrived meanwhile, of this or any
-/// other call, the connection is suspect.
+/// Watches a connection during a call: when the call ends past its deadline and not a byte arrived
+/// meanwhile, of this or any other call, the connection is suspect.
 struct CallWatch {
     connection: Arc<Connection>,
     received: u64,

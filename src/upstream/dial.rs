@@ -1,7 +1,8 @@
 //! When to dial: the back-off between dials and the age at which a connection is replaced.
 //!
-//! Pure: durations out, no clock, no socket. Full jitter as in the AWS Architecture Blog's "Exponential Backoff And Jitter",
-//! so that the sidecars of a fleet do not dial a returning renderer together.
+//! Pure: durations out, no clock, no socket. Full jitter as in the AWS Architecture Blog's
+//! "Exponential Backoff And Jitter", so that the sidecars of a fleet do not dial a returning
+//! renderer together.
 
 use std::time::Duration;
 
@@ -15,7 +16,8 @@ const CEILINGS: Ceilings = Ceilings {
 };
 /// What lasted this long was of use, whatever it carried.
 const STEADY: Duration = Duration::from_secs(10);
-/// What lasted this long and was ended in good order (GOAWAY) was of use too: a renderer may set a maximal age of seconds.
+/// What lasted this long and was ended in good order (GOAWAY) was of use too: a renderer may set a
+/// maximal age of seconds.
 const CIVIL: Duration = Duration::from_secs(1);
 /// The longest delay of the dial after a connection that was of use.
 pub(super) const JITTER: Duration = Duration::from_secs(1);
@@ -52,7 +54,8 @@ pub(super) enum Parting {
 }
 
 impl Use {
-    /// Whether something that `lasted` this long was of use: it carried an answer, or lasted long enough.
+    /// Whether something that `lasted` this long was of use: it carried an answer, or lasted long
+    /// enough.
     pub(super) fn of(carried: Carried, parting: Parting, lasted: Duration) -> Self {
         let least = match parting {
             Parting::InOrder => CIVIL,

@@ -1,9 +1,9 @@
-//! Carries tonic's calls over a hyper connection, and hears for itself what tonic's statuses do not tell apart: whether the
-//! renderer said it, or tonic concluded it.
+//! Carries tonic's calls over a hyper connection, and hears for itself what tonic's statuses do not
+//! tell apart: whether the renderer said it, or tonic concluded it.
 //!
-//! It also closes four holes: hyper ends a body whose stream was reset with CANCEL like one that is complete; tonic reads a
-//! web server's page as if it were a message, ignores all but the first message of an answer, and panics on status details that
-//! are not base64.
+//! It also closes four holes: hyper ends a body whose stream was reset with CANCEL like one that is
+//! complete; tonic reads a web server's page as if it were a message, ignores all but the first
+//! message of an answer, and panics on status details that are not base64.
 
 use std::{
     future::Future,
@@ -48,7 +48,8 @@ pub(super) enum MessageCount {
     Any,
 }
 
-/// Whether the renderer itself answered with an error status, rather than tonic having concluded one.
+/// Whether the renderer itself answered with an error status, rather than tonic having concluded
+/// one.
 #[derive(Clone, Debug, Default)]
 pub(super) struct FromRenderer(Arc<AtomicBool>);
 

@@ -1,12 +1,14 @@
-//! Keeps a connection to the renderer: one task, so that there is one dial at a time (and one more for changes, see `apart`).
+//! Keeps a connection to the renderer: one task, so that there is one dial at a time (and one more
+//! for changes, see `apart`).
 //!
-//! Down: dials when the back-off says so, also while nothing is wanted: the renderer's word of changes comes over it. Up:
-//! redials when the connection ends, leaves, is suspect or has come of age. A suspect or aged one stays in use until the new
-//! one stands.
+//! Down: dials when the back-off says so, also while nothing is wanted: the renderer's word of
+//! changes comes over it. Up: redials when the connection ends, leaves, is suspect or has come of
+//! age. A suspect or aged one stays in use until the new one stands.
 //!
-//! A connection that was of use and ends is not an outage. The next one is dialled without a back-off, and before the last
-//! call over the old one is done: at once while a call waits for it, else within a little jitter, because the renderer may
-//! have sent all sidecars of a fleet away in the same instant. Calls that are made meanwhile wait for the new connection.
+//! A connection that was of use and ends is not an outage. The next one is dialled without a
+//! back-off, and before the last call over the old one is done: at once while a call waits for it,
+//! else within a little jitter, because the renderer may have sent all sidecars of a fleet away in
+//! the same instant. Calls that are made meanwhile wait for the new connection.
 
 use std::{
     io,
@@ -41,7 +43,8 @@ use crate::moment;
 pub enum ConnectionState {
     /// The first dial is under way.
     Dialling,
-    /// Calls can be made. Also while a connection that was of use has ended, and the next is on its way.
+    /// Calls can be made. Also while a connection that was of use has ended, and the next is on its
+    /// way.
     Up {
         /// Which connection it is; grows with each.
         generation: u64,
@@ -130,7 +133,8 @@ impl<C: Connect> Keeper<C> {
         }
     }
 
-    /// Uses a connection, and those that replace it, until there is none. Says when the next dial is due.
+    /// Uses a connection, and those that replace it, until there is none. Says when the next dial
+    /// is due.
     async fn stay_up(&mut self, mut connection: Arc<Connection>) -> Instant {
         let mut since = self.use_connection(&connection);
         let mut due = since + self.redial.age();
@@ -201,8 +205,8 @@ impl<C: Connect> Keeper<C> {
         }
     }
 
-    /// Waits for a random moment, or until a call waits for a connection. Then the dials of a fleet are spread as its calls are,
-    /// by admission.
+    /// Waits for a random moment, or until a call waits for a connection. Then the dials of a fleet
+    /// are spread as its calls are, by admission.
     async fn until_due_or_wanted(&mut self) {
         let jitter = self.redial.jitter();
         tokio::select! {

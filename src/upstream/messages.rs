@@ -1,6 +1,7 @@
 //! Between the contract's messages and the core's words.
 //!
-//! What comes in is taken as it is, checked only as far as it must be to be read at all: `render` checks the rest.
+//! What comes in is taken as it is, checked only as far as it must be to be read at all: `render`
+//! checks the rest.
 
 use std::time::{Duration, SystemTime};
 

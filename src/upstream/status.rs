@@ -53,7 +53,8 @@ pub(super) fn read(status: &Status, circumstances: Circumstances) -> RenderError
         return RenderError::Exhausted { pushback, message };
     }
     match status.code() {
-        // A status that tonic concluded is a fault of the way: an answer that it cannot decompress, say.
+        // A status that tonic concluded is a fault of the way: an answer that it cannot decompress,
+        // say.
         Code::Unimplemented if !circumstances.is_from_renderer => RenderError::Unavailable(message),
         Code::Internal | Code::ResourceExhausted if !circumstances.is_from_renderer => {
             Rejected::Unreadable.into()
@@ -86,8 +87,9 @@ pub(super) fn read(status: &Status, circumstances: Circumstances) -> RenderError
     }
 }
 
-/// Whether the renderer has not begun to work on a call, as it says by REFUSED_STREAM or in a GOAWAY (RFC 9113 §8.7), so that
-/// the call may be made again at once (gRFC A6, transparent retries).
+/// Whether the renderer has not begun to work on a call, as it says by REFUSED_STREAM or in a
+/// GOAWAY (RFC 9113 §8.7), so that the call may be made again at once (gRFC A6, transparent
+/// retries).
 pub(super) fn is_unprocessed(status: &Status) -> bool {
     let source = status.source();
     let Some(BrokenExchange::Connection(error)) = source.and_then(|source| source.downcast_ref())
@@ -125,7 +127,8 @@ fn read_broken(broken: &BrokenExchange, circumstances: Circumstances) -> RenderE
     }
 }
 
-/// A page is a fault of the way, whatever it says of what was asked for; only who may not come in is told so by its number.
+/// A page is a fault of the way, whatever it says of what was asked for; only who may not come in
+/// is told so by its number.
 fn read_page(status: StatusCode, message: Message) -> RenderError {
     match status {
         StatusCode::UNAUTHORIZED => RenderError::Failed {
@@ -140,7 +143,8 @@ fn read_page(status: StatusCode, message: Message) -> RenderError {
     }
 }
 
-/// A stream that breaks while its connection stands is a failure of its call alone. Codes as in gRPC over HTTP2, Errors.
+/// A stream that breaks while its connection stands is a failure of its call alone. Codes as in
+/// gRPC over HTTP2, Errors.
 fn read_reset(reason: h2::Reason) -> RenderError {
     let message = Message::new(&format!("the stream was reset: {reason}"));
     let code = match reason {
@@ -168,8 +172,8 @@ fn h2_error(error: &hyper::Error) -> Option<&h2::Error> {
     error.source()?.downcast_ref()
 }
 
-/// Whether the renderer has not seen, and will not see, the call: hyper cancels what it had not sent yet, and a GOAWAY names
-/// the last call that is still worked on (RFC 9113 §6.8).
+/// Whether the renderer has not seen, and will not see, the call: hyper cancels what it had not
+/// sent yet, and a GOAWAY names the last call that is still worked on (RFC 9113 §6.8).
 fn was_not_sent(error: &hyper::Error) -> bool {
     let is_past_the_last = |error: &h2::Error| error.is_go_away() && error.is_remote();
     error.is_canceled() || h2_error(error).is_some_and(is_past_the_last)
@@ -187,7 +191,8 @@ pub(super) fn with_causes(error: &dyn Error) -> String {
     line
 }
 
-/// When the renderer wants to be called again, if it says so. A pushback of nothing is no such word.
+/// When the renderer wants to be called again, if it says so. A pushback of nothing is no such
+/// word.
 fn pushback(status: &Status) -> Option<Pushback> {
     let metadata = status.metadata();
     let after = match metadata.get(PUSHBACK) {
@@ -208,8 +213,8 @@ fn pushback(status: &Status) -> Option<Pushback> {
     Some(Pushback { after, scope })
 }
 
-/// When `RetryInfo` says to come back; a time that has been means never, as a pushback below zero does. None when nothing is
-/// said of it.
+/// When `RetryInfo` says to come back; a time that has been means never, as a pushback below zero
+/// does. None when nothing is said of it.
 fn retry_delay(status: &Status) -> Option<Option<Duration>> {
     let details = pb::Status::decode(status.details()).ok()?.details;
     let info = details

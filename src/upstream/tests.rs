@@ -1,4 +1,5 @@
-//! The upstream against a renderer and a network that misbehave on command, mostly over streams in memory in paused time.
+//! The upstream against a renderer and a network that misbehave on command, mostly over streams in
+//! memory in paused time.
 
 mod apart;
 mod calls;

@@ -1,10 +1,11 @@
-//! Reads along in the bytes that a renderer sends, to learn what hyper does not report: how many arrived,
-//! whether its HTTP/2 SETTINGS arrived, and whether it is leaving.
+//! Reads along in the bytes that a renderer sends, to learn what hyper does not report: how many
+//! arrived, whether its HTTP/2 SETTINGS arrived, and whether it is leaving.
 //!
-//! hyper's handshake ends when our own half is written, so a black hole looks connected; and its connection notices a GOAWAY
-//! only with the next request, which then fails. Both are frames of a kind that stands in the clear in each frame's header
-//! (RFC 9113 §4.1), so counting through the headers is enough; whether the frames are sound is hyper's to judge. Of the
-//! SETTINGS the number of streams is read too, which hyper applies but does not tell.
+//! hyper's handshake ends when our own half is written, so a black hole looks connected; and its
+//! connection notices a GOAWAY only with the next request, which then fails. Both are frames of a
+//! kind that stands in the clear in each frame's header (RFC 9113 §4.1), so counting through the
+//! headers is enough; whether the frames are sound is hyper's to judge. Of the SETTINGS the number
+//! of streams is read too, which hyper applies but does not tell.
 
 use std::{
     fmt, io,
@@ -136,8 +137,8 @@ pub(super) enum Stranger {
 }
 
 impl Stranger {
-    /// Looks at the first bytes of a peer. HTTP/2 starts with a SETTINGS frame (RFC 9113 §3.4), which is all that is looked for
-    /// when there are enough of them.
+    /// Looks at the first bytes of a peer. HTTP/2 starts with a SETTINGS frame (RFC 9113 §3.4),
+    /// which is all that is looked for when there are enough of them.
     fn of(bytes: &[u8]) -> Option<Self> {
         const SHOWN: usize = 16;
         const TLS_RECORDS: std::ops::RangeInclusive<u8> = 0x14..=0x17;

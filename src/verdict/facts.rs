@@ -8,7 +8,8 @@ use super::{
     sample::{SHORTEST, Sample},
 };
 
-/// What two samples of a sidecar say together, or those of a fleet: gauges as they are now, and counts within a window.
+/// What two samples of a sidecar say together, or those of a fleet: gauges as they are now, and
+/// counts within a window.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Facts {
@@ -79,8 +80,9 @@ pub struct Facts {
     pub renders_per_second: f64,
     /// Renders that landed within the window.
     pub landed: Landed<u32>,
-    /// For which part of the time in which something was wanted, within the window, each gate was the first to stop it; of a
-    /// fleet the sum of the parts. A time of less than 2 s counts as 2 s.
+    /// For which part of the time in which something was wanted, within the window, each gate was
+    /// the first to stop it; of a fleet the sum of the parts. A time of less than 2 s counts as 2
+    /// s.
     pub bound: PerGate<f64>,
 }
 
@@ -130,7 +132,8 @@ impl Facts {
         }
     }
 
-    /// The facts of a fleet: counts and rates are sums, ages the highest, render times those of the sidecar in the middle.
+    /// The facts of a fleet: counts and rates are sums, ages the highest, render times those of the
+    /// sidecar in the middle.
     pub fn sum<'a>(all: impl IntoIterator<Item = &'a Self>) -> Self {
         let mut sum = Self::default();
         let (mut medians, mut means, mut usual) = (Vec::new(), Vec::new(), Vec::new());
@@ -205,7 +208,8 @@ impl Facts {
         f64::from(of) / f64::from(self.landed.sum().max(1))
     }
 
-    /// For which part of the time a gate was the first to stop what was wanted, on average of the sidecars.
+    /// For which part of the time a gate was the first to stop what was wanted, on average of the
+    /// sidecars.
     pub fn part_bound(&self, by: f64) -> f64 {
         by / f64::from(self.sidecars.max(1))
     }

@@ -18,7 +18,8 @@ pub(super) const SHORTEST: Duration = Duration::from_secs(2);
 const QUIET: Duration = Duration::from_secs(10);
 /// How long a failure counts; it counts for longer if no render has succeeded since.
 const NEWS: Duration = Duration::from_secs(10);
-/// A renderer hangs if its oldest render takes at least this long, and this many times longer than usual.
+/// A renderer hangs if its oldest render takes at least this long, and this many times longer than
+/// usual.
 const HANG: (Duration, u32) = (Duration::from_secs(5), 10);
 /// The part of the permits that refreshes of outdated projects may hold.
 const PERMITS_OF_REFRESHES: f64 = 0.75;
@@ -72,8 +73,9 @@ pub struct Sample {
     pub bound: PerGate<Duration>,
 }
 
-/// The sample at which the window before `now` begins, of those `kept` in the order of time: the last 20 landings, a minute, or ten
-/// seconds in which nothing was wanted and nothing landed, whichever is shortest.
+/// The sample at which the window before `now` begins, of those `kept` in the order of time: the
+/// last 20 landings, a minute, or ten seconds in which nothing was wanted and nothing landed,
+/// whichever is shortest.
 pub fn window<'a, Kept: Borrow<Sample>>(
     kept: &'a VecDeque<Kept>,
     now: &Sample,
@@ -102,7 +104,8 @@ impl Sample {
         self.wanted_missing + self.wanted_outdated
     }
 
-    /// Whether renders are accepted and not answered: the oldest takes long, and no other was answered for as long.
+    /// Whether renders are accepted and not answered: the oldest takes long, and no other was
+    /// answered for as long.
     pub(super) fn is_hanging(&self) -> bool {
         let (least, times) = HANG;
         let long = least.max(self.median_render.saturating_mul(times));

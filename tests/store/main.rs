@@ -1,8 +1,10 @@
-//! The scripts of `src/store/scripts` on a real server beside their model in Rust: the same random sequences of calls, flushes,
-//! restored copies, lost keys and steps of the clock, and every answer compared.
+//! The scripts of `src/store/scripts` on a real server beside their model in Rust: the same random
+//! sequences of calls, flushes, restored copies, lost keys and steps of the clock, and every answer
+//! compared.
 //!
-//! The scripts run as they are. `clock.c`, preloaded into the server, is its time of day: it stands still until the test moves
-//! it, so that both sides decide by the same microsecond, and times to live end when they should.
+//! The scripts run as they are. `clock.c`, preloaded into the server, is its time of day: it stands
+//! still until the test moves it, so that both sides decide by the same microsecond, and times to
+//! live end when they should.
 
 #![expect(
     clippy::panic,
@@ -19,7 +21,8 @@ use std::{collections::BTreeMap, env};
 
 use self::{sequence::Sequence, server::Server};
 
-/// How many steps are taken, and by which seed: `EVENKEEL_STORE_STEPS=100000`, `EVENKEEL_STORE_SEED=7`.
+/// How many steps are taken, and by which seed: `EVENKEEL_STORE_STEPS=100000`,
+/// `EVENKEEL_STORE_SEED=7`.
 fn set(name: &str) -> Option<u64> {
     let set = env::var(name).ok()?;
     Some(

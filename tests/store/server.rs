@@ -1,4 +1,5 @@
-//! A server of our own: on a socket in a temporary folder, without files, with a clock that the test moves.
+//! A server of our own: on a socket in a temporary folder, without files, with a clock that the
+//! test moves.
 
 use std::{
     env,

@@ -64,7 +64,8 @@ async fn a_lone_caller_that_hangs_up_leaves_its_result_behind() {
     assert_eq!(renderer.renders().count(CallState::Rendered), 1);
 }
 
-/// h2 ends a connection on which too many streams are reset (its limit of pending resets, against "rapid reset").
+/// h2 ends a connection on which too many streams are reset (its limit of pending resets, against
+/// "rapid reset").
 #[tokio::test]
 async fn applications_that_cancel_by_the_hundred_keep_their_connection_and_cancel_no_render() {
     let renderer = StormRenderer::start(sample(23, secs(3))).await;

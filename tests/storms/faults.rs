@@ -45,8 +45,8 @@ async fn a_renderer_that_hangs_delays_no_lookup_and_is_used_again_when_it_is_wel
     load.stop().await;
 }
 
-/// tonic drops the handler and answers CANCELLED when its own deadline wins. A machine too busy to keep a timer by 10 ms may
-/// fail a try; a sidecar without a margin fails all three.
+/// tonic drops the handler and answers CANCELLED when its own deadline wins. A machine too busy to
+/// keep a timer by 10 ms may fail a try; a sidecar without a margin fails all three.
 #[tokio::test]
 async fn forty_lookups_with_60_ms_to_live_are_answered_while_the_render_hangs() {
     let renderer = StormRenderer::start(sample(23, millis(5))).await;

@@ -1,4 +1,5 @@
-//! A fleet as its operator sees it: fifty real sidecars, of which three differ, and an address that is silent.
+//! A fleet as its operator sees it: fifty real sidecars, of which three differ, and an address that
+//! is silent.
 
 use std::{net::SocketAddr, process::Command};
 
@@ -22,7 +23,8 @@ async fn a_fleet_of_fifty_says_who_differs_who_is_silent_and_when_a_release_is_o
     let project = renderer.projects()[0].clone();
     hold(&sidecars, &project).await;
 
-    // One has other settings, one is asked for projects that do not exist, one is of another version.
+    // One has other settings, one is asked for projects that do not exist, one is of another
+    // version.
     let settings = hash(&sidecars[0]).await;
     sidecars[7].edit(json!({ "lookup": { "patience": "60ms" } }));
     let (edited, before) = (&sidecars[7], settings.clone());

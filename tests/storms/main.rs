@@ -1,7 +1,9 @@
-//! The sidecar as a whole, in storms: real sockets on loopback, the embedded renderer behind it, and plain time.
+//! The sidecar as a whole, in storms: real sockets on loopback, the embedded renderer behind it,
+//! and plain time.
 //!
-//! What a sidecar costs is counted where it hurts, in the journal of the renderer; what it says of itself is read from its
-//! metrics. `support` has the words; every other module is one kind of weather.
+//! What a sidecar costs is counted where it hurts, in the journal of the renderer; what it says of
+//! itself is read from its metrics. `support` has the words; every other module is one kind of
+//! weather.
 
 mod callers;
 mod faults;

@@ -1,4 +1,5 @@
-//! A release makes everything outdated: what it costs the renderer, and how all becomes fresh again.
+//! A release makes everything outdated: what it costs the renderer, and how all becomes fresh
+//! again.
 
 use serde_json::json;
 use tokio::time::{Instant, sleep};
@@ -64,7 +65,8 @@ async fn forty_projects_looked_up_once_after_a_release_become_fresh_in_silence()
     assert_eq!(renderer.renders().asked, 80);
 }
 
-/// A new pod holds nothing, and an ordinary release replaces pods: that alone must not cost a render.
+/// A new pod holds nothing, and an ordinary release replaces pods: that alone must not cost a
+/// render.
 #[tokio::test]
 async fn a_new_sidecar_fetches_what_is_stored_and_renders_nothing() {
     let renderer = StormRenderer::start(sample(200, millis(1))).await;

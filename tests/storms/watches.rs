@@ -40,7 +40,8 @@ async fn watchers_of_twenty_projects_see_a_release_without_a_lookup() {
     assert_eq!(renderer.renders().asked, 40);
 }
 
-/// A broadcast with one slot loses what is newer; an unbounded queue grows with each reader that does not read.
+/// A broadcast with one slot loses what is newer; an unbounded queue grows with each reader that
+/// does not read.
 #[tokio::test]
 async fn a_watcher_that_does_not_read_ends_on_the_newest() {
     let folder = tempfile::tempdir().unwrap();

@@ -1,4 +1,5 @@
-//! What each gate asks, and for how long it is expected to stay shut. The order stands in the ladder.
+//! What each gate asks, and for how long it is expected to stay shut. The order stands in the
+//! ladder.
 
 use std::{num::NonZeroU32, time::Duration};
 

@@ -1,5 +1,5 @@
-//! A machine and the world around it, in which random steps are taken, with the invariants that hold
-//! after each of them.
+//! A machine and the world around it, in which random steps are taken, with the invariants that
+//! hold after each of them.
 
 use std::collections::{HashMap, HashSet};
 

@@ -173,7 +173,8 @@ fn events() -> impl Strategy<Value = CacheEvent> {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(120))]
 
-    /// A scrape of 50,000 held projects walked over all of them and took 46 ms, on the runtime of the flights.
+    /// A scrape of 50,000 held projects walked over all of them and took 46 ms, on the runtime of
+    /// the flights.
     #[test]
     fn what_is_counted_without_a_walk_is_what_a_walk_counts(
         events in prop::collection::vec((events(), 1_u64..8_000), 1..120),

@@ -1,4 +1,5 @@
-//! The picture of a plan: before and after side by side over the same axes, as a self-contained SVG.
+//! The picture of a plan: before and after side by side over the same axes, as a self-contained
+//! SVG.
 
 use std::time::Duration;
 

@@ -12,7 +12,8 @@ use crate::{
     verdict::{figure, time},
 };
 
-/// The schema of the JSON. Readers ignore fields that they do not know; a change of what a field means has another name.
+/// The schema of the JSON. Readers ignore fields that they do not know; a change of what a field
+/// means has another name.
 const SCHEMA: &str = "evenkeel.plan/1";
 
 /// A case, and what is predicted of it.

@@ -186,7 +186,8 @@ pub(super) fn cases(args: &PlanArgs, known: &Known) -> Result<[Case; 2], Unfit> 
     Ok(cases)
 }
 
-/// The values of a flag before and after: where the sidecars say what is the case now, one value is the change.
+/// The values of a flag before and after: where the sidecars say what is the case now, one value is
+/// the change.
 fn of<T: Copy>(
     name: &'static str,
     flag: Option<Sides<T>>,
@@ -205,7 +206,8 @@ fn of<T: Copy>(
     }
 }
 
-/// The rates of a sidecar. Where the settings divide a fleet's rate, it stays the same with another number of pods.
+/// The rates of a sidecar. Where the settings divide a fleet's rate, it stays the same with another
+/// number of pods.
 fn rates(args: &PlanArgs, now: Option<&Now>, pods: [u32; 2]) -> Result<[f64; 2], Unfit> {
     let each = |rates: [f64; 2]| {
         // No pods are refused later.

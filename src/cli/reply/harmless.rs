@@ -1,7 +1,7 @@
 //! JSON of which a terminal obeys nothing and a reader hides nothing.
 //!
-//! JSON escapes the controls of C0 alone. What [`printable`](crate::printable) escapes beside them is escaped here, as
-//! `\uXXXX`: the same string for a program.
+//! JSON escapes the controls of C0 alone. What [`printable`](crate::printable) escapes beside them
+//! is escaped here, as `\uXXXX`: the same string for a program.
 
 use std::io;
 
@@ -26,7 +26,8 @@ impl Formatter for Harmless {
         write_harmless(fragment, writer)
     }
 
-    /// Outside of its strings, JSON that was written elsewhere holds no other of these characters than white space.
+    /// Outside of its strings, JSON that was written elsewhere holds no other of these characters
+    /// than white space.
     fn write_raw_fragment<W>(&mut self, writer: &mut W, fragment: &str) -> io::Result<()>
     where
         W: ?Sized + io::Write,

@@ -159,7 +159,8 @@ fn what_was_said_from_outside_stays_in_its_line_and_is_short() {
     assert!(!summary(&reply).contains(char::is_control));
 }
 
-/// What a terminal obeys or hides, which JSON lets stand in a string: controls of C1, marks that turn the direction of text.
+/// What a terminal obeys or hides, which JSON lets stand in a string: controls of C1, marks that
+/// turn the direction of text.
 const HOSTILE: &str =
     "\u{7f}\u{9b}2J\u{9d}0;owned\u{9c}\u{85}\u{202e}txt\u{2066}\u{200b}\u{2028}\u{feff}\u{e0041}";
 

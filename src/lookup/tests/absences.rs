@@ -101,7 +101,8 @@ async fn a_landing_is_held_though_its_entry_was_evicted_meanwhile_and_eviction_s
     assert_eq!(core.renderer.renders_of(&shop), 2);
 }
 
-/// ld-relay: an absence that is not the renderer's word is remembered, or one that is wipes what is held.
+/// ld-relay: an absence that is not the renderer's word is remembered, or one that is wipes what is
+/// held.
 #[tokio::test(start_paused = true)]
 async fn a_missing_project_that_the_renderer_does_not_know_is_not_asked_for_again_for_a_while() {
     let core = LookupCore::new().await;
@@ -216,7 +217,8 @@ async fn a_replica_that_knows_nothing_does_not_wipe_what_is_held() {
     assert!(core.cache.len() >= 95, "{}", core.cache.len());
 }
 
-/// The incident; Google Cloud, 2025-06-12: an ordinary release replaces pods, and a new pod holds nothing.
+/// The incident; Google Cloud, 2025-06-12: an ordinary release replaces pods, and a new pod holds
+/// nothing.
 #[tokio::test(start_paused = true)]
 async fn a_new_pod_fetches_what_is_stored_without_a_render() {
     let core = LookupCore::new().await;
@@ -305,7 +307,8 @@ async fn a_revision_that_lands_answers_those_who_wait_though_others_take_its_roo
     assert_eq!(core.renders(), 4);
 }
 
-/// 99.9 % of the callers were told that the queue was full, just after the renderer had said NOT_FOUND.
+/// 99.9 % of the callers were told that the queue was full, just after the renderer had said
+/// NOT_FOUND.
 #[tokio::test(start_paused = true)]
 async fn one_who_waited_is_told_that_there_is_no_such_project_though_that_was_forgotten_since() {
     let core = LookupCore::new().await;

@@ -28,7 +28,8 @@ fn number(core: &LookupCore, project: &Project) -> u64 {
     held.revision.order.number
 }
 
-/// An input that changes while no stream of changes is open leaves the project fresh with its old input for ever.
+/// An input that changes while no stream of changes is open leaves the project fresh with its old
+/// input for ever.
 #[tokio::test(start_paused = true)]
 async fn a_change_that_was_missed_is_found_by_a_fetch_and_costs_no_render() {
     let shop = project("demo/shop");

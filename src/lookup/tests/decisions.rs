@@ -1,4 +1,5 @@
-//! The decision table: what is held × what admission says × what the renderer does, every row of it.
+//! The decision table: what is held × what admission says × what the renderer does, every row of
+//! it.
 
 use super::*;
 

@@ -118,7 +118,8 @@ async fn a_demand_bypasses_the_absence_of_a_project() {
     assert!(get_at_least(&core, &shop, 1, 0).await.is_ok());
 }
 
-/// The renderer was asked for the rollout that was demanded, and one that stamps what it is asked for made that mistake last for ever.
+/// The renderer was asked for the rollout that was demanded, and one that stamps what it is asked
+/// for made that mistake last for ever.
 #[tokio::test(start_paused = true)]
 async fn the_renderer_is_never_asked_for_more_than_the_target() {
     let core = LookupCore::new().await;

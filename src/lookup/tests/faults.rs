@@ -4,7 +4,8 @@ use super::*;
 use crate::admission::Stops;
 use crate::logged::CapturedLog;
 
-/// Keeps looking projects up, every 100 ms each, for as long as it is polled, and has each answer judged.
+/// Keeps looking projects up, every 100 ms each, for as long as it is polled, and has each answer
+/// judged.
 async fn look_up(core: &LookupCore, projects: &[Project], judge: fn(&Result<Answer, Failure>)) {
     loop {
         for project in projects {
@@ -41,7 +42,8 @@ fn assert_trusts_the_renderer(core: &LookupCore) {
     assert_eq!(snapshot.rate_in_force, snapshot.limits.rate);
 }
 
-/// flagd#2027, unleash-edge's loop of one second: an upstream that is dead for long is asked again and again.
+/// flagd#2027, unleash-edge's loop of one second: an upstream that is dead for long is asked again
+/// and again.
 #[tokio::test(start_paused = true)]
 async fn a_renderer_that_is_unavailable_for_long_is_asked_seldom_and_used_soon_after() {
     let core = LookupCore::paced(50.0, 100).await;
@@ -58,7 +60,8 @@ async fn a_renderer_that_is_unavailable_for_long_is_asked_seldom_and_used_soon_a
     assert!(took <= secs(90), "{took:?}");
 }
 
-/// flagd#2027, unleash-edge's loop of one second: ten minutes of a dead upstream, each attempt of them logged.
+/// flagd#2027, unleash-edge's loop of one second: ten minutes of a dead upstream, each attempt of
+/// them logged.
 #[tokio::test(start_paused = true)]
 async fn ten_minutes_of_a_dead_renderer_cost_only_its_probes_and_one_log_line() {
     let core = LookupCore::new().await;
@@ -120,7 +123,8 @@ async fn a_breaker_that_closes_lets_one_probe_through_and_then_a_ramp() {
     assert!(took <= secs(60), "{took:?}");
 }
 
-/// Each refused project cooled down by itself for 5 s and more, however little was in the renderer's way.
+/// Each refused project cooled down by itself for 5 s and more, however little was in the
+/// renderer's way.
 #[tokio::test(start_paused = true)]
 async fn a_plain_refusal_is_no_failure_but_asks_for_fewer_at_once() {
     let core = LookupCore::new().await;
@@ -245,7 +249,8 @@ async fn a_global_pushback_holds_everything_then_probes_then_ramps() {
             "but for the probe: {reasons:?}"
         );
     }
-    // Whatever is pushed back starts a hold of 3 s to 4.5 s: what arrives within 3 s came in one and the same.
+    // Whatever is pushed back starts a hold of 3 s to 4.5 s: what arrives within 3 s came in one
+    // and the same.
     let arrivals = core.renderer.arrivals().split_off(first_burst);
     let holds: Vec<_> = arrivals
         .chunk_by(|one, next| *next - *one < secs(3))
@@ -341,7 +346,8 @@ async fn retries_of_every_layer_together_stay_within_a_tenth_of_the_first_attemp
     );
 }
 
-/// What never ends, what is larger than accepted, what panics; and what is as large as accepted, which is no poison.
+/// What never ends, what is larger than accepted, what panics; and what is as large as accepted,
+/// which is no poison.
 #[tokio::test(start_paused = true)]
 async fn a_poison_project_cools_down_alone() {
     let core = LookupCore::new().await;
@@ -482,7 +488,8 @@ async fn a_poison_project_does_not_hold_a_release_up() {
     }
 }
 
-/// Few projects cannot open the breaker, so that their own cool-downs decide when the renderer is noticed again.
+/// Few projects cannot open the breaker, so that their own cool-downs decide when the renderer is
+/// noticed again.
 #[tokio::test(start_paused = true)]
 async fn few_projects_are_fresh_soon_after_a_long_outage() {
     for many in [1, 2, 3, 6] {

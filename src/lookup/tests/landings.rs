@@ -1,5 +1,5 @@
-//! What a landing costs during a release. `tests/bench/instructions.py` runs these tests under callgrind, and compares the
-//! instructions of [`landings_of_a_release`].
+//! What a landing costs during a release. `tests/bench/instructions.py` runs these tests under
+//! callgrind, and compares the instructions of [`landings_of_a_release`].
 
 use tokio::runtime::{Builder, Runtime};
 

@@ -28,7 +28,8 @@ async fn a_renderer_that_stays_behind_is_asked_ever_more_seldom_and_used_once_it
     assert!(core.converges(&[shop], 2).await <= secs(30));
 }
 
-/// A balancer of TCP connections pinned a sidecar to a replica that is behind, for as long as the connection lasted.
+/// A balancer of TCP connections pinned a sidecar to a replica that is behind, for as long as the
+/// connection lasted.
 #[tokio::test(start_paused = true)]
 async fn a_connection_over_which_several_projects_are_behind_is_replaced() {
     let core = LookupCore::new().await;
@@ -71,7 +72,8 @@ async fn a_target_raised_during_a_render_lets_it_land_and_wants_the_project_once
     assert_eq!(core.renders(), before + 1);
 }
 
-/// A release a minute, two releases ten seconds apart: only the newest counts, and a project is not rendered for each.
+/// A release a minute, two releases ten seconds apart: only the newest counts, and a project is not
+/// rendered for each.
 #[tokio::test(start_paused = true)]
 async fn a_project_just_rendered_for_a_raised_target_waits_before_it_is_rendered_for_the_next() {
     let core = LookupCore::new().await;
@@ -87,7 +89,8 @@ async fn a_project_just_rendered_for_a_raised_target_waits_before_it_is_rendered
     assert_eq!(core.renderer.renders_of(&shop), 3);
 }
 
-/// flagd logs and applies what it cannot read; Google Cloud, 2025-06-12: blank fields took readers down.
+/// flagd logs and applies what it cannot read; Google Cloud, 2025-06-12: blank fields took readers
+/// down.
 #[tokio::test(start_paused = true)]
 async fn a_blank_garbled_or_wrong_render_is_rejected_and_the_held_one_served() {
     let garbles: [fn(&mut crate::render::Offer); 10] = [
@@ -97,7 +100,8 @@ async fn a_blank_garbled_or_wrong_render_is_rejected_and_the_held_one_served() {
         |offer| offer.project = "demo/other".into(),
         |offer| offer.project = String::new(),
         |offer| offer.order.rollout = 0,
-        // It was held, and sent with each answer, not_modified or not, outside of the batch's limit.
+        // It was held, and sent with each answer, not_modified or not, outside of the batch's
+        // limit.
         |offer| offer.content_type = format!("text/{}", "x".repeat(15 << 20)),
         |offer| offer.content_type = "text/plain\r\nx-forged: 1".into(),
         |offer| offer.content_type = "text/plain; charset=\u{1b}[31m".into(),
@@ -159,7 +163,8 @@ async fn an_older_result_that_lands_late_overwrites_nothing() {
     );
 }
 
-/// The slow one is given up at its deadline; a renderer that goes on with it is done after the fast one.
+/// The slow one is given up at its deadline; a renderer that goes on with it is done after the fast
+/// one.
 #[tokio::test(start_paused = true)]
 async fn a_slow_old_render_overwrites_nothing_when_a_fast_new_one_overtakes_it() {
     let core = LookupCore::new().await;
@@ -304,7 +309,8 @@ async fn any_media_type_of_up_to_255_bytes_is_held_as_it_is_and_so_is_none() {
     }
 }
 
-/// A renderer that was restarted said that a change came with rollout 1, and what was held was of rollout 2.
+/// A renderer that was restarted said that a change came with rollout 1, and what was held was of
+/// rollout 2.
 #[tokio::test(start_paused = true)]
 async fn a_change_under_a_lower_rollout_than_is_held_outdates_what_lacks_its_number() {
     let core = LookupCore::new().await;

@@ -1,4 +1,5 @@
-//! What the rooms tell each other: each fact that admission has to hear, shown by what happens when it does.
+//! What the rooms tell each other: each fact that admission has to hear, shown by what happens when
+//! it does.
 
 use tokio::time::timeout;
 

@@ -32,7 +32,8 @@ fn traces<const N: usize>() -> [TraceContext; N] {
     [(); N].map(|()| TraceContext::fresh())
 }
 
-/// Guards against spans of the renderer that have no parent: a sidecar whose calls are unrelated traces cuts each trace in two.
+/// Guards against spans of the renderer that have no parent: a sidecar whose calls are unrelated
+/// traces cuts each trace in two.
 #[tokio::test(start_paused = true)]
 async fn the_fetch_and_the_render_of_a_missing_project_belong_to_the_lookup_that_caused_them() {
     let core = LookupCore::new().await;
@@ -100,7 +101,8 @@ async fn the_projects_of_a_batch_belong_to_its_trace() {
     assert_eq!(core.render_traces(), [batch; 3]);
 }
 
-/// Guards against an exporter that gets what no caller sampled, or spans that the renderer's own have not as their parent.
+/// Guards against an exporter that gets what no caller sampled, or spans that the renderer's own
+/// have not as their parent.
 #[tokio::test(start_paused = true)]
 async fn flights_of_a_sampled_trace_are_told_with_the_span_that_the_renderer_knows() {
     let core = LookupCore::new().await;

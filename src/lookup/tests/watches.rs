@@ -18,7 +18,8 @@ async fn watchers_see_every_project_renewed_after_a_release_without_a_lookup() {
     for watch in &mut watches {
         assert_eq!(watch.next().await.unwrap().revision.order.rollout, 1);
     }
-    // A watch that is not polled is like a reader that stopped: poll them all, as their streams would.
+    // A watch that is not polled is like a reader that stopped: poll them all, as their streams
+    // would.
     core.refresh.set_target(2);
     let renewed = join_all(watches.iter_mut().map(|watch| next_within(watch, secs(10)))).await;
     for answer in renewed {

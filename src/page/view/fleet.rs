@@ -1,4 +1,5 @@
-//! What a page says of several sidecars: which differ, which are silent, and what they have in common.
+//! What a page says of several sidecars: which differ, which are silent, and what they have in
+//! common.
 
 use std::collections::BTreeMap;
 

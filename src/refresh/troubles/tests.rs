@@ -11,7 +11,8 @@ fn project(n: usize) -> Project {
     Project::new(&format!("typo/{n}")).unwrap()
 }
 
-/// 55,000 mistyped names within a quarter of an hour made each further lookup cost 3.8 ms: all that stood was walked.
+/// 55,000 mistyped names within a quarter of an hour made each further lookup cost 3.8 ms: all that
+/// stood was walked.
 #[test]
 fn fifty_five_thousand_distinct_mistyped_names_cost_the_same_each_and_a_bounded_memory() {
     let mut troubles = Troubles::default();

@@ -1,7 +1,8 @@
 //! The folder: one `PROJECT.yaml` for each project, read four times a second.
 //!
-//! Polling needs no watches of the kernel's and sees a swapped symlink like a rewritten file. A change is taken when two
-//! reads agree on it, so that a half-written file is never rendered. What a change means is known to `projects` alone.
+//! Polling needs no watches of the kernel's and sees a swapped symlink like a rewritten file. A
+//! change is taken when two reads agree on it, so that a half-written file is never rendered. What
+//! a change means is known to `projects` alone.
 
 use std::{
     collections::BTreeMap,
@@ -44,7 +45,8 @@ impl FoundProject {
     }
 }
 
-/// Reads every `PROJECT.yaml` of the folder. What cannot be read is found as such; only the folder itself can fail.
+/// Reads every `PROJECT.yaml` of the folder. What cannot be read is found as such; only the folder
+/// itself can fail.
 pub(super) fn read(folder: &Path) -> io::Result<FolderProjects> {
     let mut found = FolderProjects::new();
     for entry in fs::read_dir(folder)? {

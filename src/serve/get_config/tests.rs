@@ -1,4 +1,5 @@
-//! The hand-written way answers every request as tonic's server and the generated code do, however it is made and cut.
+//! The hand-written way answers every request as tonic's server and the generated code do, however
+//! it is made and cut.
 
 use std::{future::Future, io, time::Duration};
 
@@ -466,7 +467,8 @@ fn both_ways_leave_out_the_payload_whose_digest_is_known() {
     }
 }
 
-/// The usual requests go the short way; else the test above would compare the generated code with itself.
+/// The usual requests go the short way; else the test above would compare the generated code with
+/// itself.
 #[test]
 fn usual_requests_are_plain() {
     let long = "x".repeat(127);

@@ -1,4 +1,5 @@
-//! Connections whose other side is slow, narrow, half gone or gone: no answer is lost or cut, and nothing hangs.
+//! Connections whose other side is slow, narrow, half gone or gone: no answer is lost or cut, and
+//! nothing hangs.
 //!
 //! Each runs `EVENKEEL_ROUNDS` rounds, 20 by default.
 
@@ -345,8 +346,8 @@ async fn a_socket_that_its_peer_closed_ends_under_load() {
     }
 }
 
-/// h2 ends a connection whose peer has closed its sending half, and loses what it had not written by then, as tonic does too.
-/// The caller sees an error, never a truncated answer.
+/// h2 ends a connection whose peer has closed its sending half, and loses what it had not written
+/// by then, as tonic does too. The caller sees an error, never a truncated answer.
 #[tokio::test]
 async fn a_half_closed_socket_gets_what_was_answered_and_no_answer_cut() {
     let server = PayloadServer::start();
@@ -359,8 +360,8 @@ async fn a_half_closed_socket_gets_what_was_answered_and_no_answer_cut() {
     }
 }
 
-/// Asks for 8 at once, closes the sending half once all are being answered, and reads what comes. Fails if an answer ends
-/// without an error, but early.
+/// Asks for 8 at once, closes the sending half once all are being answered, and reads what comes.
+/// Fails if an answer ends without an error, but early.
 async fn half_close(server: &PayloadServer, size: usize) -> Vec<Result<(), h2::Error>> {
     // Nothing that is read opens these windows again, which would take writing.
     let mut builder = Builder::new();
@@ -382,7 +383,8 @@ async fn half_close(server: &PayloadServer, size: usize) -> Vec<Result<(), h2::E
 
 #[tokio::test]
 async fn a_caller_that_stops_reading_does_not_keep_the_listener_from_closing() {
-    // Each round waits as long as a connection may take to close: so they run side by side, but not all, for want of memory.
+    // Each round waits as long as a connection may take to close: so they run side by side, but not
+    // all, for want of memory.
     const AT_ONCE: usize = 20;
     stream::iter(0..rounds())
         .for_each_concurrent(AT_ONCE, |_| closes_though_no_client_reads())
@@ -398,7 +400,8 @@ async fn closes_though_no_client_reads() {
     let mut socket = server.connect().await;
     let (client, connection) = builder.handshake::<_, Bytes>(&mut socket).await.unwrap();
     let mut connection = pin!(connection);
-    // Once all heads were read, all are being answered; most of that does not fit into the buffers of two sockets.
+    // Once all heads were read, all are being answered; most of that does not fit into the buffers
+    // of two sockets.
     let heads = try_join_all((0..64).map(|_| begin(&client, 1024 * KIB)));
     let answers = tokio::select! {
         _ = connection.as_mut() => panic!("it reads on"),

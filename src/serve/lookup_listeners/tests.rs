@@ -133,7 +133,8 @@ async fn serves_tcp_and_unix_sockets_and_counts_who_is_connected() {
     assert!(!path.exists());
 }
 
-/// h2 answers more than 20 calls that are reset before they were accepted with GOAWAY, unless told otherwise.
+/// h2 answers more than 20 calls that are reset before they were accepted with GOAWAY, unless told
+/// otherwise.
 #[tokio::test]
 async fn applications_that_cancel_by_the_hundred_keep_their_connection() {
     let script = Scripted::new().takes(Duration::from_millis(50));
@@ -156,7 +157,8 @@ async fn applications_that_cancel_by_the_hundred_keep_their_connection() {
     for round in 0..10 {
         let lookups = (0..200).map(|lookup| {
             let mut client = client.clone();
-            // From calls that are given up before they are sent to calls that are given up while they are answered.
+            // From calls that are given up before they are sent to calls that are given up while
+            // they are answered.
             let patience = Duration::from_millis((round + lookup) % 13);
             async move { timeout(patience, client.get_config(asks())).await }
         });

@@ -26,10 +26,12 @@ use crate::serve::{
 /// The most bytes of a request's head, and the most of what is read ahead.
 const MAX_HEAD: usize = 16 * 1024;
 
-/// How long a request's head may take to come; for the first one, counted from when the connection was accepted.
+/// How long a request's head may take to come; for the first one, counted from when the connection
+/// was accepted.
 const HEAD_WITHIN: Duration = Duration::from_secs(10);
 
-/// How long a connection may stay between requests: longer than the usual interval of scrapers, a minute.
+/// How long a connection may stay between requests: longer than the usual interval of scrapers, a
+/// minute.
 const IDLE: Duration = Duration::from_secs(120);
 
 /// Hosts connections of HTTP/1.

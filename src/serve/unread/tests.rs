@@ -80,7 +80,8 @@ async fn those_who_wait_get_room_in_order_and_none_overtakes_them() {
     assert!(pin(&unread.open(None), &[&small]).is_some());
 }
 
-/// A sidecar's edge in memory with room for this many unread bytes. It holds `a` to `d`, of 1 MiB each.
+/// A sidecar's edge in memory with room for this many unread bytes. It holds `a` to `d`, of 1 MiB
+/// each.
 struct UnreadEdge {
     role_state: RoleState,
     lookups: Lookups<Scripted>,

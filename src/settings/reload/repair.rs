@@ -11,8 +11,8 @@ use super::{FileWatch, PERIOD, ReadCause, read_again};
 use crate::settings::{Invalid, Loaded, Repair, Sources, load::resolve};
 
 impl Repair {
-    /// Reads the files again and again, and at once on `demand`, until they are fit to run with; `unfit` has what is wrong with
-    /// them meanwhile. Never ends when the runtime does.
+    /// Reads the files again and again, and at once on `demand`, until they are fit to run with;
+    /// `unfit` has what is wrong with them meanwhile. Never ends when the runtime does.
     pub async fn done(
         self: Box<Self>,
         sources: &Sources,

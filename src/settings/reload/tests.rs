@@ -75,7 +75,8 @@ fn reloaded(results: &[ReloadResult]) -> &Reloaded {
     }
 }
 
-/// Links `settings.yaml` to `..data/settings.yaml`, and `..data` to a new folder, as the kubelet does for a ConfigMap.
+/// Links `settings.yaml` to `..data/settings.yaml`, and `..data` to a new folder, as the kubelet
+/// does for a ConfigMap.
 fn swap_data(folder: &Path, version: u32, content: &str) {
     let versioned = folder.join(format!("..{version}"));
     fs::create_dir(&versioned).unwrap();

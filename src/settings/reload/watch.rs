@@ -1,8 +1,8 @@
 //! Decides when what was read of the files is to be taken.
 //!
-//! What was moved into place is whole and is taken at once: a new target behind the symbolic links, or a new inode whose name
-//! changed after its content did. Anything else may be half of what is being written, and is taken when two successive
-//! readings agree. Nothing is taken twice.
+//! What was moved into place is whole and is taken at once: a new target behind the symbolic links,
+//! or a new inode whose name changed after its content did. Anything else may be half of what is
+//! being written, and is taken when two successive readings agree. Nothing is taken twice.
 
 use crate::settings::reading::FileReading;
 
@@ -57,7 +57,8 @@ impl FileWatch {
         None
     }
 
-    /// Whether every file that changed was replaced by a whole one. What is empty or missing never counts as whole.
+    /// Whether every file that changed was replaced by a whole one. What is empty or missing never
+    /// counts as whole.
     fn was_moved_into_place(&self, read: &[FileReading]) -> bool {
         let pairs = self.taken.iter().zip(read);
         let mut changed = pairs.filter(|(taken, read)| taken.content != read.content);

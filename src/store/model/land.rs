@@ -15,7 +15,8 @@ use crate::store::{
     time::millis,
 };
 
-/// The fleet's pace looks at so much time at once, in microseconds, and two pushbacks within it count.
+/// The fleet's pace looks at so much time at once, in microseconds, and two pushbacks within it
+/// count.
 const WINDOW: f64 = 5e6;
 const LONGEST_HOLD: f64 = 120e6;
 const LONGEST_RAMP: f64 = 60e6;

@@ -1,4 +1,5 @@
-//! What ends by itself, as the server has it: looked at after its end, it is gone, even if the clock goes back later.
+//! What ends by itself, as the server has it: looked at after its end, it is gone, even if the
+//! clock goes back later.
 
 use std::collections::BTreeMap;
 

@@ -1,5 +1,6 @@
-//! A few sidecars that share a model, each by the rules of a caller, while the store is flushed, rolled back, cut off, and its clock
-//! stepped: what they start is within the budget, and each project is rendered once but for what the faults explain.
+//! A few sidecars that share a model, each by the rules of a caller, while the store is flushed,
+//! rolled back, cut off, and its clock stepped: what they start is within the budget, and each
+//! project is rendered once but for what the faults explain.
 
 use std::collections::VecDeque;
 
@@ -481,7 +482,8 @@ impl ModelFleet {
     fn is_within_the_budget(&self) -> Result<(), String> {
         // A step of the test is the way of an answer: what starts may be seen so late.
         let slack = 1.0 + RATE * (0.2 + TICK as f64 / 1e6) + f64::from(self.parted);
-        // Of all windows that end at a start, the worst is the one where starts - rate × time rose most.
+        // Of all windows that end at a start, the worst is the one where starts - rate × time rose
+        // most.
         let mut least = f64::INFINITY;
         for (count, at) in self.starts.iter().enumerate() {
             let level = count as f64 - RATE * (*at as f64 / 1e6);
@@ -548,7 +550,8 @@ fn a_fleet_feels_every_fault_and_keeps_its_budget() {
     assert!(least.into_iter().all(|times| times > 0), "{seen:?}");
 }
 
-/// What agreement of the fleets above means: without a fault every project is rendered once, and tokens are what binds.
+/// What agreement of the fleets above means: without a fault every project is rendered once, and
+/// tokens are what binds.
 #[test]
 fn without_a_fault_each_project_is_rendered_once_and_in_time() {
     let mut fleet = ModelFleet::new(7);
@@ -570,7 +573,8 @@ fn without_a_fault_each_project_is_rendered_once_and_in_time() {
     assert_eq!(fleet.is_within_the_budget(), Ok(()));
 }
 
-/// Guards against a grant, by a clock that jumps, before authors have told again what an older copy lacks.
+/// Guards against a grant, by a clock that jumps, before authors have told again what an older copy
+/// lacks.
 #[test]
 fn a_clock_that_jumps_soon_after_a_failover_has_nothing_rendered_twice() {
     for jump in [

@@ -1,13 +1,15 @@
-//! Whether changes may have been missed: what the streams of changes, one for each connection, amount to together.
+//! Whether changes may have been missed: what the streams of changes, one for each connection,
+//! amount to together.
 //!
-//! Pure: what happened to a stream and `now` go in, a [`StreamVerdict`] comes out. The listener next door feeds it, and wakes it at
-//! [`Continuity::due`].
+//! Pure: what happened to a stream and `now` go in, a [`StreamVerdict`] comes out. The listener
+//! next door feeds it, and wakes it at [`Continuity::due`].
 //!
-//! While some stream is live, nothing is missed. From the end of the last live one until another has settled, changes may be
-//! *missed*. A stream settles when its renderer has said where it stands (a Change without a project), or has said nothing
-//! of the kind for [`HELLO`]: then it has no positions. A stream that settles ends the uncertainty: either its renderer
-//! vouches that it told everything after the last position, or all that was learnt before the stream began has to be
-//! confirmed.
+//! While some stream is live, nothing is missed. From the end of the last live one until another
+//! has settled, changes may be *missed*. A stream settles when its renderer has said where it
+//! stands (a Change without a project), or has said nothing of the kind for [`HELLO`]: then it has
+//! no positions. A stream that settles ends the uncertainty: either its renderer vouches that it
+//! told everything after the last position, or all that was learnt before the stream began has to
+//! be confirmed.
 
 use std::time::Duration;
 
@@ -15,8 +17,9 @@ use tokio::time::Instant;
 
 /// How long a renderer with positions may take to say where it stands.
 const HELLO: Duration = Duration::from_secs(5);
-/// How long a stream with positions may be silent: two of its signs of life, which are due every 20 s, were missed. The range
-/// that a stream's own bound is drawn from, so that a fleet does not dial a frozen renderer anew at once.
+/// How long a stream with positions may be silent: two of its signs of life, which are due every 20
+/// s, were missed. The range that a stream's own bound is drawn from, so that a fleet does not dial
+/// a frozen renderer anew at once.
 const SILENCE: (Duration, Duration) = (Duration::from_secs(40), Duration::from_secs(50));
 /// The longest position that is kept, in bytes: the contract's bound.
 const MAX_POSITION: usize = 4_096;
@@ -105,7 +108,8 @@ impl Continuity {
         }
     }
 
-    /// Begins a stream over the connection of that generation: to be called before the call is sent. Tells the position to send.
+    /// Begins a stream over the connection of that generation: to be called before the call is
+    /// sent. Tells the position to send.
     pub(super) fn begin(&mut self, generation: u64, now: Instant) -> (StreamId, String) {
         self.begun += 1;
         let id = StreamId(self.begun);
@@ -173,7 +177,8 @@ impl Continuity {
             return verdict;
         };
         if !stream.is_settled && stream.began + HELLO <= now {
-            // A server that sends no headers before its first message has taken the call all the same.
+            // A server that sends no headers before its first message has taken the call all the
+            // same.
             (stream.is_settled, stream.is_live) = (true, true);
             verdict.resync = is_missing.then_some(stream.began);
         }
@@ -224,13 +229,15 @@ impl Continuity {
         self.streams.iter().any(|stream| stream.is_live)
     }
 
-    /// The newest connection whose stream has settled; 0 before the first. Streams over older connections are no longer needed.
+    /// The newest connection whose stream has settled; 0 before the first. Streams over older
+    /// connections are no longer needed.
     pub(super) fn settled(&self) -> u64 {
         let settled = self.streams.iter().filter(|stream| stream.is_settled);
         settled.map(|stream| stream.generation).max().unwrap_or(0)
     }
 
-    /// When the failures before the newest stream are forgotten: it has lasted for twice as long as any that failed.
+    /// When the failures before the newest stream are forgotten: it has lasted for twice as long as
+    /// any that failed.
     fn heals(&self, id: StreamId) -> Option<Instant> {
         let newest = self.streams.last().filter(|newest| newest.id == id)?;
         let lasting = (self.longest * 2).max(HELLO);

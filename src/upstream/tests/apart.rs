@@ -13,7 +13,8 @@ use crate::{
     upstream::{ChangedInput, Heard},
 };
 
-/// A renderer that takes `streams` streams over a connection, and a client that listens to its changes.
+/// A renderer that takes `streams` streams over a connection, and a client that listens to its
+/// changes.
 async fn listened_to(streams: u32) -> (ScriptedRenderer, Network, Upstream) {
     let renderer = ScriptedRenderer::answers(b"{}");
     let network = Network::before(&renderer);

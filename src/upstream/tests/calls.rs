@@ -130,7 +130,8 @@ async fn dropping_a_call_resets_it_at_the_renderer() {
     until(&mut resets, |resets| *resets == 1).await;
 }
 
-/// Guards against statsig-forward-proxy's reading of error pages: an outage that mentions "403" came out as permission denied.
+/// Guards against statsig-forward-proxy's reading of error pages: an outage that mentions "403"
+/// came out as permission denied.
 #[tokio::test(start_paused = true)]
 async fn an_outage_that_mentions_403_stays_an_outage() {
     let renderer = ScriptedRenderer::fails(Status::unavailable("upstream said: 403 Forbidden"));

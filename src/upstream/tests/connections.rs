@@ -179,7 +179,8 @@ async fn a_leaving_renderer_answers_open_calls_and_gets_no_new_ones() {
     old.abort();
 }
 
-/// gRPC servers with a maximal connection age, and nginx with `keepalive_requests`, end connections by GOAWAY all the time.
+/// gRPC servers with a maximal connection age, and nginx with `keepalive_requests`, end connections
+/// by GOAWAY all the time.
 #[tokio::test(start_paused = true)]
 async fn connections_that_are_sent_away_fail_no_call_and_are_no_outage() {
     let log = CapturedLog::start();

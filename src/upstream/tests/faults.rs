@@ -1,4 +1,5 @@
-//! What a network and a renderer do to calls: partitions, resets, trickles, and applications that leave by the hundred.
+//! What a network and a renderer do to calls: partitions, resets, trickles, and applications that
+//! leave by the hundred.
 
 use tokio::time::{Duration, Instant, sleep};
 
@@ -73,7 +74,8 @@ async fn an_answer_that_trickles_in_is_waited_for_and_is_no_suspicion() {
     assert_eq!(network.dials(), 1);
 }
 
-/// h2 counts resets that are pending, and a peer may take too many of them for an attack (CVE-2023-44487).
+/// h2 counts resets that are pending, and a peer may take too many of them for an attack
+/// (CVE-2023-44487).
 #[tokio::test(start_paused = true)]
 async fn renders_given_up_by_the_hundred_are_reset_and_keep_the_connection() {
     let renderer = ScriptedRenderer::stalls();

@@ -33,8 +33,8 @@ pub(super) enum Route {
     Swallows,
     /// Connects to a peer that reads, and never says a word.
     Mute,
-    /// Connects to a peer that sends the connection away (GOAWAY) as soon as a call arrives beside the stream of changes, and
-    /// never looks at either.
+    /// Connects to a peer that sends the connection away (GOAWAY) as soon as a call arrives beside
+    /// the stream of changes, and never looks at either.
     SendsAway,
     /// Connects to a peer that reads a little, says this and hangs up.
     Says(&'static [u8]),
@@ -228,8 +228,8 @@ impl Connect for Network {
     }
 }
 
-/// A hand-written peer: it sends SETTINGS and, after `streams` HEADERS frames, GOAWAY without an error and with 0 as the last
-/// stream. Then it only reads.
+/// A hand-written peer: it sends SETTINGS and, after `streams` HEADERS frames, GOAWAY without an
+/// error and with 0 as the last stream. Then it only reads.
 async fn send_away(mut far: DuplexStream, mut streams: usize) {
     const PREFACE_BYTES: usize = 24;
     const HEADERS: u8 = 1;

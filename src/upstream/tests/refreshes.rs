@@ -1,5 +1,5 @@
-//! Lookups, refreshes and the real client of a renderer together: connections that go while renders wait for them, and
-//! renderers that die and come back.
+//! Lookups, refreshes and the real client of a renderer together: connections that go while renders
+//! wait for them, and renderers that die and come back.
 
 use std::{num::NonZeroU32, sync::Arc};
 
@@ -183,8 +183,8 @@ fn renders(number: u64) -> Manner {
     }
 }
 
-/// A core that holds these projects of rollout 1, and a target of 2, for which some are being rendered, though only one of them could
-/// be sent: its connection has no room for more.
+/// A core that holds these projects of rollout 1, and a target of 2, for which some are being
+/// rendered, though only one of them could be sent: its connection has no room for more.
 async fn with_calls_that_wait(
     renderer: &ScriptedRenderer,
     network: &Network,
@@ -358,7 +358,8 @@ async fn a_project_that_kills_the_renderer_cools_down_alone() {
     death.abort();
 }
 
-/// flagd#2027, unleash-edge's loop of one second: ten minutes of an upstream that is away, each attempt of them logged.
+/// flagd#2027, unleash-edge's loop of one second: ten minutes of an upstream that is away, each
+/// attempt of them logged.
 #[tokio::test(start_paused = true)]
 async fn ten_minutes_without_a_renderer_cost_some_dials_and_are_said_once() {
     let renderer = ScriptedRenderer::new(renders(1));

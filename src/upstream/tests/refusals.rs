@@ -14,7 +14,8 @@ use tokio::io::{DuplexStream, duplex};
 use super::*;
 use crate::upstream::Connect;
 
-/// Connects to a peer that refuses the first `refuses` streams of renders, and answers later ones with NOT_FOUND.
+/// Connects to a peer that refuses the first `refuses` streams of renders, and answers later ones
+/// with NOT_FOUND.
 #[derive(Clone, Default)]
 struct Refusing {
     refuses: usize,

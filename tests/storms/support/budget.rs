@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use evenkeel::renderer::RenderCounts;
 
-/// How much later than it was launched a render may arrive on a busy machine: windows count as so much longer.
+/// How much later than it was launched a render may arrive on a busy machine: windows count as so
+/// much longer.
 const TRAVEL: Duration = Duration::from_millis(50);
 
 /// The limits in force over time, by the clock of the renderer's journal.

@@ -47,7 +47,8 @@ impl StormLoad {
         }
     }
 
-    /// Stops them. Fails when a lookup failed, or was answered outdated without saying why or when to come back.
+    /// Stops them. Fails when a lookup failed, or was answered outdated without saying why or when
+    /// to come back.
     pub(crate) async fn stop(self) -> LookupAnswers {
         self.stop.cancel();
         let answers = self.callers.join_all().await.into_iter().flatten();

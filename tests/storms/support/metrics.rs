@@ -28,7 +28,8 @@ impl MetricsPage {
         samples.sum()
     }
 
-    /// How many lookups took longer than the patience of 50 ms and 50 ms more, and how many there were.
+    /// How many lookups took longer than the patience of 50 ms and 50 ms more, and how many there
+    /// were.
     pub(crate) fn late_lookups(&self) -> [f64; 2] {
         let in_time = self.sum("lookup_duration_seconds_bucket", &["le=\"0.1\""]);
         let all = self.sum("lookup_duration_seconds_count", &[]);

@@ -1,4 +1,5 @@
-//! The embedded renderer, on a thread of its own as if it were another machine: what arrives is written down at once.
+//! The embedded renderer, on a thread of its own as if it were another machine: what arrives is
+//! written down at once.
 
 use std::{ops::Deref, thread, time::Duration};
 

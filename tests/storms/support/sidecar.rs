@@ -47,7 +47,8 @@ enum Process {
 }
 
 impl StormSidecar {
-    /// Starts one in this process, with settings other than those of [`Settings::new`] where `special` says so.
+    /// Starts one in this process, with settings other than those of [`Settings::new`] where
+    /// `special` says so.
     pub(crate) async fn start(renderer: &StormRenderer, special: Value) -> Self {
         let settings = Settings::new(&renderer.url(), special);
         let sources = Sources {

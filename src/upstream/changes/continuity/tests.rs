@@ -141,7 +141,8 @@ fn a_stream_that_was_taken_only_after_the_one_before_had_ended_does_not_overlap_
     assert_eq!(streams.heard(second, stands("q1", true), 11.0), Some(10.0));
 }
 
-/// The first of two overlapping streams ends before it is known whether it missed anything: the second answers for both.
+/// The first of two overlapping streams ends before it is known whether it missed anything: the
+/// second answers for both.
 #[test]
 fn what_an_unsettled_stream_leaves_open_is_settled_by_the_next() {
     let (mut streams, first) = Streams::settled();

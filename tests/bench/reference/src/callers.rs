@@ -1,7 +1,8 @@
-//! Callers at a steady rate: they look many projects up in turn, without patience, and say how long it took.
+//! Callers at a steady rate: they look many projects up in turn, without patience, and say how long
+//! it took.
 //!
-//! h2load sends one body again and again; a release storm needs lookups of many projects. No caller waits for another, so that
-//! a slow answer hides nothing.
+//! h2load sends one body again and again; a release storm needs lookups of many projects. No caller
+//! waits for another, so that a slow answer hides nothing.
 
 mod contract;
 

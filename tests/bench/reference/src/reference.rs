@@ -1,7 +1,9 @@
-//! The reference: the server of GetConfig that one would write with tonic in an afternoon, with answers from a `HashMap`.
+//! The reference: the server of GetConfig that one would write with tonic in an afternoon, with
+//! answers from a `HashMap`.
 //!
-//! Built with the feature and the profile `well` it is the same server built well. It takes a folder of encoded answers, one file
-//! for each project, so that it answers exactly what the sidecar under measurement does. It refreshes nothing.
+//! Built with the feature and the profile `well` it is the same server built well. It takes a
+//! folder of encoded answers, one file for each project, so that it answers exactly what the
+//! sidecar under measurement does. It refreshes nothing.
 
 mod contract;
 
