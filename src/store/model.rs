@@ -71,7 +71,7 @@ struct SharedBucket {
 }
 
 impl SharedBucket {
-    /// Whether the clock jumped ahead, or nobody called for long.
+    /// Whether the clock jumped ahead, or there was no call for long.
     fn is_gap(&self, now: f64) -> bool {
         now > self.last + GAP
     }

@@ -48,7 +48,7 @@ class HungCollector:
 
 
 class Watched(Evenkeel):
-    """A sidecar that logs all there is, and that may have nobody who reads it."""
+    """A sidecar that logs everything, into a pipe that may stay unread."""
 
     def __init__(self, *args, **settings):
         super().__init__(*args, **settings)
@@ -221,7 +221,7 @@ def instructions(binary: Path, folder: Path, lookups: Lookups, *, is_busy: bool,
 
 
 def _counted(binary: Path, folder: Path, lookups: Lookups, count: int, is_busy: bool, has_collector: bool) -> dict[str, int]:
-    """Instructions of each thread of a sidecar that answered so many lookups."""
+    """Instructions of each thread of a sidecar that answered that many lookups."""
     collector = HungCollector() if is_busy and has_collector else None
     counted = folder / "counted"
     valgrind = ("valgrind", "--tool=callgrind", "--separate-threads=yes", f"--callgrind-out-file={counted}", "--quiet")

@@ -2,7 +2,7 @@
 -- Takes, for some of the candidates, the lease and a token that says when their render may start:
 -- both or neither. Candidates stand in the order of want.
 -- KEYS b, then r and l of each candidate
--- ARGV 1 id, 2 born, 3 tick, 4 missing|outdated, 5 at most so many grants, 6 horizon ms, 7 lease ms,
+-- ARGV 1 id, 2 born, 3 tick, 4 missing|outdated, 5 the most grants, 6 horizon ms, 7 lease ms,
 --   then of each candidate: the least order that does (40 digits), the greatest age in ms (0 = any),
 --   an order whose value is lost ('' = none)
 local H, TAU, GAP = 1e6, 1e5, 5e6
@@ -15,7 +15,8 @@ local s = call('HMGET', KEYS[1], 'born', 'tick', 'tat', 'mtat', 'last', 'rate', 
   'since')
 -- Flushed, or a copy that lacks what this caller has seen: beat first.
 if s[1] ~= ARGV[2] or tonumber(ARGV[3]) > tonumber(s[2]) then return {'beat'} end
--- Nobody renders again what another is about to tell: by then each has beaten, and told what it knows.
+-- No sidecar renders again what another is about to publish: by then each has beaten, and published
+-- what it knows.
 local last = tonumber(s[5])
 local is_gap = now > last + GAP
 local age = math.max(0, (is_gap and last or now) - tonumber(s[10] or 0)) -- as in `beat`

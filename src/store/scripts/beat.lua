@@ -75,7 +75,7 @@ if not born or is_lost then
   born, tat, mtat = whole(now), empty, empty
   if seen > tick and seen < tick + 1e7 then tick = seen end
 elseif is_gap then
-  tat = empty -- the clock jumped ahead, or nobody was there
+  tat = empty -- the clock jumped ahead, or there was no call
 end
 tat = math.min(tat, now + H + TAU + T) -- the clock went back
 mtat = math.min(mtat, now + H + TAU + 2 * T)
