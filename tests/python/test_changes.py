@@ -42,14 +42,18 @@ def test_a_renderer_that_knows_what_was_missed_is_not_asked_about_what_is_held(r
     sidecar = start_sidecar()
     wait_until(renderer.is_listened_to)
     assert sidecar.get("shop").revision.number == 1
+    # A sidecar that has heard the change has heard the position, which was sent before it.
+    renderer.answers(number=2)
+    renderer.changes("shop", rollout=1, number=2)
+    wait_until(lambda: sidecar.get("shop").revision.number == 2)
 
     renderer.stop()
-    renderer.answers(number=2)
+    renderer.answers(number=3)
     renderer.start()
     wait_until(renderer.is_listened_to)
     assert renderer.afters()[-1] == "1"
-    renderer.changes("shop", rollout=1, number=2)
-    wait_until(lambda: sidecar.get("shop").revision.number == 2)
+    renderer.changes("shop", rollout=1, number=3)
+    wait_until(lambda: sidecar.get("shop").revision.number == 3)
     assert renderer.confirms() == []
 
 
