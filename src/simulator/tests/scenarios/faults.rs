@@ -95,7 +95,7 @@ pub(in crate::simulator::tests) const OUTAGE: Scenario = Scenario {
 pub(in crate::simulator::tests) const INTERNAL: Scenario = Scenario {
     name: "every render is answered INTERNAL for 5 min",
     // Each project is asked for again once a minute at least, by each sidecar.
-    plan: |plan| (plan.seconds, plan.repeats) = (COOLED_DOWN, 1.0),
+    plan: |plan| (plan.seconds, plan.repeats) = (410 + plan.recovery().as_secs(), 1.0),
     script: |world| fails_for_5_min(world, AnsweredFailure::Internal),
     judge: |observed, _| recovers(observed, FaultSpan { from: 60, to: 360 }),
 };

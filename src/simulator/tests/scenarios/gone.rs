@@ -5,7 +5,7 @@ use crate::{
     admission::Tuning,
     reason::NotRefreshed,
     simulator::{
-        Upkeep, World,
+        Plan, Upkeep, World,
         tests::{
             oracle::Oracle,
             setup::Setup,
@@ -23,7 +23,10 @@ pub(in crate::simulator::tests) const UNKNOWING: Scenario = Scenario {
     name: "after a bad deploy the renderer answers NOT_FOUND to everything",
     // Nothing is evicted, so that what is not held was dropped; and each project is asked for again
     // after 30 s, 1 min and each 2 min by each sidecar.
-    plan: |plan| (plan.missing, plan.seconds, plan.repeats) = (0.0, 540, 1.5),
+    plan: |plan| {
+        (plan.missing, plan.repeats) = (0.0, 1.5);
+        plan.seconds = FAULT.to + 20 + plan.recovery().as_secs();
+    },
     script: |world| knows_nothing(world, 1.0),
     judge: |observed, plan| {
         let mut broken = recovers(observed, FAULT);
@@ -93,11 +96,15 @@ fn is_told_gone(observed: &Oracle) -> Broken {
 
 pub(in crate::simulator::tests) const DELETED: Scenario = Scenario {
     name: "three projects are deleted",
-    plan: |plan| (plan.load, plan.seconds) = (0.0, 320),
+    plan: |plan| {
+        plan.load = 0.0;
+        plan.seconds = all_asked(plan) + 150;
+    },
     script: |world| {
         world.script(30, |world| world.fate.deleted = FEW);
         world.script(60, |world| world.release(SPREAD));
-        world.script(170, World::redial_all);
+        // The word of one connection is not enough.
+        world.script(all_asked(&world.plan), World::redial_all);
     },
     judge: |observed, plan| {
         let mut broken = is_told_gone(observed);
@@ -110,3 +117,13 @@ pub(in crate::simulator::tests) const DELETED: Scenario = Scenario {
         broken
     },
 };
+
+/// When all projects have been asked for since the release, each sidecar at its rate.
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "minutes"
+)]
+fn all_asked(plan: &Plan) -> u64 {
+    70 + (plan.projects as f64 / plan.rate) as u64
+}

@@ -65,19 +65,20 @@ pub(in crate::simulator::tests) const TENFOLD_REFUSED: Scenario = Scenario {
 };
 
 pub(in crate::simulator::tests) const STORE_REFUSES: Scenario = Scenario {
-    name: "all pods start at once on a store that takes five fetches at once",
+    name: "all pods start at once on a store that takes few fetches at once",
     plan: |plan| {
         (plan.offers_fetch, plan.load, plan.seconds) = (true, 0.0, 300);
     },
     script: |world| {
-        world.renderer.store.slots = 5;
+        // Everything is fetched in 40 s at the soonest.
+        let all = world.plan.sidecars * world.plan.projects;
+        world.renderer.store.slots = (all / 2_000).max(1);
         world.renderer.store.takes = Duration::from_millis(20);
         restart_all(world);
     },
     judge: |observed, plan| {
         // A sidecar that finds the store taken for 30 s renders what it can.
         let mut broken = renders_at_most(observed, plan.sidecars * plan.projects / 50);
-        // 250 fetches a second.
         broken.extend(all_held_within(observed, plan, 1.5 * 40.0));
         broken
     },
@@ -95,8 +96,9 @@ pub(in crate::simulator::tests) const STORE_SLOW: Scenario = Scenario {
     },
     judge: |observed, plan| {
         let mut broken = renders_at_most(observed, 0);
-        // 100 projects by 16 at once.
-        broken.extend(all_held_within(observed, plan, 1.5 * 12.0));
+        // By 16 at once, 1.5 s each.
+        let rounds = plan.projects.div_ceil(16) as f64;
+        broken.extend(all_held_within(observed, plan, 1.5 * 1.5 * (rounds + 1.0)));
         broken
     },
 };
