@@ -413,6 +413,7 @@ impl CheckedWorld {
             while let Some(place) = self.waiters.iter().position(|&(_, at)| at <= self.now) {
                 let (project, until) = self.waiters.swap_remove(place);
                 self.admission.left(&project, until, self.now);
+                self.act();
             }
             self.admission.tick(self.now);
             self.act();
