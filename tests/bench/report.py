@@ -6,6 +6,7 @@ from bounds import (
     CALM_AGAIN,
     CPU,
     EVENKEEL,
+    FEW,
     INSTRUCTIONS,
     OUTDATED_P99,
     P50,
@@ -119,8 +120,8 @@ def markdown(findings: list[Finding]) -> str:
         row("99th percentile of outdated lookups, while renders land against before", "scale", OUTDATED_P99, "release", "calm", held),
         row("ms that a raised target adds to the longest outdated lookup", "scale", RAISE, EVENKEEL, "", held),
     ]
-    for title, metric in (("CPU per render during a release, against 1 k", RENDER), ("CPU per scrape, against 1 k", SCRAPE)):
-        cells = [names.get(("scale", metric, size, held[0], size)) for size in held]
+    for title, metric in ((f"CPU per render during a release, against {FEW}", RENDER), (f"CPU per scrape, against {FEW}", SCRAPE)):
+        cells = [names.get(("scale", metric, size, FEW, size)) for size in held]
         if any(cells):
             scales.append(f"| {title} | " + " | ".join(_value(cell) if cell else "1" for cell in cells) + " |")
     tables = []
