@@ -35,6 +35,8 @@ pub struct Answer {
     pub revision: Arc<Revision>,
     /// How it came about.
     pub served: Served,
+    /// A change of it may have been missed, and the renderer has not been asked since.
+    pub is_unconfirmed: bool,
 }
 
 /// Why a lookup cannot be answered.

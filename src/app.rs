@@ -4,6 +4,7 @@
 //! It decides nothing. What it starts runs until [`Sidecar::run`] has drained it; two sidecars can
 //! run in one process.
 
+mod disk;
 mod follow;
 mod hot;
 mod page;
@@ -28,6 +29,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 
 pub use self::repair::repaired;
 use self::{
+    disk::{DiskEnd, KeptState},
     process::ProcessMeter,
     spans::{SpanSender, SpanSink},
     status::StatusHistory,
@@ -82,6 +84,9 @@ pub enum SidecarError {
     /// A listener for operators failed.
     #[error("cannot serve operators")]
     Operators(#[source] io::Error),
+    /// There can be no thread for the disk.
+    #[error("cannot keep what is held in `disk.dir`")]
+    Disk(#[source] io::Error),
     /// Spans cannot be sent.
     #[cfg(feature = "otlp")]
     #[error("cannot send spans to `otlp.endpoint`")]
@@ -103,6 +108,7 @@ pub struct Sidecar {
     _followers: JoinSet<()>,
     reloader: Arc<Reloader>,
     export: SpanSender,
+    disk: DiskEnd,
     drain_grace: Duration,
     _closing: DropGuard,
     _gone: DropGuard,
@@ -126,6 +132,7 @@ struct SidecarCore {
     refresh: Refresh,
     lookup: Lookup,
     operate: Operate,
+    kept: KeptState,
     metrics: Metrics,
     readiness: Readiness,
     health: Health,
@@ -162,10 +169,15 @@ impl Sidecar {
         let (spans, export) = spans::start(&settings)?;
         let upstream = Upstream::start(upstream_options(&settings));
         let (reloader, in_force) = Reloader::start(sources, loaded);
-        let core = Arc::new(SidecarCore::new(&settings, upstream.clone(), in_force, spans).await);
+        let clock = Clock::with_past(crate::disk::PAST);
+        let (kept, disk) = disk::open(&settings, clock).await?;
+        let (core, cache) =
+            SidecarCore::new(&settings, clock, upstream.clone(), in_force, spans, kept).await;
+        let core = Arc::new(core);
+        disk.serve(cache, Arc::clone(&core.freshness));
 
         let listening = core.readiness.block("listeners");
-        let contact = core.readiness.block("first contact with the renderer");
+        let contact = disk::policy(&core, &settings);
         let mut operators = JoinSet::new();
         let telemetry = ListenAddress::Tcp(settings.telemetry.listen);
         let (telemetry, telemetry_threads) = core.serve_telemetry(&telemetry)?;
@@ -203,6 +215,7 @@ impl Sidecar {
             _followers: followers,
             reloader: Arc::new(reloader),
             export,
+            disk,
             drain_grace: settings.drain.grace,
         })
     }
@@ -274,6 +287,7 @@ impl Sidecar {
         let ended = drain::drain(&self, self.drain_grace, again).await;
         if ended == DrainEnd::Drained {
             self.export.end().await;
+            self.disk.end().await;
         }
         Ok(ended)
     }
@@ -286,11 +300,12 @@ fn ended_early() -> io::Error {
 impl SidecarCore {
     async fn new(
         settings: &Settings,
+        clock: Clock,
         upstream: Upstream,
         in_force: watch::Receiver<Arc<InForce>>,
         spans: SpanSink,
-    ) -> Self {
-        let clock = Clock::start();
+        kept: KeptState,
+    ) -> (Self, Arc<Cache>) {
         let unix = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
         let started_at = unix.unwrap_or_default().as_secs_f64();
         let metrics = Metrics::new();
@@ -298,17 +313,9 @@ impl SidecarCore {
             ConnectionShares::in_force(),
             Accepting::new(metrics.clone()),
         );
-        let cache = Arc::new(Cache::new(values::bytes(settings.cache.max_bytes)));
-        let freshness =
-            Freshness::new(settings.rollout.get(), settings.lookup.max_age, clock.now());
-        let freshness = Arc::new(freshness);
+        let cache = Cache::new(values::bytes(settings.cache.max_bytes));
+        let (cache, freshness) = kept.restored(cache, settings, clock);
         let changes_up = upstream.changes_up();
-        let options = refresh::RefreshOptions {
-            deadline: settings.upstream.deadline,
-            fetch_deadline: settings.upstream.fetch.deadline,
-            max_payload: values::bytes(settings.upstream.max_payload),
-            seed: fastrand::u64(..),
-        };
         let parts = refresh::Parts {
             cache: Arc::clone(&cache),
             freshness: Arc::clone(&freshness),
@@ -318,10 +325,11 @@ impl SidecarCore {
         };
         let refresh = Refresh::new(
             clock,
-            options,
+            refresh_options(settings),
             values::admission(settings, settings.admission.rate()),
             parts,
         );
+        kept.take_effect(&refresh);
         let lookup = Lookup::new(
             clock,
             Arc::clone(&cache),
@@ -329,8 +337,14 @@ impl SidecarCore {
             refresh.clone(),
             values::lookup(settings),
         );
-        let operate = Operate::new(clock, cache, Arc::clone(&freshness), refresh.clone());
-        Self {
+        let lookup = kept.recalled_by(lookup);
+        let operate = Operate::new(
+            clock,
+            Arc::clone(&cache),
+            Arc::clone(&freshness),
+            refresh.clone(),
+        );
+        let core = Self {
             stops: refresh.stops(),
             freshness,
             refresh,
@@ -353,8 +367,10 @@ impl SidecarCore {
             history: StatusHistory::new(),
             log_dropped: OnceLock::new(),
             spans,
+            kept,
             started_at,
-        }
+        };
+        (core, cache)
     }
 
     fn serve_lookups(
@@ -476,6 +492,15 @@ impl Drain for Sidecar {
 fn calls(of_one: NonZeroU32) -> Calls {
     let of_one = NonZeroUsize::try_from(of_one).unwrap_or(NonZeroUsize::MAX);
     Calls::at_most(of_one.saturating_mul(CALLS_OF_ALL))
+}
+
+fn refresh_options(settings: &Settings) -> refresh::RefreshOptions {
+    refresh::RefreshOptions {
+        deadline: settings.upstream.deadline,
+        fetch_deadline: settings.upstream.fetch.deadline,
+        max_payload: values::bytes(settings.upstream.max_payload),
+        seed: fastrand::u64(..),
+    }
 }
 
 fn upstream_options(settings: &Settings) -> upstream::UpstreamOptions {

@@ -7,6 +7,7 @@
 
 mod census;
 mod changes;
+mod keep;
 mod lookup_memo;
 mod subscribers;
 mod tally;
@@ -22,6 +23,7 @@ use self::{census::Census, changes::Changes, tally::EvictionTally};
 pub use self::{
     census::{Group, HeldCounts, HeldStanding},
     changes::Change,
+    keep::{Keep, KeepEvent, Recall, Recalled},
     lookup_memo::LookupMemo,
     subscribers::{Subscribers, Subscription},
 };
@@ -106,6 +108,7 @@ pub struct Cache {
     tally: Arc<EvictionTally>,
     census: Arc<Census>,
     subscribers: Subscribers,
+    keep: Option<Arc<dyn Keep>>,
 }
 
 impl Cache {
@@ -135,6 +138,7 @@ impl Cache {
             tally,
             census,
             subscribers: Subscribers::default(),
+            keep: None,
         }
     }
 
@@ -293,6 +297,7 @@ impl Cache {
         self.held.invalidate(project);
         self.held.run_pending_tasks();
         self.subscribers.notify(project);
+        self.note(project, KeepEvent::Dropped);
     }
 
     /// Throws away what is held of a project, as the bound on bytes does.
@@ -316,6 +321,7 @@ impl Cache {
             .insert(project.clone(), Absent { until, target });
         self.absent.run_pending_tasks();
         self.subscribers.notify(project);
+        self.note(project, KeepEvent::Absent);
         duration
     }
 
@@ -454,6 +460,7 @@ impl Cache {
         self.census.came(held);
         self.held.insert(project.clone(), Arc::clone(held));
         self.held.run_pending_tasks();
+        self.note(project, KeepEvent::Changed);
     }
 
     fn lock(&self) -> MutexGuard<'_, ()> {

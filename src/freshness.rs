@@ -47,6 +47,15 @@ pub struct FreshnessCounts {
     pub outdated_since: Option<Moment>,
 }
 
+/// The targets that there were, as far as it matters since when something has been outdated.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Raises {
+    /// The rollouts that were the target, ascending, and when each was learned.
+    pub steps: Vec<(u64, Moment)>,
+    /// When the target was last raised; none when it was not, or was lowered since.
+    pub raised_at: Option<Moment>,
+}
+
 /// What is fresh now.
 #[derive(Debug)]
 pub struct Freshness {
@@ -76,6 +85,28 @@ impl Freshness {
             resync: AtomicU64::new(0),
             raises: ArcSwap::from_pointee(vec![(target, now)]),
             writer: Mutex::default(),
+        }
+    }
+
+    /// Starts where another left off, with a target that is told at `now`.
+    pub fn resumed(raises: Raises, target: u64, max_age: Option<Duration>, now: Moment) -> Self {
+        let Some(&(last, _)) = raises.steps.last() else {
+            return Self::new(target, max_age, now);
+        };
+        let this = Self::new(last, max_age, now);
+        let raised_at = raises.raised_at.map(Moment::since_start);
+        this.raised_at.store(nanos(raised_at), Ordering::Relaxed);
+        this.raises.store(Arc::new(raises.steps));
+        this.set_target(target, now);
+        this
+    }
+
+    /// The targets that there were.
+    pub fn raises(&self) -> Raises {
+        let _writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
+        Raises {
+            steps: Vec::clone(&self.raises.load()),
+            raised_at: self.raised_at(),
         }
     }
 
@@ -215,7 +246,7 @@ impl Freshness {
     }
 
     /// When the target was last raised; none when it was not, or was lowered since.
-    fn raised_at(&self) -> Option<Moment> {
+    pub fn raised_at(&self) -> Option<Moment> {
         let nanos = self.raised_at.load(Ordering::Relaxed);
         (nanos > 0).then(|| Moment::after_start(Duration::from_nanos(nanos)))
     }
@@ -303,6 +334,27 @@ mod tests {
             );
         }
         assert!(freshness.is_fresh(&held(4, at(1)), at(3_710)));
+    }
+
+    #[test]
+    fn one_that_resumes_goes_on_counting_whatever_the_target_is_now() {
+        let before = Freshness::new(1, None, at(0));
+        before.set_target(3, at(10));
+        before.set_target(5, at(100));
+        for (target, since) in [(5, 10), (7, 10), (4, 10), (2, 10)] {
+            let expected = Freshness::new(1, None, at(0));
+            expected.set_target(3, at(10));
+            expected.set_target(5, at(100));
+            expected.set_target(target, at(200));
+            let resumed = Freshness::resumed(before.raises(), target, None, at(200));
+            assert_eq!(resumed.raises(), expected.raises(), "{target}");
+            assert_eq!(
+                resumed.outdated_since(&held(1, at(1)), at(300)),
+                Some(at(since))
+            );
+        }
+        let first = Freshness::resumed(Raises::default(), 3, None, at(200));
+        assert_eq!(first.raises(), Freshness::new(3, None, at(200)).raises());
     }
 
     #[test]

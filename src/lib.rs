@@ -11,6 +11,7 @@ pub mod client;
 #[cfg(feature = "demo")]
 pub mod demo;
 pub mod descriptors;
+pub mod disk;
 pub mod drain;
 pub mod drill;
 pub mod freshness;

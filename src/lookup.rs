@@ -6,6 +6,7 @@
 //! `refresh`, how an answer travels to `serve`.
 
 mod patience;
+mod recall;
 mod wait;
 mod watch;
 
@@ -30,7 +31,7 @@ use self::{
 use crate::{
     admission::Class,
     answer::{Answer, Failure, Outdated, Served},
-    cache::{Cache, Held, LEAST_ABSENCE},
+    cache::{Cache, Held, LEAST_ABSENCE, Recall},
     freshness::Freshness,
     moment::{Clock, Moment},
     reason::{NotRefreshed, Refusal},
@@ -107,6 +108,7 @@ pub struct Lookup {
     limits: Arc<ArcSwap<WaitLimits>>,
     waiting: Arc<AtomicUsize>,
     watching: Arc<AtomicUsize>,
+    recall: Option<Arc<dyn Recall>>,
 }
 
 impl Lookup {
@@ -126,6 +128,7 @@ impl Lookup {
             limits: Arc::new(ArcSwap::from_pointee(limits)),
             waiting: Arc::default(),
             watching: Arc::default(),
+            recall: None,
         }
     }
 
@@ -145,8 +148,11 @@ impl Lookup {
             return is_asked.then_some(Err(Failure::ProjectNotFound { retry_after }));
         };
         if self.is_fresh(demands, &held, now) {
-            self.have_confirmed(&held, now);
-            return Some(Ok(answer(&held, Served::Fresh)));
+            let answer = self.answer(&held, Served::Fresh);
+            if answer.is_unconfirmed {
+                self.have_confirmed(&held, now);
+            }
+            return Some(Ok(answer));
         }
         let refusal = self.known_refusal(demands, &held, now)?;
         held.memo
@@ -167,6 +173,7 @@ impl Lookup {
     /// in time.
     pub async fn get(&self, query: Query) -> Result<Answer, Failure> {
         let (project, demands) = (&query.project, query.demands());
+        self.wait_for_recall(&query).await;
         if let Some(told) = self.at_once(project.as_str(), demands) {
             return told;
         }
@@ -206,7 +213,9 @@ impl Lookup {
         let mut missing = HashSet::new();
         let lookups = projects.iter().map(|project| {
             let at_once = self.at_once(project.as_str(), Demands::default());
-            let is_held = at_once.is_some() || self.cache.get(project.as_str()).is_some();
+            let is_held = at_once.is_some()
+                || self.cache.get(project.as_str()).is_some()
+                || self.is_to_be_recalled(project);
             let has_room = is_held || missing.contains(project) || {
                 missing.len() < room && missing.insert(project)
             };
@@ -246,10 +255,10 @@ impl Lookup {
         self.watching.load(Relaxed)
     }
 
-    /// Has what is fresh confirmed where it may lack a change that was missed. It is served as
+    /// Has what is fresh confirmed, since it may lack a change that was missed. It is served as
     /// before.
     fn have_confirmed(&self, held: &Held, now: Moment) {
-        if !self.freshness.is_confirmed(held) && held.memo.claim_second(now) {
+        if held.memo.claim_second(now) {
             self.refresh.confirm(&held.revision.project);
         }
     }
@@ -282,7 +291,7 @@ impl Lookup {
             .as_ref()
             .filter(|held| self.is_fresh(demands, held, now))
         {
-            return Ok(answer(held, Served::Rendered));
+            return Ok(self.answer(held, Served::Rendered));
         }
         let refusal = match came_to {
             CameTo::Refused(refusal) => refusal,
@@ -366,9 +375,17 @@ impl Lookup {
         self.cache.absent_for(project, self.freshness.target(), now)
     }
 
+    fn answer(&self, held: &Held, served: Served) -> Answer {
+        Answer {
+            revision: Arc::clone(&held.revision),
+            served,
+            is_unconfirmed: !self.freshness.is_confirmed(held),
+        }
+    }
+
     fn outdated(&self, held: &Arc<Held>, refusal: Refusal, now: Moment) -> Answer {
         let outdated_for = self.outdated_for(held, now);
-        answer(
+        self.answer(
             held,
             Served::Outdated(Outdated {
                 refusal,
@@ -389,13 +406,6 @@ impl std::fmt::Debug for Lookup {
         f.debug_struct("Lookup")
             .field("cache", &self.cache)
             .finish_non_exhaustive()
-    }
-}
-
-fn answer(held: &Held, served: Served) -> Answer {
-    Answer {
-        revision: Arc::clone(&held.revision),
-        served,
     }
 }
 

@@ -155,7 +155,7 @@ impl Refresh {
                 waiters: HashMap::new(),
                 wakes_at: None,
                 troubles: Troubles::default(),
-                notices: Notices::default(),
+                notices: Notices::new(clock.now()),
                 stopped: Stopped::default(),
                 traces: Traces::default(),
                 drops: Drops::default(),

@@ -19,6 +19,7 @@ mod choice;
 mod document;
 mod environment;
 mod flags;
+mod folder;
 #[cfg(any(test, feature = "fuzz"))]
 pub(crate) mod fuzz;
 mod layers;
@@ -36,8 +37,9 @@ mod tests;
 
 pub use self::{
     address::Listen,
-    choice::{LogFormat, LogLevel},
+    choice::{LogFormat, LogLevel, StartPolicy},
     flags::Flags,
+    folder::KeptFolder,
     load::{Flag, Loaded, Pinned, Sources, load},
     problem::{Invalid, Problem, ValueOrigin},
     reading::Hash,
@@ -65,6 +67,8 @@ section! {
         admission: Admission,
         /// What is held in memory.
         cache: Cache,
+        /// What is held, on disk.
+        disk: Disk,
         /// The listener for operators.
         admin: Admin,
         /// The listener for probes and metrics.
@@ -184,6 +188,23 @@ section! {
 }
 
 section! {
+    /// What is held, on disk, so that it survives a restart.
+    Disk("disk.") {
+        /// The folder that keeps what is held over a restart of the sidecar; null = nothing is
+        /// kept.
+        dir: Option<KeptFolder> = "null";
+        /// The environment of the renderer: what was held in another one is not served in this.
+        realm: String = "default";
+        /// What the folder may take, at most; twice `cache.max_bytes` is enough.
+        max_bytes: Size = "512MiB" ["16MiB" to "1TiB"];
+        /// How long a power loss may undo what was written.
+        sync: Duration = "1s" ["50ms" to "1m"];
+        /// What the renderer last vouched for longer ago than this is not served after a restart.
+        max_age: Duration = "30d" ["1m" to "10y"];
+    }
+}
+
+section! {
     /// The listener for operators.
     Admin("admin.") {
         /// Where operators connect: a Unix socket that the application cannot reach, or a loopback
@@ -206,6 +227,9 @@ section! {
     Start("start.") {
         /// How long the pod stays unready, at most, before the renderer has been reached.
         grace: Duration = "3s" ["0s" to "10m"];
+        /// What the pod waits for where `disk.dir` has something: nothing (recalled), the renderer
+        /// (contact), or until memory has all of it (warm).
+        policy: StartPolicy = "recalled";
     }
 }
 

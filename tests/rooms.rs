@@ -25,7 +25,7 @@ const CORE: [&str; 14] = [
     "trace",
 ];
 /// What only the edges may name.
-const EDGE: [&str; 28] = [
+const EDGE: [&str; 30] = [
     "tonic",
     "prost",
     "prost_types",
@@ -54,11 +54,14 @@ const EDGE: [&str; 28] = [
     "crate::readiness",
     "crate::otlp",
     "opentelemetry",
+    "crate::disk",
+    "rusqlite",
 ];
 /// Names that belong to certain rooms or files alone.
-const OWNED: [(&str, &[&str]); 14] = [
+const OWNED: [(&str, &[&str]); 15] = [
     ("moka", &["cache"]),
     ("governor", &["admission/budget/bucket"]),
+    ("rusqlite", &["disk/file"]),
     ("prometheus_client", &["metrics"]),
     ("minijinja", &["page/html", "renderer"]),
     ("comfy_table", &["charts"]),
@@ -165,6 +168,28 @@ fn the_store_knows_bytes_and_revisions() {
         &["crate::store", "crate::revision"],
         &["std", "bytes"],
     );
+}
+
+/// Who looks up what is held, and where settings come from, is decided elsewhere.
+#[test]
+fn the_disk_knows_what_is_held_and_time() {
+    let ours = [
+        "crate::disk",
+        "crate::cache",
+        "crate::freshness",
+        "crate::revision",
+        "crate::moment",
+        "crate::back_off",
+    ];
+    let crates = [
+        "std",
+        "bytes",
+        "rusqlite",
+        "tokio",
+        "xxhash_rust",
+        "tracing",
+    ];
+    names_only("disk", &ours, &crates);
 }
 
 /// A struct of 32 fields, to which five files had access, was what admission had become.

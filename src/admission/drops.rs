@@ -45,6 +45,11 @@ impl Drops {
         }
     }
 
+    /// Counts drops of a process before this one, in order.
+    pub fn resume(&mut self, at: impl IntoIterator<Item = Moment>) {
+        self.at.extend(at);
+    }
+
     /// How long after the first NOT_FOUND of a project a second one counts, where `held` projects
     /// are held.
     pub fn confirmed_after(&self, held: u64) -> Duration {
@@ -90,6 +95,14 @@ mod tests {
         assert_eq!(allowed(&mut drops, 100, at(300)), 0);
         assert_eq!(allowed(&mut drops, 100, at(301)), 5);
         assert_eq!(allowed(&mut Drops::default(), 3, at(0)), 1);
+    }
+
+    #[test]
+    fn drops_of_a_process_before_this_one_count() {
+        let mut drops = Drops::default();
+        drops.resume([at(10), at(20), at(30), at(40), at(50)]);
+        assert_eq!(allowed(&mut drops, 100, at(300)), 0);
+        assert_eq!(allowed(&mut drops, 100, at(331)), 3);
     }
 
     #[test]

@@ -18,10 +18,9 @@ use crate::{
 pub(super) async fn connection(
     core: Arc<SidecarCore>,
     mut connection: watch::Receiver<ConnectionState>,
-    contact: Block,
+    mut contact: Option<Block>,
     grace: Duration,
 ) {
-    let mut contact = Some(contact);
     let grace = sleep(grace);
     tokio::pin!(grace);
     loop {

@@ -66,6 +66,7 @@ impl Hot {
         let (rollout, splay) = (settings.rollout.get(), settings.admission.splay);
         if let Some(rollout) = self.splay.due(core.freshness.target(), rollout, splay, now) {
             core.refresh.set_target(rollout);
+            core.kept.record_raise();
         }
     }
 }

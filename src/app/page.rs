@@ -1,6 +1,6 @@
 //! The page of metrics: what the core counts, and what the app knows beside it.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use super::{SidecarCore, values};
 use crate::{
@@ -19,6 +19,15 @@ pub(super) struct CoreNumbers {
 }
 
 impl SidecarCore {
+    /// How long the sidecar had been up then.
+    pub(super) fn up(&self, at: Moment) -> Duration {
+        at.since(self.refresh.clock().started())
+    }
+
+    fn unix_time(&self, at: Moment) -> f64 {
+        self.started_at + self.up(at).as_secs_f64()
+    }
+
     pub(super) fn read(&self) -> CoreNumbers {
         CoreNumbers {
             at: self.refresh.clock().now(),
@@ -30,9 +39,7 @@ impl SidecarCore {
     pub(super) fn page(self: &Arc<Self>, exposition: Exposition) -> String {
         let CoreNumbers { core, settings, .. } = self.read();
         let set = &settings.settings;
-        let raised_at = core
-            .raised_at
-            .map(|at| self.started_at + at.since_start().as_secs_f64());
+        let raised_at = core.raised_at.map(|at| self.unix_time(at));
         let gauges = Gauges {
             in_flight: core.in_flight,
             bucket_level: core.bucket_level,
@@ -76,6 +83,7 @@ impl SidecarCore {
             settings_pending: settings.pending.len(),
             log_lines_dropped_total: self.log_dropped.get().map_or(0, DroppedLines::count),
             spans: self.spans.counted(),
+            disk: self.kept.numbers(),
             process: self.process.read(),
         };
         self.metrics.text(gauges, exposition)

@@ -166,7 +166,7 @@ impl SidecarCore {
             name: self.history.name.clone(),
             instance: self.history.instance.clone(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
-            up: read.at.since_start().as_secs(),
+            up: self.up(read.at).as_secs(),
             ready: self.readiness.is_ready(),
             target: read.core.target,
             raised,
@@ -195,7 +195,7 @@ impl SidecarCore {
         let core = &read.core;
         let InForce { is_valid, .. } = *read.settings;
         Sample {
-            at: read.at.since_start(),
+            at: self.up(read.at),
             settings_valid: is_valid,
             connected: *self.is_connected.borrow(),
             breaker_open: stops.is_broken,

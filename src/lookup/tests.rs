@@ -22,6 +22,7 @@ mod demands;
 mod faults;
 mod landings;
 mod notices;
+mod recalled;
 mod renderers;
 mod storms;
 mod told;

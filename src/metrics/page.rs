@@ -14,6 +14,7 @@ use super::{
 };
 use crate::{
     admission::{Class, Gate},
+    disk::{DiskErrorKind, DiskNumbers},
     refresh::RenderResult,
 };
 
@@ -68,6 +69,8 @@ pub struct Gauges {
     pub settings_pending: usize,
     pub log_lines_dropped_total: u64,
     pub spans: SpanNumbers,
+    /// None without a disk.
+    pub disk: Option<DiskNumbers>,
     pub process: ProcessNumbers,
 }
 
@@ -243,6 +246,37 @@ impl Scrape {
         let SpanNumbers { exported, dropped } = self.gauges.spans;
         count(&mut to, [("result", "exported")], exported)?;
         count(&mut to, [("result", "dropped")], dropped)
+    }
+
+    pub(super) fn disk_errors(&self, mut to: MetricEncoder<'_>) -> fmt::Result {
+        let Some(disk) = self.gauges.disk else {
+            return Ok(());
+        };
+        DiskErrorKind::ALL.into_iter().try_for_each(|kind| {
+            let errors = disk.errors[kind as usize];
+            count(&mut to, [("kind", kind.as_str())], errors)
+        })
+    }
+
+    /// A number of the disk that only rises; absent without a disk.
+    pub(super) fn of_disk(
+        &self,
+        mut to: MetricEncoder<'_>,
+        value: impl FnOnce(&DiskNumbers) -> u64,
+    ) -> fmt::Result {
+        match &self.gauges.disk {
+            Some(disk) => to.encode_counter::<NoLabelSet, _, u64>(&value(disk), None),
+            None => Ok(()),
+        }
+    }
+
+    /// Another number of the disk; absent without a disk.
+    pub(super) fn disk(
+        &self,
+        to: MetricEncoder<'_>,
+        value: impl FnOnce(&DiskNumbers) -> f64,
+    ) -> fmt::Result {
+        self.gauge_if_any(to, |now| now.disk.as_ref().map(value))
     }
 
     pub(super) fn cpu_seconds(&self, mut to: MetricEncoder<'_>) -> fmt::Result {

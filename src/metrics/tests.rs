@@ -1,4 +1,5 @@
 use super::*;
+use crate::disk::DiskNumbers;
 use crate::reason::{FailureReason, NotRefreshed};
 
 fn page(metrics: &Metrics) -> String {
@@ -7,6 +8,7 @@ fn page(metrics: &Metrics) -> String {
 
 fn page_as(metrics: &Metrics, exposition: Exposition) -> String {
     let gauges = Gauges {
+        disk: Some(DiskNumbers::default()),
         rate: 0.5,
         burst: 10,
         target_rollout: 7,

@@ -86,6 +86,11 @@ impl Refresh {
         self.shared.target.send_modify(|_| {});
     }
 
+    /// Counts the drops of held projects that a process before this one recorded, in order.
+    pub fn resume_drops(&self, at: impl IntoIterator<Item = Moment>) {
+        self.shared.lock().drops.resume(at);
+    }
+
     /// Queues a held project to be confirmed: it was looked up, is fresh, and may lack a missed
     /// change.
     pub fn confirm(&self, project: &Project) {

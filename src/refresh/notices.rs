@@ -48,14 +48,15 @@ pub(super) struct Notices {
     returned: u64,
 }
 
-impl Default for Notices {
-    fn default() -> Self {
+impl Notices {
+    /// Starts with nothing to say.
+    pub(super) fn new(now: Moment) -> Self {
         let (least, within) = THROWN_OUT;
         Self {
             release: ReleaseWatch::default(),
             hang: Hang::default(),
             hang_facts: None,
-            answered: Moment::START,
+            answered: now,
             succeeded: None,
             failed: None,
             raised: None,
@@ -65,9 +66,7 @@ impl Default for Notices {
             returned: 0,
         }
     }
-}
 
-impl Notices {
     /// Records that the target was raised.
     pub(super) fn target_raised(&mut self, rollout: u64, now: Moment) {
         self.release.target_raised(rollout, now);

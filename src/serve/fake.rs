@@ -47,6 +47,7 @@ pub(super) fn message(answer: &Answer, known: &str) -> v1::GetConfigResponse {
         },
         revision: Some(revision),
         not_modified,
+        unconfirmed: answer.is_unconfirmed,
         ..Default::default()
     };
     message.set_served(response::served(answer.served));
@@ -78,6 +79,7 @@ pub(super) fn fresh(project: &str, rollout: u64, payload: impl Into<Bytes>) -> A
             &payload,
         )),
         served: Served::Fresh,
+        is_unconfirmed: false,
     }
 }
 

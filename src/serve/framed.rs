@@ -17,8 +17,8 @@ use crate::{
 /// What a gRPC frame begins with: whether it is compressed, and its length.
 pub(super) const PREFIX: usize = 5;
 
-/// Room for the prefix, three small numbers of two bytes, and two durations of at most 19.
-const HEAD: usize = PREFIX + 3 * 2 + 2 * 19;
+/// Room for the prefix, four small numbers of two bytes, and two durations of at most 19.
+const HEAD: usize = PREFIX + 4 * 2 + 2 * 19;
 
 /// One frame of gRPC: what varies, then the revision, then the payload.
 #[derive(Clone, Debug)]
@@ -52,6 +52,7 @@ impl Framed {
                 head.put_duration(FIELDS.retry_after, refusal.retry_after);
             }
         }
+        head.put_number(FIELDS.unconfirmed, answer.is_unconfirmed.into());
         let revision = &answer.revision;
         if not_modified {
             head.put_number(FIELDS.not_modified, 1);
@@ -228,13 +229,14 @@ mod tests {
             payload in prop::collection::vec(any::<u8>(), 1..500),
             served in servings(),
             knows in any::<bool>(),
+            is_unconfirmed in any::<bool>(),
             steps in prop::collection::vec(1_usize..40, 1..20),
         ) {
             let project = Project::new(&name).unwrap();
             let order = Order::new(rollout, number);
             let revision = Revision::new(project, order, rendered_at, content_type.into(), &payload);
             let known = if knows { revision.digest.to_string() } else { String::new() };
-            let answer = Answer { revision: Arc::new(revision), served };
+            let answer = Answer { revision: Arc::new(revision), served, is_unconfirmed };
             let mut framed = Framed::new(&answer, &known);
             let expected = crate::serve::fake::message(&answer, &known);
 

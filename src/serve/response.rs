@@ -11,6 +11,7 @@ pub(super) struct Fields {
     pub(super) outdated_for: u8,
     pub(super) retry_after: u8,
     pub(super) not_modified: u8,
+    pub(super) unconfirmed: u8,
 }
 
 /// As the contract has them.
@@ -20,6 +21,7 @@ pub(super) const FIELDS: Fields = Fields {
     outdated_for: 5,
     retry_after: 6,
     not_modified: 7,
+    unconfirmed: 8,
 };
 
 /// The contract's duration; one longer than it can say becomes the longest.

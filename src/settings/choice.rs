@@ -46,6 +46,25 @@ choice! {
     }
 }
 
+/// What a start waits for that finds something on disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StartPolicy {
+    /// Nothing: what was held can be answered.
+    Recalled,
+    /// The first contact with the renderer, as without a disk.
+    Contact,
+    /// That memory has all that it has room for.
+    Warm,
+}
+
+choice! {
+    StartPolicy: "recalled, contact or warm" {
+        "recalled" => Recalled,
+        "contact" => Contact,
+        "warm" => Warm,
+    }
+}
+
 /// The least severe events that are logged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LogLevel {

@@ -204,7 +204,10 @@ mod tests {
             ("EVENKEEL_URL", "EVENKEEL_UPSTREAM__URL"),
             ("EVENKEEL_UPSTREAM_URL", "EVENKEEL_UPSTREAM__URL"),
             ("EVENKEEL_LOG_LEVEL", "EVENKEEL_LOG__LEVEL"),
-            ("EVENKEEL_MAX_BYTES", "EVENKEEL_CACHE__MAX_BYTES"),
+            (
+                "EVENKEEL_MAX_BYTES",
+                "EVENKEEL_CACHE__MAX_BYTES or EVENKEEL_DISK__MAX_BYTES",
+            ),
             ("EVENKEEL_CACHE", "EVENKEEL_CACHE__MAX_BYTES"),
             (
                 "EVENKEEL_GRACE",

@@ -91,6 +91,12 @@ impl Loaded {
                 "upstream.max_payload {payload} is above cache.max_bytes {held}: the largest renders cannot be held"
             ));
         }
+        let kept = self.settings.disk.max_bytes;
+        if self.settings.disk.dir.is_some() && kept.bytes() < held.bytes().saturating_mul(2) {
+            notes.push(format!(
+                "disk.max_bytes {kept} is below twice cache.max_bytes {held}: not all that is held may survive a restart"
+            ));
+        }
         notes.extend(self.pinned.iter().map(Pinned::to_string));
         notes
     }

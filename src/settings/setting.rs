@@ -239,6 +239,7 @@ optional! {
     Duration: "null, or a duration with its unit, such as 15m or 1h";
     f64: "null, or a number";
     NonZeroU32: "null, or a whole number";
+    super::KeptFolder: "null, or an absolute path such as /var/lib/evenkeel";
 }
 #[cfg(feature = "otlp")]
 optional! {
