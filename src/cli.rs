@@ -10,6 +10,7 @@ mod arguments;
 mod check;
 #[cfg(feature = "demo")]
 mod demo;
+mod disk;
 mod drill;
 mod explain;
 #[cfg(any(test, feature = "fuzz"))]
@@ -18,6 +19,7 @@ mod get;
 mod page;
 mod plan;
 mod projects;
+mod purge;
 #[cfg(feature = "demo")]
 mod renderer;
 mod reply;
@@ -35,10 +37,10 @@ const BAD_SETTINGS: u8 = 78;
 
 #[cfg(feature = "demo")]
 const HAVE_MORE: &str =
-    "`evenkeel demo`, `drill`, `explain`, `get`, `plan`, `projects`, `status` and `watch`";
+    "`evenkeel demo`, `drill`, `explain`, `get`, `plan`, `projects`, `purge`, `status` and `watch`";
 #[cfg(not(feature = "demo"))]
 const HAVE_MORE: &str =
-    "`evenkeel drill`, `explain`, `get`, `plan`, `projects`, `status` and `watch`";
+    "`evenkeel drill`, `explain`, `get`, `plan`, `projects`, `purge`, `status` and `watch`";
 
 fn exit_codes() -> String {
     format!(
@@ -81,6 +83,10 @@ enum Command {
     Projects(projects::ProjectsArgs),
     /// Explain why a sidecar does not refresh a project, gate by gate.
     Explain(explain::ExplainArgs),
+    /// Have a sidecar forget all that it knows of a project.
+    Purge(purge::PurgeArgs),
+    /// Read what a sidecar keeps on disk.
+    Disk(disk::DiskArgs),
     /// Serve a web page that shows what holds up a sidecar or a fleet.
     Page(page::PageArgs),
     /// Tell what a release would do with other limits.
@@ -108,6 +114,8 @@ pub fn main() -> ExitCode {
         Command::Status(args) => status::run(args),
         Command::Projects(args) => projects::run(&args),
         Command::Explain(args) => explain::run(&args),
+        Command::Purge(args) => purge::run(&args),
+        Command::Disk(args) => disk::run(&args),
         Command::Page(args) => page::run(args),
         Command::Plan(args) => plan::run(&args),
         Command::Check(args) => check::run(args),

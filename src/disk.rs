@@ -9,6 +9,7 @@
 mod file;
 mod health;
 mod index;
+mod inspect;
 mod keeper;
 mod notes;
 mod record;
@@ -32,6 +33,7 @@ use xxhash_rust::xxh3::xxh3_64;
 pub use self::{
     file::{FileError, Whose},
     health::DiskErrorKind,
+    inspect::{InspectedFile, InspectedRow, inspect},
 };
 use self::{
     keeper::{DiskKeeper, KeptCore},

@@ -1,10 +1,10 @@
 //! What an operator asks about single projects: which of them fail, are outdated or missing, and
 //! what stands between one of them and its render.
 //!
-//! The counterpart of `lookup`: it reads what lookups read, changes nothing, and does not count as
-//! a lookup. It may walk over all that is held. That is done in steps between which lookups have
-//! admission's lock to themselves, on another thread than theirs, and for a few operators at once.
-//! How an answer travels is known to `serve`.
+//! The counterpart of `lookup`: it reads what lookups read, changes nothing unless told to forget a
+//! project, and does not count as a lookup. It may walk over all that is held. That is done in
+//! steps between which lookups have admission's lock to themselves, on another thread than theirs,
+//! and for a few operators at once. How an answer travels is known to `serve`.
 
 mod ladder;
 mod listing;
@@ -125,6 +125,16 @@ impl Operate {
             state,
             gates: gates.unwrap_or_default(),
         })
+    }
+
+    /// Forgets all that is known of a project: what is held of it, wherever it is kept, its
+    /// changes, and that it does not exist. Returns what was held.
+    pub fn purge(&self, project: &Project) -> Option<Arc<Held>> {
+        let held = self.cache.purge(project);
+        let order = held.as_ref().map(|held| held.revision.order);
+        let order = order.map_or_else(|| "none".to_owned(), |order| order.to_string());
+        tracing::warn!(%project, order, "an operator had a project forgotten");
+        held
     }
 
     /// The projects that admission remembers of that kind, by name.

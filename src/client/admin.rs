@@ -1,5 +1,5 @@
-//! A client of a sidecar's admin listener: which projects fail, are outdated or missing, and why
-//! one is not refreshed.
+//! A client of a sidecar's admin listener: which projects fail, are outdated or missing, why one is
+//! not refreshed, and what forgets one.
 
 use std::time::Duration;
 
@@ -144,6 +144,29 @@ pub async fn explain(
             state: state.unwrap_or_default().into(),
             gates: gates.into_iter().map(Into::into).collect(),
         })
+    };
+    let called = tokio::time::timeout(timeout, call).await;
+    called.unwrap_or_else(|_| Err(unanswered(address, timeout)))
+}
+
+/// Has a project forgotten, and gives up after `timeout`; returns the order of what was held.
+///
+/// # Errors
+/// As [`projects`].
+pub async fn purge(
+    address: &SidecarAddress,
+    project: &Project,
+    timeout: Duration,
+) -> Result<Option<Order>, LookupError> {
+    let asked = v1::PurgeProjectRequest {
+        project: project.to_string(),
+    };
+    let call = async {
+        let mut client = AdminServiceClient::new(address.connect(timeout).await?);
+        let told = client.purge_project(with_timeout(asked, timeout)).await;
+        let told = told.map_err(|status| ended(address, status, timeout))?;
+        let held = told.into_inner().held;
+        Ok(held.map(|held| Order::new(held.rollout, held.number)))
     };
     let called = tokio::time::timeout(timeout, call).await;
     called.unwrap_or_else(|_| Err(unanswered(address, timeout)))

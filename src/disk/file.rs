@@ -14,7 +14,9 @@ use std::{
     time::Duration,
 };
 
-use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension as _, Row, params};
+use rusqlite::{
+    Connection, ErrorCode, OpenFlags, OptionalExtension as _, Row, config::DbConfig, params,
+};
 use xxhash_rust::xxh3::xxh3_128;
 
 use super::{record::Record, record::nanos, stamp::ClockStamp};
@@ -180,6 +182,23 @@ impl File {
             | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let address = format!("file:{escaped}?immutable=1");
         let connection = Connection::open_with_flags(address, flags)?;
+        pragma(&connection, "mmap_size=0")?;
+        pragma(&connection, "cell_size_check=1")?;
+        if layout(&connection)? {
+            return Err(FileError::Foreign);
+        }
+        let path = path.to_owned();
+        Ok(Self { connection, path })
+    }
+
+    /// Opens a file to read all of it, for as long as no other process does; it is left as it is.
+    pub(super) fn read_alone(path: &Path) -> Result<Self, FileError> {
+        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let connection = Connection::open_with_flags(path, flags)?;
+        connection.busy_timeout(Duration::ZERO)?;
+        connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
+        pragma(&connection, "locking_mode=EXCLUSIVE")?;
+        pragma(&connection, "query_only=1")?;
         pragma(&connection, "mmap_size=0")?;
         pragma(&connection, "cell_size_check=1")?;
         if layout(&connection)? {

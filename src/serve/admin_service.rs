@@ -66,6 +66,17 @@ impl AdminService for Admin {
             gates: explained.gates.into_iter().map(gate).collect(),
         }))
     }
+
+    async fn purge_project(
+        &self,
+        request: Request<v1::PurgeProjectRequest>,
+    ) -> Result<Response<v1::PurgeProjectResponse>, Status> {
+        let project = request::project(&request.into_inner().project)
+            .map_err(|invalid| FailedLookup::invalid(invalid).status(Jitter::draw()))?;
+        let held = self.operate.purge(&project);
+        let held = held.map(|held| response::revision(&held.revision));
+        Ok(Response::new(v1::PurgeProjectResponse { held }))
+    }
 }
 
 fn state(state: ProjectState) -> v1::ProjectState {
