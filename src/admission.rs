@@ -23,6 +23,7 @@ mod confirming;
 mod dispatch;
 mod drops;
 mod explain;
+mod fact;
 mod fetched;
 mod fetches;
 mod flights;
@@ -50,6 +51,7 @@ pub use self::{
     budget::{FirstRenders, MIN_RATE, Permits},
     drops::{Dropping, Drops},
     explain::Explanation,
+    fact::AdmissionFact,
     gates::{Gate, Shut},
     inspect::{Ladder, Remembered, Turn},
     limits::{FetchLimits, Limits},

@@ -9,6 +9,7 @@ mod follow;
 mod hot;
 mod page;
 mod process;
+mod recording;
 mod repair;
 mod spans;
 mod status;
@@ -46,6 +47,7 @@ use crate::{
     moment::Clock,
     operate::Operate,
     readiness::{Block, Readiness},
+    record::{RecordFile, Recording},
     refresh::{self, Refresh},
     serve::{
         self, Accepting, Admin, Calls, Configs, Connections, RoleState, ThreadFailed, Threads,
@@ -69,6 +71,9 @@ const OPERATORS_STREAMS: NonZeroU32 = NonZeroU32::new(100).expect("BUG: 100 is n
 /// How many times as many calls all connections may have open as one.
 const CALLS_OF_ALL: NonZeroUsize = NonZeroUsize::new(2).expect("BUG: 2 is not 0");
 
+/// How long the end of the process may wait for the end of a record.
+const LAST: Duration = Duration::from_secs(1);
+
 /// Why a sidecar cannot start, or go on.
 #[derive(Debug, thiserror::Error)]
 pub enum SidecarError {
@@ -91,6 +96,9 @@ pub enum SidecarError {
     #[cfg(feature = "otlp")]
     #[error("cannot send spans to `otlp.endpoint`")]
     Spans(#[from] crate::otlp::ExportError),
+    /// No thread can be started that records.
+    #[error("cannot record")]
+    Record(#[source] io::Error),
     /// One of its tasks panicked.
     #[error("a task failed")]
     Task(#[from] JoinError),
@@ -109,6 +117,7 @@ pub struct Sidecar {
     reloader: Arc<Reloader>,
     export: SpanSender,
     disk: DiskEnd,
+    recording: Option<Recording>,
     drain_grace: Duration,
     _closing: DropGuard,
     _gone: DropGuard,
@@ -165,14 +174,34 @@ impl Sidecar {
     /// # Errors
     /// When an address cannot be listened on, or spans cannot be sent, whatever the collector does.
     pub async fn start(sources: Sources, loaded: Loaded) -> Result<Self, SidecarError> {
+        Self::start_recording(sources, loaded, None).await
+    }
+
+    /// Starts a sidecar as [`Sidecar::start`] does, which writes a record if it has a file for one.
+    ///
+    /// # Errors
+    /// As [`Sidecar::start`], or when no thread can be started that records.
+    pub async fn start_recording(
+        sources: Sources,
+        loaded: Loaded,
+        record: Option<RecordFile>,
+    ) -> Result<Self, SidecarError> {
         let settings = loaded.settings.clone();
         let (spans, export) = spans::start(&settings)?;
         let upstream = Upstream::start(upstream_options(&settings));
         let (reloader, in_force) = Reloader::start(sources, loaded);
         let clock = Clock::with_past(crate::disk::PAST);
         let (kept, disk) = disk::open(&settings, clock).await?;
-        let (core, cache) =
-            SidecarCore::new(&settings, clock, upstream.clone(), in_force, spans, kept).await;
+        let (core, cache, recording) = SidecarCore::new(
+            &settings,
+            clock,
+            upstream.clone(),
+            in_force,
+            spans,
+            kept,
+            record,
+        )
+        .await?;
         let core = Arc::new(core);
         disk.serve(cache, Arc::clone(&core.freshness));
 
@@ -216,6 +245,7 @@ impl Sidecar {
             reloader: Arc::new(reloader),
             export,
             disk,
+            recording,
             drain_grace: settings.drain.grace,
         })
     }
@@ -288,6 +318,9 @@ impl Sidecar {
         if ended == DrainEnd::Drained {
             self.export.end().await;
             self.disk.end().await;
+            if let Some(recording) = self.recording {
+                recording.end(LAST).await;
+            }
         }
         Ok(ended)
     }
@@ -305,7 +338,8 @@ impl SidecarCore {
         in_force: watch::Receiver<Arc<InForce>>,
         spans: SpanSink,
         kept: KeptState,
-    ) -> (Self, Arc<Cache>) {
+        record: Option<RecordFile>,
+    ) -> Result<(Self, Arc<Cache>, Option<Recording>), SidecarError> {
         let unix = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
         let started_at = unix.unwrap_or_default().as_secs_f64();
         let metrics = Metrics::new();
@@ -316,12 +350,14 @@ impl SidecarCore {
         let cache = Cache::new(values::bytes(settings.cache.max_bytes));
         let (cache, freshness) = kept.restored(cache, settings, clock);
         let changes_up = upstream.changes_up();
+        let observe = spans.observer(&metrics);
+        let (observe, recording) = recording::start(record, settings, clock, observe)?;
         let parts = refresh::Parts {
             cache: Arc::clone(&cache),
             freshness: Arc::clone(&freshness),
             render: Arc::new(upstream.clone()),
             stored: Arc::new(upstream),
-            observe: spans.observer(&metrics),
+            observe,
         };
         let refresh = Refresh::new(
             clock,
@@ -330,13 +366,16 @@ impl SidecarCore {
             parts,
         );
         kept.take_effect(&refresh);
-        let lookup = Lookup::new(
+        let mut lookup = Lookup::new(
             clock,
             Arc::clone(&cache),
             Arc::clone(&freshness),
             refresh.clone(),
             values::lookup(settings),
         );
+        if recording.is_some() {
+            lookup = lookup.counted();
+        }
         let lookup = kept.recalled_by(lookup);
         let operate = Operate::new(
             clock,
@@ -370,7 +409,7 @@ impl SidecarCore {
             kept,
             started_at,
         };
-        (core, cache)
+        Ok((core, cache, recording))
     }
 
     fn serve_lookups(

@@ -25,6 +25,9 @@ const MAX_RAISES: usize = 64;
 /// demand its own release before its sidecar is told of it, and several releases may be under way.
 const REACH: u64 = 16;
 
+/// Stands in the place of the moment of a resync when there was none, and lookups are counted.
+const COUNTED: u64 = 1;
+
 /// What became of the target.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TargetChange {
@@ -66,8 +69,8 @@ pub struct Freshness {
     raised_at: AtomicU64,
     /// Nanoseconds; 0 is none.
     max_age: AtomicU64,
-    /// What the renderer was asked before this may lack a change: nanoseconds since the start; 0
-    /// while that is not so of anything.
+    /// What the renderer was asked before this may lack a change: nanoseconds since the start. 0,
+    /// or [`COUNTED`] where lookups are counted, while that is not so of anything.
     resync: AtomicU64,
     /// The rollouts that were the target, ascending, and when each was learned.
     raises: ArcSwap<Vec<(u64, Moment)>>,
@@ -188,11 +191,22 @@ impl Freshness {
         self.resync.fetch_max(since, Ordering::Relaxed);
     }
 
+    /// Records that lookups are counted.
+    pub fn count_lookups(&self) {
+        self.resync.fetch_max(COUNTED, Ordering::Relaxed);
+    }
+
+    /// Whether a lookup of something fresh can concern nobody but its caller: lookups are not
+    /// counted, and nothing is to be confirmed. One load, on the way of every fresh lookup.
+    pub fn is_plain(&self) -> bool {
+        self.resync.load(Ordering::Relaxed) == 0
+    }
+
     /// Whether what is held cannot lack a change that was missed. It is fresh all the same; it is
     /// to be confirmed.
     pub fn is_confirmed(&self, held: &Held) -> bool {
         let resync = self.resync.load(Ordering::Relaxed);
-        resync == 0 || nanos(Some(held.asked_at.since_start())) >= resync
+        resync <= COUNTED || nanos(Some(held.asked_at.since_start())) >= resync
     }
 
     /// Since when what is held has been outdated; none when it is fresh.

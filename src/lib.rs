@@ -33,6 +33,7 @@ pub mod printable;
 pub mod proto;
 pub mod readiness;
 pub mod reason;
+pub mod record;
 pub mod refresh;
 pub mod render;
 #[cfg(feature = "demo")]

@@ -109,6 +109,14 @@ pub struct Lookup {
     waiting: Arc<AtomicUsize>,
     watching: Arc<AtomicUsize>,
     recall: Option<Arc<dyn Recall>>,
+    counting: Counting,
+}
+
+/// Whether the observer of the refresh hears of every lookup.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Counting {
+    Off,
+    On,
 }
 
 impl Lookup {
@@ -129,7 +137,16 @@ impl Lookup {
             waiting: Arc::default(),
             watching: Arc::default(),
             recall: None,
+            counting: Counting::Off,
         }
+    }
+
+    /// Has every lookup from now on told to the observer of the refresh.
+    #[must_use]
+    pub fn counted(mut self) -> Self {
+        self.freshness.count_lookups();
+        self.counting = Counting::On;
+        self
     }
 
     /// Puts other limits in force.
@@ -145,19 +162,23 @@ impl Lookup {
         let Some(held) = self.cache.get(project) else {
             let retry_after = self.absent_for(project, now)?;
             let is_asked = demands.min_revision.is_none();
-            return is_asked.then_some(Err(Failure::ProjectNotFound { retry_after }));
+            return is_asked
+                .then(|| self.told(project, Err(Failure::ProjectNotFound { retry_after })));
         };
         if self.is_fresh(demands, &held, now) {
-            let answer = self.answer(&held, Served::Fresh);
-            if answer.is_unconfirmed {
-                self.have_confirmed(&held, now);
+            if self.freshness.is_plain() {
+                return Some(Ok(Answer {
+                    revision: Arc::clone(&held.revision),
+                    served: Served::Fresh,
+                    is_unconfirmed: false,
+                }));
             }
-            return Some(Ok(answer));
+            return Some(self.concern_others(&held, now));
         }
         let refusal = self.known_refusal(demands, &held, now)?;
         held.memo
             .is_told(now)
-            .then(|| Ok(self.outdated(&held, refusal, now)))
+            .then(|| self.told(project, Ok(self.outdated(&held, refusal, now))))
     }
 
     /// Answers one lookup: from memory, or after waiting for a refresh within the caller's
@@ -177,6 +198,15 @@ impl Lookup {
         if let Some(told) = self.at_once(project.as_str(), demands) {
             return told;
         }
+        self.tell_lookup(project.as_str());
+        let answer = self.get_in_time(&query).await;
+        self.tell_answer(&answer);
+        answer
+    }
+
+    /// Answers a lookup that memory alone does not answer.
+    async fn get_in_time(&self, query: &Query) -> Result<Answer, Failure> {
+        let (project, demands) = (&query.project, query.demands());
         let now = self.clock.now();
         let held = self.cache.get(project.as_str());
         if let Some(held) = &held
@@ -194,10 +224,10 @@ impl Lookup {
             Fallback::Nothing
         };
         let limits = self.limits.load();
-        let patience = Patience::of(&query, &limits, fallback, now, &self.clock);
+        let patience = Patience::of(query, &limits, fallback, now, &self.clock);
         drop(limits);
-        let ended = self.wait(&query, held, patience).await;
-        self.conclude(&query, ended, patience)
+        let ended = self.wait(query, held, patience).await;
+        self.conclude(query, ended, patience)
     }
 
     /// Answers several lookups, which share one patience, in the order asked. Asks for at most as
@@ -224,7 +254,7 @@ impl Lookup {
                     return told;
                 }
                 if !has_room {
-                    return Err(crowded());
+                    return self.told(project.as_str(), Err(crowded()));
                 }
                 self.get(Query {
                     project: project.clone(),
@@ -255,12 +285,33 @@ impl Lookup {
         self.watching.load(Relaxed)
     }
 
-    /// Has what is fresh confirmed, since it may lack a change that was missed. It is served as
-    /// before.
-    fn have_confirmed(&self, held: &Held, now: Moment) {
-        if held.memo.claim_second(now) {
+    /// Tells the observer of a lookup that is answered at once, where lookups are counted.
+    fn told(&self, project: &str, answer: Result<Answer, Failure>) -> Result<Answer, Failure> {
+        self.tell_lookup(project);
+        self.tell_answer(&answer);
+        answer
+    }
+
+    fn tell_lookup(&self, project: &str) {
+        if self.counting == Counting::On {
+            self.refresh.observer().looked_up(project);
+        }
+    }
+
+    fn tell_answer(&self, answer: &Result<Answer, Failure>) {
+        if self.counting == Counting::On {
+            self.refresh.observer().answered(answer);
+        }
+    }
+
+    /// Counts a fresh lookup where lookups are counted, and has what is fresh confirmed where it
+    /// may lack a change that was missed. It is served as before.
+    fn concern_others(&self, held: &Held, now: Moment) -> Result<Answer, Failure> {
+        let answer = self.answer(held, Served::Fresh);
+        if answer.is_unconfirmed && held.memo.claim_second(now) {
             self.refresh.confirm(&held.revision.project);
         }
+        self.told(held.revision.project.as_str(), Ok(answer))
     }
 
     /// Answers with what is held now, or is in hand, or fails.

@@ -234,6 +234,11 @@ impl Refresh {
         held.memo.refusal(self.shared.epoch.load(Relaxed), now)
     }
 
+    /// Who hears of what happens.
+    pub fn observer(&self) -> &dyn Observe {
+        &*self.shared.parts.observe
+    }
+
     /// Why a project is not refreshed; `None` if it is not wanted.
     pub fn explain(&self, project: &Project) -> Option<Explanation> {
         let state = self.shared.lock();

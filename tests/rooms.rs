@@ -85,6 +85,7 @@ const OWNED: [(&str, &[&str]); 15] = [
             "operate",
             "otlp",
             "plan",
+            "record",
             "refresh",
             "render",
             "simulator",
@@ -158,6 +159,21 @@ fn a_plan_knows_the_simulator_and_numbers() {
         "crate::moment",
     ];
     names_only("plan", &ours, &["std", "fastrand"]);
+}
+
+/// What a record is for is decided elsewhere.
+#[test]
+fn a_record_knows_the_words_of_the_core() {
+    let ours = [
+        "crate::record",
+        "crate::admission",
+        "crate::answer",
+        "crate::moment",
+        "crate::refresh",
+        "crate::revision",
+    ];
+    let crates = ["std", "serde", "tokio", "tokio_util"];
+    names_only("record", &ours, &crates);
 }
 
 /// Which server there is, and who speaks to it, is decided elsewhere.

@@ -3,6 +3,7 @@
 use crate::{
     admission::{self, FetchLimits, FleetRate},
     lookup,
+    record::RecordStart,
     serve::listener::ListenAddress,
     settings::{Listen, Settings, Size},
 };
@@ -34,6 +35,18 @@ pub(super) fn lookup(settings: &Settings) -> lookup::WaitLimits {
         cold_patience: settings.lookup.cold_patience,
         max_patience: settings.lookup.max_patience,
         max_waiting: settings.lookup.max_waiting as usize,
+    }
+}
+
+/// What holds from the start of a record on.
+pub(super) fn record_start(settings: &Settings) -> RecordStart {
+    RecordStart {
+        target: settings.rollout.get(),
+        limits: admission(settings, settings.admission.rate()),
+        deadline: settings.upstream.deadline,
+        patience: settings.lookup.patience,
+        cold_patience: settings.lookup.cold_patience,
+        max_age: settings.lookup.max_age,
     }
 }
 

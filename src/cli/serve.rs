@@ -1,8 +1,14 @@
 //! `evenkeel serve`: runs the sidecar until it is told to stop.
 
-use std::{io, process::ExitCode, sync::Arc};
+use std::{
+    io,
+    path::{Path, PathBuf},
+    process::ExitCode,
+    sync::Arc,
+};
 
 use anyhow::Context;
+use bytesize::ByteSize;
 use tokio::{
     runtime::{self, Runtime},
     signal::unix::{Signal, SignalKind, signal},
@@ -16,6 +22,8 @@ use crate::{
     descriptors,
     drain::Signals,
     log::{self, Format, InvalidLevel, Level, LevelHandle, Log},
+    printable::printable,
+    record::RecordFile,
     settings::{self, Flags, Invalid, Loaded, LogFormat, Settings, Sources, reload::InForce},
 };
 
@@ -36,6 +44,24 @@ one exits at once.";
 pub(super) struct ServeArgs {
     #[command(flatten)]
     settings: Flags,
+
+    /// Write what `evenkeel plan --fit` replays to a file of its own in this folder: when projects,
+    /// by a hash, are looked up, and what renders bring; no names, no payloads
+    #[arg(long, value_name = "DIR")]
+    record: Option<PathBuf>,
+
+    /// The most that is recorded: there the record ends, and the sidecar goes on
+    #[arg(long, value_name = "BYTES", default_value = "64MiB", requires = "record", value_parser = record_max)]
+    record_max: ByteSize,
+}
+
+/// A record of less has no room for its first line and what follows.
+const LEAST_RECORD: ByteSize = ByteSize::kib(4);
+
+fn record_max(text: &str) -> Result<ByteSize, String> {
+    let size = text.parse::<ByteSize>().ok();
+    size.filter(|size| *size >= LEAST_RECORD)
+        .ok_or_else(|| format!("expected a size, such as 64MiB, of {LEAST_RECORD} at least"))
 }
 
 /// How the preparation of the sidecar ended.
@@ -61,8 +87,11 @@ pub(super) fn run(args: ServeArgs) -> anyhow::Result<ExitCode> {
     };
     let ended = match prepare(&sources, &mut stop)? {
         Prepared::Fit(loaded, log) => {
-            let serving = serve(sources, *loaded, &log, stop, &mut again, hangups);
-            let ended = runtime.block_on(serving);
+            let ended = create_record(args.record.as_deref(), args.record_max).and_then(|record| {
+                let loaded = (*loaded, record);
+                let serving = serve(sources, loaded, &log, stop, &mut again, hangups);
+                runtime.block_on(serving)
+            });
             if let Err(error) = &ended {
                 tracing::error!("{error:#}");
             }
@@ -159,9 +188,20 @@ async fn follow_level(mut in_force: watch::Receiver<Arc<InForce>>, handle: Level
     }
 }
 
+/// Makes the file of a record, if there is to be one.
+fn create_record(folder: Option<&Path>, most: ByteSize) -> anyhow::Result<Option<RecordFile>> {
+    let Some(folder) = folder else {
+        return Ok(None);
+    };
+    let file = RecordFile::create(folder, most.as_u64());
+    let file = file.with_context(|| format!("--record {}", printable(folder.display(), 300)))?;
+    tracing::info!(path = %file.path().display(), max_bytes = most.as_u64(), "recording");
+    Ok(Some(file))
+}
+
 async fn serve(
     sources: Sources,
-    loaded: Loaded,
+    (loaded, record): (Loaded, Option<RecordFile>),
     log: &Log,
     mut stop: Signals,
     again: &mut Signals,
@@ -172,7 +212,7 @@ async fn serve(
         .notes()
         .iter()
         .for_each(|note| tracing::info!("{note}"));
-    let sidecar = Sidecar::start(sources, loaded)
+    let sidecar = Sidecar::start_recording(sources, loaded, record)
         .await
         .context("cannot start")?;
     sidecar.show_dropped_lines(log.dropped());

@@ -5,7 +5,7 @@ use std::{num::NonZeroU32, sync::Arc, time::Duration};
 
 use super::{Parts, Refresh, troubles::Trouble};
 use crate::{
-    admission::{Admission, Limits, Link},
+    admission::{Admission, AdmissionFact, Limits, Link},
     freshness::TargetChange,
     moment::Moment,
     revision::{Order, Project},
@@ -14,8 +14,10 @@ use crate::{
 impl Refresh {
     /// Puts other limits in force.
     pub fn set_limits(&self, limits: Limits) {
-        self.shared
-            .tell(|admission, now| admission.set_limits(limits, now));
+        self.shared.tell(|admission, now| {
+            self.record(AdmissionFact::Limits(limits), now);
+            admission.set_limits(limits, now);
+        });
     }
 
     /// Raises or lowers the target.
@@ -37,6 +39,7 @@ impl Refresh {
                     state.notices.target_lowered();
                 }
             }
+            self.record(AdmissionFact::Target(rollout), now);
             state.admission.set_target(rollout, now);
         });
         self.shared
@@ -72,8 +75,10 @@ impl Refresh {
             state.troubles.raise(Trouble::Ahead, project, &cause, now);
         }
         if self.shared.parts.cache.record_change(project, number, now) {
-            self.shared
-                .tell(|admission, now| admission.changed(project, number, now));
+            self.shared.tell(|admission, now| {
+                self.record(AdmissionFact::Changed { project, number }, now);
+                admission.changed(project, number, now);
+            });
         }
     }
 
@@ -102,14 +107,22 @@ impl Refresh {
 
     /// Records what became of the connection to the renderer.
     pub fn set_link(&self, link: Link) {
-        self.shared
-            .tell(|admission, now| admission.set_link(link, now));
+        self.shared.tell(|admission, now| {
+            self.record(AdmissionFact::Link(link), now);
+            admission.set_link(link, now);
+        });
     }
 
     /// Records how many calls the connection takes at once; `None` if it sets no limit.
     pub fn set_room(&self, room: Option<NonZeroU32>) {
-        self.shared
-            .tell(|admission, now| admission.set_room(room, now));
+        self.shared.tell(|admission, now| {
+            self.record(AdmissionFact::Room(room), now);
+            admission.set_room(room, now);
+        });
+    }
+
+    fn record(&self, fact: AdmissionFact<&Project>, now: Moment) {
+        self.shared.parts.observe.told(fact, now);
     }
 
     /// Stops launching.

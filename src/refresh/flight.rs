@@ -69,7 +69,7 @@ pub(super) async fn render(
     });
     let class = Class::by_held(held.as_deref());
     let duration = started.elapsed();
-    let result = shared.render_landed(&project, brought, class, asked, duration);
+    let result = shared.render_landed(&project, brought, class, (asked, rollout), duration);
     let call = Called::Render {
         rollout,
         reason,

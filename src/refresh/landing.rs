@@ -9,7 +9,7 @@ use super::{
     RefreshShared, RefreshState, Troubles, mark, observe::RenderResult, troubles::Trouble,
 };
 use crate::{
-    admission::{CallFailure, Class, Dropping, FetchLanding, Landing},
+    admission::{AdmissionFact, CallFailure, Class, Dropping, FetchLanding, Landing},
     cache::{AnswerOrigin, Held, Stored},
     moment::Moment,
     render::{Answered, Confirmed, Rejected, RenderError},
@@ -17,12 +17,13 @@ use crate::{
 };
 
 impl RefreshShared {
+    /// Takes in what a render brought that was asked for at a moment, with a rollout.
     pub(super) fn render_landed(
         self: &Arc<Self>,
         project: &Project,
         brought: Answered<Revision>,
         class: Class,
-        asked: Moment,
+        (asked, rollout): (Moment, u64),
         duration: Duration,
     ) -> RenderResult {
         let state = &mut *self.lock();
@@ -57,6 +58,13 @@ impl RefreshShared {
                 .rendered_first(project, landing, &state.admission, now);
         }
         self.record_wanted(state, project);
+        let fact = AdmissionFact::Rendered {
+            project,
+            asked: rollout,
+            landing,
+            took: duration,
+        };
+        self.parts.observe.told(fact, now);
         self.parts.observe.rendered(class, result, duration);
         self.perform(state);
         result
@@ -106,6 +114,12 @@ impl RefreshShared {
         } = &mut *state;
         troubles.record_refusals(admission, now);
         self.record_wanted(&mut state, project);
+        let fact = AdmissionFact::Fetched {
+            project,
+            landing,
+            took: duration,
+        };
+        self.parts.observe.told(fact, now);
         self.parts.observe.fetched(result, duration);
         self.perform(&mut state);
         result
@@ -137,6 +151,8 @@ impl RefreshShared {
             Ok(Confirmed::Changed(order)) => {
                 let number = order.number;
                 if self.parts.cache.record_change(project, number, now) {
+                    let fact = AdmissionFact::Changed { project, number };
+                    self.parts.observe.told(fact, now);
                     state.admission.changed(project, number, now);
                     self.epoch.fetch_add(1, Relaxed);
                 }
@@ -154,6 +170,10 @@ impl RefreshShared {
         };
         if let FetchLanding::Held(_) | FetchLanding::Nothing = landing {
             self.parts.cache.record_confirmed(project, asked);
+        }
+        if let FetchLanding::Held(held) = landing {
+            let fact = AdmissionFact::Confirmed { project, held };
+            self.parts.observe.told(fact, now);
         }
         state.admission.confirmed(project, landing, now);
         self.record_wanted(&mut state, project);
@@ -212,6 +232,8 @@ impl RefreshShared {
         let held = self.parts.cache.get(project.as_str()).unwrap_or(held);
         let number = held.changed.map_or(0, |changed| changed.number);
         let project = &held.revision.project;
+        let fact = AdmissionFact::GaveUp { project, number };
+        self.parts.observe.told(fact, now);
         state.admission.gave_up(project, number, now);
         (held, given_up)
     }

@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use crate::{
-    admission::{Class, Gate},
+    admission::{AdmissionFact, Class, Gate},
+    answer::{Answer, Failure},
+    moment::Moment,
     render::RenderReason,
     revision::Project,
     trace::TraceSpan,
@@ -123,6 +125,13 @@ pub trait Observe: Send + Sync + 'static {
     fn refused(&self, class: Class, gate: Gate);
     /// A render or a fetch landed whose trace its caller sampled.
     fn flown(&self, _: &Flown<'_>) {}
+    /// Admission is told something at that moment.
+    fn told(&self, _: AdmissionFact<&Project>, _: Moment) {}
+    /// A lookup of that name has come; only told where lookups are
+    /// [counted](crate::lookup::Lookup::counted).
+    fn looked_up(&self, _: &str) {}
+    /// A lookup that was told is answered.
+    fn answered(&self, _: &Result<Answer, Failure>) {}
 }
 
 /// Measures nothing.

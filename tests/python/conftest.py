@@ -30,7 +30,7 @@ def renderer():
 
 @pytest.fixture
 def start_sidecar(renderer, tmp_path):
-    """Starts sidecars in front of the renderer, with sections of settings, or `nofile`, as keyword arguments."""
+    """Starts sidecars in front of the renderer, with sections of settings, `nofile` or `record`, as keyword arguments."""
     started = []
 
     def start(**settings) -> Sidecar:

@@ -118,8 +118,10 @@ def read_failure(error: grpc.RpcError) -> Failed:
 class Sidecar:
     """One sidecar process, with a folder for its settings and its log."""
 
-    def __init__(self, folder: Path, renderer_url: str, nofile: tuple[int, int] | None = None, **settings):
+    def __init__(self, folder: Path, renderer_url: str, nofile: tuple[int, int] | None = None, record=(), **settings):
         self.folder = folder
+        self.record = record
+        """Its flags for a record."""
         self.nofile = nofile
         """Its soft and hard limit of open files, unless they are those of the tests."""
         self.settings = {
@@ -184,7 +186,7 @@ class Sidecar:
 
     def command(self) -> list:
         limited = ["prlimit", "--nofile={}:{}".format(*self.nofile)] if self.nofile else []
-        return [*limited, BINARY, "serve", "--config", self.settings_file]
+        return [*limited, BINARY, "serve", "--config", self.settings_file, *self.record]
 
     @property
     def pid(self) -> int:
