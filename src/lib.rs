@@ -38,6 +38,7 @@ pub mod refresh;
 pub mod render;
 #[cfg(feature = "demo")]
 pub mod renderer;
+pub mod replay;
 pub mod revision;
 pub mod serve;
 pub mod settings;

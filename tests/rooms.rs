@@ -88,6 +88,7 @@ const OWNED: [(&str, &[&str]); 15] = [
             "record",
             "refresh",
             "render",
+            "replay",
             "simulator",
         ],
     ),
@@ -174,6 +175,16 @@ fn a_record_knows_the_words_of_the_core() {
     ];
     let crates = ["std", "serde", "tokio", "tokio_util"];
     names_only("record", &ours, &crates);
+}
+
+/// Where a record comes from, and how figures are shown, is decided elsewhere.
+#[test]
+fn a_replay_knows_admission_and_a_record() {
+    let ours: Vec<_> = ADMISSION
+        .into_iter()
+        .chain(["crate::replay", "crate::record"])
+        .collect();
+    names_only("replay", &ours, &["std", "fastrand"]);
 }
 
 /// Which server there is, and who speaks to it, is decided elsewhere.

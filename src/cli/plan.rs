@@ -21,6 +21,7 @@ use super::{
 use crate::{plan::Unfit, printable::printable, status::ask_names};
 
 mod chart;
+mod fit;
 mod report;
 mod sides;
 
@@ -36,10 +37,14 @@ evenly among the renders that run; the renderers turn no call away, and no rende
 Exit codes:
    0  planned
    1  failed
-   2  wrong usage, or a value for which nothing can be planned
+   2  wrong usage, a value for which nothing can be planned, or a file that is no record
   69  no sidecar answered
 
-With `--output json`, stdout gets one object in one line (schema evenkeel.plan/1). Ignore fields that you
+With --fit, a record of `evenkeel serve --record` is replayed instead: with its limits, which shows how well
+the replay fits, and with those of --rate, --burst and --concurrency. Figures are medians of five replays.
+
+With `--output json`, stdout gets one object in one line (schema evenkeel.plan/1; with --fit
+evenkeel.fit/1). Ignore fields that you
 do not know: later versions add some.";
 
 /// Arguments of `evenkeel plan`.
@@ -50,6 +55,10 @@ pub(super) struct PlanArgs {
     /// addresses
     #[arg(value_name = "ADDRESS")]
     addresses: Vec<String>,
+
+    /// Replay this record, with its limits and with those of --rate, --burst and --concurrency
+    #[arg(long, value_name = "RECORD", conflicts_with_all = ["addresses", "fleet_rate", "pods", "projects", "renderers", "render_time", "outage", "lookups"])]
+    fit: Option<PathBuf>,
 
     /// Renders per second of a sidecar [without ADDRESS: 5]
     #[arg(long, value_name = "VALUE", value_parser = number, allow_negative_numbers = true, conflicts_with = "fleet_rate")]
@@ -127,6 +136,9 @@ fn time(text: &str) -> Result<Sides<Duration>, String> {
 /// # Errors
 /// If stdout or the picture cannot be written.
 pub(super) fn run(args: &PlanArgs) -> anyhow::Result<ExitCode> {
+    if let Some(record) = &args.fit {
+        return fit::run(args, record);
+    }
     let known = match args.addresses.is_empty() {
         true => Known::Nothing,
         false => ask(&args.addresses)?,
@@ -139,11 +151,7 @@ pub(super) fn run(args: &PlanArgs) -> anyhow::Result<ExitCode> {
         Ok(cases) => cases,
         Err(unfit) => return Ok(refuse(&unfit)),
     };
-    if let Some(path) = &args.svg {
-        // Better to find out now than after the plan.
-        let opened = OpenOptions::new().create(true).append(true).open(path);
-        opened.with_context(|| unwritable(path))?;
-    }
+    check_writable(args)?;
     let report = match Report::of(cases, &known) {
         Ok(report) => report,
         Err(unfit) => return Ok(refuse(&unfit)),
@@ -152,10 +160,24 @@ pub(super) fn run(args: &PlanArgs) -> anyhow::Result<ExitCode> {
         PlanOutput::Text => show(report.text())?,
         PlanOutput::Json => show(report.json())?,
     }
-    if let Some(path) = &args.svg {
-        fs::write(path, chart::draw(&report)).with_context(|| unwritable(path))?;
-    }
+    write_picture(args, || chart::draw(&report))?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// Better to find out now than after the plan.
+fn check_writable(args: &PlanArgs) -> anyhow::Result<()> {
+    if let Some(path) = &args.svg {
+        let opened = OpenOptions::new().create(true).append(true).open(path);
+        opened.with_context(|| unwritable(path))?;
+    }
+    Ok(())
+}
+
+fn write_picture(args: &PlanArgs, draw: impl FnOnce() -> String) -> anyhow::Result<()> {
+    match &args.svg {
+        Some(path) => fs::write(path, draw()).with_context(|| unwritable(path)),
+        None => Ok(()),
+    }
 }
 
 fn ask(addresses: &[String]) -> anyhow::Result<Known> {
