@@ -55,7 +55,7 @@ pub use self::{
     gates::{Gate, Shut},
     inspect::{Ladder, Remembered, Turn},
     limits::{FetchLimits, Limits},
-    reserve::{AskId, Local, Remote, Reserve, Reserved},
+    reserve::{AskId, FleetMode, Local, Remote, Reserve, Reserved},
     share::{FleetRate, Share},
     splay::Splay,
     tuning::{

@@ -5,6 +5,7 @@
 //! run in one process.
 
 mod disk;
+mod fleet;
 mod follow;
 mod hot;
 mod page;
@@ -60,6 +61,7 @@ use crate::{
         reload::{InForce, Reloader},
     },
     upstream::{self, ChangesUp, Upstream},
+    valkey::Valkey,
 };
 
 /// Connections are closed once no lookup connection has been open for this long.
@@ -138,6 +140,8 @@ pub struct Addresses {
 #[derive(Debug)]
 struct SidecarCore {
     freshness: Arc<Freshness>,
+    /// The fleet that shares a budget, if there is one.
+    fleet: Option<Valkey>,
     refresh: Refresh,
     lookup: Lookup,
     operate: Operate,
@@ -315,6 +319,9 @@ impl Sidecar {
             }
         }
         let ended = drain::drain(&self, self.drain_grace, again).await;
+        if let Some(fleet) = &self.core.fleet {
+            fleet.leave().await;
+        }
         if ended == DrainEnd::Drained {
             self.export.end().await;
             self.disk.end().await;
@@ -324,6 +331,18 @@ impl Sidecar {
         }
         Ok(ended)
     }
+}
+
+fn new_lookup(
+    settings: &Settings,
+    clock: Clock,
+    cache: &Arc<Cache>,
+    freshness: &Arc<Freshness>,
+    refresh: &Refresh,
+) -> Lookup {
+    let (cache, freshness) = (Arc::clone(cache), Arc::clone(freshness));
+    let limits = values::lookup(settings);
+    Lookup::new(clock, cache, freshness, refresh.clone(), limits)
 }
 
 fn ended_early() -> io::Error {
@@ -352,12 +371,14 @@ impl SidecarCore {
         let changes_up = upstream.changes_up();
         let observe = spans.observer(&metrics);
         let (observe, recording) = recording::start(record, settings, clock, observe)?;
+        let (sender, events) = fleet::channel(settings);
         let parts = refresh::Parts {
             cache: Arc::clone(&cache),
             freshness: Arc::clone(&freshness),
             render: Arc::new(upstream.clone()),
             stored: Arc::new(upstream),
             observe,
+            fleet: sender,
         };
         let refresh = Refresh::new(
             clock,
@@ -366,13 +387,7 @@ impl SidecarCore {
             parts,
         );
         kept.take_effect(&refresh);
-        let mut lookup = Lookup::new(
-            clock,
-            Arc::clone(&cache),
-            Arc::clone(&freshness),
-            refresh.clone(),
-            values::lookup(settings),
-        );
+        let mut lookup = new_lookup(settings, clock, &cache, &freshness, &refresh);
         if recording.is_some() {
             lookup = lookup.counted();
         }
@@ -386,6 +401,7 @@ impl SidecarCore {
         let core = Self {
             stops: refresh.stops(),
             freshness,
+            fleet: events.and_then(|events| fleet::start(settings, &refresh, events)),
             refresh,
             lookup,
             operate,

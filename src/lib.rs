@@ -14,6 +14,7 @@ pub mod descriptors;
 pub mod disk;
 pub mod drain;
 pub mod drill;
+pub mod fleet;
 pub mod freshness;
 #[doc(hidden)]
 #[cfg(any(test, feature = "fuzz"))]
@@ -47,4 +48,5 @@ pub mod status;
 pub mod store;
 pub mod trace;
 pub mod upstream;
+pub mod valkey;
 pub mod verdict;

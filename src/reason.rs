@@ -37,11 +37,16 @@ pub enum NotRefreshed {
     ProjectGone,
     /// The sidecar is shutting down.
     Draining,
+    /// Another sidecar of the fleet renders the project.
+    RenderingElsewhere,
+    /// The store by which the fleet shares its budget does not answer; soon this sidecar goes on
+    /// with a part of the budget.
+    FleetUnreachable,
 }
 
 impl NotRefreshed {
     /// Every reason, in the order of the contract.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 16] = [
         Self::Scheduled,
         Self::Throttled,
         Self::ConcurrencyLimited,
@@ -56,6 +61,8 @@ impl NotRefreshed {
         Self::Rejected,
         Self::ProjectGone,
         Self::Draining,
+        Self::RenderingElsewhere,
+        Self::FleetUnreachable,
     ];
 
     /// The contract's name, without its prefix.
@@ -75,6 +82,8 @@ impl NotRefreshed {
             Self::Rejected => "REJECTED",
             Self::ProjectGone => "PROJECT_GONE",
             Self::Draining => "DRAINING",
+            Self::RenderingElsewhere => "RENDERING_ELSEWHERE",
+            Self::FleetUnreachable => "FLEET_UNREACHABLE",
         }
     }
 }

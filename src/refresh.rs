@@ -7,6 +7,7 @@
 //! timer and the waking of waiting lookups.
 
 mod facts;
+mod fleet;
 mod flight;
 mod inspect;
 mod landing;
@@ -35,6 +36,7 @@ use tokio::{
 use tokio_util::task::TaskTracker;
 
 pub use self::{
+    fleet::{FleetSender, Pulled},
     inspect::{Inspected, Wanting},
     observe::{Called, Flown, Observe, RenderResult},
     snapshot::Snapshot,
@@ -47,6 +49,7 @@ use crate::{
         WishVerdict,
     },
     cache::{Cache, Held},
+    fleet::FleetEvent,
     freshness::Freshness,
     moment::{Clock, Moment},
     reason::{NotRefreshed, Refusal},
@@ -77,6 +80,7 @@ pub struct Parts {
     pub render: Arc<dyn Render>,
     pub stored: Arc<dyn Fetch>,
     pub observe: Arc<dyn Observe>,
+    pub fleet: Option<FleetSender>,
 }
 
 /// What a lookup asks for.
@@ -335,8 +339,12 @@ impl RefreshShared {
         for action in state.admission.take_actions() {
             match action {
                 Action::Redial { connection } => self.parts.render.redial(connection),
-                // The budget is this process's own, so that every stage answers at once.
-                Action::Reserve { .. } | Action::Return { .. } => {}
+                Action::Reserve {
+                    ask,
+                    class,
+                    candidates,
+                } => self.ask_fleet(&state.admission, ask, class, candidates),
+                Action::Return { lease } => self.tell_fleet(|| FleetEvent::Return { lease }),
                 Action::Resolve { project, outcome } => {
                     if let Some(waiters) = state.waiters.remove(&project) {
                         let held = self.parts.cache.get(project.as_str());

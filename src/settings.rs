@@ -36,7 +36,7 @@ mod shown;
 mod tests;
 
 pub use self::{
-    address::Listen,
+    address::{Listen, StoreAddress},
     choice::{LogFormat, LogLevel, StartPolicy},
     flags::Flags,
     folder::KeptFolder,
@@ -77,6 +77,8 @@ section! {
         start: Start,
         /// The end of the process.
         drain: Drain,
+        /// The store by which a fleet shares one budget.
+        store: Store,
         /// What is logged.
         log: Log,
         /// The collector of traces.
@@ -238,6 +240,28 @@ section! {
     Drain("drain.") {
         /// How long lookups are still answered, at most, after the signal to stop.
         grace: Duration = "10s" ["0s" to "1h"];
+    }
+}
+
+section! {
+    /// The store by which a fleet shares one budget, and what it renders.
+    Store("store.") {
+        /// The Valkey (7.2 or later) or Redis (7.0 or later) by which the sidecars of a fleet share
+        /// `admission.fleet_rate` and what they render; null = none.
+        url: Option<StoreAddress> = "null";
+        /// Which sidecars share: those with the same namespace and component.
+        namespace: String = "default";
+        /// As whom to log in; null = the server's default user.
+        username: Option<String> = "null";
+        /// The file that has the password, read at each dial; null = none.
+        password_file: Option<String> = "null";
+        /// How long a call of the store may take.
+        timeout: Duration = "100ms" ["1ms" to "200ms"];
+        /// How long a value stays in the store that is not renewed.
+        ttl: Duration = "7d" ["1m" to "365d"];
+        /// How long a sidecar that fell silent keeps its part of the rate: it may be rendering
+        /// alone.
+        forget: Duration = "10m" ["5s" to "1d"];
     }
 }
 

@@ -22,8 +22,9 @@ pub use self::{
 
 use crate::moment::spoken;
 use Code::{
-    Behind, Budget, CacheTooSmall, Concurrency, Converging, Failing, Fresh, Hanging, Overloaded,
-    Recovering, Rejected, SettingsBad, Slow, SomeFail, Stopped, UnknownNames, Unreachable,
+    Apart, Behind, Budget, CacheTooSmall, Concurrency, Converging, Failing, Fresh, Hanging,
+    Overloaded, Recovering, Rejected, SettingsBad, Slow, SomeFail, Stopped, UnknownNames,
+    Unreachable,
 };
 
 /// A row of the table.
@@ -33,6 +34,7 @@ pub enum Code {
     SettingsBad,
     Stopped,
     Unreachable,
+    Apart,
     Overloaded,
     Failing,
     Hanging,
@@ -151,6 +153,21 @@ pub const TABLE: &[Rule] = &[
             (count, all) => {
                 format!("{count} of {all} sidecars have no connection to the renderer.")
             }
+        },
+    },
+    Rule {
+        code: Apart,
+        when: "a fifth of the sidecars render without the store of their fleet",
+        advice: "Check the store, `store.url` and the network to it: the log has the error. Until it is back each sidecar has its part of `admission.fleet_rate`, and renders are not shared. Do not raise the rate.",
+        holds: |facts| facts.part(facts.apart) >= OF_A_FLEET,
+        says: |facts| match facts.sidecars {
+            0 | 1 => {
+                "The store of the fleet is out of reach: this sidecar renders alone.".to_owned()
+            }
+            all => format!(
+                "{} of {all} sidecars do not reach the store of the fleet, and render alone.",
+                facts.apart
+            ),
         },
     },
     Rule {
@@ -414,7 +431,7 @@ fn advice(code: Code, facts: &Facts) -> String {
             time(facts.median_seconds),
             figure(0.75 * f64::from(facts.concurrency) / facts.median_seconds)
         ),
-        SettingsBad | Stopped | Unreachable | Overloaded | Failing | Hanging | Behind
+        SettingsBad | Stopped | Unreachable | Apart | Overloaded | Failing | Hanging | Behind
         | Rejected | UnknownNames | SomeFail | CacheTooSmall | Recovering | Slow | Concurrency
         | Converging | Fresh => code.advice().to_owned(),
     }
@@ -478,6 +495,7 @@ impl Code {
             SettingsBad => "SETTINGS_BAD",
             Stopped => "STOPPED",
             Unreachable => "UNREACHABLE",
+            Apart => "APART",
             Overloaded => "OVERLOADED",
             Failing => "FAILING",
             Hanging => "HANGING",

@@ -8,10 +8,11 @@ use std::{
 };
 
 /// The rooms of the core, which know neither the wire nor the operator.
-const CORE: [&str; 14] = [
+const CORE: [&str; 15] = [
     "admission",
     "answer",
     "cache",
+    "fleet",
     "freshness",
     "lookup",
     "moment",
@@ -25,7 +26,7 @@ const CORE: [&str; 14] = [
     "trace",
 ];
 /// What only the edges may name.
-const EDGE: [&str; 30] = [
+const EDGE: [&str; 32] = [
     "tonic",
     "prost",
     "prost_types",
@@ -38,6 +39,8 @@ const EDGE: [&str; 30] = [
     "crate::proto",
     "crate::serve",
     "crate::upstream",
+    "crate::valkey",
+    "use redis",
     "crate::metrics",
     "crate::settings",
     "crate::log",
@@ -58,7 +61,7 @@ const EDGE: [&str; 30] = [
     "rusqlite",
 ];
 /// Names that belong to certain rooms or files alone.
-const OWNED: [(&str, &[&str]); 15] = [
+const OWNED: [(&str, &[&str]); 16] = [
     ("moka", &["cache"]),
     ("governor", &["admission/budget/bucket"]),
     ("rusqlite", &["disk/file"]),
@@ -67,6 +70,7 @@ const OWNED: [(&str, &[&str]); 15] = [
     ("comfy_table", &["charts"]),
     ("indicatif", &["charts"]),
     ("crate::charts", &["charts", "cli", "demo", "page"]),
+    ("use redis", &["valkey"]),
     ("opentelemetry", &["otlp"]),
     ("opentelemetry_sdk", &["otlp"]),
     ("opentelemetry_otlp", &["otlp"]),
@@ -80,6 +84,7 @@ const OWNED: [(&str, &[&str]); 15] = [
         &[
             "admission",
             "app",
+            "fleet",
             "lookup",
             "metrics",
             "operate",
@@ -90,6 +95,7 @@ const OWNED: [(&str, &[&str]); 15] = [
             "render",
             "replay",
             "simulator",
+            "valkey",
         ],
     ),
     (
@@ -217,6 +223,19 @@ fn the_disk_knows_what_is_held_and_time() {
         "tracing",
     ];
     names_only("disk", &ours, &crates);
+}
+
+/// A membership is decided here; who makes its calls, and who renders, is decided elsewhere.
+#[test]
+fn a_fleet_knows_admission_and_the_store() {
+    let ours = [
+        "crate::fleet",
+        "crate::admission",
+        "crate::moment",
+        "crate::revision",
+        "crate::store",
+    ];
+    names_only("fleet", &ours, &["std", "fastrand"]);
 }
 
 /// A struct of 32 fields, to which five files had access, was what admission had become.

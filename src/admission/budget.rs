@@ -130,6 +130,11 @@ impl Budget {
         }
     }
 
+    /// Starts as a new one does, with that part of a token missing.
+    pub(super) fn start_again(&mut self, limits: &Limits, phase: f64, now: Moment) {
+        self.bucket = Bucket::new(limits.rate, limits.burst, 1.0 - phase, now);
+    }
+
     /// Puts a rate in force, in renders per second.
     pub(super) fn set_rate(&mut self, rate: f64, burst: NonZeroU32, now: Moment) {
         self.bucket.set(rate, burst, now);

@@ -48,6 +48,7 @@ impl Admission {
             let permit = FetchPermit::new();
             self.actions.push(Action::Confirm { project, permit });
         }
+        look.at(self.void_grants(now));
         while let Some(next) = self.next_render(None, &mut look, now) {
             if !self.begin(next, now) {
                 // The bucket knows to the nanosecond: when to look again is asked anew.

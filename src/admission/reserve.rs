@@ -5,7 +5,7 @@
 //! [`Action::Reserve`](super::Action::Reserve) and is answered later, or never. Nothing is held
 //! meanwhile: neither a permit nor a token is taken before a render starts. An ask that is not
 //! answered in time is taken for one that could not be made, and the limits of this process decide
-//! alone.
+//! alone; in a [`FleetMode`] it is asked again, until the mode changes.
 
 use std::{collections::BTreeMap, fmt};
 
@@ -35,10 +35,16 @@ pub enum Reserved {
         /// What is given back after it, if anything is to be.
         lease: Option<Lease>,
     },
-    /// Somebody else renders the project: what is stored of it is to be fetched then.
+    /// Somebody else renders the project, or has: what that brought comes by
+    /// [`Admission::pulled`](super::Admission::pulled).
     Elsewhere {
-        /// When.
+        /// When to ask again, if it has not come by then.
         look_again: Moment,
+    },
+    /// Everybody leaves the project alone.
+    LeftAlone {
+        /// Until when.
+        until: Moment,
     },
     /// It may not, and no other of its class.
     Denied {
@@ -81,11 +87,30 @@ impl Reserve for Remote {
     }
 }
 
+/// Whether renders are asked of the store of a fleet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FleetMode {
+    /// The store answers: every render is asked of it, and nothing starts without its word.
+    Joined,
+    /// The store does not answer. Nothing starts before that moment, when all that it granted has
+    /// started, and when it counts this process as absent.
+    Lost {
+        /// When this process goes on by itself.
+        until: Moment,
+    },
+    /// This process has a part of the fleet's rate, and asks nobody.
+    Apart,
+}
+
 /// The asks that are out.
 #[derive(Debug)]
 pub(super) struct Asks {
     tuning: ShareTuning,
     reserve: Box<dyn Reserve>,
+    /// None of a process that shares no budget.
+    mode: Option<FleetMode>,
+    /// Grants whose start no permit or token was free for.
+    pub(super) voided: u64,
     out: BTreeMap<AskId, OpenAsk>,
     last: AskId,
     /// Until when nothing of a class is asked for.
@@ -104,10 +129,49 @@ impl Asks {
         Self {
             tuning,
             reserve,
+            mode: None,
+            voided: 0,
             out: BTreeMap::new(),
             last: 0,
             denied_until: [Moment::START; Class::ALL.len()],
         }
+    }
+
+    pub(super) fn mode(&self) -> Option<FleetMode> {
+        self.mode
+    }
+
+    pub(super) fn set_mode(&mut self, mode: FleetMode) {
+        self.mode = Some(mode);
+        self.reserve = match mode {
+            FleetMode::Joined | FleetMode::Lost { .. } => Box::new(Remote),
+            FleetMode::Apart => Box::new(Local),
+        };
+        self.denied_until = [Moment::START; Class::ALL.len()];
+    }
+
+    /// Until when nothing is asked for, because the store of the fleet does not answer.
+    pub(super) fn lost_until(&self, now: Moment) -> Option<Moment> {
+        match self.mode? {
+            FleetMode::Lost { until } => Some(until.max(now + self.tuning.ask_deadline)),
+            FleetMode::Joined | FleetMode::Apart => None,
+        }
+    }
+
+    /// What an ask comes to that is not answered in time. Where a fleet shares its budget, only its
+    /// word lets a render start.
+    pub(super) fn unanswered(&self, now: Moment) -> Reserved {
+        match self.mode {
+            None => Reserved::Unavailable,
+            Some(_) => Reserved::Denied {
+                retry_at: now + self.tuning.ask_deadline,
+            },
+        }
+    }
+
+    /// When a grant is void whose render has not started.
+    pub(super) fn void_at(&self, starts_at: Moment) -> Moment {
+        starts_at + self.tuning.grant_lasts
     }
 
     /// The most projects of one ask.

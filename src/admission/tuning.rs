@@ -121,6 +121,8 @@ pub struct ShareTuning {
     pub ask_deadline: Duration,
     /// The furthest that an answer may put a start or a new ask off.
     pub ask_horizon: Duration,
+    /// After how long a grant of a fleet is void whose render has not started.
+    pub grant_lasts: Duration,
 }
 
 /// How long a project is left alone.

@@ -8,7 +8,10 @@ use super::{
     limits::Limits,
     words::{Class, Link, Stops},
 };
-use crate::{moment::Moment, revision::Project};
+use crate::{
+    moment::Moment,
+    revision::{Order, Project},
+};
 
 impl Admission {
     /// How many projects that were looked up are still to be confirmed.
@@ -65,6 +68,25 @@ impl Admission {
             return 0.0;
         }
         self.budget.level(now)
+    }
+
+    /// Grants of a fleet that were given up because nothing was free for their render.
+    pub fn voided(&self) -> u64 {
+        self.reserve.voided
+    }
+
+    /// What makes a wanted project fresh for all who wait: the least order, and since when it has
+    /// to be validated.
+    pub fn wish_of(&self, project: &Project) -> Option<(Order, Moment)> {
+        let entry = self.register.get(project)?;
+        let want = entry.want;
+        let least = Order::new(want.rollout, want.number);
+        let least = least.max(entry.demands.highest.unwrap_or_default());
+        entry
+            .seat
+            .place
+            .is_wanted()
+            .then_some((least, want.validated_since))
     }
 
     /// How many renders are in flight.

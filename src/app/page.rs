@@ -9,6 +9,7 @@ use crate::{
     moment::Moment,
     refresh,
     settings::reload::InForce,
+    valkey::Valkey,
 };
 
 /// What the core counts, and the settings in force, at a moment.
@@ -84,6 +85,7 @@ impl SidecarCore {
             log_lines_dropped_total: self.log_dropped.get().map_or(0, DroppedLines::count),
             spans: self.spans.counted(),
             disk: self.kept.numbers(),
+            fleet: self.fleet.as_ref().map(Valkey::numbers),
             process: self.process.read(),
         };
         self.metrics.text(gauges, exposition)

@@ -198,6 +198,10 @@ impl SidecarCore {
             at: self.up(read.at),
             settings_valid: is_valid,
             connected: *self.is_connected.borrow(),
+            apart: self
+                .fleet
+                .as_ref()
+                .is_some_and(|fleet| fleet.numbers().is_apart),
             breaker_open: stops.is_broken,
             pushed_back: stops.is_held,
             rate: limits.rate,

@@ -2,6 +2,7 @@
 
 use crate::{
     admission::{self, FetchLimits, FleetRate},
+    fleet::FleetBudget,
     lookup,
     record::RecordStart,
     serve::listener::ListenAddress,
@@ -27,6 +28,12 @@ pub(super) fn fleet(settings: &Settings) -> Option<FleetRate> {
         rate: settings.admission.fleet_rate?,
         size: settings.admission.fleet_size?.get(),
     })
+}
+
+/// What the fleet's store divides.
+pub(super) fn budget(settings: &Settings) -> Option<FleetBudget> {
+    let FleetRate { rate, size } = fleet(settings)?;
+    Some(FleetBudget { rate, size })
 }
 
 pub(super) fn lookup(settings: &Settings) -> lookup::WaitLimits {

@@ -6,7 +6,7 @@ use tokio::time::{advance, sleep};
 
 use super::*;
 use crate::{
-    admission::{self, FetchLimits, Link},
+    admission::{self, FetchLimits, FleetMode, Link, Reserved},
     refresh,
     render::{
         Message, Pushback, PushbackScope, RenderError, RenderReason,
@@ -148,6 +148,7 @@ impl LookupCore {
             render: Arc::new(renderer.clone()),
             stored: Arc::new(renderer.clone()),
             observe: Arc::new(seen.clone()),
+            fleet: None,
         };
         let refresh = Refresh::new(clock, options, limits, parts);
         let lookup_limits = WaitLimits {

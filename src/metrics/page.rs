@@ -15,6 +15,7 @@ use super::{
 use crate::{
     admission::{Class, Gate},
     disk::{DiskErrorKind, DiskNumbers},
+    fleet::{CallResult, FleetNumbers, LeaseResult, PublishResult, PullResult, StoreCall},
     refresh::RenderResult,
 };
 
@@ -71,6 +72,8 @@ pub struct Gauges {
     pub spans: SpanNumbers,
     /// None without a disk.
     pub disk: Option<DiskNumbers>,
+    /// None without a store of a fleet.
+    pub fleet: Option<FleetNumbers>,
     pub process: ProcessNumbers,
 }
 
@@ -241,6 +244,64 @@ impl Scrape {
         to.encode_counter::<NoLabelSet, _, u64>(&self.gauges.log_lines_dropped_total, None)
     }
 
+    pub(super) fn fleet_mode(&self, to: MetricEncoder<'_>) -> fmt::Result {
+        let modes = self.gauges.fleet.map(|fleet| {
+            let is_lost = !fleet.is_joined && !fleet.is_apart;
+            [
+                ("joined", f64::from(u8::from(fleet.is_joined))),
+                ("lost", f64::from(u8::from(is_lost))),
+                ("apart", f64::from(u8::from(fleet.is_apart))),
+            ]
+        });
+        gauges(to, "mode", modes.into_iter().flatten())
+    }
+
+    pub(super) fn fleet_sidecars(&self, to: MetricEncoder<'_>) -> fmt::Result {
+        let sidecars = self.gauges.fleet.map(|fleet| {
+            [
+                ("present", fleet.present as f64),
+                ("absent", fleet.absent as f64),
+            ]
+        });
+        gauges(to, "state", sidecars.into_iter().flatten())
+    }
+
+    pub(super) fn fleet_rate(&self, to: MetricEncoder<'_>) -> fmt::Result {
+        let rates = self
+            .gauges
+            .fleet
+            .map(|fleet| [("told", fleet.told), ("in_force", fleet.in_force)]);
+        gauges(to, "which", rates.into_iter().flatten())
+    }
+
+    pub(super) fn store_calls(&self, mut to: MetricEncoder<'_>) -> fmt::Result {
+        let Some(fleet) = self.gauges.fleet else {
+            return Ok(());
+        };
+        StoreCall::ALL.into_iter().try_for_each(|call| {
+            CallResult::ALL.into_iter().try_for_each(|result| {
+                let labels = [("call", call.as_str()), ("result", result.as_str())];
+                let calls = fleet.calls[call as usize][result as usize];
+                count(&mut to, labels, calls)
+            })
+        })
+    }
+
+    pub(super) fn leases(&self, to: MetricEncoder<'_>) -> fmt::Result {
+        let names = LeaseResult::ALL.map(LeaseResult::as_str);
+        results(to, names, self.gauges.fleet.map(|fleet| fleet.leases))
+    }
+
+    pub(super) fn pulls(&self, to: MetricEncoder<'_>) -> fmt::Result {
+        let names = PullResult::ALL.map(PullResult::as_str);
+        results(to, names, self.gauges.fleet.map(|fleet| fleet.pulls))
+    }
+
+    pub(super) fn published(&self, to: MetricEncoder<'_>) -> fmt::Result {
+        let names = PublishResult::ALL.map(PublishResult::as_str);
+        results(to, names, self.gauges.fleet.map(|fleet| fleet.published))
+    }
+
     #[cfg(feature = "otlp")]
     pub(super) fn spans(&self, mut to: MetricEncoder<'_>) -> fmt::Result {
         let SpanNumbers { exported, dropped } = self.gauges.spans;
@@ -334,6 +395,18 @@ fn gauges<'a>(
     values
         .into_iter()
         .try_for_each(|(of, value)| to.encode_family(&[(label, of)])?.encode_gauge(&value))
+}
+
+/// Counters by result, if there are any.
+fn results<const RESULTS: usize>(
+    mut to: MetricEncoder<'_>,
+    names: [&str; RESULTS],
+    counts: Option<[u64; RESULTS]>,
+) -> fmt::Result {
+    names
+        .into_iter()
+        .zip(counts.into_iter().flatten())
+        .try_for_each(|(result, value)| count(&mut to, [("result", result)], value))
 }
 
 fn count<const LABELS: usize>(

@@ -112,6 +112,13 @@ pub(super) const ALL: &[Metric] = &[
     metric("settings_valid", Gauge, &[], "0 while a settings file is bad and the settings before it stay in force", |page, to| page.gauge(to, |now| now.settings_valid.into())),
     metric("settings_pending", Gauge, &[], "Fields that changed in the settings files and apply at the next start", |page, to| page.gauge(to, |now| now.settings_pending as f64)),
     metric("log_lines_dropped", Counter, &[], "Log lines that were lost because the log was not read fast enough", Scrape::log_lines_dropped),
+    metric("fleet_mode", Gauge, &["mode"], "1 for the mode of a sidecar with a `store.url`: joined, lost (the store does not answer; nothing is rendered for 4.5 s) or apart (it renders its part of the rate alone)", Scrape::fleet_mode),
+    metric("fleet_sidecars", Gauge, &["state"], "Sidecars of the fleet as the store last told: present, and absent ones that keep their part of the rate", Scrape::fleet_sidecars),
+    metric("fleet_rate", Gauge, &["which"], "Renders per second of the whole fleet as the store last told: told by the settings, and in force", Scrape::fleet_rate),
+    metric("store_calls", Counter, &["call", "result"], "Calls of the fleet's store", Scrape::store_calls),
+    metric("leases", Counter, &["result"], "Leases of renders that were asked of the fleet's store; void were given up because nothing was free for the render", Scrape::leases),
+    metric("pulls", Counter, &["result"], "Values of other sidecars that were read from the fleet's store", Scrape::pulls),
+    metric("published", Counter, &["result"], "Values that were published in the fleet's store; validated and older are renders that another sidecar had made too", Scrape::published),
     #[cfg(feature = "otlp")]
     metric("spans", Counter, &["result"], "Spans of sampled renders and fetches: exported to the collector, or dropped because it did not take them", Scrape::spans),
     metric("disk_up", Gauge, &[], "1 while what is held can be written to disk; this and the others of the disk are absent without disk.dir", |page, to| page.disk(to, |disk| disk.is_up.into())),

@@ -17,6 +17,7 @@ fn page_as(metrics: &Metrics, exposition: Exposition) -> String {
         fleet_size: Some(98),
         max_waiting: 4096,
         settings_hash: "abc".to_owned(),
+        fleet: Some(Default::default()),
         ready: true,
         process: ProcessNumbers {
             cpu_time: Duration::from_millis(1500),

@@ -72,6 +72,7 @@ impl OperateCore {
             render: Arc::new(renderer.clone()),
             stored: Arc::new(renderer.clone()),
             observe: Arc::new(()),
+            fleet: None,
         };
         let refresh = Refresh::new(clock, options, limits(100.0), parts);
         let waits = WaitLimits {

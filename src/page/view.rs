@@ -317,6 +317,7 @@ fn severity(code: &str) -> &'static str {
         Code::SettingsBad
         | Code::Stopped
         | Code::Unreachable
+        | Code::Apart
         | Code::Overloaded
         | Code::Failing
         | Code::Hanging
@@ -332,7 +333,7 @@ mod tests {
     #[test]
     fn a_code_of_a_later_version_is_one_to_look_at() {
         assert_eq!(
-            ["FRESH", "BUDGET", "FAILING", "APART"].map(severity),
+            ["FRESH", "BUDGET", "FAILING", "FROM_LATER"].map(severity),
             ["good", "wait", "bad", "wait"]
         );
     }

@@ -6,6 +6,7 @@ use tokio::time::Instant;
 
 use super::{
     RefreshShared,
+    landing::CallOfRender,
     observe::{Called, Flown},
 };
 use crate::{
@@ -39,7 +40,7 @@ pub(super) async fn render(
     }: RenderAsked,
     permit: Permit,
 ) {
-    let asked = shared.clock.now();
+    let (asked, lease) = (shared.clock.now(), permit.lease());
     let held = shared.parts.cache.get(project.as_str());
     let reason = match &held {
         None => RenderReason::Missing,
@@ -69,7 +70,14 @@ pub(super) async fn render(
     });
     let class = Class::by_held(held.as_deref());
     let duration = started.elapsed();
-    let result = shared.render_landed(&project, brought, class, (asked, rollout), duration);
+    let call = CallOfRender {
+        class,
+        lease,
+        asked,
+        rollout,
+        duration,
+    };
+    let result = shared.render_landed(&project, brought, call);
     let call = Called::Render {
         rollout,
         reason,

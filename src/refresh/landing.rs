@@ -9,23 +9,39 @@ use super::{
     RefreshShared, RefreshState, Troubles, mark, observe::RenderResult, troubles::Trouble,
 };
 use crate::{
-    admission::{AdmissionFact, CallFailure, Class, Dropping, FetchLanding, Landing},
+    admission::{AdmissionFact, CallFailure, Class, Dropping, FetchLanding, Landing, Lease},
     cache::{AnswerOrigin, Held, Stored},
     moment::Moment,
     render::{Answered, Confirmed, Rejected, RenderError},
     revision::{Order, Project, Revision},
 };
 
+/// The call of a render that landed.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct CallOfRender {
+    pub(super) class: Class,
+    pub(super) lease: Option<Lease>,
+    /// When it was asked for, and with which rollout.
+    pub(super) asked: Moment,
+    pub(super) rollout: u64,
+    pub(super) duration: Duration,
+}
+
 impl RefreshShared {
-    /// Takes in what a render brought that was asked for at a moment, with a rollout.
+    /// Takes in what a render brought.
     pub(super) fn render_landed(
         self: &Arc<Self>,
         project: &Project,
         brought: Answered<Revision>,
-        class: Class,
-        (asked, rollout): (Moment, u64),
-        duration: Duration,
+        call: CallOfRender,
     ) -> RenderResult {
+        let CallOfRender {
+            class,
+            lease,
+            asked,
+            rollout,
+            duration,
+        } = call;
         let state = &mut *self.lock();
         let now = self.clock.now();
         let Answered {
@@ -45,6 +61,7 @@ impl RefreshShared {
             self.parts.cache.record_confirmed(project, asked);
         }
         self.forget(project);
+        self.tell_of_landing(project, lease, landing);
         if let Some(connection) = connection {
             let admission = &mut state.admission;
             admission.came_over(project, connection, landing, now);
@@ -240,7 +257,7 @@ impl RefreshShared {
 
     /// Stores a revision, and returns what is held then; `None` if it is larger than the whole
     /// cache.
-    fn store(
+    pub(super) fn store(
         &self,
         state: &mut RefreshState,
         revision: Revision,
@@ -300,7 +317,7 @@ impl RefreshShared {
     }
 
     /// Logs that the held revision is of a rollout above the target. Returns true if it is.
-    fn report_ahead(&self, troubles: &mut Troubles, held: &Held, now: Moment) -> bool {
+    pub(super) fn report_ahead(&self, troubles: &mut Troubles, held: &Held, now: Moment) -> bool {
         let (order, target) = (held.revision.order, self.parts.freshness.target());
         let is_ahead = order.rollout > target;
         if is_ahead {
@@ -384,7 +401,7 @@ impl RefreshShared {
         Landing::NotFound
     }
 
-    fn record_wanted(&self, state: &mut RefreshState, project: &Project) {
+    pub(super) fn record_wanted(&self, state: &mut RefreshState, project: &Project) {
         let is_wanted = state.admission.is_wanted(project);
         if let Some(held) = self.parts.cache.get(project.as_str()) {
             held.memo.set_wanted(is_wanted);

@@ -42,6 +42,7 @@ fn wants(projects: usize) -> Refresh {
         render: Arc::new(renderer.clone()),
         stored: Arc::new(renderer),
         observe: Arc::new(()),
+        fleet: None,
     };
     let refresh = Refresh::new(clock, options, limits, parts);
     for number in 0..projects {

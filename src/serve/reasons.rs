@@ -127,5 +127,13 @@ const fn refusal(reason: NotRefreshed) -> (&'static str, &'static str) {
             "The sidecar is shutting down and starts no new renders.",
             "Ask the sidecar that replaces it.",
         ),
+        NotRefreshed::RenderingElsewhere => (
+            "Another sidecar of the fleet renders the project, and shares what it gets through the store.",
+            "Nothing: it will be here soon after the other has it.",
+        ),
+        NotRefreshed::FleetUnreachable => (
+            "The store of the fleet does not answer. Nothing is rendered for 4.5 s; then the sidecar goes on with its part of `admission.fleet_rate`.",
+            "If it lasts, check `store.url` and the store.",
+        ),
     }
 }

@@ -70,6 +70,8 @@ pub(super) const fn not_refreshed(reason: NotRefreshed) -> v1::NotRefreshed {
         NotRefreshed::Rejected => v1::NotRefreshed::Rejected,
         NotRefreshed::ProjectGone => v1::NotRefreshed::ProjectGone,
         NotRefreshed::Draining => v1::NotRefreshed::Draining,
+        NotRefreshed::RenderingElsewhere => v1::NotRefreshed::RenderingElsewhere,
+        NotRefreshed::FleetUnreachable => v1::NotRefreshed::FleetUnreachable,
     }
 }
 

@@ -203,7 +203,8 @@ const fn code_of_refusal(reason: NotRefreshed) -> Code {
         NotRefreshed::Throttled
         | NotRefreshed::ConcurrencyLimited
         | NotRefreshed::QueueFull
-        | NotRefreshed::PushedBack => Code::ResourceExhausted,
+        | NotRefreshed::PushedBack
+        | NotRefreshed::FleetUnreachable => Code::ResourceExhausted,
         NotRefreshed::Scheduled
         | NotRefreshed::TimedOut
         | NotRefreshed::RenderFailed
@@ -213,7 +214,8 @@ const fn code_of_refusal(reason: NotRefreshed) -> Code {
         | NotRefreshed::RendererBehind
         | NotRefreshed::Rejected
         | NotRefreshed::ProjectGone
-        | NotRefreshed::Draining => Code::Unavailable,
+        | NotRefreshed::Draining
+        | NotRefreshed::RenderingElsewhere => Code::Unavailable,
     }
 }
 

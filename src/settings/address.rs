@@ -48,6 +48,48 @@ fn is_host_and_port(authority: &str) -> bool {
     !host.is_empty() && !host.contains('@') && port.is_none_or(is_port)
 }
 
+/// Where the store of a fleet is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoreAddress {
+    /// The name or address of its host.
+    pub host: String,
+    /// Its port.
+    pub port: u16,
+}
+
+/// The port of a Valkey or Redis.
+const STORE_PORT: u16 = 6379;
+
+impl Setting for StoreAddress {
+    const ACCEPTED: &'static str = "redis://HOST:PORT with a port from 1 to 65535 (6379 when left out), without a user, path or query \
+         (the sidecar speaks neither TLS to it, nor to a Sentinel or a cluster)";
+    const JSON: JsonType = JsonType::Text;
+
+    fn read(written: &Written) -> Option<Self> {
+        let authority = written.text()?.strip_prefix("redis://")?;
+        let authority = authority.strip_suffix('/').unwrap_or(authority);
+        let uri: Uri = authority.parse().ok()?;
+        let is_bare = uri.authority()?.as_str() == authority && is_host_and_port(authority);
+        is_bare.then(|| Self {
+            host: uri
+                .host()
+                .unwrap_or_default()
+                .trim_matches(['[', ']'])
+                .to_owned(),
+            port: uri.port_u16().unwrap_or(STORE_PORT),
+        })
+    }
+
+    fn show(&self) -> String {
+        let Self { host, port } = self;
+        if host.contains(':') {
+            format!("redis://[{host}]:{port}")
+        } else {
+            format!("redis://{host}:{port}")
+        }
+    }
+}
+
 /// Where connections are accepted from this pod.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Listen {

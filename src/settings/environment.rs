@@ -201,7 +201,10 @@ mod tests {
             ("EVENKEEL_ADMISSION_RATE", "EVENKEEL_ADMISSION__RATE"),
             ("EVENKEEL_BURSTS", "EVENKEEL_ADMISSION__BURST"),
             ("EVENKEEL_LISTEN", "EVENKEEL_LOOKUP__LISTEN"),
-            ("EVENKEEL_URL", "EVENKEEL_UPSTREAM__URL"),
+            (
+                "EVENKEEL_URL",
+                "EVENKEEL_UPSTREAM__URL or EVENKEEL_STORE__URL",
+            ),
             ("EVENKEEL_UPSTREAM_URL", "EVENKEEL_UPSTREAM__URL"),
             ("EVENKEEL_LOG_LEVEL", "EVENKEEL_LOG__LEVEL"),
             (

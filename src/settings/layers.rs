@@ -123,6 +123,7 @@ impl Layers {
         self.check_least_rates(settings);
         self.check_refill(settings);
         self.check_listeners(settings);
+        self.check_store(settings);
     }
 
     fn check_patience(&mut self, settings: &Settings) {
@@ -138,6 +139,28 @@ impl Layers {
                     humantime::format_duration(longest)
                 );
                 self.refuse_together(path, &["lookup.max_patience"], accepted);
+            }
+        }
+    }
+
+    /// A store shares the rate of a fleet, under names that it can have.
+    fn check_store(&mut self, settings: &Settings) {
+        if settings.store.url.is_none() {
+            return;
+        }
+        if settings.admission.fleet_rate.is_none() {
+            let accepted =
+                "given together with admission.fleet_rate and admission.fleet_size".to_owned();
+            self.refuse_together(STORE_URL, &[FLEET_RATE, FLEET_SIZE], accepted);
+        }
+        for (path, name) in [
+            ("store.namespace", &settings.store.namespace),
+            ("component", &settings.component),
+        ] {
+            if name.len() > 128 || name.contains(':') {
+                let accepted =
+                    "1 to 128 characters of [A-Za-z0-9._/-] beside a store.url".to_owned();
+                self.refuse_together(path, &[STORE_URL], accepted);
             }
         }
     }
@@ -257,6 +280,7 @@ const LOOKUP_LISTEN: &str = "lookup.listen";
 const RATE: &str = "admission.rate";
 const FLEET_RATE: &str = "admission.fleet_rate";
 const FLEET_SIZE: &str = "admission.fleet_size";
+const STORE_URL: &str = "store.url";
 const FETCH_RATE: &str = "upstream.fetch.rate";
 
 /// The field that says the same in another way, so that a higher layer's decision on one overrules

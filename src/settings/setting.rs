@@ -240,6 +240,8 @@ optional! {
     f64: "null, or a number";
     NonZeroU32: "null, or a whole number";
     super::KeptFolder: "null, or an absolute path such as /var/lib/evenkeel";
+    String: "null, or a text of 1 to 253 characters of [A-Za-z0-9._:/-]";
+    super::StoreAddress: "null, or redis://HOST:PORT without a user, path or query";
 }
 #[cfg(feature = "otlp")]
 optional! {

@@ -507,6 +507,45 @@ fn a_fleet_shares_its_rate() {
 }
 
 #[test]
+fn a_store_shares_the_rate_of_a_fleet_under_names_that_keys_can_have() {
+    let with = |store: &str| {
+        let fleet = "admission: {fleet_rate: 600, fleet_size: 1000}";
+        load_one(&format!("{fleet}\nstore: {{{store}}}"))
+    };
+    let url = |text: &str| with(&format!("url: '{text}'")).map(|loaded| loaded.store.url);
+    for (text, host, port) in [
+        ("redis://valkey", "valkey", 6379),
+        (
+            "redis://valkey.evenkeel.svc:6380/",
+            "valkey.evenkeel.svc",
+            6380,
+        ),
+        ("redis://[::1]:7000", "::1", 7000),
+    ] {
+        let host = host.to_owned();
+        assert_eq!(url(text).unwrap(), Some(StoreAddress { host, port }));
+    }
+    for text in [
+        "valkey:6379",
+        "rediss://valkey",
+        "redis://user:word@valkey",
+        "redis://valkey/0",
+        "redis://valkey:0",
+        "redis://",
+    ] {
+        assert!(url(text).is_err(), "{text}");
+    }
+    let problems = load_one("store: {url: 'redis://valkey'}").unwrap_err();
+    assert!(
+        problems[0].contains("given together with admission.fleet_rate"),
+        "{problems:?}"
+    );
+    let problems = with("url: 'redis://valkey', namespace: 'a:b'").unwrap_err();
+    assert!(problems[0].contains("store.namespace"), "{problems:?}");
+    with("namespace: 'a:b'").expect("without a store it is no key");
+}
+
+#[test]
 fn the_higher_layer_chooses_between_a_rate_and_a_fleets() {
     let fleet = "admission: {fleet_rate: 600, fleet_size: 1000}";
     let loaded = load_all(&[fleet], &[("EVENKEEL_ADMISSION__RATE", "2")]).unwrap();

@@ -19,6 +19,8 @@ pub struct Facts {
     pub settings_bad: u32,
     /// Those without a connection.
     pub disconnected: u32,
+    /// Those that have a fleet's store, and render without.
+    pub apart: u32,
     /// Those whose breaker is open.
     pub broken: u32,
     /// Those whom the renderer pushed back.
@@ -101,6 +103,7 @@ impl Facts {
             sidecars: 1,
             settings_bad: (!now.settings_valid).into(),
             disconnected: (!now.connected).into(),
+            apart: now.apart.into(),
             broken: now.breaker_open.into(),
             pushed_back: now.pushed_back.into(),
             hanging: now.is_hanging().into(),
@@ -154,6 +157,7 @@ impl Facts {
             (&mut self.sidecars, one.sidecars),
             (&mut self.settings_bad, one.settings_bad),
             (&mut self.disconnected, one.disconnected),
+            (&mut self.apart, one.apart),
             (&mut self.broken, one.broken),
             (&mut self.pushed_back, one.pushed_back),
             (&mut self.hanging, one.hanging),

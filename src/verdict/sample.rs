@@ -33,6 +33,8 @@ pub struct Sample {
     pub settings_valid: bool,
     pub connected: bool,
     pub breaker_open: bool,
+    /// Whether it has a fleet's store, and renders without.
+    pub apart: bool,
     pub pushed_back: bool,
     /// Renders per second.
     pub rate: f64,

@@ -190,6 +190,14 @@ fn rows() -> Vec<(&'static str, Code, Sample)> {
             },
         ),
         (
+            "without the store of its fleet",
+            Apart,
+            Sample {
+                apart: true,
+                ..later()
+            },
+        ),
+        (
             "pushed back",
             Overloaded,
             Sample {

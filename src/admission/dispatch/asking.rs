@@ -5,8 +5,8 @@ use crate::{
     admission::{
         Action, Admission,
         register::Effort,
-        reserve::{AskId, Reserved},
-        words::Class,
+        reserve::{AskId, FleetMode, Reserved},
+        words::{Class, HeldMark, Outcome},
     },
     moment::Moment,
     revision::Project,
@@ -100,12 +100,15 @@ impl Admission {
     ) {
         let mut answers = answers.into_iter();
         for project in candidates {
-            let answer = answers.next().unwrap_or(Reserved::Unavailable);
+            let answer = answers
+                .next()
+                .unwrap_or_else(|| self.reserve.unanswered(now));
             if let Reserved::Denied { retry_at } = answer {
                 let until = self.reserve.clamp(retry_at, now);
                 self.reserve.deny(class, until);
             }
             let reserve = &self.reserve;
+            let longest = self.rules.tuning.cool_down.outdated.most;
             let is_noted = self.register.update(&project, self.around(now), |entry| {
                 match entry.effort {
                     Effort::None => {}
@@ -122,11 +125,12 @@ impl Admission {
                     Reserved::Denied { .. } => Effort::None,
                     Reserved::Elsewhere { look_again } => {
                         let look_again = reserve.clamp(look_again, now);
-                        if entry.held.is_none() {
-                            entry.fetching.wait_until(look_again);
-                        } else {
-                            entry.cool_down.retry(look_again.since(now), now);
-                        }
+                        entry.cool_down.leave_to_another(look_again);
+                        Effort::None
+                    }
+                    Reserved::LeftAlone { until } => {
+                        let until = until.min(now + longest);
+                        entry.cool_down.retry(until.since(now), now);
                         Effort::None
                     }
                 };
@@ -142,10 +146,64 @@ impl Admission {
         }
     }
 
+    /// Records whether renders are asked of the store of a fleet. What it granted may start.
+    pub fn set_fleet(&mut self, mode: FleetMode, now: Moment) {
+        if mode == FleetMode::Apart && self.reserve.mode() != Some(mode) {
+            // As at the start: those that are left alone together render neither together nor in
+            // step.
+            let phase = self.rng.f64();
+            self.budget.start_again(&self.rules.limits, phase, now);
+        }
+        self.reserve.set_mode(mode);
+        self.register.queues.review_all();
+        self.tick(now);
+    }
+
+    /// Notes what is held of a project that another sidecar of the fleet had rendered.
+    pub fn pulled(&mut self, project: &Project, held: HeldMark, now: Moment) {
+        if let Some(mut entry) = self.register.take(project) {
+            if entry.flight().is_none() {
+                entry.take_over(held, now);
+                if entry.is_satisfied() {
+                    self.resolve(project, &mut entry, Outcome::Landed);
+                }
+            }
+            self.register.put(project, entry, self.around(now));
+        }
+        self.proceed(now);
+    }
+
+    /// Gives up grants of a fleet whose render could not start in time. Returns when to look again.
+    pub(super) fn void_grants(&mut self, now: Moment) -> Option<Moment> {
+        self.reserve.mode()?;
+        let around = self.around(now);
+        let mut next = None;
+        for (starts_at, project) in self.register.queues.all_granted() {
+            let void_at = self.reserve.void_at(starts_at);
+            if void_at > now {
+                next = [next, Some(void_at)].into_iter().flatten().min();
+                continue;
+            }
+            let lease = self.register.update(&project, around, |entry| {
+                let Effort::Granted(_, lease) = entry.effort else {
+                    return None;
+                };
+                // Granted → None
+                entry.effort = Effort::None;
+                lease
+            });
+            self.reserve.voided += 1;
+            let lease = lease.flatten();
+            self.actions
+                .extend(lease.map(|lease| Action::Return { lease }));
+        }
+        next
+    }
+
     /// Gives back what was granted and will not start.
     pub(in crate::admission) fn give_grants_back(&mut self, now: Moment) {
         let around = self.around(now);
-        for project in self.register.queues.all_granted() {
+        for (_, project) in self.register.queues.all_granted() {
             let lease = self.register.update(&project, around, |entry| {
                 let Effort::Granted(_, lease) = entry.effort else {
                     return None;

@@ -133,6 +133,12 @@ impl Admission {
     }
 
     pub(super) fn ask_tokens(&self, candidate: &Candidate, now: Moment) -> Option<WhyShut> {
+        if candidate.stage == Stage::Reserve
+            && let Some(until) = self.reserve.lost_until(now)
+        {
+            let reason = NotRefreshed::FleetUnreachable;
+            return Some((reason, Some(until), until.since(now)));
+        }
         let (opens_at, wait) = match candidate.stage {
             Stage::Fetch | Stage::Confirm => {
                 let next = self.fetches.token(now).err()?;

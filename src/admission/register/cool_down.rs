@@ -33,6 +33,8 @@ enum CoolDownState {
     Gone,
     /// The renderer asked to leave it alone.
     PushedBack,
+    /// Another sidecar renders it.
+    Elsewhere,
 }
 
 impl CoolDownState {
@@ -45,6 +47,7 @@ impl CoolDownState {
             Self::Behind => NotRefreshed::RendererBehind,
             Self::Gone => NotRefreshed::ProjectGone,
             Self::PushedBack => NotRefreshed::PushedBack,
+            Self::Elsewhere => NotRefreshed::RenderingElsewhere,
         }
     }
 }
@@ -204,6 +207,20 @@ impl CoolDown {
     pub(in crate::admission) fn retry(&mut self, wait: Duration, now: Moment) {
         // Any → Retrying
         self.enter(CoolDownState::Retrying, wait, now);
+    }
+
+    /// Another sidecar renders the project: it is looked at again at that moment.
+    pub(in crate::admission) fn leave_to_another(&mut self, look_again: Moment) {
+        // Any → Elsewhere
+        (self.state, self.until) = (CoolDownState::Elsewhere, look_again);
+    }
+
+    /// What another sidecar brought is here.
+    pub(in crate::admission) fn come_from_another(&mut self, now: Moment) {
+        if self.state == CoolDownState::Elsewhere {
+            // Elsewhere → Idle
+            (self.state, self.until) = (CoolDownState::Idle, now);
+        }
     }
 
     /// A project that is missing now cools down no longer than a missing one, unless the renderer

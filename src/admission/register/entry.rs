@@ -262,6 +262,12 @@ impl Entry {
         self.held = Some(held);
     }
 
+    /// A revision is held that another sidecar had rendered.
+    pub(in crate::admission) fn take_over(&mut self, held: HeldMark, now: Moment) {
+        self.store(held);
+        self.cool_down.come_from_another(now);
+    }
+
     /// A render brought a revision. Tells what those who wait are told.
     pub(in crate::admission) fn land(
         &mut self,

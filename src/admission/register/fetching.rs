@@ -47,10 +47,4 @@ impl Fetching {
     pub(in crate::admission) fn push_back(&mut self, wait: Duration, now: Moment) {
         (self.until, self.reason) = (now + wait, NotRefreshed::PushedBack);
     }
-
-    /// Somebody else renders the project: what it brings is fetched then.
-    pub(in crate::admission) fn wait_until(&mut self, moment: Moment) {
-        (self.is_due, self.until) = (true, moment);
-        self.reason = NotRefreshed::Throttled;
-    }
 }

@@ -107,9 +107,8 @@ impl Queues {
     }
 
     /// Every project whose render may start, now or later.
-    pub(in crate::admission) fn all_granted(&self) -> Vec<Project> {
-        let granted = self.granted.iter().flatten();
-        granted.map(|(_, project)| project.clone()).collect()
+    pub(in crate::admission) fn all_granted(&self) -> Vec<(Moment, Project)> {
+        self.granted.iter().flatten().cloned().collect()
     }
 
     /// Has all that are waited for reviewed soon.

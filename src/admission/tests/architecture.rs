@@ -53,7 +53,7 @@ fn the_table_of_constants_is_that_of_the_architecture_page() {
         }
         budget: ShareTuning {
             first_token, missing_start, kept_for_missing, failing, flood_window, flood_share,
-            asked_at_once, ask_deadline, ask_horizon,
+            asked_at_once, ask_deadline, ask_horizon, grant_lasts,
         }
         cool_down: CoolDowns { outdated, missing, most_in_a_fault, behind, gone, raised }
         retry: Retries { per_success, saved, floor, attempts, backoff }

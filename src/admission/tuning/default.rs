@@ -33,6 +33,7 @@ impl Tuning {
             asked_at_once: 8,
             ask_deadline: Duration::from_millis(250),
             ask_horizon: Duration::from_secs(60),
+            grant_lasts: Duration::from_millis(100),
         },
         cool_down: CoolDowns {
             outdated: Range::millis(5_000, 300_000),

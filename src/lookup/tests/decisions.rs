@@ -98,7 +98,9 @@ fn impossible(holding: HeldBefore, reason: NotRefreshed) -> Option<&'static str>
             | NotRefreshed::RendererBehind
             | NotRefreshed::Rejected
             | NotRefreshed::ProjectGone
-            | NotRefreshed::Draining,
+            | NotRefreshed::Draining
+            | NotRefreshed::RenderingElsewhere
+            | NotRefreshed::FleetUnreachable,
             HeldBefore::Nothing | HeldBefore::Outdated,
         ) => None,
     }
@@ -137,6 +139,20 @@ async fn refuse(core: &LookupCore, shop: &Project, reason: NotRefreshed) {
             core.refresh.set_link(Link::Down { retry_at });
         }
         NotRefreshed::Draining => core.refresh.drain(),
+        NotRefreshed::FleetUnreachable => {
+            let until = core.clock.now() + secs(10);
+            core.refresh.set_fleet(FleetMode::Lost { until });
+        }
+        NotRefreshed::RenderingElsewhere => {
+            core.refresh.set_fleet(FleetMode::Joined);
+            let _ = core.get_within(shop, millis(1)).await;
+            let look_again = core.clock.now() + secs(10);
+            // Whichever ask it was.
+            for ask in 0..100 {
+                let answers = vec![Reserved::Elsewhere { look_again }];
+                core.refresh.reserved(ask, answers);
+            }
+        }
         NotRefreshed::BreakerOpen => {
             for other in projects(5) {
                 core.renderer
@@ -241,7 +257,7 @@ async fn every_row_of_the_decision_table_holds() {
     }
     assert_eq!(
         rows,
-        5 * (1 + 9 + 1 + 11 + 1 + 10),
+        5 * (1 + 11 + 1 + 13 + 1 + 12),
         "the table has lost rows"
     );
 }

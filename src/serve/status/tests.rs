@@ -27,6 +27,7 @@ fn every_reason_may_be_asked_again_and_says_when() {
             "CONCURRENCY_LIMITED",
             "QUEUE_FULL",
             "PUSHED_BACK",
+            "FLEET_UNREACHABLE",
         ]
         .contains(&reason.as_str());
         let code = if is_limit {

@@ -457,7 +457,10 @@ impl Witness {
             NotRefreshed::RendererBehind | NotRefreshed::Rejected => is_left_alone(),
             NotRefreshed::ProjectGone => held.is_some() && is_left_alone(),
             NotRefreshed::QueueFull => true,
-            NotRefreshed::Unreachable | NotRefreshed::Draining => false,
+            NotRefreshed::Unreachable
+            | NotRefreshed::Draining
+            | NotRefreshed::RenderingElsewhere
+            | NotRefreshed::FleetUnreachable => false,
         }
     }
 

@@ -75,6 +75,7 @@ impl ConnectedCore {
             render: Arc::new(upstream.clone()),
             stored: Arc::new(upstream.clone()),
             observe: Arc::new(()),
+            fleet: None,
         };
         let refresh = Refresh::new(clock, options, limits, parts);
         let lookup_limits = lookup::WaitLimits {

@@ -42,7 +42,7 @@ pub(crate) struct StormSidecar {
 }
 
 enum Process {
-    Here(app::Sidecar),
+    Here(Box<app::Sidecar>),
     Program(Child),
 }
 
@@ -61,7 +61,13 @@ impl StormSidecar {
             .expect("the ports are free");
         let addresses = sidecar.addresses().clone();
         let (lookup, telemetry) = (tcp(&addresses.lookup[0]), tcp(&addresses.telemetry));
-        Self::ready(settings, Process::Here(sidecar), lookup, telemetry).await
+        Self::ready(
+            settings,
+            Process::Here(Box::new(sidecar)),
+            lookup,
+            telemetry,
+        )
+        .await
     }
 
     /// Starts the program.
