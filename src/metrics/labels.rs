@@ -75,6 +75,19 @@ impl LookupResult {
         }
     }
 
+    /// Whether only a sidecar with a fleet's store can have it.
+    pub(super) const fn is_of_fleet(self) -> bool {
+        match self {
+            Self::Outdated(reason) | Self::Failed(FailureReason::NotRefreshed(reason)) => {
+                matches!(
+                    reason,
+                    NotRefreshed::RenderingElsewhere | NotRefreshed::FleetUnreachable
+                )
+            }
+            Self::Fresh | Self::Rendered | Self::Failed(_) => false,
+        }
+    }
+
     /// How it was served.
     pub(super) const fn served(self) -> ServedLabel {
         match self {

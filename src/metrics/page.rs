@@ -131,7 +131,9 @@ impl Collector for Scrape {
 
 impl Scrape {
     pub(super) fn lookups(&self, mut to: MetricEncoder<'_>) -> fmt::Result {
-        LookupResult::all().try_for_each(|result| {
+        let has_fleet = self.gauges.fleet.is_some();
+        let mut results = LookupResult::all().filter(|result| has_fleet || !result.is_of_fleet());
+        results.try_for_each(|result| {
             let labels = [
                 ("served", result.served().as_str()),
                 ("reason", result.reason()),

@@ -34,7 +34,7 @@ CODES = set(
 HARMLESS = {"RECOVERING", "CONVERGING", "FRESH"}
 
 # The most series that a sidecar may have.
-SERIES = 272
+SERIES = 270
 
 METRIC = re.compile(r"\b(?:evenkeel|process|kube)_\w+")
 
