@@ -19,7 +19,7 @@ use rusqlite::{
 };
 use xxhash_rust::xxh3::xxh3_128;
 
-use super::{record::Record, record::nanos, stamp::ClockStamp};
+use super::{record::KeptRecord, record::nanos, stamp::ClockStamp};
 use crate::revision::{Digest, Order, Project};
 
 /// `evkl`: what says that a file is ours.
@@ -95,7 +95,7 @@ pub(super) struct File {
 #[derive(Debug)]
 pub(super) enum RowWrite {
     /// A row, and its payload where that is another.
-    Put(i64, Box<Record>, Option<bytes::Bytes>),
+    Put(i64, Box<KeptRecord>, Option<bytes::Bytes>),
     /// Nothing is to be left of it.
     Delete(i64),
     /// A note.
@@ -105,7 +105,7 @@ pub(super) enum RowWrite {
 /// What rows there are.
 #[derive(Debug, Default)]
 pub(super) struct Rows {
-    pub(super) records: Vec<(i64, Record)>,
+    pub(super) records: Vec<(i64, KeptRecord)>,
     /// Rows whose sum is another.
     pub(super) spoilt: Vec<i64>,
     /// The structure of the file is damaged: there may have been more.
@@ -404,7 +404,7 @@ fn note_sum(name: &str, value: &str) -> [u8; 16] {
 fn put_record(
     put: &mut rusqlite::Statement<'_>,
     id: i64,
-    record: &Record,
+    record: &KeptRecord,
 ) -> Result<(), FileError> {
     let whole = |duration: Duration| nanos(duration).cast_signed();
     let (lower, fell) = (record.lower, record.fell_from);
@@ -436,7 +436,7 @@ fn put_record(
 }
 
 /// What a row says; none where it is not what was written.
-fn record(row: &Row<'_>) -> Option<Record> {
+fn record(row: &Row<'_>) -> Option<KeptRecord> {
     let number = |at| Some(row.get::<_, i64>(at).ok()?.cast_unsigned());
     let some = |at| row.get::<_, Option<i64>>(at).ok();
     let duration = |at| Some(Duration::from_nanos(number(at)?));
@@ -453,7 +453,7 @@ fn record(row: &Row<'_>) -> Option<Record> {
     let digest: [u8; 32] = row.get(4).ok()?;
     let boot: Option<[u8; 16]> = row.get(9).ok()?;
     let rendered_at = some(6)?.zip(row.get::<_, Option<u32>>(7).ok()?);
-    let record = Record {
+    let record = KeptRecord {
         project: Project::new(&row.get::<_, String>(1).ok()?).ok()?,
         order: Order::new(number(2)?, number(3)?),
         digest: Digest::from(digest),

@@ -8,7 +8,7 @@ use std::{
 
 use super::{
     file::{File, FileError, RowWrite, Whose},
-    record::{OpenedAt, Record},
+    record::{KeptRecord, OpenedAt},
     stamp::ClockStamp,
 };
 use crate::{
@@ -38,7 +38,7 @@ pub struct InspectedFile {
 #[derive(Debug)]
 pub struct InspectedRow {
     id: i64,
-    record: Record,
+    record: KeptRecord,
     /// How long ago the renderer last said that it is right.
     pub validated_ago: Duration,
 }

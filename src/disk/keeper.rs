@@ -18,7 +18,7 @@ use super::{
     health::{DiskErrorKind, DiskHealth},
     index::RowIndex,
     notes,
-    record::{OpenedAt, Record},
+    record::{KeptRecord, OpenedAt},
     shared::{DiskShared, Wait},
     stamp::ClockStamp,
 };
@@ -68,7 +68,7 @@ enum FileAccess {
 /// What is to be recalled.
 #[derive(Debug, Default)]
 struct Recalling {
-    left: HashMap<Project, (i64, Record)>,
+    left: HashMap<Project, (i64, KeptRecord)>,
     /// In which order, the last first; some are not left any more.
     order: Vec<Project>,
     /// Memory has no room for more than is asked for.

@@ -23,7 +23,7 @@ const BEFORE: u64 = u64::MAX;
 
 /// A row.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Record {
+pub(super) struct KeptRecord {
     pub(super) project: Project,
     pub(super) order: Order,
     pub(super) digest: Digest,
@@ -56,7 +56,7 @@ impl OpenedAt {
     }
 }
 
-impl Record {
+impl KeptRecord {
     /// What is to be written of something held.
     pub(super) fn of(held: &Held, now: Moment, written: ClockStamp) -> Self {
         let revision = &held.revision;
@@ -266,7 +266,7 @@ mod tests {
             held in held(),
             took in 0_u64..1_000_000,
         ) {
-            let record = Record::of(&held, at(1_000_000), stamp(5_000_000));
+            let record = KeptRecord::of(&held, at(1_000_000), stamp(5_000_000));
             let opened = OpenedAt { moment: at(9_000_000), stamp: stamp(5_000_000 + took) };
             let recalled = record.recalled(&held.revision.payload, opened).unwrap();
             prop_assert_eq!(&recalled.revision, &*held.revision);
@@ -284,7 +284,7 @@ mod tests {
 
     #[test]
     fn the_sum_is_another_for_each_thing_that_is() {
-        let record = Record {
+        let record = KeptRecord {
             project: Project::new("team/shop").unwrap(),
             order: Order::new(3, 4),
             digest: Digest::of(b"{}"),
@@ -298,7 +298,7 @@ mod tests {
             lower: Some((Order::new(12, 13), Duration::from_nanos(14))),
             fell_from: Some(Order::new(15, 16)),
         };
-        let changes: [fn(&mut Record); 20] = [
+        let changes: [fn(&mut KeptRecord); 20] = [
             |it| it.project = Project::new("team/shoq").unwrap(),
             |it| it.order.rollout = 2,
             |it| it.order.number = 5,

@@ -26,6 +26,7 @@ const TICK: Duration = Duration::from_secs(1);
 pub(super) struct RecordThread {
     file: RecordFile,
     start: RecordStart,
+    began: Moment,
     clock: Clock,
     shared: Arc<RecorderShared>,
     /// What was lost, and is not yet written.
@@ -43,6 +44,7 @@ impl RecordThread {
         Self {
             file,
             start,
+            began: clock.now(),
             clock,
             shared,
             lost: 0,
@@ -68,7 +70,7 @@ impl RecordThread {
     }
 
     fn write(&mut self, told: &Receiver<RecordNote>) -> Result<(), Closed> {
-        self.file.begin(&self.start)?;
+        self.file.begin(&self.start, self.began)?;
         let mut next = self.clock.now() + TICK;
         loop {
             let heard = match told.recv_timeout(next.since(self.clock.now())) {

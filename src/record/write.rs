@@ -39,6 +39,8 @@ pub struct RecordFile {
     file: BufWriter<File>,
     most: u64,
     written: u64,
+    /// When the record began: its times count from then on.
+    began: Moment,
     numbers: HashMap<u64, ProjectNumber>,
 }
 
@@ -77,6 +79,7 @@ impl RecordFile {
             file: BufWriter::new(file),
             most,
             written: 0,
+            began: Moment::START,
             numbers: HashMap::new(),
         }
     }
@@ -86,7 +89,8 @@ impl RecordFile {
         &self.path
     }
 
-    pub(super) fn begin(&mut self, start: &RecordStart) -> Result<(), Closed> {
+    pub(super) fn begin(&mut self, start: &RecordStart, now: Moment) -> Result<(), Closed> {
+        self.began = now;
         let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
         self.line(&HeadLine {
             schema: RECORD_SCHEMA.to_owned(),
@@ -167,7 +171,7 @@ impl RecordFile {
     }
 
     fn entry(&mut self, entry: RecordEntry, at: Moment) -> Result<(), Closed> {
-        let at = seconds(at.since_start());
+        let at = seconds(at.since(self.began));
         self.line(&FactLine { at, entry })
     }
 

@@ -161,7 +161,7 @@ def test_each_block_of_commands_is_followed():
 def test_what_needs_a_cluster_names_files_and_flags_that_exist():
     lines = [line for page in PAGES for line in only("console", BLOCK.findall((ROOT / page).read_text())).splitlines()]
     commands = [line.removeprefix("$ ") for line in lines if line.startswith("$ ")]
-    assert len(commands) == 12
+    assert len(commands) == 14
     for command in commands:
         program, *words = command.split()
         assert program in ("kubectl", "evenkeel"), command

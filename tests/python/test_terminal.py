@@ -30,6 +30,8 @@ COMMANDS = {
     "status": (["127.0.0.1:1"], None, 69),
     "projects": (["--address", "127.0.0.1:1"], None, 69),
     "explain": (["demo/shop", "--address", "127.0.0.1:1"], None, 69),
+    "purge": (["demo/shop", "--address", "127.0.0.1:1"], None, 69),
+    "disk": (["ls", "deploy"], None, 0),
     "plan": (["--pods", "2", "--projects", "5", "--fleet-rate", "2:4", "--render-time", "100ms"], None, 0),
     "page": (["--listen", "127.0.0.1:0"], "page on http", 0),
     "check": (["deploy/settings.yaml"], None, 0),

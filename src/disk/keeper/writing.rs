@@ -10,7 +10,7 @@ use super::{
         health::{DiskErrorKind, RoomLeft},
         index::{RowEntry, room},
         notes,
-        record::{Record, facts},
+        record::{KeptRecord, facts},
         shared::{NotedEvent, TakenNames},
         stamp::ClockStamp,
     },
@@ -280,7 +280,7 @@ impl DiskKeeper {
             return;
         }
         let id = known.map_or_else(|| self.index.new_id(), |known| known.id);
-        let record = Box::new(Record::of(&held, transaction.now, transaction.stamp));
+        let record = Box::new(KeptRecord::of(&held, transaction.now, transaction.stamp));
         let payload = (!is_same).then(|| held.revision.payload.clone());
         transaction.bytes += payload.as_ref().map_or(0, |it| it.len() as u64);
         transaction.writes.push(RowWrite::Put(id, record, payload));

@@ -129,7 +129,7 @@ fn facts() -> [(Moment, AdmissionFact<u64>); 12] {
 fn what_was_written_is_read_back() {
     let folder = tempfile::tempdir().unwrap();
     let mut file = file(&folder, 1 << 20);
-    file.begin(&start()).unwrap();
+    file.begin(&start(), at(0)).unwrap();
     for (at, fact) in facts() {
         assert_eq!(file.fact(fact, at).unwrap(), 0);
     }
@@ -165,14 +165,20 @@ fn what_was_written_is_read_back() {
 fn a_record_ends_within_its_size_and_says_so() {
     let folder = tempfile::tempdir().unwrap();
     let mut file = file(&folder, 4_096);
-    file.begin(&start()).unwrap();
-    let written = (0..).find_map(|target| file.fact(AdmissionFact::Target(target), at(0)).err());
+    // The clock of a process may have a past.
+    let ten_years = 315_360_000_000;
+    file.begin(&start(), at(ten_years)).unwrap();
+    let written = (0..).find_map(|target| {
+        file.fact(AdmissionFact::Target(target), at(ten_years))
+            .err()
+    });
     assert!(matches!(written, Some(Closed::Full)));
-    file.end(at(1)).unwrap();
+    file.end(at(ten_years + 1)).unwrap();
     let text = std::fs::read_to_string(file.path()).unwrap();
     assert!((4_000..=4_096).contains(&text.len()), "{}", text.len());
     let record = Record::read(&text).unwrap();
     assert_eq!(record.end, RecordEnd::Full);
+    assert_eq!(record.ends_at(), at(1));
     assert!(record.facts.len() > 50);
 }
 
