@@ -169,7 +169,7 @@ fn a_record_ends_within_its_size_and_says_so() {
     let ten_years = 315_360_000_000;
     file.begin(&start(), at(ten_years)).unwrap();
     let written = (0..).find_map(|target| {
-        file.fact(AdmissionFact::Target(target), at(ten_years))
+        file.fact(AdmissionFact::Target(target), at(ten_years + 1))
             .err()
     });
     assert!(matches!(written, Some(Closed::Full)));
