@@ -2,7 +2,7 @@
 //!
 //! The cache tells the names of what changed; the thread writes what is held of them, most often
 //! within milliseconds, and makes it durable a second later. When the process starts, what was held
-//! comes back with its age and all that makes it outdated. Nobody waits for the disk: a disk that
+//! comes back with its age and all that makes it outdated. Nothing waits for the disk: a disk that
 //! is slow, full, damaged or away costs what would have survived, and is said once.
 //! This room knows what is held. It does not know who looks it up, nor where settings come from.
 

@@ -69,7 +69,7 @@ enum FileAccess {
 #[derive(Debug, Default)]
 struct Recalling {
     left: HashMap<Project, (i64, KeptRecord)>,
-    /// In which order, the last first; some are not left any more.
+    /// In which order, the last first. It may name some that were read meanwhile.
     order: Vec<Project>,
     /// Memory has no room for more than is asked for.
     is_sated: bool,
